@@ -1,0 +1,55 @@
+# How every target of the project is made: one library a folder, one test program a folder.
+
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin")
+set(CMAKE_LIBRARY_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/lib")
+set(CMAKE_ARCHIVE_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/lib")
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)  # the static libraries also go into the op library
+set(CMAKE_CXX_EXTENSIONS OFF)
+
+# A compiler cache where there is one; it needs to be told that precompiled headers are safe.
+find_program(STPN_CCACHE ccache)
+if(STPN_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER
+      "${CMAKE_COMMAND};-E;env;CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime;${STPN_CCACHE}")
+endif()
+
+# What our own code is compiled with and nobody else's: never exported.
+add_library(stpn_private_flags INTERFACE)
+target_compile_options(stpn_private_flags INTERFACE -Wall -Wextra -Wno-psabi
+  $<$<BOOL:${STPN_WERROR}>:-Werror> $<$<BOOL:${STPN_CCACHE}>:-fpch-preprocess>)
+if(STPN_SANITIZE)
+  target_compile_options(stpn_private_flags INTERFACE
+    -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(stpn_private_flags INTERFACE -fsanitize=address,undefined)
+endif()
+
+# stpn_library(NAME SOURCES file... HEADERS file... [PUBLIC lib...] [PRIVATE lib...])
+# Library stpn_NAME, also stpn::NAME, here and installed.
+function(stpn_library name)
+  cmake_parse_arguments(arg "" "" "SOURCES;HEADERS;PUBLIC;PRIVATE" ${ARGN})
+  add_library(stpn_${name} STATIC ${arg_SOURCES})
+  add_library(stpn::${name} ALIAS stpn_${name})
+  set_target_properties(stpn_${name} PROPERTIES EXPORT_NAME ${name})
+  target_compile_features(stpn_${name} PUBLIC cxx_std_20)
+  target_sources(stpn_${name} PUBLIC FILE_SET HEADERS BASE_DIRS "${PROJECT_SOURCE_DIR}"
+    FILES ${arg_HEADERS})
+  target_link_libraries(stpn_${name} PUBLIC ${arg_PUBLIC}
+    PRIVATE ${arg_PRIVATE} $<BUILD_INTERFACE:stpn_private_flags>)
+  set_property(GLOBAL APPEND PROPERTY STPN_LIBRARIES stpn_${name})
+endfunction()
+
+# stpn_tests(NAME SOURCES file... [LINK lib...] [LABELS label...])
+# Program stpn_NAME_tests; each case in it is one test for ctest.
+function(stpn_tests name)
+  if(NOT STPN_BUILD_TESTS)
+    return()
+  endif()
+  cmake_parse_arguments(arg "" "" "SOURCES;LINK;LABELS" ${ARGN})
+  add_executable(stpn_${name}_tests ${arg_SOURCES})
+  target_compile_definitions(stpn_${name}_tests PRIVATE
+    STPN_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  target_link_libraries(stpn_${name}_tests PRIVATE ${arg_LINK} GTest::gtest_main
+    stpn_private_flags)
+  gtest_discover_tests(stpn_${name}_tests TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60
+    PROPERTIES TIMEOUT 300 LABELS "${arg_LABELS}")
+endfunction()

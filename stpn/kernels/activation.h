@@ -1,0 +1,41 @@
+// The activation functions of the units, and their derivatives, one value at a time.
+#pragma once
+
+#include <cmath>
+
+namespace stpn::kernels {
+
+enum class Activation { tanh, sigmoid, relu, identity };
+
+template <typename T>
+T activate(Activation activation, T drive) {
+  switch (activation) {
+    case Activation::tanh:
+      return std::tanh(drive);
+    case Activation::sigmoid:
+      return T(1) / (T(1) + std::exp(-drive));
+    case Activation::relu:
+      return drive > T(0) ? drive : T(0);
+    case Activation::identity:
+      break;
+  }
+  return drive;
+}
+
+// The derivative, from the activation's own value (all four allow that).
+template <typename T>
+T activation_slope(Activation activation, T activity) {
+  switch (activation) {
+    case Activation::tanh:
+      return T(1) - activity * activity;
+    case Activation::sigmoid:
+      return activity * (T(1) - activity);
+    case Activation::relu:
+      return activity > T(0) ? T(1) : T(0);
+    case Activation::identity:
+      break;
+  }
+  return T(1);
+}
+
+}  // namespace stpn::kernels

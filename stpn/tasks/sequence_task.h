@@ -1,0 +1,36 @@
+// What a trainer sees of a task made of independent sequences with one class to name at the end of
+// each.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace stpn::tasks {
+
+enum class Split { training, validation, test };
+
+// A fixed data set of sequences. Immutable once made, so safe to read from several threads.
+class SequenceTask {
+ public:
+  virtual ~SequenceTask() = default;
+
+  virtual int64_t steps() const = 0;       // T, the same for every sequence
+  virtual int64_t input_size() const = 0;  // I
+  virtual int64_t classes() const = 0;     // targets are 0 .. classes-1
+  virtual int64_t size(Split split) const = 0;
+
+  // Writes sequences first .. first+count-1 of a split as one batch, time first.
+  //   x       out (T, count, I), every element written
+  //   target  out (count)
+  // REQUIRES: 0 <= first, 0 <= count, first + count <= size(split).
+  virtual void batch(Split split, int64_t first, int64_t count, float* x,
+                     int64_t* target) const = 0;
+
+  // Accuracy in [0, 1] of guessing a class of the answers at random, and the best that a model
+  // which cannot tell which key goes with which value reaches.
+  virtual double chance_accuracy() const = 0;
+  virtual double no_binding_accuracy() const = 0;
+};
+
+}  // namespace stpn::tasks
