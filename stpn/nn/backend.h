@@ -1,0 +1,35 @@
+// Which implementation of a fused unit runs: one choice, made in one place.
+#pragma once
+
+#include "stpn/base/parallel.h"
+
+namespace stpn::nn {
+
+enum class Backend {
+  automatic,  // the CPU kernel where it has the variant, else the reference
+  reference,  // always the reference
+  cpu,        // always the CPU kernel; base::UserError where it lacks the variant
+};
+
+// What the environment variable STPN_BACKEND says (auto, ref or cpu; read once), unless a
+// BackendGuard of this thread says otherwise. Throws base::UserError for another value of the
+// variable.
+Backend backend();
+
+// Sets the backend of this thread for as long as it lives.
+class BackendGuard {
+ public:
+  explicit BackendGuard(Backend backend);
+  ~BackendGuard();
+  BackendGuard(const BackendGuard&) = delete;
+  BackendGuard& operator=(const BackendGuard&) = delete;
+
+ private:
+  int before_;
+};
+
+// The loop the kernels share out their work with: libtorch's own pool of threads
+// (torch::set_num_threads).
+const base::ParallelFor& torch_parallel_for();
+
+}  // namespace stpn::nn
