@@ -1,0 +1,16 @@
+// Parameters drawn from the counter-based generator (base/random.h): same seed, same bits, on every
+// machine.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+
+namespace stpn::nn {
+
+// Fills the float or double `tensor` in place, row-major, with U(low, high). `index` tells the
+// parameter tensors of a model apart and is part of what a seed means: never renumber. Units count
+// from 0; heads from 1000.
+void uniform_(torch::Tensor tensor, double low, double high, uint64_t seed, uint64_t index);
+
+}  // namespace stpn::nn
