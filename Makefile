@@ -1,0 +1,46 @@
+# The front door over the CMake presets; `make` alone lists what there is.
+
+# Our own headers and sources; what is not in git yet counts too.
+SOURCES = $(shell git ls-files --cached --others --exclude-standard '*.h' '*.cc')
+# clang-tidy reads the layers below torch only: a file that includes torch costs it half a minute.
+TIDIED = $(filter stpn/base/%.cc stpn/kernels/%.cc stpn/tasks/%.cc,$(SOURCES))
+CORES = $(shell nproc)
+PREFIX ?= /usr/local
+
+.PHONY: help setup build demo test lint format install clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+setup:  ## install what is missing: Debian packages, and Python wheels into .venv
+	@cmake/setup.sh
+
+build: setup  ## build the program build/bin/stpn and the ops build/lib/libstpn_ops.so
+	cmake --preset release
+	cmake --build --preset release
+
+demo: build  ## train an STPN and an LSTM for a few minutes; a table and a picture of both
+	PYTHONPATH=python .venv/bin/python -m stpn.demo
+
+test: build  ## every test, then those of the layers below torch again with sanitizers
+	ctest --preset release -j $(CORES)
+	cmake --preset dev
+	cmake --build --preset dev
+	ctest --preset dev -j $(CORES)
+
+lint:  ## check the format of all C++ files, and the layers below torch with clang-tidy
+	@cmake/setup.sh
+	@cmake/setup.sh lint
+	clang-format-14 --dry-run --Werror $(SOURCES)
+	cmake --preset dev
+	printf '%s\n' $(TIDIED) | xargs -P $(CORES) -n 1 clang-tidy-14 --quiet -p build-dev
+
+format:  ## format all C++ files
+	@cmake/setup.sh lint
+	clang-format-14 -i $(SOURCES)
+
+install: build  ## install the library, program and ops to PREFIX (/usr/local)
+	cmake --install build --prefix $(PREFIX)
+
+clean:  ## remove the build folders; .venv and runs/ stay
+	rm -rf build build-dev
