@@ -6,8 +6,8 @@
 if(TARGET stpn_torch)
   return()
 endif()
-find_package(Python3 3.9 REQUIRED COMPONENTS Interpreter)
 if(NOT STPN_TORCH_DIR)
+  find_package(Python3 3.11 REQUIRED COMPONENTS Interpreter)
   execute_process(
     COMMAND "${Python3_EXECUTABLE}" -c
       "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])"
@@ -18,6 +18,10 @@ if(NOT STPN_TORCH_DIR)
       "Python3_EXECUTABLE to a Python that has it, or STPN_TORCH_DIR to its folder")
   endif()
   set(STPN_TORCH_DIR "${stpn_torch_dir}" CACHE PATH "The folder of an installed torch package")
+endif()
+if(NOT EXISTS "${STPN_TORCH_DIR}/lib/libtorch_cpu.so")
+  message(FATAL_ERROR "No libtorch in STPN_TORCH_DIR (${STPN_TORCH_DIR}): set it to the folder of an "
+    "installed torch package")
 endif()
 
 add_library(stpn_torch INTERFACE IMPORTED GLOBAL)

@@ -1,0 +1,28 @@
+# What is installed: the libraries as CMake package `stpn`, the program, the ops and the experiments.
+
+if(NOT PROJECT_IS_TOP_LEVEL)
+  return()
+endif()
+include(CMakePackageConfigHelpers)
+set(stpn_package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/stpn")
+
+get_property(stpn_libraries GLOBAL PROPERTY STPN_LIBRARIES)
+install(TARGETS ${stpn_libraries} EXPORT stpnTargets FILE_SET HEADERS)
+install(EXPORT stpnTargets NAMESPACE stpn:: DESTINATION "${stpn_package_dir}")
+
+configure_package_config_file(cmake/stpnConfig.cmake.in stpnConfig.cmake
+  INSTALL_DESTINATION "${stpn_package_dir}" NO_SET_AND_CHECK_MACRO)
+write_basic_package_version_file("${PROJECT_BINARY_DIR}/stpnConfigVersion.cmake"
+  COMPATIBILITY SameMinorVersion)
+install(FILES "${PROJECT_BINARY_DIR}/stpnConfig.cmake"
+  "${PROJECT_BINARY_DIR}/stpnConfigVersion.cmake" DESTINATION "${stpn_package_dir}")
+
+if(STPN_WITH_TORCH)
+  install(FILES cmake/StpnTorch.cmake DESTINATION "${stpn_package_dir}")
+  install(TARGETS stpn stpn_ops)
+  install(DIRECTORY experiments/ DESTINATION "${CMAKE_INSTALL_DATADIR}/stpn/experiments"
+    FILES_MATCHING PATTERN "*.toml")
+  # Beside the ops, so that the package finds them: PYTHONPATH is <prefix>/lib/stpn/python.
+  install(DIRECTORY python/stpn DESTINATION "${CMAKE_INSTALL_LIBDIR}/stpn/python"
+    FILES_MATCHING PATTERN "*.py")
+endif()

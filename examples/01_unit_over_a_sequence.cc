@@ -1,0 +1,39 @@
+// The unit over a sequence: what goes in, what comes out, how its memory is carried on, and what
+// energy it used.
+//
+//   build/bin/example_01_unit_over_a_sequence
+#include <iostream>
+
+#include "stpn/nn/stpn_recurrent.h"
+
+int main() {
+  stpn::nn::StpnRecurrentOptions options;
+  options.hidden_size = 8;
+  const auto unit = options.make(/*input_size=*/5);
+  unit->reset_parameters(/*seed=*/1);
+  std::cout << "A unit of " << unit->hidden_size() << " neurons has " << unit->parameter_count()
+            << " parameters.\n";
+
+  // Time comes first: 20 steps, 3 samples, 5 inputs. Without a state it begins with zeros.
+  torch::manual_seed(0);
+  const torch::Tensor x = torch::randn({20, 3, 5});
+  const stpn::nn::UnitOutput whole =
+      unit->forward({.x = x, .state = {}, .reset = {}, .energy = true});
+  std::cout << "Output: " << whole.y.sizes() << " (steps, samples, neurons).\n";
+
+  // The memory is the last activity h and a fast weight F for every synapse of every sample.
+  for (const auto& [name, tensor] : whole.state) {
+    std::cout << "State " << name << ": " << tensor.sizes() << "\n";
+  }
+
+  // Handed from call to call, it is all the unit knows of the past: two halves equal the whole.
+  const auto first = unit->forward({.x = x.slice(0, 0, 8), .state = {}, .reset = {}});
+  const auto second = unit->forward({.x = x.slice(0, 8), .state = first.state, .reset = {}});
+  const bool same = torch::allclose(torch::cat({first.y, second.y}), whole.y);
+  std::cout << "Two halves " << (same ? "equal" : "differ from") << " the whole.\n";
+
+  // Energy is measured for every neuron at every step.
+  const torch::Tensor energy = whole.energy.sum(-1).mean();
+  std::cout << "Energy: " << energy.item<float>() << " a step, on average.\n";
+  return same && energy.item<float>() > 0 ? 0 : 1;
+}

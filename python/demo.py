@@ -1,0 +1,58 @@
+"""What `make demo` runs: an STPN learns associative retrieval, an LSTM gets as many epochs.
+
+python/demo.py [--stpn PROGRAM] [--out DIR] [--target-accuracy A]
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from stpn import learning_curves
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+TASK = """\
+Associative retrieval: the model reads pairs of a letter and a digit, one symbol a step, then one of
+the letters again, and has to name that letter's digit. Nothing but its memory of this one sequence
+tells it which."""
+
+
+def train(program, experiment, out, settings):
+    command = [program, "train", CHECKOUT / "experiments/retrieval" / experiment, "--out", out]
+    for setting in settings:
+        command += ["--set", setting]
+    subprocess.run([str(word) for word in command], check=True)
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--stpn", type=Path, default=CHECKOUT / "build/bin/stpn",
+                        help="the program (%(default)s)")
+    parser.add_argument("--out", type=Path, default=CHECKOUT / "build/demo",
+                        help="folder for the runs and the picture; what is in it is replaced")
+    parser.add_argument("--target-accuracy", type=float, default=0.997, metavar="A",
+                        help="validation accuracy at which the STPN's training ends (%(default)s)")
+    given = parser.parse_args(arguments)
+    runs = [given.out / "stpn", given.out / "lstm"]
+    for run in runs:
+        shutil.rmtree(run, ignore_errors=True)
+
+    print(TASK)
+    print("\n1. An STPN learns it.", flush=True)
+    try:
+        train(given.stpn, "stpn.toml", runs[0], [f"train.target_accuracy={given.target_accuracy}"])
+        epochs = len(learning_curves.read_run(runs[0]).epochs)
+        print(f"\n2. An LSTM of about as many parameters gets as many epochs: {epochs}.", flush=True)
+        train(given.stpn, "lstm.toml", runs[1], [f"train.epochs={epochs}"])
+    except subprocess.CalledProcessError as error:
+        return error.returncode  # the program has said why
+    except KeyboardInterrupt:
+        return 130
+    print("\n3. What came of it.\n", flush=True)
+    return learning_curves.main([str(run) for run in runs] + ["-o", str(given.out / "curves.png")])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,5 @@
+"""Short-term plasticity neurons from Python.
+
+stpn.ops              the units as PyTorch ops
+stpn.learning_curves  a table and a picture of runs:  python -m stpn.learning_curves RUN_DIR...
+"""

@@ -1,0 +1,73 @@
+"""The op from Python, held to the equations written with torch's own operations."""
+
+import os
+import subprocess
+import sys
+import unittest
+
+import torch
+from stpn.ops import stpn_recurrent
+
+
+def equations(x, h, F, weight, bias, decay, growth):
+    outputs = []
+    for x_t in x:
+        z = torch.cat([x_t, h], dim=1)
+        G = weight + F
+        n = G.norm(dim=2, keepdim=True) + 1e-16
+        h = torch.tanh(((G / n) @ z.unsqueeze(2)).squeeze(2) + bias)
+        F = decay * F / n + growth * h.unsqueeze(2) * z.unsqueeze(1)
+        outputs.append(h)
+    return torch.stack(outputs), F
+
+
+def arguments(T=7, B=3, I=2, H=5):
+    generator = torch.Generator().manual_seed(1)
+    shapes = [(T, B, I), (B, H), (B, H, I + H), (H, I + H), (H,), (H, I + H), (H, I + H)]
+    return [torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True)
+            for shape in shapes]
+
+
+class OpTest(unittest.TestCase):
+    def test_matches_the_equations(self):
+        given = arguments()
+        output, F, beta, energy = stpn_recurrent(*given)
+        expected_output, expected_F = equations(*given)
+        torch.testing.assert_close(output, expected_output)
+        torch.testing.assert_close(F, expected_F)
+        self.assertEqual(beta.numel(), 0)
+        self.assertEqual(energy.numel(), 0)
+
+    def test_every_gradient_matches_the_equations(self):
+        given = arguments()
+        gradients = []
+        for function in (stpn_recurrent, equations):
+            output, F = function(*given)[:2]
+            loss = output.cos().sum() + F.sin().sum()
+            gradients.append(torch.autograd.grad(loss, given))
+        for ours, theirs in zip(*gradients):
+            torch.testing.assert_close(ours, theirs)
+
+    def test_takes_inputs_that_are_not_contiguous(self):
+        x, *rest = arguments()
+        batch_first = x.transpose(0, 1).contiguous()
+        expected = stpn_recurrent(x, *rest)
+        given = stpn_recurrent(batch_first.transpose(0, 1), *rest)
+        torch.testing.assert_close(given[0], expected[0], rtol=0, atol=0)
+
+    def test_rejects_a_wrong_shape(self):
+        x, h, F, *rest = arguments()
+        with self.assertRaisesRegex(RuntimeError, "F has shape"):
+            stpn_recurrent(x, h, F[:, :, 1:], *rest)
+
+
+class ImportTest(unittest.TestCase):
+    def test_a_missing_library_says_what_to_do(self):
+        run = subprocess.run([sys.executable, "-c", "import stpn.ops"], capture_output=True,
+                             text=True, env=os.environ | {"STPN_OPS": "/nowhere/libstpn_ops.so"})
+        self.assertNotEqual(run.returncode, 0)
+        self.assertIn("ImportError: no op library at /nowhere/libstpn_ops.so", run.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()

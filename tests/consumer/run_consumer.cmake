@@ -1,0 +1,31 @@
+# Installs stpn to a scratch prefix, then configures, builds and runs consumer NAME against it, and
+# holds what it prints to the regular expressions in NAME/expected.txt, one a line.
+file(REMOVE_RECURSE "${SCRATCH}")
+
+function(run)
+  execute_process(COMMAND ${ARGV} COMMAND_ECHO STDOUT COMMAND_ERROR_IS_FATAL ANY)
+endfunction()
+
+set(source "${CMAKE_CURRENT_LIST_DIR}/${NAME}")
+set(options -DCMAKE_BUILD_TYPE=Release "-DCMAKE_CXX_COMPILER=${COMPILER}")
+if(CCACHE)
+  list(APPEND options "-DCMAKE_CXX_COMPILER_LAUNCHER=${CCACHE}")
+endif()
+if(NAME STREQUAL "find_package")
+  run("${CMAKE_COMMAND}" --install "${STPN_BINARY_DIR}" --prefix "${SCRATCH}/prefix")
+  list(APPEND options "-DCMAKE_PREFIX_PATH=${SCRATCH}/prefix")
+else()
+  list(APPEND options "-DSTPN_SOURCE_DIR=${STPN_SOURCE_DIR}")
+endif()
+run("${CMAKE_COMMAND}" -G "${GENERATOR}" -S "${source}" -B "${SCRATCH}/build" ${options})
+run("${CMAKE_COMMAND}" --build "${SCRATCH}/build" --parallel 2)
+
+execute_process(COMMAND "${SCRATCH}/build/consumer" OUTPUT_VARIABLE output
+  COMMAND_ERROR_IS_FATAL ANY)
+message("${output}")
+file(STRINGS "${source}/expected.txt" expected)
+foreach(line IN LISTS expected)
+  if(NOT output MATCHES "${line}")
+    message(FATAL_ERROR "The consumer printed no line like: ${line}")
+  endif()
+endforeach()
