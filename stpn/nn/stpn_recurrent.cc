@@ -1,5 +1,7 @@
 #include "stpn/nn/stpn_recurrent.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cmath>
 #include <utility>
@@ -173,7 +175,9 @@ UnitOutput StpnRecurrent::forward(const UnitInput& input) {
   call.energy = input.energy;
   const StpnRecurrentResult result = stpn_recurrent(call);
 
-  UnitOutput output{.y = result.output, .state = {{"h", result.output[-1]}, {"F", result.F}}};
+  UnitOutput output;
+  output.y = result.output;
+  output.state = {{"h", result.output[-1]}, {"F", result.F}};
   if (options_.plastic_bias) output.state.emplace_back("beta", result.beta);
   if (input.energy) output.energy = result.energy;
   return output;

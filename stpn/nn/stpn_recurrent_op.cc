@@ -57,12 +57,12 @@ Call call_of(const Tensors& t, const std::vector<std::string>& words, std::optio
 }
 
 // A size that is a plain number; a symbolic one (tracing) is fixed to what it stands for.
-int64_t size(const Tensor& tensor, int64_t dimension) {
+int64_t length(const Tensor& tensor, int64_t dimension) {
   return tensor.sym_size(dimension).guard_int(__FILE__, __LINE__);
 }
 
 kernels::Extent extent_of(const Call& c) {
-  return {size(c.x, 0), size(c.x, 1), size(c.x, 2), size(c.h, 1)};
+  return {length(c.x, 0), length(c.x, 1), length(c.x, 2), length(c.h, 1)};
 }
 
 kernels::StpnRecurrentVariant variant_of(const Call& c) {
@@ -71,10 +71,10 @@ kernels::StpnRecurrentVariant variant_of(const Call& c) {
   v.layer_norm = c.layer_norm_weight.has_value();
   v.plastic_bias = c.beta.has_value();
   if (c.weight_lambda.dim() == 1) {
-    v.rates = size(c.weight_lambda, 0) == 1 ? kernels::Rates::scalar : kernels::Rates::source;
+    v.rates = length(c.weight_lambda, 0) == 1 ? kernels::Rates::scalar : kernels::Rates::source;
   }
   v.scalar_bias_rates =
-      c.bias_lambda.has_value() && c.bias_lambda->dim() == 1 && size(*c.bias_lambda, 0) == 1;
+      c.bias_lambda.has_value() && c.bias_lambda->dim() == 1 && length(*c.bias_lambda, 0) == 1;
   return v;
 }
 
@@ -87,7 +87,7 @@ void check_tensor(const char* name, const OptionalTensor& tensor, at::ScalarType
              device.str());
   bool same = tensor->dim() == static_cast<int64_t>(shape.size());
   for (size_t d = 0; same && d < shape.size(); ++d) {
-    same = size(*tensor, static_cast<int64_t>(d)) == shape[d];
+    same = length(*tensor, static_cast<int64_t>(d)) == shape[d];
   }
   STPN_CHECK(same, "{} has shape {}, wants {}", name, c10::str(tensor->sym_sizes()),
              c10::str(at::IntArrayRef(shape)));
@@ -242,7 +242,7 @@ ForwardResult forward_cpu(const Tensors& tensors, const std::vector<std::string>
 
 // One gradient for each of the first tensors; empty (0) where none is needed.
 std::vector<Tensor> backward_meta(const Tensor&, const Tensor&, const Tensor&, const Tensor&,
-                                  const Tensor&, const std::vector<bool>& needed,
+                                  const Tensor&, const c10::List<bool>& needed,
                                   const Tensors& tensors, const std::vector<std::string>&,
                                   std::optional<double>) {
   STPN_CHECK(needed.size() == kGradients, "needed has {} entries, wants {}", needed.size(),
@@ -251,7 +251,7 @@ std::vector<Tensor> backward_meta(const Tensor&, const Tensor&, const Tensor&, c
   std::vector<Tensor> gradients;
   for (size_t k = 0; k < kGradients; ++k) {
     const OptionalTensor tensor = tensors.get(k);
-    gradients.push_back(tensor.has_value() && needed[k]
+    gradients.push_back(tensor.has_value() && needed.get(k)
                             ? at::empty_symint(tensor->sym_sizes(), options)
                             : at::empty({0}, options));
   }
@@ -289,7 +289,7 @@ void run_backward(const Call& c, const Tensor& grad_output, const Tensor& grad_F
 
 std::vector<Tensor> backward_cpu(const Tensor& grad_output, const Tensor& grad_F,
                                  const Tensor& grad_beta, const Tensor& output, const Tensor& kept,
-                                 const std::vector<bool>& needed, const Tensors& tensors,
+                                 const c10::List<bool>& needed, const Tensors& tensors,
                                  const std::vector<std::string>& words,
                                  std::optional<double> clamp) {
   const Call c = call_of(contiguous(tensors), words, clamp, false);
@@ -342,7 +342,7 @@ class Differentiable : public torch::autograd::Function<Differentiable> {
       const Tensor& tensor = saved[2 + k];
       tensors.push_back(tensor.defined() ? OptionalTensor(tensor) : std::nullopt);
     }
-    std::vector<bool> needed;
+    c10::List<bool> needed;
     for (size_t k = 0; k < kGradients; ++k) needed.push_back(context->needs_input_grad(k));
     std::vector<Tensor> gradients;
     {
@@ -352,7 +352,7 @@ class Differentiable : public torch::autograd::Function<Differentiable> {
                           context->saved_data["clamp"].toOptional<double>());
     }
     for (size_t k = 0; k < kGradients; ++k) {
-      if (!needed[k]) gradients[k] = Tensor();
+      if (!needed.get(k)) gradients[k] = Tensor();
     }
     gradients.emplace_back();  // of the call
     return at::GradMode::is_enabled() ? refuse_second_derivative(gradients) : gradients;
