@@ -24,10 +24,18 @@ if(NOT EXISTS "${STPN_TORCH_DIR}/lib/libtorch_cpu.so")
     "installed torch package")
 endif()
 
+# What at::parallel_for runs on: torch's own copy where it brings one, so that there is one pool of
+# threads.
+file(GLOB stpn_torch_openmp "${STPN_TORCH_DIR}/lib/libgomp*.so*")
+if(NOT stpn_torch_openmp)
+  set(stpn_torch_openmp gomp)
+endif()
+
 add_library(stpn_torch INTERFACE IMPORTED GLOBAL)
 target_include_directories(stpn_torch SYSTEM INTERFACE
   "${STPN_TORCH_DIR}/include" "${STPN_TORCH_DIR}/include/torch/csrc/api/include")
 target_link_libraries(stpn_torch INTERFACE
-  "${STPN_TORCH_DIR}/lib/libtorch_cpu.so" "${STPN_TORCH_DIR}/lib/libc10.so")
+  "${STPN_TORCH_DIR}/lib/libtorch_cpu.so" "${STPN_TORCH_DIR}/lib/libc10.so"
+  ${stpn_torch_openmp})
 target_link_options(stpn_torch INTERFACE "-Wl,-rpath,${STPN_TORCH_DIR}/lib"
   "-Wl,--no-as-needed,${STPN_TORCH_DIR}/lib/libtorch.so,--as-needed")

@@ -52,7 +52,7 @@ class Unit : public torch::nn::Module {
   void leave_out_of_energy(const std::vector<int64_t>& inputs);
 
  protected:
-  // (I + H) of 0 or 1, or undefined when all inputs count.
+  // (I + H) of 0 or 1 in float, or undefined when all inputs count.
   const torch::Tensor& measured() const { return measured_; }
 
   // Throws base::UserError unless x is (T, B, input_size) of the parameters' dtype and on the CPU,

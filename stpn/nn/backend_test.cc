@@ -1,0 +1,71 @@
+#include "stpn/nn/backend.h"
+
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <mutex>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "stpn/base/error.h"
+
+namespace stpn::nn {
+namespace {
+
+TEST(BackendGuardTest, NestsAndPutsBackWhatWas) {
+  const Backend before = backend();
+  {
+    BackendGuard outer(Backend::cpu);
+    EXPECT_EQ(backend(), Backend::cpu);
+    {
+      BackendGuard inner(Backend::reference);
+      EXPECT_EQ(backend(), Backend::reference);
+    }
+    EXPECT_EQ(backend(), Backend::cpu);
+  }
+  EXPECT_EQ(backend(), before);
+}
+
+TEST(BackendGuardTest, LeavesOtherThreadsAlone) {
+  const Backend before = backend();
+  BackendGuard guard(before == Backend::cpu ? Backend::reference : Backend::cpu);
+  Backend seen = backend();
+  std::thread([&] { seen = backend(); }).join();
+  EXPECT_EQ(seen, before);
+}
+
+TEST(TorchParallelForTest, CallsEachIndexOnceWithMoreItemsThanThreads) {
+  std::vector<std::atomic<int>> calls(1001);
+  torch_parallel_for()(1001, [&](int64_t i) { ++calls[i]; });
+  for (const auto& count : calls) EXPECT_EQ(count, 1);
+}
+
+TEST(TorchParallelForTest, DoesNothingForNoItems) {
+  torch_parallel_for()(0, [](int64_t) { FAIL(); });
+}
+
+TEST(TorchParallelForTest, UsesAsManyThreadsAsTorch) {
+  const int before = at::get_num_threads();
+  at::set_num_threads(2);
+  std::mutex mutex;
+  std::set<std::thread::id> threads;
+  torch_parallel_for()(2, [&](int64_t) {
+    std::lock_guard lock(mutex);
+    threads.insert(std::this_thread::get_id());
+  });
+  at::set_num_threads(before);
+  EXPECT_EQ(threads.size(), 2u);
+}
+
+TEST(TorchParallelForTest, HandsExceptionsOn) {
+  EXPECT_THROW(torch_parallel_for()(4,
+                                    [](int64_t i) {
+                                      if (i == 3) throw base::Error("three");
+                                    }),
+               base::Error);
+}
+
+}  // namespace
+}  // namespace stpn::nn

@@ -1,0 +1,42 @@
+// How the units of golden files map onto ours: one adapter a unit, in one table.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "stpn/nn/backend.h"
+#include "stpn/nn/golden_file.h"
+#include "stpn/nn/unit.h"
+
+namespace stpn::nn {
+
+// A parameter of the file is these of the unit's side by side (along the last dimension).
+struct GoldenParameter {
+  std::string name;
+  std::vector<std::string> parts;
+};
+
+// A way to run the unit, and how near it must come.
+struct GoldenRun {
+  std::string backend_name;
+  Backend backend;
+  torch::Dtype dtype;
+  double tolerance;
+};
+
+struct GoldenUnit {
+  std::shared_ptr<Unit> unit;
+  std::vector<GoldenParameter> parameters;  // parameters of the unit in none of them are zero
+  std::map<std::string, std::string> state_names;  // ours to the file's, where they differ
+  std::vector<GoldenRun> runs;
+};
+
+// The unit and variant that the file's config asks for. Throws base::UserError if there is no such
+// unit or the config has a switch, or a value of one, that the unit does not have.
+GoldenUnit make_golden_unit(GoldenFile& file);
+
+}  // namespace stpn::nn

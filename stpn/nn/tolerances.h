@@ -1,0 +1,23 @@
+// The one table of tolerances of the units' checks. Errors are max|ours - expected| relative to
+// max|expected| unless said otherwise.
+#pragma once
+
+namespace stpn::nn {
+
+// Golden vectors, in double: they are printed to 17 digits, and sums in another order cost some
+// 1e-15 a step; a wrong equation shows far above.
+inline constexpr double kGoldenDoubleTolerance = 1e-9;
+
+// Golden vectors, in float: rounding is 6e-8 a operation; row norms and backpropagation through
+// time amplify it. A wrong equation shows above 1e-3.
+inline constexpr double kGoldenFloatTolerance = 1e-4;
+
+// Central differences of a double loss with step 1e-5: truncation is about 1e-10, cancellation
+// 1e-16 / 1e-5 = 1e-11 of the loss; relative to max(1, |gradient|).
+inline constexpr double kFiniteDifferenceTolerance = 1e-7;
+
+// The same numbers computed along two ways in double (split, alone, strided): only the order of
+// sums differs; relative to max(1, |value|).
+inline constexpr double kSameInDoubleTolerance = 1e-12;
+
+}  // namespace stpn::nn

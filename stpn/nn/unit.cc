@@ -1,0 +1,74 @@
+#include "stpn/nn/unit.h"
+
+#include <sstream>
+
+#include "stpn/base/error.h"
+
+namespace stpn::nn {
+namespace {
+
+std::string shape_of(const torch::Tensor& tensor) {
+  std::ostringstream text;
+  text << tensor.sizes();
+  return text.str();
+}
+
+void check_tensor(const torch::Tensor& tensor, const std::string& name, const torch::Tensor& like) {
+  STPN_CHECK(tensor.defined(), "{} is undefined", name);
+  STPN_CHECK(tensor.device().is_cpu(), "{} is on {}: move it to the CPU", name,
+             tensor.device().str());
+  STPN_CHECK(tensor.scalar_type() == like.scalar_type(), "{} is {}, the parameters are {}", name,
+             c10::toString(tensor.scalar_type()), c10::toString(like.scalar_type()));
+}
+
+}  // namespace
+
+int64_t Unit::parameter_count() const {
+  int64_t count = 0;
+  for (const auto& parameter : parameters()) count += parameter.numel();
+  return count;
+}
+
+void Unit::leave_out_of_energy(const std::vector<int64_t>& inputs) {
+  auto measured = torch::ones({input_size_ + hidden_size_});
+  for (const int64_t input : inputs) {
+    STPN_CHECK(input >= 0 && input < input_size_,
+               "there is no input {}: the unit has inputs 0 to {}", input, input_size_ - 1);
+    measured[input] = 0;
+  }
+  measured_ = inputs.empty() ? torch::Tensor() : measured;
+}
+
+void Unit::check_input(const UnitInput& input) const {
+  const auto like = parameters().front();
+  check_tensor(input.x, "x", like);
+  STPN_CHECK(input.x.dim() == 3 && input.x.size(0) >= 1 && input.x.size(1) >= 1 &&
+                 input.x.size(2) == input_size_,
+             "x is {}, it must be (T, B, {}) with T and B at least 1", shape_of(input.x),
+             input_size_);
+  const int64_t steps = input.x.size(0);
+  const int64_t batch = input.x.size(1);
+
+  if (input.reset.defined()) {
+    STPN_CHECK(input.reset.scalar_type() == torch::kBool && input.reset.device().is_cpu() &&
+                   input.reset.sizes() == torch::IntArrayRef({steps, batch}),
+               "reset is {} {} on {}, it must be bool ({}, {}) on the CPU",
+               c10::toString(input.reset.scalar_type()), shape_of(input.reset),
+               input.reset.device().str(), steps, batch);
+  }
+
+  if (input.state.empty()) return;
+  const State expected = initial_state(batch);
+  STPN_CHECK(input.state.size() == expected.size(), "the state has {} tensors, it must have {}",
+             input.state.size(), expected.size());
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const auto& [name, tensor] = input.state[i];
+    STPN_CHECK(name == expected[i].first, "state tensor {} is called {}, it must be {}", i, name,
+               expected[i].first);
+    check_tensor(tensor, "state " + name, like);
+    STPN_CHECK(tensor.sizes() == expected[i].second.sizes(), "state {} is {}, it must be {}", name,
+               shape_of(tensor), shape_of(expected[i].second));
+  }
+}
+
+}  // namespace stpn::nn

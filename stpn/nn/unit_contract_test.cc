@@ -1,0 +1,357 @@
+#include "stpn/nn/unit_contract.h"
+
+#include <vector>
+
+#include "stpn/base/error.h"
+#include "stpn/nn/initialisation.h"
+#include "stpn/nn/tolerances.h"
+
+namespace stpn::nn {
+
+std::shared_ptr<Unit> UnitContract::make(int64_t inputs, int64_t hidden, torch::Dtype dtype) const {
+  auto unit = GetParam().make(inputs, hidden);
+  unit->to(dtype);
+  uint64_t index = 500;
+  for (auto& parameter : unit->parameters()) uniform_(parameter, -0.6, 0.6, 7, index++);
+  return unit;
+}
+
+namespace {
+
+struct Sizes {
+  int64_t steps, batch, inputs, hidden;
+};
+
+torch::Tensor random_like(const torch::Tensor& tensor) { return torch::randn_like(tensor) * 0.5; }
+
+UnitInput random_input(const Unit& unit, int64_t steps, int64_t batch, bool with_reset) {
+  UnitInput input;
+  input.state = unit.initial_state(batch);
+  for (auto& [name, tensor] : input.state) tensor = random_like(tensor).requires_grad_();
+  const auto options = input.state[0].second.options().requires_grad(false);
+  input.x = torch::randn({steps, batch, unit.input_size()}, options).requires_grad_();
+  if (with_reset) input.reset = torch::rand({steps, batch}) < 0.3;
+  return input;
+}
+
+// Weights of the loss: one for each value of the output and the final state.
+struct Cotangents {
+  torch::Tensor y;
+  std::vector<torch::Tensor> state;
+};
+
+Cotangents random_cotangents(const UnitOutput& output) {
+  Cotangents weights{torch::randn_like(output.y), {}};
+  for (const auto& [name, tensor] : output.state)
+    weights.state.push_back(torch::randn_like(tensor));
+  return weights;
+}
+
+torch::Tensor loss_of(const UnitOutput& output, const Cotangents& weights) {
+  auto loss = (output.y * weights.y).sum();
+  for (size_t i = 0; i < output.state.size(); ++i) {
+    loss = loss + (output.state[i].second * weights.state[i]).sum();
+  }
+  return loss;
+}
+
+// x, the states and the parameters, by name.
+std::vector<std::pair<std::string, torch::Tensor>> leaves_of(const Unit& unit,
+                                                             const UnitInput& input) {
+  std::vector<std::pair<std::string, torch::Tensor>> leaves = {{"x", input.x}};
+  for (const auto& [name, tensor] : input.state) leaves.emplace_back("state " + name, tensor);
+  for (const auto& item : unit.named_parameters()) leaves.emplace_back(item.key(), item.value());
+  return leaves;
+}
+
+std::vector<torch::Tensor> gradients_of(const torch::Tensor& loss, const Unit& unit,
+                                        const UnitInput& input) {
+  std::vector<torch::Tensor> leaves;
+  for (const auto& [name, tensor] : leaves_of(unit, input)) leaves.push_back(tensor);
+  return torch::autograd::grad({loss}, leaves);
+}
+
+void expect_close(const torch::Tensor& a, const torch::Tensor& b, double tolerance,
+                  const std::string& what) {
+  ASSERT_EQ(a.sizes(), b.sizes()) << what;
+  const double error = (a - b).abs().max().item<double>();
+  EXPECT_LE(error, tolerance * std::max(1.0, b.abs().max().item<double>())) << what;
+}
+
+// Every partial derivative against the central difference.
+void expect_gradients_match_differences(Unit& unit, const UnitInput& input) {
+  const auto weights = random_cotangents(unit.forward(input));
+  const auto gradients = gradients_of(loss_of(unit.forward(input), weights), unit, input);
+  const auto leaves = leaves_of(unit, input);
+  torch::NoGradGuard no_grad;
+  constexpr double kStep = 1e-5;
+  for (size_t k = 0; k < leaves.size(); ++k) {
+    auto values = leaves[k].second.view(-1);
+    auto expected = torch::empty_like(values);
+    for (int64_t i = 0; i < values.numel(); ++i) {
+      const double value = values[i].item<double>();
+      values[i] = value + kStep;
+      const double above = loss_of(unit.forward(input), weights).item<double>();
+      values[i] = value - kStep;
+      const double below = loss_of(unit.forward(input), weights).item<double>();
+      values[i] = value;
+      expected[i] = (above - below) / (2 * kStep);
+    }
+    expect_close(gradients[k].reshape(-1), expected, kFiniteDifferenceTolerance, leaves[k].first);
+  }
+}
+
+void expect_same(const UnitOutput& a, const UnitOutput& b, const std::string& what) {
+  expect_close(a.y, b.y, kSameInDoubleTolerance, what + ": y");
+  for (size_t i = 0; i < a.state.size(); ++i) {
+    expect_close(a.state[i].second, b.state[i].second, kSameInDoubleTolerance,
+                 what + ": " + a.state[i].first);
+  }
+}
+
+UnitInput steps_of(const UnitInput& input, int64_t begin, int64_t end, const State& state) {
+  UnitInput part;
+  part.x = input.x.slice(0, begin, end);
+  part.state = state;
+  if (input.reset.defined()) part.reset = input.reset.slice(0, begin, end);
+  part.energy = input.energy;
+  return part;
+}
+
+}  // namespace
+
+TEST_P(UnitContract, GradientsMatchFiniteDifferences) {
+  const auto unit = make(3, 2, torch::kDouble);
+  expect_gradients_match_differences(*unit, random_input(*unit, 4, 2, false));
+}
+
+TEST_P(UnitContract, GradientsMatchFiniteDifferencesAcrossResets) {
+  const auto unit = make(2, 3, torch::kDouble);
+  auto input = random_input(*unit, 5, 3, true);
+  input.reset[0][1] = true;  // cuts the initial state off
+  input.reset[2][0] = true;
+  expect_gradients_match_differences(*unit, input);
+}
+
+TEST_P(UnitContract, OddSizesHaveRightGradientsAndSamplesKeepApart) {
+  for (const auto& [steps, batch, inputs, hidden] :
+       {Sizes{1, 1, 1, 1}, Sizes{1, 2, 3, 1}, Sizes{3, 1, 1, 2}, Sizes{2, 3, 1, 1},
+        Sizes{2, 5, 7, 3}, Sizes{3, 2, 2, 11}}) {
+    SCOPED_TRACE(testing::Message()
+                 << "T " << steps << " B " << batch << " I " << inputs << " H " << hidden);
+    const auto unit = make(inputs, hidden, torch::kDouble);
+    const auto input = random_input(*unit, steps, batch, true);
+    expect_gradients_match_differences(*unit, input);
+
+    const auto whole = unit->forward(input);
+    ASSERT_EQ(whole.y.sizes(), torch::IntArrayRef({steps, batch, hidden}));
+    for (int64_t b = 0; b < batch; ++b) {
+      UnitInput alone{input.x.slice(1, b, b + 1), {}, input.reset.slice(1, b, b + 1)};
+      UnitOutput expected{whole.y.slice(1, b, b + 1), {}, {}};
+      for (const auto& [name, tensor] : input.state) {
+        alone.state.emplace_back(name, tensor.slice(0, b, b + 1));
+      }
+      for (const auto& [name, tensor] : whole.state) {
+        expected.state.emplace_back(name, tensor.slice(0, b, b + 1));
+      }
+      expect_same(unit->forward(alone), expected, "sample alone");
+    }
+  }
+}
+
+TEST_P(UnitContract, SplitSequenceEqualsWhole) {
+  const auto unit = make(3, 5, torch::kDouble);
+  for (const bool with_reset : {false, true}) {
+    const auto input = random_input(*unit, 7, 3, with_reset);
+    const auto whole = unit->forward(input);
+    const auto weights = random_cotangents(whole);
+    const auto gradients = gradients_of(loss_of(whole, weights), *unit, input);
+    for (const int64_t cut : {1, 4, 6}) {
+      const auto first = unit->forward(steps_of(input, 0, cut, input.state));
+      const auto second = unit->forward(steps_of(input, cut, 7, first.state));
+      const UnitOutput joined{torch::cat({first.y, second.y}), second.state, {}};
+      expect_same(joined, whole, "joined");
+      const auto joined_gradients = gradients_of(loss_of(joined, weights), *unit, input);
+      const auto leaves = leaves_of(*unit, input);
+      for (size_t k = 0; k < leaves.size(); ++k) {
+        expect_close(joined_gradients[k], gradients[k], kSameInDoubleTolerance, leaves[k].first);
+      }
+    }
+  }
+}
+
+TEST_P(UnitContract, ResetsEqualSeparateSequences) {
+  const auto unit = make(3, 4, torch::kDouble);
+  auto input = random_input(*unit, 8, 3, false);
+  input.energy = true;
+  input.reset = torch::zeros({8, 3}, torch::kBool);
+  // Sample 0 at its first, two neighbouring and its last step, 1 never, 2 in the middle.
+  for (const int64_t t : {0, 3, 4, 7}) input.reset[t][0] = true;
+  input.reset[3][2] = true;
+  const auto whole = unit->forward(input);
+  for (int64_t b = 0; b < 3; ++b) {
+    State state;
+    for (const auto& [name, tensor] : input.state) {
+      state.emplace_back(name, tensor.slice(0, b, b + 1));
+    }
+    for (int64_t t = 0; t < 8; ++t) {
+      if (input.reset[t][b].item<bool>()) state.clear();
+      const auto step = unit->forward(
+          {input.x.slice(0, t, t + 1).slice(1, b, b + 1), state, torch::Tensor(), true});
+      expect_close(step.y[0][0], whole.y[t][b], kSameInDoubleTolerance, "y");
+      expect_close(step.energy[0][0], whole.energy[t][b], kSameInDoubleTolerance, "energy");
+      state = step.state;
+    }
+    for (size_t i = 0; i < state.size(); ++i) {
+      expect_close(state[i].second[0], whole.state[i].second[b], kSameInDoubleTolerance,
+                   state[i].first);
+    }
+  }
+}
+
+TEST_P(UnitContract, GivesTheSameBitsForAnyNumberOfThreads) {
+  const int before = at::get_num_threads();
+  for (const auto dtype : {torch::kFloat, torch::kDouble}) {
+    const auto unit = make(37, 23, dtype);
+    auto input = random_input(*unit, 6, 41, true);
+    input.energy = true;
+    std::vector<torch::Tensor> first;
+    Cotangents weights;
+    for (const int threads : {1, 2, 3}) {
+      at::set_num_threads(threads);
+      const auto output = unit->forward(input);
+      if (threads == 1) weights = random_cotangents(output);
+      auto values = gradients_of(loss_of(output, weights), *unit, input);
+      values.push_back(output.y);
+      values.push_back(output.energy);
+      for (const auto& [name, tensor] : output.state) values.push_back(tensor);
+      if (threads == 1) first = values;
+      for (size_t i = 0; i < values.size(); ++i) {
+        EXPECT_TRUE(values[i].equal(first[i])) << threads << " threads, value " << i;
+      }
+    }
+  }
+  at::set_num_threads(before);
+}
+
+TEST_P(UnitContract, RejectsWrongInput) {
+  const auto unit = make(3, 2, torch::kFloat);
+  const auto good = [&] { return random_input(*unit, 4, 2, true); };
+  const auto rejects = [&](const std::string& what, const std::function<void(UnitInput&)>& spoil) {
+    auto input = good();
+    spoil(input);
+    EXPECT_THROW(unit->forward(input), base::UserError) << what;
+  };
+  EXPECT_NO_THROW(unit->forward(good()));
+  rejects("no x", [](UnitInput& in) { in.x = torch::Tensor(); });
+  rejects("x in two dimensions", [](UnitInput& in) { in.x = torch::zeros({4, 3}); });
+  rejects("too many inputs", [](UnitInput& in) { in.x = torch::zeros({4, 2, 4}); });
+  rejects("no steps", [](UnitInput& in) {
+    in.x = torch::zeros({0, 2, 3});
+    in.reset = torch::Tensor();
+  });
+  rejects("no samples", [&](UnitInput& in) {
+    in = {torch::zeros({4, 0, 3}), {}, torch::Tensor()};
+  });
+  rejects("x in double", [](UnitInput& in) { in.x = in.x.to(torch::kDouble); });
+  rejects("x elsewhere", [](UnitInput& in) { in.x = in.x.to(torch::kMeta); });
+  rejects("reset of numbers", [](UnitInput& in) { in.reset = in.reset.to(torch::kFloat); });
+  rejects("reset of another length", [](UnitInput& in) { in.reset = in.reset.slice(0, 1); });
+  rejects("state of another name", [](UnitInput& in) { in.state[0].first = "other"; });
+  rejects("state one too few", [](UnitInput& in) { in.state.pop_back(); });
+  rejects("state one too many", [](UnitInput& in) { in.state.push_back(in.state[0]); });
+  for (size_t i = 0; i < unit->initial_state(1).size(); ++i) {
+    rejects("state undefined", [&](UnitInput& in) { in.state[i].second = torch::Tensor(); });
+    rejects("state of another batch",
+            [&](UnitInput& in) { in.state[i].second = in.state[i].second.slice(0, 1); });
+    rejects("state in double",
+            [&](UnitInput& in) { in.state[i].second = in.state[i].second.to(torch::kDouble); });
+  }
+}
+
+TEST_P(UnitContract, TakesInputOfAnyStride) {
+  const auto unit = make(3, 4, torch::kDouble);
+  const auto input = random_input(*unit, 5, 2, true);
+  auto strided = input;
+  strided.x = input.x.transpose(0, 2).contiguous().transpose(0, 2);
+  strided.reset = input.reset.t().contiguous().t();
+  for (auto& [name, tensor] : strided.state) {
+    tensor = tensor.transpose(0, 1).contiguous().transpose(0, 1);
+  }
+  expect_same(unit->forward(strided), unit->forward(input), "strided");
+}
+
+TEST_P(UnitContract, MeasuresEnergyOnlyIfAsked) {
+  const auto unit = make(3, 4, torch::kDouble);
+  auto input = random_input(*unit, 5, 2, true);
+  const auto quiet = unit->forward(input);
+  EXPECT_FALSE(quiet.energy.defined());
+  input.energy = true;
+  const auto output = unit->forward(input);
+  expect_same(output, quiet, "measured");
+  ASSERT_EQ(output.energy.dim(), 3);
+  EXPECT_EQ(output.energy.size(0), 5);
+  EXPECT_EQ(output.energy.size(1), 2);
+  EXPECT_EQ(output.energy.size(2) % 4, 0);
+  EXPECT_FALSE(output.energy.requires_grad());
+  EXPECT_TRUE((output.energy >= 0).all().item<bool>());
+  EXPECT_GT(output.energy.min().item<double>(), 0);
+}
+
+TEST_P(UnitContract, LeavesInputsOutOfEnergy) {
+  const auto unit = make(3, 4, torch::kDouble);
+  const auto x = torch::randn({1, 2, 3}, torch::kDouble);
+  const auto energy = [&](const torch::Tensor& of) {
+    return unit->forward({of, {}, torch::Tensor(), true}).energy;
+  };
+  const auto all = energy(x);
+
+  unit->leave_out_of_energy({0, 2});
+  const auto one = energy(x);
+  EXPECT_TRUE((one < all).all().item<bool>());
+  EXPECT_TRUE((one > 0).all().item<bool>());
+  EXPECT_TRUE(energy(x * torch::tensor({5.0, 1.0, 7.0}, torch::kDouble)).allclose(one));
+
+  unit->leave_out_of_energy({0, 1, 2});
+  EXPECT_EQ(energy(x).abs().max().item<double>(), 0) << "h is zero, so nothing else counts";
+  EXPECT_GT(energy(torch::cat({x, x}))[1].min().item<double>(), 0) << "recurrent inputs count";
+
+  unit->leave_out_of_energy({});
+  EXPECT_TRUE(energy(x).equal(all));
+  EXPECT_THROW(unit->leave_out_of_energy({3}), base::UserError);
+  EXPECT_THROW(unit->leave_out_of_energy({-1}), base::UserError);
+}
+
+TEST_P(UnitContract, SameSeedGivesSameParameters) {
+  const auto one = make(3, 4, torch::kFloat);
+  const auto two = GetParam().make(3, 4);
+  one->reset_parameters(11);
+  two->reset_parameters(11);
+  const auto first = one->parameters();
+  const auto second = two->parameters();
+  ASSERT_EQ(first.size(), second.size());
+  bool differs = false;
+  two->reset_parameters(11);
+  for (size_t i = 0; i < first.size(); ++i) EXPECT_TRUE(first[i].equal(second[i])) << i;
+  two->reset_parameters(12);
+  for (size_t i = 0; i < first.size(); ++i) differs |= !first[i].equal(second[i]);
+  EXPECT_TRUE(differs);
+}
+
+TEST_P(UnitContract, InitialStateIsZero) {
+  for (const auto dtype : {torch::kFloat, torch::kDouble}) {
+    const auto unit = make(3, 4, dtype);
+    const auto state = unit->initial_state(5);
+    ASSERT_FALSE(state.empty());
+    for (const auto& [name, tensor] : state) {
+      EXPECT_EQ(tensor.size(0), 5) << name;
+      EXPECT_EQ(tensor.scalar_type(), dtype) << name;
+      EXPECT_FALSE(tensor.requires_grad()) << name;
+      EXPECT_FALSE(tensor.any().item<bool>()) << name;
+    }
+    const auto x = torch::randn({3, 5, 3}, dtype);
+    EXPECT_TRUE(unit->forward({x, state, {}}).y.equal(unit->forward({x, {}, {}}).y));
+  }
+}
+
+}  // namespace stpn::nn

@@ -1,0 +1,41 @@
+#include "stpn/nn/unit_registry.h"
+
+#include <fmt/ranges.h>
+
+#include "stpn/base/error.h"
+#include "stpn/nn/lstm.h"
+#include "stpn/nn/stpn_recurrent.h"
+
+namespace stpn::nn {
+namespace {
+
+template <typename Options>
+std::unique_ptr<UnitOptions> make_options() {
+  return std::make_unique<Options>();
+}
+
+}  // namespace
+
+const std::vector<UnitEntry>& unit_registry() {
+  static const std::vector<UnitEntry> table = {
+      {"stpn_recurrent", "short-term plasticity neuron, recurrent (STPNr)",
+       make_options<StpnRecurrentOptions>},
+      {"lstm", "long short-term memory, libtorch's own", make_options<LstmOptions>},
+  };
+  return table;
+}
+
+const UnitEntry& find_unit(const std::string& name, const std::string& where) {
+  std::vector<std::string> names;
+  for (const auto& entry : unit_registry()) {
+    if (entry.name == name) return entry;
+    names.push_back(entry.name);
+  }
+  const std::string near = base::nearest(name, names);
+  throw base::UserError(fmt::format("{}: there is no unit \"{}\"; {}", where, name,
+                                    near.empty()
+                                        ? fmt::format("there are: {}", fmt::join(names, ", "))
+                                        : fmt::format("did you mean \"{}\"?", near)));
+}
+
+}  // namespace stpn::nn
