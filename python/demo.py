@@ -14,9 +14,9 @@ from stpn import learning_curves
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 TASK = """\
-Associative retrieval: the model reads pairs of a letter and a digit, one symbol a step, then one of
-the letters again, and has to name that letter's digit. Nothing but its memory of this one sequence
-tells it which."""
+Associative retrieval: the model reads pairs of a letter and a digit, one symbol a step, then ? ? and
+one of the letters again, and has to name that letter's digit. Nothing but its memory of this one
+sequence tells it which."""
 
 
 def train(program, experiment, out, settings):
@@ -48,6 +48,9 @@ def main(arguments=None):
         train(given.stpn, "lstm.toml", runs[1], [f"train.epochs={epochs}"])
     except subprocess.CalledProcessError as error:
         return error.returncode  # the program has said why
+    except OSError as error:
+        print(f"demo: {error}; run `make build`", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     print("\n3. What came of it.\n", flush=True)
