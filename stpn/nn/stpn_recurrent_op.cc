@@ -343,7 +343,10 @@ class Differentiable : public torch::autograd::Function<Differentiable> {
       tensors.push_back(tensor.defined() ? OptionalTensor(tensor) : std::nullopt);
     }
     c10::List<bool> needed;
-    for (size_t k = 0; k < kGradients; ++k) needed.push_back(context->needs_input_grad(k));
+    size_t edge = 0;  // autograd counts only the tensors that were given
+    for (size_t k = 0; k < kGradients; ++k) {
+      needed.push_back(saved[2 + k].defined() && context->needs_input_grad(edge++));
+    }
     std::vector<Tensor> gradients;
     {
       at::AutoDispatchBelowADInplaceOrView guard;
