@@ -1,0 +1,97 @@
+// stpn list
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cli/commands.h"
+#include "stpn/base/config.h"
+#include "stpn/nn/unit_registry.h"
+#include "stpn/tasks/task_registry.h"
+
+namespace stpn::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string default_of(const base::Field& field) {
+  return std::visit(
+      [](const auto* value) {
+        if constexpr (std::is_same_v<decltype(value), const std::string*>) {
+          return fmt::format("\"{}\"", *value);
+        } else {
+          return fmt::format("{}", *value);
+        }
+      },
+      field.value);
+}
+
+template <typename Registry>
+void list_registry(const Registry& registry) {
+  for (const auto& entry : registry) {
+    fmt::print("{}: {}\n", entry.name, entry.summary);
+    const auto options = entry.options();
+    for (const base::Field& field : options->fields()) {
+      fmt::print("  {:<34}  {}", field.key + " = " + default_of(field), field.help);
+      if (!field.choices.empty()) fmt::print(" ({})", fmt::join(field.choices, " | "));
+      fmt::print("\n");
+    }
+  }
+}
+
+// ./experiments in a checkout; else where `make install` put them, found from the program.
+fs::path experiments_folder() {
+  if (fs::is_directory("experiments")) return "experiments";
+  const fs::path program = fs::read_symlink("/proc/self/exe");
+  const fs::path installed = program.parent_path().parent_path() / "share" / "stpn" / "experiments";
+  if (fs::is_directory(installed)) return installed;
+  throw base::UserError(
+      fmt::format("experiments: there is neither ./experiments nor {}", installed.string()));
+}
+
+// The file's first line without its "# ", if it is a comment.
+std::string first_comment(const fs::path& path) {
+  std::ifstream file(path);
+  std::string line;
+  std::getline(file, line);
+  return line.starts_with("# ") ? line.substr(2) : "";
+}
+
+void list_experiments() {
+  std::vector<fs::path> paths;
+  for (const auto& entry : fs::recursive_directory_iterator(experiments_folder())) {
+    if (entry.path().extension() == ".toml") paths.push_back(entry.path());
+  }
+  std::sort(paths.begin(), paths.end());
+  for (const fs::path& path : paths) {
+    fmt::print("{}: {}\n", path.string(), first_comment(path));
+  }
+}
+
+}  // namespace
+
+void add_list(CLI::App& app) {
+  CLI::App* command =
+      app.add_subcommand("list", "Name the units, tasks or experiments there are, with options");
+  auto kind = std::make_shared<std::string>();
+  command->add_option("KIND", *kind, "units, tasks or experiments")
+      ->required()
+      ->check(CLI::IsMember({"units", "tasks", "experiments"}));
+  command->footer(
+      "Under each unit and task stand its options, with their defaults, as they go into the "
+      "[unit]\n"
+      "and [task] tables of an experiment or behind --set.");
+  command->callback([kind] {
+    if (*kind == "units") {
+      list_registry(nn::unit_registry());
+    } else if (*kind == "tasks") {
+      list_registry(tasks::sequence_task_registry());
+    } else {
+      list_experiments();
+    }
+  });
+}
+
+}  // namespace stpn::cli

@@ -1,0 +1,52 @@
+// The program `stpn`.
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <string>
+
+#include "cli/commands.h"
+#include "stpn/base/error.h"
+#include "stpn/train/run.h"
+
+namespace {
+
+// One line, whatever the message: scripts and logs count on that.
+int fail(int code, std::string message) {
+  message = message.substr(0, message.find_last_not_of('\n') + 1);
+  std::replace(message.begin(), message.end(), '\n', ' ');
+  fmt::print(stderr, "stpn: {}\n", message);
+  return code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  // A file too large for the user's limit is then an error like a full disk, and not a signal.
+  std::signal(SIGXFSZ, SIG_IGN);
+
+  CLI::App app("Short-term plasticity neurons: trains, tests and verifies them.", "stpn");
+  app.set_version_flag("--version", "stpn " + stpn::train::version());
+  app.require_subcommand(1);
+  app.footer(
+      "Examples:\n"
+      "  stpn list experiments\n"
+      "  stpn train experiments/retrieval/stpn.toml\n"
+      "  stpn eval runs/associative_retrieval/stpn/seed1\n"
+      "`stpn COMMAND --help` tells more of each. Exit codes: 0 done, 2 your mistake, 1 failure.");
+  stpn::cli::add_train(app);
+  stpn::cli::add_eval(app);
+  stpn::cli::add_list(app);
+  stpn::cli::add_verify(app);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    return fail(2, std::string(error.what()) + " (see stpn --help)");
+  } catch (const stpn::base::UserError& error) {
+    return fail(2, error.what());
+  } catch (const std::exception& error) {
+    return fail(1, error.what());
+  }
+  return 0;
+}

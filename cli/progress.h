@@ -1,0 +1,36 @@
+// Progress of a training run on stderr: a bar on a terminal, a line an epoch in a pipe.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+#include "stpn/train/run.h"
+
+namespace stpn::cli {
+
+class Progress : public train::Observer {
+ public:
+  explicit Progress(int64_t batch_size);
+  ~Progress() override;  // leaves the terminal's line
+
+  void on_start(int64_t epochs_done, int64_t epochs) override;
+  void on_batch(int64_t epoch, int64_t done, int64_t batches) override;
+  void on_epoch(const train::EpochMetrics& metrics) override;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  void draw(double epochs_done);
+
+  int64_t batch_size_;
+  bool terminal_;
+  bool drawn_ = false;
+  int64_t epochs_ = 0;
+  int64_t first_epoch_ = 0;  // done before this process
+  int64_t sequences_ = 0;    // trained on by this process
+  Clock::time_point start_, last_draw_;
+  std::string accuracy_ = "-";
+};
+
+}  // namespace stpn::cli

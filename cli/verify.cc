@@ -1,0 +1,63 @@
+// stpn verify
+#include <algorithm>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cli/commands.h"
+#include "stpn/base/error.h"
+#include "stpn/nn/golden.h"
+
+namespace stpn::cli {
+namespace {
+
+struct Tally {
+  size_t bad = 0;  // files that could not be checked
+  size_t off = 0;  // files with a result beyond its tolerance
+};
+
+void verify_file(const std::string& path, size_t width, Tally& tally) {
+  try {
+    bool off = false;
+    for (const auto& result : nn::verify_golden(path)) {
+      fmt::print("{:<{}}  {:<6} {:<9} {:<6}  {:.2e} of at most {:.0e}  {:<26} {}\n", path, width,
+                 result.unit, result.backend, result.dtype, result.largest_error, result.tolerance,
+                 result.array, result.ok ? "ok" : "OFF");
+      off |= !result.ok;
+    }
+    tally.off += off;
+  } catch (const base::UserError& error) {
+    fmt::print(stderr, "stpn: {}\n", error.what());
+    ++tally.bad;
+  }
+}
+
+void verify(const std::vector<std::string>& paths) {
+  size_t width = 0;
+  for (const auto& path : paths) width = std::max(width, path.size());
+  Tally tally;
+  for (const auto& path : paths) verify_file(path, width, tally);
+  if (tally.bad > 0) {
+    throw base::UserError(
+        fmt::format("{} of {} files could not be checked", tally.bad, paths.size()));
+  }
+  if (tally.off > 0) {
+    throw base::Error(fmt::format("{} of {} files are off", tally.off, paths.size()));
+  }
+}
+
+}  // namespace
+
+void add_verify(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("verify", "Hold the units to golden vectors");
+  auto paths = std::make_shared<std::vector<std::string>>();
+  command->add_option("GOLDEN.json", *paths, "files of golden vectors")->required();
+  command->footer(
+      "Prints a line for each file, backend and dtype: the largest of max|ours - golden| /\n"
+      "max|golden| over the file's arrays, and the array it is of.\n"
+      "Example: stpn verify tests/golden/*.json");
+  command->callback([paths] { verify(*paths); });
+}
+
+}  // namespace stpn::cli

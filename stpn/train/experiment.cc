@@ -1,0 +1,102 @@
+#include "stpn/train/experiment.h"
+
+#include <map>
+#include <sstream>
+
+#include "stpn/base/config.h"
+#include "stpn/base/error.h"
+
+namespace stpn::train {
+namespace {
+
+constexpr const char* kAlgorithm = "supervised";
+
+struct Name {
+  std::string value;
+  std::string where;
+};
+
+Name take_name(base::Config& config, const std::string& table, const std::string& key) {
+  const auto& settings = config.tables[table];
+  const auto setting = settings.find(key);
+  const std::string where = setting == settings.end() ? "" : setting->second.where;
+  return {config.take(table, key), where};
+}
+
+// "table.key" to value, of a text that base::to_toml wrote.
+std::map<std::string, std::string> options_of(const std::string& toml) {
+  std::map<std::string, std::string> options;
+  std::istringstream lines(toml);
+  std::string table;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with('[')) {
+      table = line.substr(1, line.find(']') - 1);
+    } else if (const size_t equals = line.find(" = "); equals != std::string::npos) {
+      options[table + "." + line.substr(0, equals)] = line.substr(equals + 3);
+    }
+  }
+  return options;
+}
+
+}  // namespace
+
+std::unique_ptr<tasks::SequenceTask> Experiment::make_task() const {
+  return task->make(static_cast<uint64_t>(train.seed));
+}
+
+std::shared_ptr<nn::Classifier> Experiment::make_model(const tasks::SequenceTask& data) const {
+  auto model = std::make_shared<nn::Classifier>(unit->make(data.input_size()), data.classes());
+  model->reset_parameters(static_cast<uint64_t>(train.seed));
+  return model;
+}
+
+std::string Experiment::to_toml() const {
+  SupervisedOptions train_options = train;
+  return base::to_toml("task", {{"name", task_name}}, task->fields()) + "\n" +
+         base::to_toml("unit", {{"name", unit_name}}, unit->fields()) + "\n" +
+         base::to_toml("train", {{"algorithm", kAlgorithm}}, train_options.fields());
+}
+
+Experiment read_experiment(const std::filesystem::path& path,
+                           const std::vector<std::string>& settings, std::optional<int64_t> seed) {
+  base::Config config = base::read_config(path, {"task", "unit", "train"});
+  for (const std::string& setting : settings) base::apply_setting(config, setting);
+  if (seed) config.tables["train"]["seed"] = {*seed, fmt::format("--seed {}", *seed)};
+
+  const Name task = take_name(config, "task", "name");
+  const Name unit = take_name(config, "unit", "name");
+  const Name algorithm = take_name(config, "train", "algorithm");
+  if (algorithm.value != kAlgorithm) {
+    throw base::UserError(fmt::format("{}: there is no train.algorithm \"{}\"; there is \"{}\"",
+                                      algorithm.where, algorithm.value, kAlgorithm));
+  }
+
+  Experiment experiment;
+  experiment.model = path.stem().string();
+  experiment.name = (std::filesystem::absolute(path).parent_path().filename() / path.stem());
+  experiment.task_name = task.value;
+  experiment.unit_name = unit.value;
+  experiment.task = tasks::find_sequence_task(task.value, task.where).options();
+  experiment.unit = nn::find_unit(unit.value, unit.where).options();
+  base::assign(config, "task", experiment.task->fields());
+  base::assign(config, "unit", experiment.unit->fields());
+  base::assign(config, "train", experiment.train.fields());
+  return experiment;
+}
+
+std::string first_difference(const std::string& there, const std::string& here) {
+  const auto old_options = options_of(there);
+  auto new_options = options_of(here);
+  for (const auto& [key, value] : old_options) {
+    const std::string now = new_options.contains(key) ? new_options[key] : "absent";
+    if (key != "train.epochs" && now != value) {
+      return fmt::format("{} is {} there and {} here", key, value, now);
+    }
+    new_options.erase(key);
+  }
+  if (new_options.empty()) return "";
+  const auto& [key, value] = *new_options.begin();
+  return fmt::format("{} is absent there and {} here", key, value);
+}
+
+}  // namespace stpn::train

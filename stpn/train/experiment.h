@@ -1,0 +1,46 @@
+// An experiment: everything that defines a run, read from one TOML file with three tables, [task],
+// [unit] and [train].
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "stpn/nn/models/classifier.h"
+#include "stpn/nn/unit_registry.h"
+#include "stpn/tasks/task_registry.h"
+#include "stpn/train/supervised.h"
+
+namespace stpn::train {
+
+struct Experiment {
+  std::string name;   // its folder and stem: "retrieval/stpn"
+  std::string model;  // its stem: "stpn"
+  std::string task_name;
+  std::string unit_name;
+  std::unique_ptr<tasks::SequenceTaskOptions> task;
+  std::unique_ptr<nn::UnitOptions> unit;
+  SupervisedOptions train;
+
+  // Both throw base::UserError for options that are impossible together.
+  std::unique_ptr<tasks::SequenceTask> make_task() const;
+  std::shared_ptr<nn::Classifier> make_model(const tasks::SequenceTask& task) const;
+
+  // Every option with its value: itself an experiment that reads back to the same bits.
+  std::string to_toml() const;
+};
+
+// Reads the file; `settings` (TABLE.KEY=VALUE) and then `seed` override it. Throws base::UserError
+// for whatever is unknown, missing or impossible.
+Experiment read_experiment(const std::filesystem::path& path,
+                           const std::vector<std::string>& settings = {},
+                           std::optional<int64_t> seed = {});
+
+// Of two texts of Experiment::to_toml, the first option that differs, train.epochs aside (a run may
+// be made longer): "unit.hidden_size is 11 there and 12 here"; empty if none does.
+std::string first_difference(const std::string& there, const std::string& here);
+
+}  // namespace stpn::train

@@ -1,0 +1,44 @@
+#include "stpn/train/metrics.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+namespace stpn::train {
+
+using Json = nlohmann::ordered_json;
+
+std::string to_json(const EpochMetrics& metrics) {
+  return Json{{"epoch", metrics.epoch},
+              {"step", metrics.step},
+              {"wall_seconds", metrics.wall_seconds},
+              {"train_loss", metrics.train_loss},
+              {"validation_loss", metrics.validation_loss},
+              {"validation_accuracy", metrics.validation_accuracy},
+              {"energy_per_step", metrics.energy_per_step},
+              {"energy_per_sequence", metrics.energy_per_sequence}}
+      .dump();
+}
+
+double Summary::metric(const std::string& name) const {
+  return std::find_if(metrics.begin(), metrics.end(),
+                      [&](const auto& entry) { return entry.first == name; })
+      ->second;
+}
+
+std::string to_json(const Summary& summary) {
+  Json metrics = Json::object();
+  for (const auto& [name, value] : summary.metrics) metrics[name] = value;
+  return Json{{"experiment", summary.experiment},
+              {"task", summary.task},
+              {"model", summary.model},
+              {"seed", summary.seed},
+              {"parameters", summary.parameters},
+              {"steps", summary.steps},
+              {"wall_seconds", summary.wall_seconds},
+              {"metrics", metrics},
+              {"version", summary.version}}
+             .dump(2) +
+         "\n";
+}
+
+}  // namespace stpn::train

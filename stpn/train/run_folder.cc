@@ -1,0 +1,76 @@
+#include "stpn/train/run_folder.h"
+
+#include <algorithm>
+
+#include "stpn/base/error.h"
+#include "stpn/base/files.h"
+
+namespace stpn::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Nothing in it, or only what a run killed while it wrote its first file leaves.
+bool is_unused(const fs::path& folder) {
+  return std::all_of(fs::directory_iterator(folder), fs::directory_iterator(),
+                     [](const fs::directory_entry& entry) {
+                       return entry.path().filename().string().starts_with("config.toml");
+                     });
+}
+
+// What a killed process was still writing (base::write_file).
+void remove_leftovers(const fs::path& folder) {
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    if (entry.path().extension() == ".tmp") fs::remove(entry.path());
+  }
+}
+
+}  // namespace
+
+void RunFolder::check(const std::string& config, bool resume) const {
+  if (!fs::exists(path_)) return;
+  if (!fs::is_directory(path_)) {
+    throw base::UserError(
+        fmt::format("{}: is no folder: choose another with --out", path_.string()));
+  }
+  if (!resume && !fs::is_empty(path_)) {
+    throw base::UserError(
+        fmt::format("{}: exists already: go on with --resume, or choose another folder with --out",
+                    path_.string()));
+  }
+  if (!fs::exists(this->config())) {
+    if (is_unused(path_)) return;
+    throw base::UserError(
+        fmt::format("{}: is no run folder: choose another with --out", path_.string()));
+  }
+  const std::string difference =
+      first_difference(read_experiment(this->config()).to_toml(), config);
+  if (!difference.empty()) {
+    throw base::UserError(
+        fmt::format("{}: holds another experiment: {}: choose another folder with --out",
+                    path_.string(), difference));
+  }
+}
+
+void RunFolder::open(const std::string& config) const {
+  try {
+    fs::create_directories(path_);
+    if (!fs::exists(this->config()) || base::read_file(this->config()) != config) {
+      base::write_file(this->config(), config);
+    }
+    fs::create_directories(last().parent_path());
+    fs::remove(summary());
+    remove_leftovers(path_);
+    remove_leftovers(last().parent_path());
+  } catch (const fs::filesystem_error& error) {
+    throw base::Error(
+        fmt::format("{}: cannot be made: {}", path_.string(), error.code().message()));
+  }
+}
+
+fs::path default_run_folder(const Experiment& experiment) {
+  return fs::path("runs") / experiment.task_name / experiment.model /
+         fmt::format("seed{}", experiment.train.seed);
+}
+
+}  // namespace stpn::train
