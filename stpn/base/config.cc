@@ -1,0 +1,341 @@
+#include "stpn/base/config.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include "stpn/base/error.h"
+#include "stpn/base/files.h"
+
+namespace stpn::base {
+namespace {
+
+using Value = decltype(Setting::value);
+
+// Far above any experiment, and low enough that the parser cannot be led to exhaust the stack.
+constexpr size_t kLongestText = 16 * 1024;
+
+// For messages: what was written elsewhere, without line breaks and their like.
+std::string one_line(std::string_view text) {
+  std::string line(text);
+  for (char& c : line) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
+  }
+  return line;
+}
+
+// A basic string of TOML.
+std::string toml_string(std::string_view text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') {
+      out += '\\';
+      out += c;
+    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
+      out += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
+    } else {
+      out += c;
+    }
+  }
+  return out + '"';
+}
+
+std::string to_text(bool value) { return value ? "true" : "false"; }
+std::string to_text(int64_t value) { return fmt::format("{}", value); }
+std::string to_text(const std::string& value) { return toml_string(value); }
+// fmt writes the fewest digits that read back as the same bits; without a point or exponent, TOML
+// would take them for an integer.
+std::string to_text(double value) {
+  std::string text = fmt::format("{}", value);
+  if (std::isfinite(value) && text.find_first_of(".e") == std::string::npos) text += ".0";
+  return text;
+}
+std::string to_text(const Value& value) {
+  return std::visit([](const auto& v) { return to_text(v); }, value);
+}
+
+std::string type_name(const Value& value) {
+  static constexpr const char* kNames[] = {"true or false", "an integer", "a float", "a string"};
+  return kNames[value.index()];
+}
+
+std::optional<Value> scalar(const toml::node& node) {
+  if (const auto v = node.value_exact<bool>()) return *v;
+  if (const auto v = node.value_exact<int64_t>()) return *v;
+  if (const auto v = node.value_exact<double>()) return *v;
+  if (auto v = node.value_exact<std::string>()) return std::move(*v);
+  return std::nullopt;
+}
+
+// " (did you mean X?)", or else the list of what there is.
+std::string hint(std::string_view name, const std::vector<std::string>& names) {
+  const std::string near = nearest(name, names);
+  if (!near.empty()) return fmt::format(" (did you mean {}?)", near);
+  if (names.empty()) return " (there is none)";
+  return fmt::format(" (there is {})", fmt::join(names, ", "));
+}
+
+std::vector<std::string> table_names(const Config& config) {
+  std::vector<std::string> names;
+  for (const auto& [name, settings] : config.tables) names.push_back(name);
+  return names;
+}
+
+// What the field takes, in words.
+std::string wants(const Field& field) {
+  if (std::holds_alternative<bool*>(field.value)) return "true or false";
+  if (std::holds_alternative<std::string*>(field.value)) {
+    return field.choices.empty() ? "a string"
+                                 : fmt::format("one of {}", fmt::join(field.choices, ", "));
+  }
+  const auto [least, most] = field.range;
+  const char* type = std::holds_alternative<int64_t*>(field.value) ? "an integer" : "a number";
+  if (std::isfinite(least) && std::isfinite(most)) {
+    return fmt::format("{} from {} to {}", type, least, most);
+  }
+  if (std::isfinite(least)) return fmt::format("{} of at least {}", type, least);
+  if (std::isfinite(most)) return fmt::format("{} of at most {}", type, most);
+  return type;
+}
+
+bool allowed(const Field&, bool) { return true; }
+bool allowed(const Field& field, const std::string& value) {
+  return field.choices.empty() ||
+         std::find(field.choices.begin(), field.choices.end(), value) != field.choices.end();
+}
+// False for a NaN.
+bool allowed(const Field& field, double value) {
+  return value >= field.range.least && value <= field.range.most;
+}
+bool allowed(const Field& field, int64_t value) {
+  return allowed(field, static_cast<double>(value));
+}
+
+// Puts the value into the field, or says what is wrong with it.
+std::string put(const Field& field, const Value& value) {
+  return std::visit(
+      [&](auto* target) -> std::string {
+        using Type = std::remove_pointer_t<decltype(target)>;
+        Value taken = value;
+        if constexpr (std::is_same_v<Type, double>) {
+          if (const auto* integer = std::get_if<int64_t>(&value)) {
+            taken = static_cast<double>(*integer);
+          }
+        }
+        const Type* typed = std::get_if<Type>(&taken);
+        if (typed == nullptr) {
+          return fmt::format("is {}, wants {}", type_name(value), wants(field));
+        }
+        if (!allowed(field, *typed)) {
+          std::string problem = fmt::format("wants {}", wants(field));
+          if constexpr (std::is_same_v<Type, std::string>) {
+            const std::string near = nearest(*typed, field.choices);
+            if (!near.empty()) problem += fmt::format(" (did you mean {}?)", near);
+          }
+          return problem;
+        }
+        *target = *typed;
+        return "";
+      },
+      field.value);
+}
+
+std::string_view trimmed(std::string_view text) {
+  const size_t first = text.find_first_not_of(" \t");
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
+}
+
+// `text` as TOML, and as a string if it is none.
+Value parse_value(std::string_view text, const std::string& where) {
+  if (text.size() > kLongestText) {
+    throw UserError(fmt::format("--set: a value has more than {} bytes", kLongestText));
+  }
+  std::optional<toml::table> parsed;
+  try {
+    parsed = toml::parse(fmt::format("value = {}", text));
+  } catch (const toml::parse_error&) {
+    try {
+      parsed = toml::parse(fmt::format("value = {}", toml_string(text)));
+    } catch (const toml::parse_error&) {
+      throw UserError(fmt::format("{}: the value is no UTF-8", where));
+    }
+  }
+  const auto value = scalar(*parsed->get("value"));
+  // More than one: the text had a line break and went on.
+  if (!value || parsed->size() != 1) {
+    throw UserError(fmt::format("{}: the value is no boolean, integer, float or string", where));
+  }
+  return *value;
+}
+
+}  // namespace
+
+Field field(std::string key, bool& value, std::string help) {
+  return {std::move(key), &value, std::move(help), {}, {}};
+}
+Field field(std::string key, int64_t& value, std::string help, Range range) {
+  return {std::move(key), &value, std::move(help), range, {}};
+}
+Field field(std::string key, double& value, std::string help, Range range) {
+  return {std::move(key), &value, std::move(help), range, {}};
+}
+Field field(std::string key, std::string& value, std::string help,
+            std::vector<std::string> choices) {
+  return {std::move(key), &value, std::move(help), {}, std::move(choices)};
+}
+
+std::string Config::take(const std::string& table, const std::string& key) {
+  auto& settings = tables[table];
+  const auto found = settings.find(key);
+  if (found == settings.end()) {
+    throw UserError(fmt::format("{}: [{}] {} is missing: add {} = \"...\"", one_line(path.string()),
+                                table, key, key));
+  }
+  const Setting setting = found->second;
+  settings.erase(found);
+  if (const auto* text = std::get_if<std::string>(&setting.value)) return *text;
+  throw UserError(fmt::format("{}: [{}] {} = {}: is {}, wants a string", setting.where, table, key,
+                              to_text(setting.value), type_name(setting.value)));
+}
+
+Config read_config(const std::filesystem::path& path, const std::vector<std::string>& tables) {
+  const std::string name = one_line(path.string());
+  std::error_code missing;
+  if (std::filesystem::is_regular_file(path, missing) &&
+      std::filesystem::file_size(path, missing) > kLongestText) {
+    throw UserError(
+        fmt::format("{}: has more than {} bytes: this is no experiment", name, kLongestText));
+  }
+  const std::string text = read_file(path);
+
+  toml::table root;
+  try {
+    root = toml::parse(text);
+  } catch (const toml::parse_error& error) {
+    throw UserError(
+        fmt::format("{}:{}: {}", name, error.source().begin.line, one_line(error.description())));
+  }
+
+  Config config;
+  config.path = path;
+  for (const std::string& table : tables) config.tables[table];
+  for (const auto& [table_key, node] : root) {
+    const std::string table(table_key.str());
+    const std::string shown = one_line(table);
+    const std::string place = fmt::format("{}:{}", name, table_key.source().begin.line);
+    if (const auto value = scalar(node)) {
+      throw UserError(fmt::format("{}: {} = {}: stands outside a table, wants to be in one of [{}]",
+                                  place, shown, to_text(*value), fmt::join(tables, "], [")));
+    }
+    if (!config.tables.contains(table)) {
+      throw UserError(fmt::format("{}: [{}]: unknown table{}", place, shown, hint(table, tables)));
+    }
+    if (!node.is_table()) {
+      throw UserError(fmt::format("{}: {}: is no table, wants [{}]", place, shown, shown));
+    }
+    for (const auto& [key, value_node] : *node.as_table()) {
+      const std::string where = fmt::format("{}:{}", name, key.source().begin.line);
+      auto value = scalar(value_node);
+      if (!value) {
+        throw UserError(
+            fmt::format("{}: [{}] {}: its value is no boolean, integer, float or string", where,
+                        shown, one_line(key.str())));
+      }
+      config.tables[table].insert_or_assign(std::string(key.str()),
+                                            Setting{std::move(*value), where});
+    }
+  }
+  return config;
+}
+
+void apply_setting(Config& config, std::string_view assignment) {
+  const std::string where = fmt::format("--set {}", one_line(assignment));
+  const size_t equals = assignment.find('=');
+  const std::string_view left = trimmed(assignment.substr(0, equals));
+  const size_t dot = left.find('.');
+  if (equals == std::string_view::npos || dot == std::string_view::npos || dot == 0 ||
+      dot + 1 == left.size()) {
+    throw UserError(
+        fmt::format("{}: wants TABLE.KEY=VALUE, such as train.learning_rate=1e-3", where));
+  }
+  const std::string table(left.substr(0, dot));
+  const auto found = config.tables.find(table);
+  if (found == config.tables.end()) {
+    throw UserError(fmt::format("{}: [{}]: unknown table{}", where, one_line(table),
+                                hint(table, table_names(config))));
+  }
+  found->second.insert_or_assign(
+      std::string(left.substr(dot + 1)),
+      Setting{parse_value(trimmed(assignment.substr(equals + 1)), where), where});
+}
+
+void assign(const Config& config, const std::string& table, const std::vector<Field>& fields) {
+  const auto settings = config.tables.find(table);
+  if (settings == config.tables.end()) return;
+  for (const auto& [key, setting] : settings->second) {
+    const auto found = std::find_if(fields.begin(), fields.end(),
+                                    [&key = key](const Field& f) { return f.key == key; });
+    std::string problem;
+    if (found == fields.end()) {
+      std::vector<std::string> keys;
+      for (const Field& f : fields) keys.push_back(f.key);
+      problem = "unknown key" + hint(key, keys);
+    } else {
+      problem = put(*found, setting.value);
+    }
+    if (!problem.empty()) {
+      throw UserError(fmt::format("{}: [{}] {} = {}: {}", setting.where, table, one_line(key),
+                                  to_text(setting.value), problem));
+    }
+  }
+}
+
+std::string to_toml(const std::string& table,
+                    const std::vector<std::pair<std::string, std::string>>& head,
+                    const std::vector<Field>& fields) {
+  std::string out = fmt::format("[{}]\n", table);
+  for (const auto& [key, value] : head) out += fmt::format("{} = {}\n", key, toml_string(value));
+  for (const Field& f : fields) {
+    const std::string value = std::visit([](const auto* v) { return to_text(*v); }, f.value);
+    out += fmt::format("{} = {}\n", f.key, value);
+  }
+  return out;
+}
+
+// Edits put in, take out or replace one letter, or swap two neighbours. Near: fewer of them than
+// half of the longer name.
+std::string nearest(std::string_view name, const std::vector<std::string>& names) {
+  std::string best;
+  size_t fewest = std::string_view::npos;
+  for (const std::string& candidate : names) {
+    const size_t n = name.size(), m = candidate.size();
+    // edits[i][j]: from the first i letters of name to the first j of candidate.
+    std::vector<std::vector<size_t>> edits(n + 1, std::vector<size_t>(m + 1));
+    for (size_t i = 0; i <= n; ++i) {
+      for (size_t j = 0; j <= m; ++j) {
+        size_t& here = edits[i][j];
+        here = i + j;  // as it is on the edges
+        if (i == 0 || j == 0) continue;
+        const size_t replaced = name[i - 1] != candidate[j - 1];
+        here = std::min({edits[i - 1][j] + 1, edits[i][j - 1] + 1, edits[i - 1][j - 1] + replaced});
+        if (i > 1 && j > 1 && name[i - 1] == candidate[j - 2] && name[i - 2] == candidate[j - 1]) {
+          here = std::min(here, edits[i - 2][j - 2] + 1);
+        }
+      }
+    }
+    if (2 * edits[n][m] < std::max(n, m) && edits[n][m] < fewest) {
+      fewest = edits[n][m];
+      best = candidate;
+    }
+  }
+  return best;
+}
+
+}  // namespace stpn::base

@@ -1,0 +1,172 @@
+#include "stpn/base/files.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include "stpn/base/error.h"
+
+namespace stpn::base {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string cause() { return std::strerror(errno); }
+
+// An open file, closed when it goes out of scope.
+class Descriptor {
+ public:
+  explicit Descriptor(int number) : number_(number) {}
+  ~Descriptor() {
+    if (number_ >= 0) ::close(number_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+
+  int number() const { return number_; }
+  bool valid() const { return number_ >= 0; }
+  int release() { return std::exchange(number_, -1); }
+  // Some file systems report a failed write only here.
+  bool close() { return ::close(release()) == 0; }
+
+ private:
+  int number_;
+};
+
+int open_retrying(const fs::path& path, int flags) {
+  int number;
+  do number = ::open(path.c_str(), flags | O_CLOEXEC, 0666);
+  while (number < 0 && errno == EINTR);
+  return number;
+}
+
+// False, and errno says why, if not all was written.
+bool write_all(int file, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(file, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return false;
+    bytes.remove_prefix(static_cast<size_t>(written));
+  }
+  return true;
+}
+
+// A name beside `path` that no other process or thread uses.
+fs::path temporary_name(const fs::path& path) {
+  static std::atomic<uint64_t> count{0};
+  fs::path name = path;
+  name += fmt::format(".{}.{}.tmp", ::getpid(), count++);
+  return name;
+}
+
+// Removes the file unless told that it is gone.
+class Remover {
+ public:
+  explicit Remover(const fs::path& path) : path_(path) {}
+  ~Remover() {
+    if (armed_) ::unlink(path_.c_str());
+  }
+  Remover(const Remover&) = delete;
+  Remover& operator=(const Remover&) = delete;
+
+  void disarm() { armed_ = false; }
+
+ private:
+  const fs::path& path_;
+  bool armed_ = true;
+};
+
+}  // namespace
+
+std::string read_file(const fs::path& path) {
+  const auto fail = [&](const std::string& why) {
+    throw UserError(fmt::format("{}: cannot be read: {}", path.string(), why));
+  };
+  const Descriptor file(open_retrying(path, O_RDONLY));
+  struct stat status = {};
+  if (!file.valid() || ::fstat(file.number(), &status) != 0) fail(cause());
+  std::string bytes;
+  try {
+    // One byte more than it should have, so that the end is seen without growing; what is no
+    // regular file says size 0 and does grow.
+    bytes.resize(static_cast<size_t>(status.st_size) + 1);
+    size_t size = 0;
+    for (;;) {
+      const ssize_t got = ::read(file.number(), bytes.data() + size, bytes.size() - size);
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) fail(cause());
+      if (got == 0) break;
+      size += static_cast<size_t>(got);
+      if (size == bytes.size()) bytes.resize(2 * size + 4096);
+    }
+    bytes.resize(size);
+  } catch (const std::bad_alloc&) {
+    fail("it is too large for the memory of this machine");
+  } catch (const std::length_error&) {
+    fail("it is too large for the memory of this machine");
+  }
+  return bytes;
+}
+
+void write_file(const fs::path& path, std::string_view bytes) {
+  const auto fail = [&](const std::string& why) {
+    throw Error(fmt::format("{}: cannot be written: {}", path.string(), why));
+  };
+  // A rename would put a file in the place of a device such as /dev/null.
+  std::error_code missing;
+  const fs::file_status present = fs::status(path, missing);
+  if (fs::exists(present) && !fs::is_regular_file(present)) fail("it is no regular file");
+
+  const fs::path folder_path = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  const Descriptor folder(open_retrying(folder_path, O_RDONLY | O_DIRECTORY));
+  if (!folder.valid()) fail(fmt::format("{}: {}", folder_path.string(), cause()));
+
+  const fs::path temporary = temporary_name(path);
+  Descriptor file(open_retrying(temporary, O_WRONLY | O_CREAT | O_TRUNC));
+  if (!file.valid()) fail(cause());
+  Remover remover(temporary);
+  if (!write_all(file.number(), bytes) || ::fsync(file.number()) != 0 || !file.close() ||
+      ::rename(temporary.c_str(), path.c_str()) != 0) {
+    fail(cause());
+  }
+  remover.disarm();
+  // EINVAL: a file system whose folders need no sync.
+  if (::fsync(folder.number()) != 0 && errno != EINVAL) fail(cause());
+}
+
+LineLog::LineLog(const fs::path& path, int64_t bytes) : path_(path), bytes_(bytes) {
+  const auto fail = [&](const std::string& why) {
+    throw Error(
+        fmt::format("{}: cannot be continued after byte {}: {}", path.string(), bytes, why));
+  };
+  // A log that should have lines already is not made anew.
+  const int create = bytes == 0 ? O_CREAT : 0;
+  Descriptor file(open_retrying(path, O_WRONLY | O_APPEND | create));
+  struct stat status = {};
+  if (!file.valid() || ::fstat(file.number(), &status) != 0) fail(cause());
+  if (status.st_size < bytes) fail(fmt::format("it has only {} bytes", status.st_size));
+  if (status.st_size != bytes && ::ftruncate(file.number(), bytes) != 0) fail(cause());
+  file_ = file.release();
+}
+
+LineLog::~LineLog() { ::close(file_); }
+
+void LineLog::append(std::string_view line) {
+  std::string bytes(line);
+  bytes += '\n';
+  if (!write_all(file_, bytes)) {
+    const std::string why = cause();
+    // Half a line must not stay; if even this fails, opening the log again will cut it off.
+    [[maybe_unused]] const int cut = ::ftruncate(file_, bytes_);
+    throw Error(fmt::format("{}: cannot be written: {}", path_.string(), why));
+  }
+  bytes_ += static_cast<int64_t>(bytes.size());
+}
+
+}  // namespace stpn::base

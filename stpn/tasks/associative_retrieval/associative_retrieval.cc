@@ -1,0 +1,164 @@
+#include "stpn/tasks/associative_retrieval/associative_retrieval.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <numeric>
+#include <utility>
+
+#include "stpn/base/error.h"
+#include "stpn/base/random.h"
+
+namespace stpn::tasks {
+namespace {
+
+// Symbols are stored in 16 bits.
+constexpr int64_t kMostSymbols = 65'536;
+constexpr int64_t kMostSequences = 1'000'000'000;
+// Of all splits together: 8 GiB.
+constexpr int64_t kMostStored = int64_t{1} << 32;
+
+base::Stream stream_of(Split split) {
+  switch (split) {
+    case Split::training:
+      return base::Stream::training_data;
+    case Split::validation:
+      return base::Stream::validation_data;
+    case Split::test:
+      return base::Stream::test_data;
+  }
+  throw base::Error("no such split");
+}
+
+// Probability that, of `draws` independent uniform draws among `values` values, none comes up more
+// than `most` times. With counts that are independent and Poisson of the same mean, it is the
+// probability that none exceeds `most` given that they add up to `draws`.
+double none_exceeds(int64_t most, int64_t draws, int64_t values) {
+  const double mean = static_cast<double>(draws) / static_cast<double>(values);
+  const auto poisson = [](int64_t n, double m) {
+    const auto count = static_cast<double>(n);
+    return std::exp(count * std::log(m) - m - std::lgamma(count + 1));
+  };
+  std::vector<double> one(most + 1);  // P(count = j) of one value
+  for (int64_t j = 0; j <= most; ++j) one[j] = poisson(j, mean);
+  std::vector<double> sum(draws + 1, 0.0);  // P(sum = n, none exceeds most) of the values so far
+  sum[0] = 1;
+  for (int64_t value = 0; value < values; ++value) {
+    for (int64_t n = draws; n >= 0; --n) {  // downwards: sum[n - j] is still without this value
+      double total = 0;
+      for (int64_t j = 0; j <= std::min(most, n); ++j) total += one[j] * sum[n - j];
+      sum[n] = total;
+    }
+  }
+  return sum[draws] / poisson(draws, static_cast<double>(draws));
+}
+
+}  // namespace
+
+std::vector<base::Field> AssociativeRetrievalOptions::fields() {
+  const base::Range size = {.least = 1, .most = static_cast<double>(kMostSequences)};
+  return {
+      base::field("pairs", pairs, "key-value pairs in a sequence, at most keys; more are harder",
+                  {.least = 1}),
+      base::field("keys", keys, "symbols that can be keys", {.least = 1}),
+      base::field("values", values, "symbols that can be values", {.least = 2}),
+      base::field("training", training, "sequences to train on", size),
+      base::field("validation", validation, "sequences to measure on while training", size),
+      base::field("test", test, "sequences to measure on at the end", size),
+  };
+}
+
+std::unique_ptr<SequenceTask> AssociativeRetrievalOptions::make(uint64_t seed) const {
+  return std::make_unique<AssociativeRetrieval>(*this, seed);
+}
+
+AssociativeRetrieval::AssociativeRetrieval(const AssociativeRetrievalOptions& options,
+                                           uint64_t seed)
+    : options_(options) {
+  const auto [pairs, keys, values] = std::array{options.pairs, options.keys, options.values};
+  STPN_CHECK(pairs >= 1, "pairs = {}: wants at least 1", pairs);
+  STPN_CHECK(pairs <= keys,
+             "pairs = {}, keys = {}: keys are distinct, so wants pairs of at most {}", pairs, keys,
+             keys);
+  STPN_CHECK(values >= 2, "values = {}: wants at least 2", values);
+  STPN_CHECK(std::max(keys, values) < kMostSymbols && keys + values + 1 <= kMostSymbols,
+             "keys = {}, values = {}: wants at most {} together", keys, values, kMostSymbols - 1);
+  int64_t sequences = 0;
+  for (const int64_t size : {options.training, options.validation, options.test}) {
+    STPN_CHECK(size >= 1 && size <= kMostSequences,
+               "training = {}, validation = {}, test = {}: wants each from 1 to {}",
+               options.training, options.validation, options.test, kMostSequences);
+    sequences += size;
+  }
+  STPN_CHECK(sequences <= kMostStored / steps(),
+             "{} sequences of {} steps: wants at most {} sequences of that length", sequences,
+             steps(), kMostStored / steps());
+  for (const Split split : {Split::training, Split::validation, Split::test}) {
+    splits_[static_cast<size_t>(split)] = draw(seed, split);
+  }
+}
+
+int64_t AssociativeRetrieval::size(Split split) const {
+  return static_cast<int64_t>(splits_[static_cast<size_t>(split)].targets.size());
+}
+
+AssociativeRetrieval::Sequences AssociativeRetrieval::draw(uint64_t seed, Split split) const {
+  const std::array sizes = {options_.training, options_.validation, options_.test};
+  const int64_t size = sizes[static_cast<size_t>(split)];
+  const int64_t pairs = options_.pairs;
+  const auto keys = static_cast<uint32_t>(options_.keys);
+  const auto values = static_cast<uint32_t>(options_.values);
+  const auto query = static_cast<uint16_t>(keys + values);
+
+  Sequences drawn{std::vector<uint16_t>(size * steps()), std::vector<uint16_t>(size)};
+  std::vector<uint16_t> deck(keys);  // the keys, and all in order between two sequences
+  std::iota(deck.begin(), deck.end(), uint16_t{0});
+  std::vector<uint32_t> swapped(pairs);
+  for (int64_t i = 0; i < size; ++i) {
+    base::Random random(seed, stream_of(split), static_cast<uint64_t>(i));
+    uint16_t* symbols = drawn.symbols.data() + i * steps();
+    for (int64_t p = 0; p < pairs; ++p) {
+      const auto top = static_cast<uint32_t>(p);
+      swapped[p] = top + random.below(keys - top);
+      std::swap(deck[top], deck[swapped[p]]);
+      symbols[2 * p] = deck[top];
+      symbols[2 * p + 1] = static_cast<uint16_t>(keys + random.below(values));
+    }
+    for (int64_t p = pairs; p-- > 0;) std::swap(deck[p], deck[swapped[p]]);
+    const uint32_t asked = random.below(static_cast<uint32_t>(pairs));
+    symbols[2 * pairs] = symbols[2 * pairs + 1] = query;
+    symbols[2 * pairs + 2] = symbols[2 * asked];
+    drawn.targets[i] = symbols[2 * asked + 1];
+  }
+  return drawn;
+}
+
+void AssociativeRetrieval::batch(Split split, int64_t first, int64_t count, float* x,
+                                 int64_t* target) const {
+  assert(0 <= first && 0 <= count && first + count <= size(split));
+  const Sequences& sequences = splits_[static_cast<size_t>(split)];
+  const int64_t T = steps(), I = input_size();
+  std::fill_n(x, T * count * I, 0.0f);
+  for (int64_t b = 0; b < count; ++b) {
+    const uint16_t* symbols = sequences.symbols.data() + (first + b) * T;
+    for (int64_t t = 0; t < T; ++t) x[(t * count + b) * I + symbols[t]] = 1.0f;
+    target[b] = sequences.targets[first + b];
+  }
+}
+
+double AssociativeRetrieval::chance_accuracy() const {
+  return 1.0 / static_cast<double>(options_.values);
+}
+
+double AssociativeRetrieval::no_binding_accuracy() const {
+  // E[max] = sum over m of P(max > m); zero from where rounding hides it.
+  double expected = 0;
+  for (int64_t most = 0; most < options_.pairs; ++most) {
+    const double exceeds = 1 - none_exceeds(most, options_.pairs, options_.values);
+    if (exceeds < 1e-15) break;
+    expected += exceeds;
+  }
+  return expected / static_cast<double>(options_.pairs);
+}
+
+}  // namespace stpn::tasks

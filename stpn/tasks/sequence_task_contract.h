@@ -1,0 +1,106 @@
+// What every sequence task has to satisfy, as one call for its tests.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <vector>
+
+#include "stpn/tasks/sequence_task.h"
+#include "stpn/tasks/task_registry.h"
+
+namespace stpn::tasks::contract {
+
+struct Batch {
+  std::vector<float> x;
+  std::vector<int64_t> target;
+  bool operator==(const Batch&) const = default;
+};
+
+// A batch written over NaNs and impossible targets, with a margin behind each that must stay.
+inline Batch read(const SequenceTask& task, Split split, int64_t first, int64_t count) {
+  constexpr int64_t kMargin = 64;
+  const auto elements = static_cast<size_t>(task.steps() * count * task.input_size());
+  Batch batch{
+      std::vector<float>(elements + kMargin, std::numeric_limits<float>::quiet_NaN()),
+      std::vector<int64_t>(static_cast<size_t>(count + kMargin), -1),
+  };
+  task.batch(split, first, count, batch.x.data(), batch.target.data());
+  for (size_t i = elements; i < batch.x.size(); ++i) {
+    EXPECT_TRUE(std::isnan(batch.x[i])) << "wrote behind x";
+  }
+  for (size_t i = static_cast<size_t>(count); i < batch.target.size(); ++i) {
+    EXPECT_EQ(batch.target[i], -1) << "wrote behind target";
+  }
+  batch.x.resize(elements);
+  batch.target.resize(static_cast<size_t>(count));
+  return batch;
+}
+
+inline Batch read_all(const SequenceTask& task, Split split) {
+  return read(task, split, 0, task.size(split));
+}
+
+inline void expect_within_bounds(const SequenceTask& task, const Batch& batch) {
+  for (const float value : batch.x) ASSERT_TRUE(std::isfinite(value)) << "left unwritten";
+  for (const int64_t target : batch.target) {
+    ASSERT_GE(target, 0);
+    ASSERT_LT(target, task.classes());
+  }
+}
+
+// Sequences first .. first+count-1 are the same, read alone, as they are in `all`.
+inline void expect_same_sequences(const SequenceTask& task, Split split, const Batch& all,
+                                  int64_t first, int64_t count) {
+  const Batch part = read(task, split, first, count);
+  const auto row = static_cast<size_t>(count * task.input_size());
+  for (int64_t t = 0; t < task.steps(); ++t) {
+    const auto begin = all.x.begin() + (t * task.size(split) + first) * task.input_size();
+    const auto part_begin = part.x.begin() + t * static_cast<int64_t>(row);
+    ASSERT_TRUE(std::equal(part_begin, part_begin + static_cast<int64_t>(row), begin))
+        << "step " << t << ", sequences " << first << " and " << count - 1 << " more";
+  }
+  ASSERT_TRUE(std::equal(part.target.begin(), part.target.end(), all.target.begin() + first));
+}
+
+// `options` should make small splits, but of at least 8 sequences, of which no two are likely to be
+// the same.
+inline void expect_sequence_task_contract(const SequenceTaskOptions& options) {
+  const std::unique_ptr<SequenceTask> task = options.make(1);
+  const std::unique_ptr<SequenceTask> again = options.make(1);
+  const std::unique_ptr<SequenceTask> other = options.make(2);
+  ASSERT_GE(task->steps(), 1);
+  ASSERT_GE(task->input_size(), 1);
+  ASSERT_GE(task->classes(), 2);
+  EXPECT_GT(task->chance_accuracy(), 0);
+  EXPECT_LE(task->chance_accuracy(), task->no_binding_accuracy());
+  EXPECT_LE(task->no_binding_accuracy(), 1);
+
+  for (const Split split : {Split::training, Split::validation, Split::test}) {
+    SCOPED_TRACE(testing::Message() << "split " << static_cast<int>(split));
+    const int64_t size = task->size(split);
+    ASSERT_GE(size, 8);
+    const Batch all = read_all(*task, split);
+    expect_within_bounds(*task, all);
+    EXPECT_EQ(all, read_all(*again, split)) << "the same seed gives other data";
+    EXPECT_NE(all, read_all(*other, split)) << "another seed gives the same data";
+    EXPECT_EQ(read(*task, split, size, 0), Batch{});
+    for (const int64_t count : {int64_t{1}, int64_t{3}, size - 1}) {
+      for (const int64_t first : {int64_t{0}, int64_t{1}, size - count}) {
+        if (first + count <= size) expect_same_sequences(*task, split, all, first, count);
+      }
+    }
+  }
+  const Batch training = read(*task, Split::training, 0, 8);
+  const Batch validation = read(*task, Split::validation, 0, 8);
+  const Batch test = read(*task, Split::test, 0, 8);
+  EXPECT_NE(training, validation);
+  EXPECT_NE(training, test);
+  EXPECT_NE(validation, test);
+}
+
+}  // namespace stpn::tasks::contract
