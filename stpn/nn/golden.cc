@@ -125,8 +125,10 @@ GoldenResult verify_run(const GoldenUnit& golden, const GoldenFile& file, const 
     for (const auto& part : parts_of(golden, parameter)) leaves.push_back(part);
   }
 
-  GoldenResult result{file.unit, run.backend_name,
-                      run.dtype == torch::kDouble ? "double" : "float"};
+  GoldenResult result;
+  result.unit = file.unit;
+  result.backend = run.backend_name;
+  result.dtype = run.dtype == torch::kDouble ? "double" : "float";
   Comparison comparison(result);
   const UnitOutput output = golden.unit->forward(input);
   comparison.compare("output", output.y, file.output);
