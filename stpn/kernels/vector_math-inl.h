@@ -1,0 +1,109 @@
+// What the SIMD kernels of all units share. Compiled once a target (Highway's foreach_target).
+
+#if defined(STPN_KERNELS_VECTOR_MATH_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef STPN_KERNELS_VECTOR_MATH_INL_H_
+#undef STPN_KERNELS_VECTOR_MATH_INL_H_
+#else
+#define STPN_KERNELS_VECTOR_MATH_INL_H_
+#endif
+
+#include <hwy/contrib/math/math-inl.h>
+#include <hwy/highway.h>
+
+#include "stpn/kernels/activation.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace stpn::kernels {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+#if HWY_TARGET != HWY_SCALAR
+// The sum of all 128-bit blocks, in each block.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V sum_of_blocks(D d, V v) {
+  if constexpr (hn::MaxLanes(D()) * sizeof(hn::TFromD<D>) >= 32) {
+    v = hn::Add(v, hn::SwapAdjacentBlocks(v));
+  }
+  if constexpr (hn::MaxLanes(D()) * sizeof(hn::TFromD<D>) >= 64) {
+    v = hn::Add(v, hn::ReverseBlocks(d, v));
+  }
+  return v;
+}
+
+// Writes the lowest 128-bit block.
+template <class D, class V = hn::Vec<D>, class T = hn::TFromD<D>>
+HWY_INLINE void store_block(D d, V v, T* HWY_RESTRICT to) {
+  if constexpr (hn::MaxLanes(D()) * sizeof(T) > 16) {
+    const hn::Half<D> half;
+    store_block(half, hn::LowerHalf(half, v), to);
+  } else {
+    hn::StoreU(v, d, to);
+  }
+}
+
+#endif  // HWY_SCALAR
+
+// sums[s] = sum of the lanes of v[s]. Four float sums at once take a tree of 9 shuffles and adds,
+// not 4 x 8.
+template <int S, class D, class V = hn::Vec<D>, class T = hn::TFromD<D>>
+HWY_INLINE void sums_of_lanes([[maybe_unused]] D d, const V (&v)[S], T* HWY_RESTRICT sums) {
+#if HWY_TARGET == HWY_SCALAR
+  for (int s = 0; s < S; ++s) sums[s] = hn::GetLane(v[s]);
+#else
+  if constexpr (S == 4 && sizeof(T) == 4) {
+    const V even = hn::Add(hn::InterleaveLower(d, v[0], v[2]), hn::InterleaveUpper(d, v[0], v[2]));
+    const V odd = hn::Add(hn::InterleaveLower(d, v[1], v[3]), hn::InterleaveUpper(d, v[1], v[3]));
+    const V all = hn::Add(hn::InterleaveLower(d, even, odd), hn::InterleaveUpper(d, even, odd));
+    store_block(d, sum_of_blocks(d, all), sums);
+  } else if constexpr (S % 2 == 0 && sizeof(T) == 8) {
+    for (int s = 0; s < S; s += 2) {
+      const V pair =
+          hn::Add(hn::InterleaveLower(d, v[s], v[s + 1]), hn::InterleaveUpper(d, v[s], v[s + 1]));
+      store_block(d, sum_of_blocks(d, pair), sums + s);
+    }
+  } else {
+    for (int s = 0; s < S; ++s) sums[s] = hn::GetLane(hn::SumOfLanes(d, v[s]));
+  }
+#endif
+}
+
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V activate(D d, Activation activation, V drive) {
+  using T = hn::TFromD<D>;
+  const V one = hn::Set(d, T(1));
+  switch (activation) {
+    case Activation::tanh:
+      return hn::Tanh(d, drive);
+    case Activation::sigmoid:
+      return hn::Div(one, hn::Add(one, hn::Exp(d, hn::Neg(drive))));
+    case Activation::relu:
+      return hn::Max(drive, hn::Zero(d));
+    case Activation::identity:
+      break;
+  }
+  return drive;
+}
+
+// The derivative, from the activity.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V activation_slope(D d, Activation activation, V activity) {
+  using T = hn::TFromD<D>;
+  const V one = hn::Set(d, T(1));
+  switch (activation) {
+    case Activation::tanh:
+      return hn::NegMulAdd(activity, activity, one);
+    case Activation::sigmoid:
+      return hn::Mul(activity, hn::Sub(one, activity));
+    case Activation::relu:
+      return hn::IfThenElseZero(hn::Gt(activity, hn::Zero(d)), one);
+    case Activation::identity:
+      break;
+  }
+  return one;
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace stpn::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif
