@@ -1,9 +1,6 @@
 // Dispatch of the recurrent STPN's CPU kernel: chunks of groups over the caller's threads, on the
 // best SIMD target of this machine.
 
-// Targets whose vectors these kernels can use no better than the next lower one's, and those
-// without a fixed size.
-#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_AVX3_DL | HWY_SVE | HWY_SVE2 | HWY_RVV)
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "stpn/kernels/stpn_recurrent_cpu.cc"
 #include <hwy/foreach_target.h>
