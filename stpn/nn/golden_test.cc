@@ -119,7 +119,7 @@ TEST(GoldenTest, OneWrongValueOfAnyArrayIsOff) {
     for (const auto& place : places) {
       json content = good;
       json& value = content[place / "data"].back();
-      value = value.get<double>() + 1e-3;
+      value = value.get<double>() + 0.1;
       for (const auto& result : verify(content)) {
         EXPECT_FALSE(result.ok) << name << " " << place << " " << result.dtype;
       }
