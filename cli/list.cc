@@ -1,4 +1,6 @@
 // stpn list
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -8,6 +10,7 @@
 
 #include "cli/commands.h"
 #include "stpn/base/config.h"
+#include "stpn/base/error.h"
 #include "stpn/nn/unit_registry.h"
 #include "stpn/tasks/task_registry.h"
 

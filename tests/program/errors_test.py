@@ -1,0 +1,103 @@
+"""Bad input: one line on stderr that says what is wrong, exit code 2, nothing left on disk."""
+
+import pathlib
+
+import support
+
+
+class Errors(support.ProgramTest):
+    def train(self, *arguments):
+        return ("train", "small.toml", *arguments)
+
+    def test_unknown_key_names_the_nearest(self):
+        self.expect_user_error(self.train("--set", "unit.hiden_size=3"), "hiden_size",
+                               "hidden_size")
+        self.write("typo.toml", support.EXPERIMENT.replace("epochs", "epoch"))
+        self.expect_user_error(("train", "typo.toml"), "typo.toml:14", "epoch", "epochs")
+
+    def test_unknown_table_unit_task_or_algorithm(self):
+        self.expect_user_error(self.train("--set", "model.size=3"), "model")
+        self.expect_user_error(self.train("--set", "unit.name=lstmm"), "lstmm", "lstm")
+        self.expect_user_error(self.train("--set", "task.name=maze"), "maze")
+        self.expect_user_error(self.train("--set", "train.algorithm=ppo"), "ppo", "supervised")
+
+    def test_wrong_type(self):
+        self.expect_user_error(self.train("--set", "unit.hidden_size=wide"), "hidden_size", "wide")
+        self.expect_user_error(self.train("--set", "unit.hidden_size=2.5"), "hidden_size", "2.5")
+        self.expect_user_error(self.train("--set", "train.epochs=true"), "epochs", "true")
+        self.expect_user_error(self.train("--set", "task.pairs=[1]"), "pairs")
+
+    def test_impossible_values(self):
+        self.expect_user_error(self.train("--set", "unit.hidden_size=0"), "hidden_size", "0")
+        self.expect_user_error(self.train("--set", "unit.hidden_size=-3"), "hidden_size", "-3")
+        self.expect_user_error(self.train("--set", "task.pairs=0"), "pairs", "0")
+        self.expect_user_error(self.train("--set", "task.pairs=-1"), "pairs", "-1")
+        self.expect_user_error(self.train("--set", "task.pairs=1000"), "1000")
+        self.expect_user_error(self.train("--set", "train.batch_size=2001"), "2001", "2000")
+        self.expect_user_error(self.train("--set", "train.learning_rate=-1"), "learning_rate")
+        self.expect_user_error(self.train("--seed", "-1"), "seed", "-1")
+        self.expect_user_error(self.train("--threads", "0"), "threads")
+
+    def test_missing_name(self):
+        self.write("none.toml", support.EXPERIMENT.replace('name = "lstm"\n', ""))
+        self.expect_user_error(("train", "none.toml"), "[unit] name")
+
+    def test_file_that_is_missing_or_no_experiment(self):
+        self.expect_user_error(("train", "absent.toml"), "absent.toml")
+        self.expect_user_error(("train", "."), ".")
+        for name, content in {"empty.toml": "", "prose.toml": "Dear reader,\nhello.\n",
+                              "json.toml": '{"task": 1}', "bytes.toml": bytes(range(256)),
+                              "list.toml": "[[task]]\nname = 'x'\n",
+                              "half.toml": support.EXPERIMENT[:30]}.items():
+            with self.subTest(name):
+                self.write(name, content)
+                self.expect_user_error(("train", name), name)
+
+    def test_command_line(self):
+        self.expect_user_error((), "subcommand")
+        self.expect_user_error(("trian",), "trian")
+        self.expect_user_error(("train",), "EXPERIMENT")
+        self.expect_user_error(self.train("--set", "nonsense"), "nonsense")
+        self.expect_user_error(self.train("--set"), "--set")
+        self.expect_user_error(self.train("--fast"), "--fast")
+        self.expect_user_error(self.train("--seed", "one"), "--seed")
+        self.expect_user_error(("list", "dogs"), "dogs")
+        self.expect_user_error(("list", "experiments"), "experiments")
+
+    def test_run_folder_that_exists_or_is_another(self):
+        self.succeed(*self.train("--out", "run", "--set", "train.epochs=1", "--quiet"))
+        self.expect_user_error(self.train("--out", "run"), "--resume", "--out")
+        self.expect_user_error(self.train("--out", "run", "--resume", "--seed", "2"),
+                               "train.seed", "1", "2")
+        self.expect_user_error(self.train("--out", "small.toml"), "small.toml")
+        self.expect_user_error(self.train("--out", ".", "--resume"), "no run folder")
+
+    def test_truncated_or_foreign_checkpoint(self):
+        arguments = self.train("--out", "run", "--resume", "--set", "train.epochs=2")
+        self.succeed(*self.train("--out", "run", "--set", "train.epochs=1", "--quiet"))
+        self.succeed(*self.train("--out", "wide", "--set", "train.epochs=1", "--quiet", "--set",
+                                 "unit.hidden_size=7"))
+        for name in ("last", "best"):
+            checkpoint = pathlib.Path("run", "checkpoint", f"{name}.safetensors")
+            whole = (self.folder / checkpoint).read_bytes()
+            foreign = (self.folder / "wide" / "checkpoint" / f"{name}.safetensors").read_bytes()
+            for content in (b"", whole[:5], whole[:100], whole[:-1], whole + b"0", b"\xff" * 999,
+                            b"prose, and rather a lot of it", foreign):
+                self.write(checkpoint, content)
+                self.expect_user_error(arguments, str(checkpoint))
+                if name == "best":
+                    self.expect_user_error(("eval", "run"), str(checkpoint))
+            self.write(checkpoint, whole)
+        self.succeed(*arguments, "--quiet")
+
+    def test_eval_of_what_is_no_run(self):
+        self.expect_user_error(("eval", "absent"), "absent")
+        self.expect_user_error(("eval", "small.toml"), "small.toml")
+        self.expect_user_error(("eval", "."), ".")
+        self.succeed(*self.train("--out", "run", "--set", "train.epochs=1", "--quiet"))
+        self.expect_user_error(("eval", "run", "--episodes", "501"), "501", "500")
+        self.expect_user_error(("eval", "run", "--episodes", "0"), "--episodes")
+
+
+if __name__ == "__main__":
+    support.main()

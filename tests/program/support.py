@@ -1,0 +1,119 @@
+"""Runs the program under test, whose path is the script's first argument."""
+
+import json
+import os
+import pathlib
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+STPN = None
+
+EXPERIMENT = """# A small experiment.
+[task]
+name = "associative_retrieval"
+pairs = 2
+training = 2000
+validation = 300
+test = 500
+
+[unit]
+name = "lstm"
+hidden_size = 6
+
+[train]
+algorithm = "supervised"
+epochs = 8
+batch_size = 50
+learning_rate = 1e-2
+"""
+
+
+class ProgramTest(unittest.TestCase):
+    """Each test has an empty folder with small.toml in it, and works there."""
+
+    def setUp(self):
+        holder = tempfile.TemporaryDirectory(prefix="stpn_program_")
+        self.addCleanup(holder.cleanup)
+        self.folder = pathlib.Path(holder.name)
+        self.write("small.toml", EXPERIMENT)
+
+    def write(self, name, content):
+        path = self.folder / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    def popen(self, *arguments, **options):
+        return subprocess.Popen([STPN, *map(str, arguments)], cwd=self.folder, text=True,
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, **options)
+
+    def run_stpn(self, *arguments, **options):
+        """Exit code, stdout, stderr."""
+        with self.popen(*arguments, **options) as process:
+            out, err = process.communicate(timeout=240)
+        return process.returncode, out, err
+
+    def succeed(self, *arguments):
+        code, out, err = self.run_stpn(*arguments)
+        self.assertEqual(code, 0, err)
+        return out
+
+    def expect_one_line(self, err, *parts):
+        self.assertTrue(err.startswith("stpn: "), err)
+        self.assertTrue(err.endswith("\n"), err)
+        self.assertEqual(err.count("\n"), 1, err)
+        for part in parts:
+            self.assertIn(part, err)
+
+    def expect_user_error(self, arguments, *parts):
+        """One line on stderr that has the parts, exit code 2, and nothing new on disk."""
+        before = self.snapshot()
+        code, out, err = self.run_stpn(*arguments)
+        self.assertEqual(code, 2, err)
+        self.assertEqual(out, "")
+        self.expect_one_line(err, *parts)
+        self.assertEqual(self.snapshot(), before)
+
+    def snapshot(self):
+        return {path.relative_to(self.folder): path.read_bytes() if path.is_file() else None
+                for path in self.folder.rglob("*")}
+
+    def metrics(self, run):
+        lines = [json.loads(line)
+                 for line in (self.folder / run / "metrics.jsonl").read_text().splitlines()]
+        for line in lines:
+            del line["wall_seconds"]
+        return lines
+
+    def expect_same_run(self, one, two):
+        """Same metrics and same weights, bit for bit."""
+        self.assertEqual(self.metrics(one), self.metrics(two))
+        for name in ("last", "best"):
+            first, second = (tensors(self.folder / run / "checkpoint" / f"{name}.safetensors")
+                             for run in (one, two))
+            self.assertEqual(first, second)
+            self.assertIn("head.weight", first)
+        summaries = [json.loads((self.folder / run / "summary.json").read_text())
+                     for run in (one, two)]
+        for summary in summaries:
+            del summary["wall_seconds"], summary["metrics"]["seconds_per_epoch"]
+        self.assertEqual(*summaries)
+
+
+def tensors(path):
+    """The bytes of each tensor of a safetensors file."""
+    content = path.read_bytes()
+    size, = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8:8 + size])
+    header.pop("__metadata__")
+    body = content[8 + size:]
+    return {name: body[slice(*entry["data_offsets"])] for name, entry in header.items()}
+
+
+def main():
+    global STPN
+    STPN = os.path.abspath(sys.argv.pop(1))
+    unittest.main("__main__", verbosity=2)
