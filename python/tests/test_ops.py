@@ -61,6 +61,51 @@ class OpTest(unittest.TestCase):
             stpn_recurrent(x, h, F[:, :, 1:], *rest)
 
 
+class ContractTest(unittest.TestCase):
+    """What PyTorch asks of an op, on the CPU kernel and on variants that the reference runs."""
+
+    VARIANTS = [{}, {"norm": "post", "clamp": 1.0}, {"norm": "none", "clamp": 0.2},
+                {"presynaptic": "current"}, {"norm": "none", "rule": "oja"},
+                {"decay": "after_update", "activation": "sigmoid"}]
+
+    def test_opcheck(self):
+        for variant in self.VARIANTS:
+            with self.subTest(variant):
+                torch.library.opcheck(stpn_recurrent, arguments(T=4), {**variant, "energy": True})
+
+    def test_gradcheck(self):
+        for variant in self.VARIANTS:
+            with self.subTest(variant):
+                torch.autograd.gradcheck(lambda *given: stpn_recurrent(*given, **variant)[:2],
+                                         arguments(T=4, B=2, H=2))
+
+    def test_gradcheck_with_every_optional_tensor(self):
+        def draw(*shape):
+            return (torch.rand(shape, dtype=torch.float64) - 0.5).requires_grad_()
+
+        def op(x, h, F, weight, bias, decay, growth, beta, bias_lambda, bias_gamma, gain, offset):
+            return stpn_recurrent(x, h, F, weight, bias, decay, growth, beta=beta,
+                                  bias_lambda=bias_lambda, bias_gamma=bias_gamma,
+                                  layer_norm_weight=gain, layer_norm_bias=offset)[:3]
+
+        torch.manual_seed(3)
+        # Three units: with two, layer norm leaves little but a sign.
+        given = arguments(T=3, B=2, H=3) + [draw(2, 3), draw(3), draw(3), draw(3), draw(3)]
+        torch.autograd.gradcheck(op, given)
+
+    def test_second_derivatives_are_refused(self):
+        given = arguments()
+        loss = stpn_recurrent(*given)[0].sum()
+        (gradient,) = torch.autograd.grad(loss, given[0], create_graph=True)
+        with self.assertRaisesRegex(RuntimeError, "second derivatives are not implemented"):
+            gradient.sum().backward()
+
+    def test_shape_inference_needs_no_data(self):
+        given = [tensor.to("meta") for tensor in arguments()]
+        output, F, _, energy = stpn_recurrent(*given, energy=True)
+        self.assertEqual((output.shape, F.shape, energy.shape), ((7, 3, 5), (3, 5, 7), (7, 3, 5)))
+
+
 class ImportTest(unittest.TestCase):
     def test_a_missing_library_says_what_to_do(self):
         run = subprocess.run([sys.executable, "-c", "import stpn.ops"], capture_output=True,
