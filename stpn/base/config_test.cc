@@ -178,7 +178,7 @@ TEST(Config, RefusesFilesThatAreNoExperiment) {
   std::filesystem::resize_file(folder / "huge.toml", uintmax_t{1} << 40);
   EXPECT_NE(error_of([&] { read_config(folder / "huge.toml", kTables); }).find("16384 bytes"),
             std::string::npos);
-  // Deep enough to exhaust the stack, if the file might be larger.
+  // As deep as a file may go: the parser recurses.
   std::string deep = "a";
   while (deep.size() < 16'300) deep += ".a";
   EXPECT_EQ(Experiment(deep + "=1").error(),

@@ -136,7 +136,7 @@ TEST(WriteFile, TwoThreadsWriteOneWholeFile) {
   const Folder folder;
   const std::string a(100'000, 'a'), b(100'000, 'b');
   const auto write_often = [&](const std::string& bytes) {
-    for (int i = 0; i < 20; ++i) write_file(folder / "file", bytes);
+    for (int i = 0; i < 5; ++i) write_file(folder / "file", bytes);
   };
   std::thread other(write_often, a);
   write_often(b);

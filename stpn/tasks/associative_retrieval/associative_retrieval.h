@@ -10,18 +10,19 @@
 // values, `?`; each element 0 or 1. Target: the symbol of the value, in [keys, keys + values), one
 // of I classes.
 //
-// | option     | default |                                                             |
-// | ---------- | ------- | ----------------------------------------------------------- |
-// | pairs      | 3       | pairs in a sequence, 1 .. keys                              |
-// | keys       | 26      | letters of the alphabet                                     |
-// | values     | 10      | digits of the alphabet, at least 2                          |
-// | training   | 100,000 | sequences of the split; likewise validation 10,000, test 20,000 |
+// | option     | default |                                    |
+// | ---------- | ------- | ---------------------------------- |
+// | pairs      | 3       | pairs in a sequence, 1 .. keys     |
+// | keys       | 26      | letters of the alphabet            |
+// | values     | 10      | digits of the alphabet, at least 2 |
+// | training   | 100,000 | sequences of each split            |
+// | validation | 10,000  |                                    |
+// | test       | 20,000  |                                    |
 //
 // Ba, Hinton, Mnih, Leibo, Ionescu: Using Fast Weights to Attend to the Recent Past, NIPS 2016,
 // section 4.1. There the alphabet has 26 letters, 10 digits and `?`, as here by default.
 // Deviation: splits are drawn independently, each sequence from a counter-based generator, so the
-// sequences are not those of any published file; as there, a sequence of one split may occur in
-// another by chance.
+// sequences are not those of any published file, and one of a split may by chance occur in another.
 #pragma once
 
 #include <array>
