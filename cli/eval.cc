@@ -30,7 +30,8 @@ void run_eval(const EvalArguments& arguments) {
                                            {"test_loss", result.loss},
                                            {"energy_per_step", result.energy_per_step},
                                            {"energy_per_sequence", result.energy_per_sequence}}}};
-    fmt::print("{}\n", json.dump(2));
+    // The name of a folder need not be UTF-8.
+    fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
     return;
   }
   fmt::print("{} on {}, weights of epoch {}, {} test sequences\n", evaluation.unit, evaluation.task,

@@ -4,8 +4,10 @@
 #include <cstdio>
 #include <exception>
 #include <string>
+#include <vector>
 
 #include "cli/commands.h"
+#include "stpn/base/config.h"
 #include "stpn/base/error.h"
 #include "stpn/train/run.h"
 
@@ -17,6 +19,18 @@ int fail(int code, std::string message) {
   std::replace(message.begin(), message.end(), '\n', ' ');
   fmt::print(stderr, "stpn: {}\n", message);
   return code;
+}
+
+std::string explain(const CLI::App& app, const CLI::ParseError& error) {
+  const std::vector<std::string> unknown = app.remaining();
+  if (unknown.empty() || !app.get_subcommands().empty()) {
+    return fmt::format("{} (see stpn --help)", error.what());
+  }
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands(nullptr)) names.push_back(command->get_name());
+  const std::string near = stpn::base::nearest(unknown[0], names);
+  return fmt::format("there is no command {}; {}", unknown[0],
+                     near.empty() ? "see stpn --help" : fmt::format("did you mean {}?", near));
 }
 
 }  // namespace
@@ -42,7 +56,7 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-    return fail(2, std::string(error.what()) + " (see stpn --help)");
+    return fail(2, explain(app, error));
   } catch (const stpn::base::UserError& error) {
     return fail(2, error.what());
   } catch (const std::exception& error) {

@@ -28,8 +28,8 @@ void run_train(const TrainArguments& arguments) {
   if (arguments.threads) torch::set_num_threads(*arguments.threads);
   const train::Experiment experiment =
       train::read_experiment(arguments.experiment, arguments.settings, arguments.seed);
-  const std::filesystem::path folder =
-      arguments.out.empty() ? train::default_run_folder(experiment) : arguments.out;
+  const std::filesystem::path folder = arguments.out.empty() ? train::default_run_folder(experiment)
+                                                             : std::filesystem::path(arguments.out);
 
   std::unique_ptr<train::Observer> observer;
   if (arguments.quiet) {

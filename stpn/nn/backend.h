@@ -28,6 +28,21 @@ class BackendGuard {
   int before_;
 };
 
+// For as long as it lives, on this thread: libtorch's own ops run on one thread, and the kernels on
+// as many as libtorch had. The kernels give the same bits for any number of threads; libtorch's
+// matrix products do not (measured: at::linear on 1 and 3 threads), nor does MKL promise it.
+class KernelThreadsGuard {
+ public:
+  KernelThreadsGuard();
+  ~KernelThreadsGuard();
+  KernelThreadsGuard(const KernelThreadsGuard&) = delete;
+  KernelThreadsGuard& operator=(const KernelThreadsGuard&) = delete;
+
+ private:
+  int torch_threads_;
+  int before_;
+};
+
 // The loop the kernels share out their work with: libtorch's own pool of threads
 // (torch::set_num_threads).
 const base::ParallelFor& torch_parallel_for();

@@ -28,17 +28,17 @@ double Summary::metric(const std::string& name) const {
 std::string to_json(const Summary& summary) {
   Json metrics = Json::object();
   for (const auto& [name, value] : summary.metrics) metrics[name] = value;
-  return Json{{"experiment", summary.experiment},
-              {"task", summary.task},
-              {"model", summary.model},
-              {"seed", summary.seed},
-              {"parameters", summary.parameters},
-              {"steps", summary.steps},
-              {"wall_seconds", summary.wall_seconds},
-              {"metrics", metrics},
-              {"version", summary.version}}
-             .dump(2) +
-         "\n";
+  const Json json = {{"experiment", summary.experiment},
+                     {"task", summary.task},
+                     {"model", summary.model},
+                     {"seed", summary.seed},
+                     {"parameters", summary.parameters},
+                     {"steps", summary.steps},
+                     {"wall_seconds", summary.wall_seconds},
+                     {"metrics", metrics},
+                     {"version", summary.version}};
+  // The name of a file need not be UTF-8.
+  return json.dump(2, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace stpn::train

@@ -5,6 +5,7 @@
 
 #include "stpn/base/error.h"
 #include "stpn/base/files.h"
+#include "stpn/nn/backend.h"
 #include "stpn/train/checkpoint.h"
 #include "stpn/train/run_folder.h"
 
@@ -41,6 +42,7 @@ Evaluation evaluate_all(nn::Classifier& model, const tasks::SequenceTask& task, 
 std::optional<Summary> run_experiment(const Experiment& experiment,
                                       const std::filesystem::path& path, bool resume,
                                       Observer& observer) {
+  const nn::KernelThreadsGuard same_bits_for_any_threads;
   const SupervisedOptions& options = experiment.train;
   const RunFolder folder(path);
   const std::string config = experiment.to_toml();
@@ -130,6 +132,7 @@ std::optional<Summary> run_experiment(const Experiment& experiment,
 }
 
 RunEvaluation evaluate_run(const std::filesystem::path& path, std::optional<int64_t> sequences) {
+  const nn::KernelThreadsGuard same_bits_for_any_threads;
   const RunFolder folder(path);
   if (!std::filesystem::exists(folder.config())) {
     throw base::UserError(

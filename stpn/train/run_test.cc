@@ -56,7 +56,8 @@ class RunTest : public TrainTest {
       const auto p = base::read_safetensors(x);
       const auto q = base::read_safetensors(y);
       ASSERT_EQ(p.tensors.size(), q.tensors.size());
-      for (const auto& tensor : p.tensors) EXPECT_EQ(tensor.bytes, q.at(tensor.name).bytes);
+      for (const auto& tensor : p.tensors)
+        EXPECT_TRUE(tensor.bytes == q.at(tensor.name).bytes) << two << " " << tensor.name;
     }
   }
 };

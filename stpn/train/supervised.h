@@ -4,9 +4,6 @@
 // ... of the training set in the same order every epoch, an incomplete last one left out. Deviation
 // from the published code: validation and test run over every sequence; there they leave out the
 // incomplete last batch too.
-//
-// Results are the same bits for any number of threads: whatever is summed over sequences here is
-// summed in order.
 #pragma once
 
 #include <torch/torch.h>

@@ -13,7 +13,7 @@ class Errors(support.ProgramTest):
         self.expect_user_error(self.train("--set", "unit.hiden_size=3"), "hiden_size",
                                "hidden_size")
         self.write("typo.toml", support.EXPERIMENT.replace("epochs", "epoch"))
-        self.expect_user_error(("train", "typo.toml"), "typo.toml:14", "epoch", "epochs")
+        self.expect_user_error(("train", "typo.toml"), "typo.toml:15", "epoch", "epochs")
 
     def test_unknown_table_unit_task_or_algorithm(self):
         self.expect_user_error(self.train("--set", "model.size=3"), "model")
@@ -55,7 +55,7 @@ class Errors(support.ProgramTest):
 
     def test_command_line(self):
         self.expect_user_error((), "subcommand")
-        self.expect_user_error(("trian",), "trian")
+        self.expect_user_error(("trian",), "trian", "train")
         self.expect_user_error(("train",), "EXPERIMENT")
         self.expect_user_error(self.train("--set", "nonsense"), "nonsense")
         self.expect_user_error(self.train("--set"), "--set")
