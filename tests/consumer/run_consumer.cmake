@@ -15,10 +15,11 @@ if(NAME STREQUAL "find_package")
   run("${CMAKE_COMMAND}" --install "${STPN_BINARY_DIR}" --prefix "${SCRATCH}/prefix")
   list(APPEND options "-DCMAKE_PREFIX_PATH=${SCRATCH}/prefix")
 else()
-  list(APPEND options "-DSTPN_SOURCE_DIR=${STPN_SOURCE_DIR}")
+  # With the flags of this build, the compiler cache has the objects already.
+  list(APPEND options "-DSTPN_SOURCE_DIR=${STPN_SOURCE_DIR}" "-DSTPN_WERROR=${STPN_WERROR}")
 endif()
 run("${CMAKE_COMMAND}" -G "${GENERATOR}" -S "${source}" -B "${SCRATCH}/build" ${options})
-run("${CMAKE_COMMAND}" --build "${SCRATCH}/build" --parallel 2)
+run("${CMAKE_COMMAND}" --build "${SCRATCH}/build" --target consumer)
 
 execute_process(COMMAND "${SCRATCH}/build/consumer" OUTPUT_VARIABLE output
   COMMAND_ERROR_IS_FATAL ANY)
