@@ -63,7 +63,8 @@ void Progress::draw(double epochs_done) {
   fmt::print(stderr,
              "\r[{:=<{}}{:<{}}] epoch {}/{}  {:.0f} sequences/s  validation accuracy {}  {} left "
              "\x1b[K",
-             "", filled, "", kBarWidth - filled, static_cast<int64_t>(epochs_done), epochs_,
+             "", filled, "", kBarWidth - filled,
+             std::min(static_cast<int64_t>(epochs_done) + 1, epochs_), epochs_,
              static_cast<double>(sequences_) / seconds, accuracy_, clock_of(left));
   std::fflush(stderr);
 }
