@@ -1,8 +1,11 @@
 // The program `stpn`.
+#include <malloc.h>
+
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -38,6 +41,11 @@ std::string explain(const CLI::App& app, const CLI::ParseError& error) {
 int main(int argc, char** argv) {
   // A file too large for the user's limit is then an error like a full disk, and not a signal.
   std::signal(SIGXFSZ, SIG_IGN);
+
+  // Keep freed memory instead of giving it back: a step of training asks for the same tensors
+  // again, and fresh pages from the system cost more than the arithmetic on them.
+  mallopt(M_MMAP_THRESHOLD, std::numeric_limits<int>::max());
+  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
 
   CLI::App app("Short-term plasticity neurons: trains, tests and verifies them.", "stpn");
   app.set_version_flag("--version", "stpn " + stpn::train::version());
