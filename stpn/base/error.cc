@@ -4,7 +4,7 @@ namespace stpn::base::internal {
 
 void check_failed(std::string_view function, std::string_view expression,
                   const std::string& message) {
-  throw UserError(fmt::format("{}: {} [{} does not hold]", function, message, expression));
+  throw UserError(fmt::format("{} [{} in {}]", message, expression, function));
 }
 
 }  // namespace stpn::base::internal

@@ -81,31 +81,31 @@ kernels::StpnRecurrentVariant variant_of(const Call& c) {
 void check_tensor(const char* name, const OptionalTensor& tensor, at::ScalarType type,
                   const at::Device& device, const std::vector<int64_t>& shape) {
   if (!tensor.has_value()) return;
-  STPN_CHECK(tensor->scalar_type() == type, "{} is {}, wants {}", name,
+  STPN_CHECK(tensor->scalar_type() == type, "stpn_recurrent: {} is {}, wants {}", name,
              c10::toString(tensor->scalar_type()), c10::toString(type));
-  STPN_CHECK(tensor->device() == device, "{} is on {}, x on {}", name, tensor->device().str(),
-             device.str());
+  STPN_CHECK(tensor->device() == device, "stpn_recurrent: {} is on {}, x on {}", name,
+             tensor->device().str(), device.str());
   bool same = tensor->dim() == static_cast<int64_t>(shape.size());
   for (size_t d = 0; same && d < shape.size(); ++d) {
     same = length(*tensor, static_cast<int64_t>(d)) == shape[d];
   }
-  STPN_CHECK(same, "{} has shape {}, wants {}", name, c10::str(tensor->sym_sizes()),
+  STPN_CHECK(same, "stpn_recurrent: {} has shape {}, wants {}", name, c10::str(tensor->sym_sizes()),
              c10::str(at::IntArrayRef(shape)));
 }
 
 // Every REQUIRES of the kernels.
 void check(const Call& c) {
   const at::ScalarType type = c.x.scalar_type();
-  STPN_CHECK(type == at::kFloat || type == at::kDouble, "x is {}, wants float or double",
-             c10::toString(type));
-  STPN_CHECK(c.x.dim() == 3, "x has {} dimensions, wants 3: (T, B, I)", c.x.dim());
-  STPN_CHECK(c.h.dim() == 2, "h has {} dimensions, wants 2: (B, H)", c.h.dim());
+  STPN_CHECK(type == at::kFloat || type == at::kDouble,
+             "stpn_recurrent: x is {}, wants float or double", c10::toString(type));
+  STPN_CHECK(c.x.dim() == 3, "stpn_recurrent: x has {} dimensions, wants 3: (T, B, I)", c.x.dim());
+  STPN_CHECK(c.h.dim() == 2, "stpn_recurrent: h has {} dimensions, wants 2: (B, H)", c.h.dim());
   const kernels::Extent e = extent_of(c);
   STPN_CHECK(e.steps > 0 && e.batch > 0 && e.inputs > 0 && e.hidden > 0,
-             "T, B, I and H are {}, {}, {} and {}; each wants to be at least 1", e.steps, e.batch,
-             e.inputs, e.hidden);
+             "stpn_recurrent: T, B, I and H are {}, {}, {} and {}; each wants to be at least 1",
+             e.steps, e.batch, e.inputs, e.hidden);
   const kernels::StpnRecurrentVariant v = variant_of(c);
-  STPN_CHECK(v.clamp > 0, "clamp is {}, wants to be above 0", v.clamp);
+  STPN_CHECK(v.clamp > 0, "stpn_recurrent: clamp is {}, wants to be above 0", v.clamp);
   const int64_t H = e.hidden;
   const int64_t P = kernels::plastic_sources(e, v.connections);
   std::vector<int64_t> rates{1};
@@ -130,16 +130,16 @@ void check(const Call& c) {
   want("measured", c.measured, {kernels::sources(e)});
   check_tensor("reset", c.reset, at::kBool, c.x.device(), {e.steps, e.batch});
   STPN_CHECK(c.layer_norm_weight.has_value() == c.layer_norm_bias.has_value(),
-             "layer_norm_weight and layer_norm_bias go together");
+             "stpn_recurrent: layer_norm_weight and layer_norm_bias go together");
   STPN_CHECK(c.beta.has_value() == c.bias_lambda.has_value() &&
                  c.beta.has_value() == c.bias_gamma.has_value(),
-             "beta, bias_lambda and bias_gamma go together");
+             "stpn_recurrent: beta, bias_lambda and bias_gamma go together");
 }
 
 bool runs_on_cpu_kernel(const kernels::StpnRecurrentVariant& variant) {
   const bool supported = kernels::stpn_recurrent_cpu_supports(variant);
   STPN_CHECK(backend() != Backend::cpu || supported,
-             "the CPU kernel lacks this variant; leave STPN_BACKEND at auto");
+             "stpn_recurrent: the CPU kernel lacks this variant; leave STPN_BACKEND at auto");
   return supported && backend() != Backend::reference;
 }
 
