@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <ostream>
 #include <string>
 
 #include "stpn/nn/backend.h"
@@ -23,6 +24,9 @@ struct UnitCase {
   std::function<std::shared_ptr<Unit>(int64_t inputs, int64_t hidden)> make;
   Backend backend = Backend::automatic;
 };
+
+// How GoogleTest names a case in its reports.
+inline void PrintTo(const UnitCase& unit_case, std::ostream* out) { *out << unit_case.name; }
 
 inline std::string unit_case_name(const testing::TestParamInfo<UnitCase>& info) {
   return info.param.name;
