@@ -160,7 +160,7 @@ LineLog::~LineLog() { ::close(file_); }
 void LineLog::append(std::string_view line) {
   std::string bytes(line);
   bytes += '\n';
-  if (!write_all(file_, bytes)) {
+  if (!write_all(file_, bytes) || ::fdatasync(file_) != 0) {
     const std::string why = cause();
     // Half a line must not stay; if even this fails, opening the log again will cut it off.
     [[maybe_unused]] const int cut = ::ftruncate(file_, bytes_);

@@ -27,8 +27,8 @@ class LineLog {
   LineLog(const LineLog&) = delete;
   LineLog& operator=(const LineLog&) = delete;
 
-  // Appends line and a newline and hands them to the operating system. Throws Error on failure (a
-  // full disk).
+  // Appends line and a newline and syncs them: what is written after it may rely on them. Throws
+  // Error on failure (a full disk).
   void append(std::string_view line);
   // Bytes in the file after the last append.
   int64_t bytes() const { return bytes_; }
