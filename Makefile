@@ -20,7 +20,7 @@ build: setup  ## build the program build/bin/stpn and the ops build/lib/libstpn_
 	cmake --preset release
 	cmake --build --preset release
 
-demo: build  ## train an STPN and an LSTM for a few minutes; a table and a picture of both
+demo: build  ## train an STPN and an LSTM, a minute each; a table and a picture of both
 	.venv/bin/python python/demo.py
 
 test: build  ## every test, then those of the layers below torch again with sanitizers
