@@ -1,9 +1,11 @@
 #include "stpn/nn/backend.h"
 
 #include <ATen/Parallel.h>
-#include <omp.h>
+#include <tbb/parallel_for.h>
+#include <tbb/task_arena.h>
 
 #include <cstdlib>
+#include <memory>
 #include <string_view>
 
 #include "stpn/base/error.h"
@@ -13,7 +15,7 @@ namespace {
 
 constexpr int kNoGuard = -1;
 thread_local int guarded = kNoGuard;
-thread_local int kernel_threads = 0;  // 0: libtorch's number
+thread_local KernelThreadsGuard* kernel_threads = nullptr;
 
 Backend from_environment() {
   const char* variable = std::getenv("STPN_BACKEND");
@@ -39,26 +41,40 @@ BackendGuard::BackendGuard(Backend backend) : before_(guarded) {
 
 BackendGuard::~BackendGuard() { guarded = before_; }
 
+struct KernelThreadsGuard::Pool {
+  explicit Pool(int threads) : arena(threads) {}
+  tbb::task_arena arena;
+};
+
 KernelThreadsGuard::KernelThreadsGuard()
-    : torch_threads_(at::get_num_threads()), before_(kernel_threads) {
-  if (kernel_threads == 0) kernel_threads = torch_threads_;
+    : torch_threads_(at::get_num_threads()),
+      before_(kernel_threads),
+      pool_(std::make_unique<Pool>(torch_threads_)) {
   at::set_num_threads(1);
+  kernel_threads = this;
 }
 
 KernelThreadsGuard::~KernelThreadsGuard() {
-  at::set_num_threads(torch_threads_);
   kernel_threads = before_;
+  at::set_num_threads(torch_threads_);
 }
 
-const base::ParallelFor& torch_parallel_for() {
+void KernelThreadsGuard::run(int64_t count, const std::function<void(int64_t)>& body) {
+  pool_->arena.execute([&] {
+    tbb::parallel_for(tbb::blocked_range<int64_t>(0, count, 1),
+                      [&](const tbb::blocked_range<int64_t>& range) {
+                        for (int64_t i = range.begin(); i < range.end(); ++i) body(i);
+                      });
+  });
+}
+
+const base::ParallelFor& kernel_parallel_for() {
   static const base::ParallelFor loop = [](int64_t count,
                                            const std::function<void(int64_t)>& body) {
-    // at::parallel_for takes OpenMP's number; MKL, which has its own, is left on one thread.
-    if (kernel_threads > 0) omp_set_num_threads(kernel_threads);
+    if (kernel_threads != nullptr) return kernel_threads->run(count, body);
     at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) body(i);
     });
-    if (kernel_threads > 0) omp_set_num_threads(1);
   };
   return loop;
 }

@@ -36,22 +36,22 @@ TEST(BackendGuardTest, LeavesOtherThreadsAlone) {
   EXPECT_EQ(seen, before);
 }
 
-TEST(TorchParallelForTest, CallsEachIndexOnceWithMoreItemsThanThreads) {
+TEST(KernelParallelForTest, CallsEachIndexOnceWithMoreItemsThanThreads) {
   std::vector<std::atomic<int>> calls(1001);
-  torch_parallel_for()(1001, [&](int64_t i) { ++calls[i]; });
+  kernel_parallel_for()(1001, [&](int64_t i) { ++calls[i]; });
   for (const auto& count : calls) EXPECT_EQ(count, 1);
 }
 
-TEST(TorchParallelForTest, DoesNothingForNoItems) {
-  torch_parallel_for()(0, [](int64_t) { FAIL(); });
+TEST(KernelParallelForTest, DoesNothingForNoItems) {
+  kernel_parallel_for()(0, [](int64_t) { FAIL(); });
 }
 
-TEST(TorchParallelForTest, UsesAsManyThreadsAsTorch) {
+TEST(KernelParallelForTest, UsesAsManyThreadsAsTorch) {
   const int before = at::get_num_threads();
   at::set_num_threads(2);
   std::mutex mutex;
   std::set<std::thread::id> threads;
-  torch_parallel_for()(2, [&](int64_t) {
+  kernel_parallel_for()(2, [&](int64_t) {
     std::lock_guard lock(mutex);
     threads.insert(std::this_thread::get_id());
   });
@@ -59,11 +59,32 @@ TEST(TorchParallelForTest, UsesAsManyThreadsAsTorch) {
   EXPECT_EQ(threads.size(), 2u);
 }
 
-TEST(TorchParallelForTest, HandsExceptionsOn) {
-  EXPECT_THROW(torch_parallel_for()(4,
-                                    [](int64_t i) {
-                                      if (i == 3) throw base::Error("three");
-                                    }),
+TEST(KernelThreadsGuardTest, LeavesTorchOneThreadAndPutsBackWhatWas) {
+  const int before = at::get_num_threads();
+  at::set_num_threads(3);
+  {
+    const KernelThreadsGuard guard;
+    EXPECT_EQ(at::get_num_threads(), 1);
+    { const KernelThreadsGuard inner; }
+    EXPECT_EQ(at::get_num_threads(), 1);
+  }
+  EXPECT_EQ(at::get_num_threads(), 3);
+  at::set_num_threads(before);
+}
+
+TEST(KernelThreadsGuardTest, PoolCallsEachIndexOnceAndHandsExceptionsOn) {
+  const KernelThreadsGuard guard;
+  std::vector<std::atomic<int>> calls(1001);
+  kernel_parallel_for()(1001, [&](int64_t i) { ++calls[i]; });
+  for (const auto& count : calls) EXPECT_EQ(count, 1);
+  EXPECT_THROW(kernel_parallel_for()(4, [](int64_t) { throw base::Error("all"); }), base::Error);
+}
+
+TEST(KernelParallelForTest, HandsExceptionsOn) {
+  EXPECT_THROW(kernel_parallel_for()(4,
+                                     [](int64_t i) {
+                                       if (i == 3) throw base::Error("three");
+                                     }),
                base::Error);
 }
 

@@ -206,7 +206,7 @@ kernels::StpnRecurrentForward<T> kernel_call(const Call& c, const ForwardResult&
   p.final_beta = write<T>(std::get<2>(result));
   p.energy = write<T>(std::get<3>(result));
   p.kept = write<T>(std::get<4>(result));
-  p.parallel = &torch_parallel_for();
+  p.parallel = &kernel_parallel_for();
   return p;
 }
 
