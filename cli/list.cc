@@ -13,6 +13,7 @@
 #include "stpn/base/error.h"
 #include "stpn/nn/unit_registry.h"
 #include "stpn/tasks/task_registry.h"
+#include "stpn/train/supervised.h"
 
 namespace stpn::cli {
 namespace {
@@ -31,16 +32,19 @@ std::string default_of(const base::Field& field) {
       field.value);
 }
 
+void list_fields(const std::vector<base::Field>& fields) {
+  for (const base::Field& field : fields) {
+    fmt::print("  {:<34}  {}", field.key + " = " + default_of(field), field.help);
+    if (!field.choices.empty()) fmt::print(" ({})", fmt::join(field.choices, " | "));
+    fmt::print("\n");
+  }
+}
+
 template <typename Registry>
 void list_registry(const Registry& registry) {
   for (const auto& entry : registry) {
     fmt::print("{}: {}\n", entry.name, entry.summary);
-    const auto options = entry.options();
-    for (const base::Field& field : options->fields()) {
-      fmt::print("  {:<34}  {}", field.key + " = " + default_of(field), field.help);
-      if (!field.choices.empty()) fmt::print(" ({})", fmt::join(field.choices, " | "));
-      fmt::print("\n");
-    }
+    list_fields(entry.options()->fields());
   }
 }
 
@@ -79,18 +83,20 @@ void add_list(CLI::App& app) {
   CLI::App* command =
       app.add_subcommand("list", "Name the units, tasks or experiments there are, with options");
   auto kind = std::make_shared<std::string>();
-  command->add_option("KIND", *kind, "units, tasks or experiments")
+  command->add_option("KIND", *kind, "units, tasks, trainers or experiments")
       ->required()
-      ->check(CLI::IsMember({"units", "tasks", "experiments"}));
+      ->check(CLI::IsMember({"units", "tasks", "trainers", "experiments"}));
   command->footer(
-      "Under each unit and task stand its options, with their defaults, as they go into the "
-      "[unit]\n"
-      "and [task] tables of an experiment or behind --set.");
+      "Under each unit, task and trainer stand its options, with their defaults, as they go into\n"
+      "the [unit], [task] and [train] tables of an experiment or behind --set.");
   command->callback([kind] {
     if (*kind == "units") {
       list_registry(nn::unit_registry());
     } else if (*kind == "tasks") {
       list_registry(tasks::sequence_task_registry());
+    } else if (*kind == "trainers") {
+      fmt::print("supervised: a class for each sequence, cross-entropy, Adam\n");
+      list_fields(train::SupervisedOptions().fields());
     } else {
       list_experiments();
     }

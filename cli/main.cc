@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/say.h"
 #include "stpn/base/config.h"
 #include "stpn/base/error.h"
 #include "stpn/train/run.h"
@@ -18,9 +19,10 @@ namespace {
 
 // One line, whatever the message: scripts and logs count on that.
 int fail(int code, std::string message) {
+  message = message.substr(0, message.find("\nException raised from"));  // libtorch's backtrace
   message = message.substr(0, message.find_last_not_of('\n') + 1);
   std::replace(message.begin(), message.end(), '\n', ' ');
-  fmt::print(stderr, "stpn: {}\n", message);
+  stpn::cli::say(fmt::format("stpn: {}\n", message));
   return code;
 }
 
@@ -64,11 +66,13 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    if (dynamic_cast<const CLI::RuntimeError*>(&error) != nullptr) return error.get_exit_code();
     return fail(2, explain(app, error));
   } catch (const stpn::base::UserError& error) {
     return fail(2, error.what());
   } catch (const std::exception& error) {
     return fail(1, error.what());
   }
+  if (std::fflush(stdout) != 0) return fail(1, "standard output cannot be written");
   return 0;
 }

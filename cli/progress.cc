@@ -4,7 +4,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
+
+#include "cli/say.h"
 
 namespace stpn::cli {
 namespace {
@@ -23,14 +24,14 @@ Progress::Progress(int64_t batch_size)
     : batch_size_(batch_size), terminal_(isatty(STDERR_FILENO) != 0) {}
 
 Progress::~Progress() {
-  if (drawn_) fmt::print(stderr, "\n");
+  if (drawn_) say("\n");
 }
 
 void Progress::on_start(int64_t epochs_done, int64_t epochs) {
   epochs_ = epochs;
   first_epoch_ = epochs_done;
   start_ = last_draw_ = Clock::now();
-  if (epochs_done > 0) fmt::print(stderr, "goes on after epoch {} of {}\n", epochs_done, epochs);
+  if (epochs_done > 0) say(fmt::format("goes on after epoch {} of {}\n", epochs_done, epochs));
 }
 
 void Progress::on_batch(int64_t epoch, int64_t done, int64_t batches) {
@@ -44,11 +45,11 @@ void Progress::on_epoch(const train::EpochMetrics& metrics) {
   if (terminal_) {
     draw(static_cast<double>(metrics.epoch));
   } else {
-    fmt::print(stderr,
-               "epoch {}/{}  loss {:.4f}  validation loss {:.4f}  validation accuracy {}  energy a "
-               "step {:.4g}  {:.1f} s\n",
-               metrics.epoch, epochs_, metrics.train_loss, metrics.validation_loss, accuracy_,
-               metrics.energy_per_step, metrics.wall_seconds);
+    say(fmt::format(
+        "epoch {}/{}  loss {:.4f}  validation loss {:.4f}  validation accuracy {}  energy a "
+        "step {:.4g}  {:.1f} s\n",
+        metrics.epoch, epochs_, metrics.train_loss, metrics.validation_loss, accuracy_,
+        metrics.energy_per_step, metrics.wall_seconds));
   }
 }
 
@@ -60,13 +61,11 @@ void Progress::draw(double epochs_done) {
   const double left = seconds * (static_cast<double>(epochs_) - epochs_done) /
                       (epochs_done - static_cast<double>(first_epoch_));
   const int filled = std::clamp(static_cast<int>(share * kBarWidth), 0, kBarWidth);
-  fmt::print(stderr,
-             "\r[{:=<{}}{:<{}}] epoch {}/{}  {:.0f} sequences/s  validation accuracy {}  {} left "
-             "\x1b[K",
-             "", filled, "", kBarWidth - filled,
-             std::min(static_cast<int64_t>(epochs_done) + 1, epochs_), epochs_,
-             static_cast<double>(sequences_) / seconds, accuracy_, clock_of(left));
-  std::fflush(stderr);
+  say(fmt::format(
+      "\r[{:=<{}}{:<{}}] epoch {}/{}  {:.0f} sequences/s  validation accuracy {}  {} left "
+      "\x1b[K",
+      "", filled, "", kBarWidth - filled, std::min(static_cast<int64_t>(epochs_done) + 1, epochs_),
+      epochs_, static_cast<double>(sequences_) / seconds, accuracy_, clock_of(left)));
 }
 
 }  // namespace stpn::cli

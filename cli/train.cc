@@ -41,7 +41,8 @@ void run_train(const TrainArguments& arguments) {
   observer.reset();
   if (arguments.quiet) return;
   if (!summary) {
-    fmt::print("{}: is finished; a larger train.epochs would go on from there\n", folder.string());
+    fmt::print("{}: is finished: a larger train.epochs, or another early stop, would go on\n",
+               folder.string());
     return;
   }
   fmt::print(
@@ -74,7 +75,7 @@ void add_train(CLI::App& app) {
   command
       ->add_option("--threads", arguments->threads,
                    "threads; without it one a core. Results do not depend on it")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 1024));
   command
       ->add_option("--set", arguments->settings,
                    "TABLE.KEY=VALUE: an option over the file's; may be repeated")
@@ -85,7 +86,7 @@ void add_train(CLI::App& app) {
       "  stpn train experiments/retrieval/stpn.toml --seed 3\n"
       "  stpn train experiments/retrieval/stpn.toml --set unit.hidden_size=20 --out runs/wide\n"
       "  stpn train experiments/retrieval/stpn.toml --set train.epochs=300 --resume\n"
-      "`stpn list tasks` and `stpn list units` name the options of [task] and [unit].");
+      "`stpn list tasks`, `units` and `trainers` name the options of [task], [unit] and [train].");
   command->callback([arguments] { run_train(*arguments); });
 }
 

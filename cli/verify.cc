@@ -1,11 +1,11 @@
 // stpn verify
 #include <algorithm>
-#include <cstdio>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/say.h"
 #include "stpn/base/error.h"
 #include "stpn/nn/golden.h"
 
@@ -28,7 +28,7 @@ void verify_file(const std::string& path, size_t width, Tally& tally) {
     }
     tally.off += off;
   } catch (const base::UserError& error) {
-    fmt::print(stderr, "stpn: {}\n", error.what());
+    say(fmt::format("stpn: {}\n", error.what()));
     ++tally.bad;
   }
 }
@@ -39,6 +39,7 @@ void verify(const std::vector<std::string>& paths) {
   Tally tally;
   for (const auto& path : paths) verify_file(path, width, tally);
   if (tally.bad > 0) {
+    if (paths.size() == 1) throw CLI::RuntimeError(2);  // the one line is said
     throw base::UserError(
         fmt::format("{} of {} files could not be checked", tally.bad, paths.size()));
   }

@@ -3,10 +3,18 @@
 stpn_recurrent(x, h, F, weight, bias, weight_lambda, weight_gamma, *, norm="pre", ...)
     -> (output, F, beta, energy)
 
-    x (T, B, I); state h (B, H), F (B, H, I+H); weight (H, I+H); bias (H) or None; weight_lambda and
-    weight_gamma (H, I+H), (I+H) or (1). Returns the activity of every step (T, B, H), whose last is
-    the new h, and the new F; beta and energy are empty unless asked for. Differentiable in every
-    floating-point input. Equations and all arguments: docs/units.md.
+    x (T, B, I); state h (B, H), F (B, H, P); weight (H, I+H); bias (H) or None; weight_lambda and
+    weight_gamma (H, P), (P) or (1). P, the sources with fast weights: I+H, or I or H with
+    connections "input" or "recurrent". Returns the activity of every step (T, B, H), whose last is
+    the new h, and the new F; beta and energy are empty unless asked for. Float or double, on the
+    CPU; differentiable in every floating-point input, once.
+
+    norm, clamp, connections, rule, decay, presynaptic, activation: as in docs/units.md, which has
+    the equations; clamp None is no bound. And, where wanted:
+    beta (B, H), bias_lambda, bias_gamma (H) or (1)   plastic bias: its state, decay and rate
+    layer_norm_weight, layer_norm_bias (H)            layer norm
+    reset (T, B) bool                                 True zeroes that sample's state before the step
+    energy=True, measured (I+H) of 0 or 1             energy (T, B, H), of the sources marked 1
 """
 
 import os

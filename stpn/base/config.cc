@@ -207,9 +207,12 @@ std::string Config::take(const std::string& table, const std::string& key) {
 
 Config read_config(const std::filesystem::path& path, const std::vector<std::string>& tables) {
   const std::string name = one_line(path.string());
-  std::error_code missing;
-  if (std::filesystem::is_regular_file(path, missing) &&
-      std::filesystem::file_size(path, missing) > kLongestText) {
+  std::error_code missing;  // read_file tells of it
+  if (std::filesystem::exists(path, missing) && !std::filesystem::is_regular_file(path, missing)) {
+    throw UserError(fmt::format("{}: is no file: name an experiment (TOML)", name));
+  }
+  const auto size = std::filesystem::file_size(path, missing);
+  if (!missing && size > kLongestText) {
     throw UserError(
         fmt::format("{}: has more than {} bytes: this is no experiment", name, kLongestText));
   }

@@ -111,8 +111,9 @@ class ForwardGroup {
     }
   }
 
-  // Zero state; and the update that still waits then leaves it zero.
+  // Zero state; and the update that still waits then leaves it zero, whatever was there.
   void forget(int s) {
+    std::fill_n(hebbian_ + s * plan_.row, plan_.row, T(0));
     for (int64_t i = 0; i < plan_.hidden; ++i) {
       std::fill_n(F_ + (i * S + s) * plan_.row, plan_.row, T(0));
       h_[i * S + s] = T(0);

@@ -338,6 +338,20 @@ TEST_P(StpnRecurrentCpuTest, BitsDoNotDependOnThreads) {
   EXPECT_EQ(alone.gradients, together.gradients);
 }
 
+// What a sample has come to, NaN even, ends at its reset.
+TEST_P(StpnRecurrentCpuTest, ResetForgetsADivergedSample) {
+  Case<float> c({4, 5, 3, 4}, {}, 9, /*with_reset=*/false);
+  c.x[(1 * 5 + 2) * 3] = std::numeric_limits<float>::infinity();
+  c.reset[2 * 5 + 2] = 1;
+  const auto result = c.cpu();
+  const auto reference = c.reference();
+  const auto from_reset = [&](const std::vector<float>& output) {
+    return std::vector<float>(output.begin() + 2 * 5 * 4, output.end());
+  };
+  EXPECT_LE(distance(from_reset(result.output), from_reset(reference.output)), kTolerance<float>);
+  EXPECT_LE(distance(result.final_F, reference.final_F), kTolerance<float>);
+}
+
 // G = 0: n is its floor, and its gradient is taken as zero.
 TEST_P(StpnRecurrentCpuTest, RowsOfZeroNormMatchReference) {
   for (Norm norm : {Norm::pre, Norm::post}) {

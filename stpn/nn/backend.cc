@@ -1,9 +1,11 @@
 #include "stpn/nn/backend.h"
 
 #include <ATen/Parallel.h>
+#include <tbb/info.h>
 #include <tbb/parallel_for.h>
 #include <tbb/task_arena.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
 #include <string_view>
@@ -42,7 +44,8 @@ BackendGuard::BackendGuard(Backend backend) : before_(guarded) {
 BackendGuard::~BackendGuard() { guarded = before_; }
 
 struct KernelThreadsGuard::Pool {
-  explicit Pool(int threads) : arena(threads) {}
+  // More threads than cores would gain nothing, and the library would print a warning.
+  explicit Pool(int threads) : arena(std::min(threads, tbb::info::default_concurrency())) {}
   tbb::task_arena arena;
 };
 

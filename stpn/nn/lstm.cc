@@ -25,7 +25,8 @@ std::vector<int64_t> cuts_of(const torch::Tensor& reset, int64_t steps) {
 
 std::vector<base::Field> LstmOptions::fields() {
   return {base::field("hidden_size", hidden_size,
-                      "units; more hold more, cost grows with the square", {.least = 1})};
+                      "units; more hold more, cost grows with the square",
+                      {.least = 1, .most = kMostUnits})};
 }
 
 std::shared_ptr<Unit> LstmOptions::make(int64_t input_size) const {

@@ -62,11 +62,13 @@ kernels::StpnRecurrentVariant variant_of(const StpnRecurrentOptions& o) {
 std::vector<base::Field> StpnRecurrentOptions::fields() {
   return {
       base::field("hidden_size", hidden_size, "units; memory and cost grow with its square",
-                  {.least = 1}),
-      base::field("norm", norm,
-                  "divide each unit's efficacies by their norm: before the update of the fast "
-                  "weights (pre), the fast weights themselves after it (post), or not (none)",
-                  kNorms),
+                  {.least = 1, .most = kMostUnits}),
+      base::field(
+          "norm", norm,
+          "what the norm of each unit's efficacies divides: the drive and the fast weights on "
+          "their way into the update (pre), the drive and the new fast weights (post), "
+          "nothing (none)",
+          kNorms),
       base::field("clamp", clamp,
                   "bound of the fast weights; inf: none. Set it where norm is none or post",
                   {.least = std::numeric_limits<double>::min()}),

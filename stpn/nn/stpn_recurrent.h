@@ -8,7 +8,6 @@
 #include <limits>
 #include <memory>
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include "stpn/kernels/stpn_recurrent.h"
@@ -53,8 +52,6 @@ class StpnRecurrent : public Unit {
   UnitOutput forward(const UnitInput& input) override;
   State initial_state(int64_t batch) const override;
   void reset_parameters(uint64_t seed) override;
-
-  const StpnRecurrentOptions& options() const { return options_; }
 
  private:
   StpnRecurrentOptions options_;

@@ -3,6 +3,7 @@
 #include <torch/csrc/autograd/functions/basic_ops.h>
 #include <torch/torch.h>
 
+#include <array>
 #include <limits>
 #include <tuple>
 #include <vector>
@@ -143,8 +144,8 @@ bool runs_on_cpu_kernel(const kernels::StpnRecurrentVariant& variant) {
   return supported && backend() != Backend::reference;
 }
 
-// Results with the shapes of a call, unwritten; all that shape inference needs.
-ForwardResult empty_results(const Call& c, bool keep) {
+// Shapes of output, final F, final beta, energy and kept. A result there is none of has shape (0).
+std::array<std::vector<int64_t>, 5> result_shapes(const Call& c, bool keep) {
   const kernels::Extent e = extent_of(c);
   const kernels::StpnRecurrentVariant v = variant_of(c);
   int64_t kept = 0;
@@ -153,13 +154,19 @@ ForwardResult empty_results(const Call& c, bool keep) {
                                            : kernels::stpn_recurrent_kept_size<double>(e, v);
   }
   const std::vector<int64_t> output{e.steps, e.batch, e.hidden};
+  const std::vector<int64_t> F{e.batch, e.hidden, kernels::plastic_sources(e, v.connections)};
   const std::vector<int64_t> beta{e.batch, e.hidden};
   const std::vector<int64_t> none{0};
-  const auto options = c.x.options().requires_grad(false);
-  return {at::empty(output, options),
-          at::empty({e.batch, e.hidden, kernels::plastic_sources(e, v.connections)}, options),
-          at::empty(v.plastic_bias ? beta : none, options),
-          at::empty(c.energy ? output : none, options), at::empty({kept}, options)};
+  return {output, F, v.plastic_bias ? beta : none, c.energy ? output : none, {kept}};
+}
+
+// Unwritten results: all that shape inference needs.
+ForwardResult empty_results(const Call& c, bool keep) {
+  const auto shapes = result_shapes(c, keep);
+  const auto empty = [&](size_t k) {
+    return at::empty(shapes[k], c.x.options().requires_grad(false));
+  };
+  return {empty(0), empty(1), empty(2), empty(3), empty(4)};
 }
 
 Tensors contiguous(const Tensors& given) {
@@ -294,11 +301,20 @@ std::vector<Tensor> backward_cpu(const Tensor& grad_output, const Tensor& grad_F
                                  std::optional<double> clamp) {
   const Call c = call_of(contiguous(tensors), words, clamp, false);
   check(c);
+  const auto shapes = result_shapes(c, kept.numel() > 0);
+  const auto want = [&](const char* name, const Tensor& tensor, const std::vector<int64_t>& shape) {
+    check_tensor(name, tensor, c.x.scalar_type(), c.x.device(), shape);
+  };
+  want("grad_output", grad_output, shapes[0]);
+  want("grad_F", grad_F, shapes[1]);
+  want("grad_beta", grad_beta, shapes[2]);
+  want("output", output, shapes[0]);
+  want("kept", kept, shapes[4]);
   std::vector<Tensor> gradients =
       backward_meta(grad_output, grad_F, grad_beta, output, kept, needed, tensors, words, clamp);
   const auto run = c.x.scalar_type() == at::kFloat ? run_backward<float> : run_backward<double>;
-  run(c, grad_output.contiguous(), grad_F.contiguous(), grad_beta.contiguous(), output, kept,
-      gradients);
+  run(c, grad_output.contiguous(), grad_F.contiguous(), grad_beta.contiguous(), output.contiguous(),
+      kept.contiguous(), gradients);
   return gradients;
 }
 

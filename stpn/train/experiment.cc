@@ -1,6 +1,7 @@
 #include "stpn/train/experiment.h"
 
 #include <map>
+#include <set>
 #include <sstream>
 
 #include "stpn/base/config.h"
@@ -84,12 +85,16 @@ Experiment read_experiment(const std::filesystem::path& path,
   return experiment;
 }
 
+// What may differ between a run and its resumption: it changes no step, only how many there are.
+const std::set<std::string> kWhenToStop = {"train.epochs", "train.patience",
+                                           "train.target_accuracy"};
+
 std::string first_difference(const std::string& there, const std::string& here) {
   const auto old_options = options_of(there);
   auto new_options = options_of(here);
   for (const auto& [key, value] : old_options) {
     const std::string now = new_options.contains(key) ? new_options[key] : "absent";
-    if (key != "train.epochs" && now != value) {
+    if (now != value && !kWhenToStop.contains(key)) {
       return fmt::format("{} is {} there and {} here", key, value, now);
     }
     new_options.erase(key);

@@ -57,9 +57,11 @@ std::optional<Summary> run_experiment(const Experiment& experiment,
     load_checkpoint(folder.best(), *model, nullptr,
                     config);  // a broken one is found now, not later
     progress = load_checkpoint(folder.last(), *model, &adam, config);
+    folder.check_metrics(progress.metrics_bytes);
   }
   if (finished(progress, options) && std::filesystem::exists(folder.summary())) return {};
 
+  evaluate(*model, *task, Split::validation, 1);  // what the unit refuses, it refuses now
   folder.open(config);
   base::LineLog log(folder.metrics(), progress.metrics_bytes);
   const Stopwatch stopwatch(progress.wall_seconds);

@@ -1,5 +1,7 @@
 #include "stpn/train/run_folder.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 
 #include "stpn/base/error.h"
@@ -28,7 +30,17 @@ void remove_leftovers(const fs::path& folder) {
 }  // namespace
 
 void RunFolder::check(const std::string& config, bool resume) const {
-  if (!fs::exists(path_)) return;
+  std::error_code error;
+  if (!fs::exists(path_, error)) {
+    fs::path above = fs::absolute(path_).lexically_normal().parent_path();
+    while (!fs::exists(above, error) && above.has_relative_path()) above = above.parent_path();
+    if (!fs::is_directory(above, error) || ::access(above.c_str(), W_OK | X_OK) != 0) {
+      throw base::UserError(fmt::format(
+          "{}: cannot be made: {} is no folder that can be written: choose another with --out",
+          path_.string(), above.string()));
+    }
+    return;
+  }
   if (!fs::is_directory(path_)) {
     throw base::UserError(
         fmt::format("{}: is no folder: choose another with --out", path_.string()));
@@ -49,6 +61,17 @@ void RunFolder::check(const std::string& config, bool resume) const {
     throw base::UserError(
         fmt::format("{}: holds another experiment: {}: choose another folder with --out",
                     path_.string(), difference));
+  }
+}
+
+void RunFolder::check_metrics(int64_t bytes) const {
+  std::error_code error;
+  const auto size = fs::file_size(metrics(), error);
+  if (error || static_cast<int64_t>(size) < bytes) {
+    throw base::UserError(fmt::format(
+        "{}: is missing or shorter than the {} bytes that the last checkpoint knows of: the run "
+        "cannot go on",
+        metrics().string(), bytes));
   }
 }
 

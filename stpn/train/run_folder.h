@@ -7,6 +7,7 @@
 //   summary.json                  once the run is finished
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 
@@ -28,6 +29,9 @@ class RunFolder {
   // Whether a run of this resolved experiment may start here (`resume`: or go on), with nothing
   // written yet. Throws base::UserError if not.
   void check(const std::string& config, bool resume) const;
+
+  // Throws base::UserError unless metrics.jsonl has at least so many bytes.
+  void check_metrics(int64_t bytes) const;
 
   // Makes the folder, writes config.toml, and removes the summary of a shorter run and what a
   // killed one left half written.

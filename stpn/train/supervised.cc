@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace stpn::train {
 namespace {
@@ -33,7 +34,7 @@ std::vector<base::Field> SupervisedOptions::fields() {
                   {.least = 1}),
       base::field("learning_rate", learning_rate,
                   "step size of Adam; lower it when the loss jumps, raise it when it creeps",
-                  {.least = 0}),
+                  {.least = 0, .most = std::numeric_limits<double>::max()}),
       base::field("patience", patience,
                   "stop after so many epochs without a better validation accuracy (0: never); set "
                   "it to save time on plateaus",

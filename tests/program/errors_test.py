@@ -1,6 +1,9 @@
 """Bad input: one line on stderr that says what is wrong, exit code 2, nothing left on disk."""
 
+import os
 import pathlib
+import subprocess
+import unittest.mock
 
 import support
 
@@ -37,6 +40,15 @@ class Errors(support.ProgramTest):
         self.expect_user_error(self.train("--set", "train.learning_rate=-1"), "learning_rate")
         self.expect_user_error(self.train("--seed", "-1"), "seed", "-1")
         self.expect_user_error(self.train("--threads", "0"), "threads")
+        self.expect_user_error(self.train("--threads", "100000000"), "threads")
+        self.expect_user_error(self.train("--set", "train.learning_rate=inf"), "learning_rate")
+        self.expect_user_error(self.train("--set", "unit.hidden_size=1000000000"), "hidden_size")
+
+    def test_backend_that_is_unknown_or_lacks_the_variant(self):
+        stpn = ("--set", "unit.name=stpn_recurrent")
+        for backend, arguments in {"fast": stpn, "cpu": (*stpn, "--set", "unit.rule=oja")}.items():
+            with self.subTest(backend), unittest.mock.patch.dict(os.environ, STPN_BACKEND=backend):
+                self.expect_user_error(self.train(*arguments), "STPN_BACKEND")
 
     def test_missing_name(self):
         self.write("none.toml", support.EXPERIMENT.replace('name = "lstm"\n', ""))
@@ -45,6 +57,7 @@ class Errors(support.ProgramTest):
     def test_file_that_is_missing_or_no_experiment(self):
         self.expect_user_error(("train", "absent.toml"), "absent.toml")
         self.expect_user_error(("train", "."), ".")
+        self.expect_user_error(("train", "/dev/zero"), "/dev/zero")
         for name, content in {"empty.toml": "", "prose.toml": "Dear reader,\nhello.\n",
                               "json.toml": '{"task": 1}', "bytes.toml": bytes(range(256)),
                               "list.toml": "[[task]]\nname = 'x'\n",
@@ -70,7 +83,27 @@ class Errors(support.ProgramTest):
         self.expect_user_error(self.train("--out", "run", "--resume", "--seed", "2"),
                                "train.seed", "1", "2")
         self.expect_user_error(self.train("--out", "small.toml"), "small.toml")
+        self.expect_user_error(self.train("--out", "small.toml/run"), "small.toml/run")
         self.expect_user_error(self.train("--out", ".", "--resume"), "no run folder")
+
+    def test_metrics_that_are_gone(self):
+        self.succeed(*self.train("--out", "run", "--set", "train.epochs=1", "--quiet"))
+        (self.folder / "run/metrics.jsonl").unlink()
+        self.expect_user_error(self.train("--out", "run", "--resume", "--set", "train.epochs=2"),
+                               "metrics.jsonl")
+
+    def test_golden_file_that_is_none(self):
+        self.expect_user_error(("verify", "absent.json"), "absent.json")
+        self.write("deep.json", '{"config": ' + "[" * 300000 + "]" * 300000 + "}")
+        self.expect_user_error(("verify", "deep.json"), "deep.json")
+
+    def test_standard_error_that_is_full_changes_no_exit_code(self):
+        with open("/dev/full", "w") as full:
+            for arguments, code in {("list", "dogs"): 2,
+                                    self.train("--set", "train.epochs=1"): 0}.items():
+                run = subprocess.run([support.STPN, *arguments], cwd=self.folder,
+                                     stdout=subprocess.DEVNULL, stderr=full)
+                self.assertEqual(run.returncode, code)
 
     def test_truncated_or_foreign_checkpoint(self):
         arguments = self.train("--out", "run", "--resume", "--set", "train.epochs=2")
