@@ -170,8 +170,9 @@ TEST(Config, ReportsWhatIsNoTomlInOneLine) {
 
 TEST(Config, RefusesFilesThatAreNoExperiment) {
   const Folder folder;
-  EXPECT_NE(error_of([&] { read_config(folder.path(), kTables); }).find("Is a directory"),
-            std::string::npos);
+  for (const std::filesystem::path& path : {folder.path(), std::filesystem::path("/dev/zero")}) {
+    EXPECT_NE(error_of([&] { read_config(path, kTables); }).find("is no file"), std::string::npos);
+  }
   EXPECT_NE(error_of([&] { read_config(folder / "none.toml", kTables); }).find("none.toml"),
             std::string::npos);
   std::ofstream(folder / "huge.toml") << "";
