@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -69,6 +70,24 @@ TEST(KernelThreadsGuardTest, LeavesTorchOneThreadAndPutsBackWhatWas) {
     EXPECT_EQ(at::get_num_threads(), 1);
   }
   EXPECT_EQ(at::get_num_threads(), 3);
+  at::set_num_threads(before);
+}
+
+// Each of the two waits for the other, so one thread alone would never end.
+TEST(KernelThreadsGuardTest, PoolUsesAsManyThreadsAsTorchHad) {
+  if (std::thread::hardware_concurrency() < 2) GTEST_SKIP() << "this machine has one core";
+  const int before = at::get_num_threads();
+  at::set_num_threads(2);
+  {
+    const KernelThreadsGuard guard;
+    std::atomic<int> arrived = 0;
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    kernel_parallel_for()(2, [&](int64_t) {
+      ++arrived;
+      while (arrived < 2 && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+      EXPECT_EQ(arrived, 2);
+    });
+  }
   at::set_num_threads(before);
 }
 

@@ -13,7 +13,7 @@ using testing::HasSubstr;
 class ExperimentTest : public TrainTest {
  protected:
   std::string error_with(const std::vector<std::string>& settings) const {
-    return user_error_of([&] { small(settings); });
+    return error_of([&] { small(settings); });
   }
 };
 
@@ -66,12 +66,12 @@ TEST_F(ExperimentTest, RejectsWhatIsUnknownMissingOrImpossible) {
   EXPECT_THAT(error_with({"train.epochs=1.5"}), HasSubstr("epochs"));
   EXPECT_THAT(error_with({"train.learning_rate=nan"}), HasSubstr("learning_rate"));
   EXPECT_THAT(error_with({"nonsense"}), HasSubstr("nonsense"));
-  EXPECT_THAT(user_error_of([&] { read_experiment(folder_ / "absent.toml"); }),
+  EXPECT_THAT(error_of([&] { read_experiment(folder_ / "absent.toml"); }),
               HasSubstr("absent.toml"));
-  EXPECT_THAT(user_error_of([&] { read_experiment(write("bad.toml", "{\"json\": 1}")); }),
+  EXPECT_THAT(error_of([&] { read_experiment(write("bad.toml", "{\"json\": 1}")); }),
               HasSubstr("bad.toml"));
-  EXPECT_THAT(user_error_of([&] { read_experiment(write("empty.toml", "")); }), HasSubstr("name"));
-  EXPECT_THAT(user_error_of([&] { read_experiment(folder_); }), HasSubstr(folder_.string()));
+  EXPECT_THAT(error_of([&] { read_experiment(write("empty.toml", "")); }), HasSubstr("name"));
+  EXPECT_THAT(error_of([&] { read_experiment(folder_); }), HasSubstr(folder_.string()));
 }
 
 TEST_F(ExperimentTest, SeedDecidesDataAndParameters) {

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "stpn/base/files.h"
 #include "stpn/base/safetensors.h"
 #include "stpn/train/run_folder.h"
 #include "stpn/train/test_support.h"
@@ -181,7 +182,7 @@ TEST_F(RunTest, ADivergingRunNamesTheLastGoodCheckpoint) {
 
   interrupt("later", 3, 1);
   const RunFolder folder(folder_ / "later");
-  // A weight of the last checkpoint that overflows in the next batch.
+  // A weight of the last checkpoint that is no number: the next batch's loss is none either.
   auto content = base::read_safetensors(folder.last());
   for (auto& tensor : content.tensors) {
     if (tensor.name == "head.bias") tensor.bytes.replace(0, 4, std::string("\x00\x00\xc0\x7f", 4));
@@ -195,31 +196,33 @@ TEST_F(RunTest, ADivergingRunNamesTheLastGoodCheckpoint) {
 
 TEST_F(RunTest, ForeignFoldersAreLeftAlone) {
   run("run", {"train.epochs=1"});
-  EXPECT_THAT(user_error_of([&] { run("run"); }), HasSubstr("--resume"));
-  EXPECT_THAT(user_error_of([&] { run("run", {"unit.hidden_size=6"}, true); }),
+  EXPECT_THAT(base::testing::error_of([&] { run("run"); }), HasSubstr("--resume"));
+  EXPECT_THAT(base::testing::error_of([&] { run("run", {"unit.hidden_size=6"}, true); }),
               HasSubstr("unit.hidden_size is 5 there and 6 here"));
   std::filesystem::create_directories(folder_ / "home");
   std::ofstream(folder_ / "home" / "letter.txt") << "dear";
-  EXPECT_THAT(user_error_of([&] { run("home", {}, true); }), HasSubstr("no run folder"));
+  EXPECT_THAT(base::testing::error_of([&] { run("home", {}, true); }), HasSubstr("no run folder"));
   std::ofstream(folder_ / "file") << "dear";
-  EXPECT_THAT(user_error_of([&] { run("file"); }), HasSubstr("no folder"));
+  EXPECT_THAT(base::testing::error_of([&] { run("file"); }), HasSubstr("no folder"));
   std::filesystem::create_directories(folder_ / "empty");
   EXPECT_TRUE(run("empty", {"train.epochs=1"}));
 }
 
 TEST_F(RunTest, BadInputLeavesNoFolder) {
-  EXPECT_THAT(user_error_of([&] { run("run", {"train.batch_size=301"}); }), HasSubstr("301"));
+  EXPECT_THAT(base::testing::error_of([&] { run("run", {"train.batch_size=301"}); }),
+              HasSubstr("301"));
   EXPECT_FALSE(std::filesystem::exists(folder_ / "run"));
 }
 
 TEST_F(RunTest, EvaluationRejectsWhatIsNoFinishedRun) {
-  EXPECT_THAT(user_error_of([&] { evaluate_run(folder_ / "absent", {}); }),
+  EXPECT_THAT(base::testing::error_of([&] { evaluate_run(folder_ / "absent", {}); }),
               HasSubstr("no run folder"));
   interrupt("begun", 1, 1);
-  EXPECT_THAT(user_error_of([&] { evaluate_run(folder_ / "begun", {}); }),
+  EXPECT_THAT(base::testing::error_of([&] { evaluate_run(folder_ / "begun", {}); }),
               HasSubstr("no checkpoint yet"));
   run("run", {"train.epochs=1"});
-  EXPECT_THAT(user_error_of([&] { evaluate_run(folder_ / "run", 131); }), HasSubstr("130"));
+  EXPECT_THAT(base::testing::error_of([&] { evaluate_run(folder_ / "run", 131); }),
+              HasSubstr("130"));
   EXPECT_EQ(evaluate_run(folder_ / "run", 7).sequences, 7);
 }
 

@@ -106,7 +106,7 @@ TEST_F(SupervisedTest, RejectsABatchLargerThanTheTrainingSet) {
   nn::Classifier model(std::make_shared<SumUnit>(), 2);
   Adam adam(model.parameters(), 1e-3);
   EXPECT_THAT(
-      user_error_of([&] { SupervisedTrainer(task, model, adam, 11); }),
+      error_of([&] { SupervisedTrainer(task, model, adam, 11); }),
       testing::AllOf(testing::HasSubstr("train.batch_size = 11"), testing::HasSubstr("10")));
 }
 
@@ -122,6 +122,8 @@ TEST_F(SupervisedTest, NonFiniteLossStopsBeforeItReachesTheParameters) {
     EXPECT_THAT(error.what(), testing::HasSubstr("epoch "));
     EXPECT_THAT(error.what(), testing::HasSubstr(fmt::format("(step {})", adam.steps() + 1)));
   }
+  for (const auto& parameter : model.parameters())
+    EXPECT_FALSE(parameter.isnan().any().item<bool>());
 }
 
 TEST_F(SupervisedTest, LearnsAboveWhatChanceCanReach) {

@@ -2,15 +2,13 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 #include <string>
 #include <vector>
 
-#include "stpn/base/error.h"
-#include "stpn/base/files.h"
+#include "stpn/base/testing.h"
 #include "stpn/train/experiment.h"
 
 namespace stpn::train {
@@ -34,16 +32,10 @@ batch_size = 32
 learning_rate = 1e-2
 )";
 
+using base::testing::error_of;
+
 class TrainTest : public testing::Test {
  protected:
-  TrainTest() {
-    const auto* info = testing::UnitTest::GetInstance()->current_test_info();
-    folder_ = std::filesystem::temp_directory_path() /
-              fmt::format("stpn_{}_{}_{}", info->test_suite_name(), info->name(), getpid());
-    std::filesystem::create_directories(folder_);
-  }
-  ~TrainTest() override { std::filesystem::remove_all(folder_); }
-
   std::filesystem::path write(const std::string& name, const std::string& text) const {
     std::ofstream(folder_ / name) << text;
     return folder_ / name;
@@ -52,20 +44,8 @@ class TrainTest : public testing::Test {
     return read_experiment(write("small.toml", kSmall), settings);
   }
 
-  std::filesystem::path folder_;
+  const base::testing::Folder own_;
+  const std::filesystem::path folder_ = own_.path();
 };
-
-// The message of the base::UserError that `call` throws.
-template <typename Call>
-std::string user_error_of(const Call& call) {
-  try {
-    call();
-  } catch (const base::UserError& error) {
-    EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos) << error.what();
-    return error.what();
-  }
-  ADD_FAILURE() << "no UserError";
-  return "";
-}
 
 }  // namespace stpn::train
