@@ -1,0 +1,230 @@
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "stpn/kernels/fast_weights.h"
+
+namespace stpn::kernels {
+namespace {
+
+constexpr double kLayerNormFloor = 1e-5;
+
+// One of a step's S + 1 activations.
+template <typename T>
+struct Activity {
+  std::vector<T> normalised;   // (H) before gain and offset
+  T inverse_deviation = T(1);  //     of the layer norm
+  std::vector<T> s;            // (H)
+};
+
+// What one step of one sample computes, all of it, so that backward only reads.
+template <typename T>
+struct Step {
+  std::vector<T> h;                   // (H)    before the step, after a reset
+  std::vector<T> A;                   // (H, H) after its update
+  std::vector<Activity<T>> activity;  // (S + 1)
+};
+
+template <typename T>
+struct State {
+  std::vector<T> h, A;
+};
+
+template <typename T>
+State<T> initial_state(const FastWeightsForward<T>& p, int64_t b) {
+  const int64_t H = p.extent.hidden;
+  return {{p.initial_h + b * H, p.initial_h + (b + 1) * H},
+          {p.initial_A + b * H * H, p.initial_A + (b + 1) * H * H}};
+}
+
+// sums += matrix * values, or its transpose.
+template <typename T>
+void add_product(const T* matrix, const std::vector<T>& values, std::vector<T>& sums) {
+  const size_t H = sums.size();
+  for (size_t i = 0; i < H; ++i) {
+    for (size_t j = 0; j < H; ++j) sums[i] += matrix[i * H + j] * values[j];
+  }
+}
+template <typename T>
+void add_transposed_product(const T* matrix, const std::vector<T>& values, std::vector<T>& sums) {
+  const size_t H = sums.size();
+  for (size_t i = 0; i < H; ++i) {
+    for (size_t j = 0; j < H; ++j) sums[j] += matrix[i * H + j] * values[i];
+  }
+}
+
+// tanh(LN(u))
+template <typename T>
+Activity<T> activate(const FastWeightsForward<T>& p, std::vector<T> u) {
+  const int64_t H = p.extent.hidden;
+  Activity<T> activity;
+  if (p.variant.layer_norm) {
+    T mean = T(0);
+    for (T value : u) mean += value / static_cast<T>(H);
+    T variance = T(0);
+    for (T value : u) variance += (value - mean) * (value - mean) / static_cast<T>(H);
+    activity.inverse_deviation = T(1) / std::sqrt(variance + static_cast<T>(kLayerNormFloor));
+    activity.normalised.resize(H);
+    for (int64_t i = 0; i < H; ++i) {
+      activity.normalised[i] = (u[i] - mean) * activity.inverse_deviation;
+      u[i] = activity.normalised[i] * p.layer_norm_weight[i] + p.layer_norm_bias[i];
+    }
+  }
+  for (T& value : u) value = std::tanh(value);
+  activity.s = std::move(u);
+  return activity;
+}
+
+template <typename T>
+Step<T> run_step(const FastWeightsForward<T>& p, int64_t t, int64_t b, State<T>& state, T* energy) {
+  const int64_t H = p.extent.hidden;
+  const int64_t row = t * p.extent.batch + b;
+  if (p.reset != nullptr && p.reset[row] != 0) {
+    std::fill(state.h.begin(), state.h.end(), T(0));
+    std::fill(state.A.begin(), state.A.end(), T(0));
+  }
+  for (int64_t i = 0; i < H; ++i) {
+    for (int64_t j = 0; j < H; ++j) {
+      T& A = state.A[i * H + j];
+      A = static_cast<T>(p.variant.decay) * A +
+          static_cast<T>(p.variant.rate) * state.h[i] * state.h[j];
+    }
+  }
+  std::vector<T> slow(p.drive + row * H, p.drive + (row + 1) * H);
+  add_product(p.weight, state.h, slow);
+
+  Step<T> step{state.h, state.A, {activate(p, slow)}};
+  if (energy != nullptr) std::fill_n(energy, H, T(0));
+  for (int64_t k = 1; k <= p.variant.inner_steps; ++k) {
+    const std::vector<T>& s = step.activity.back().s;
+    for (int64_t i = 0; energy != nullptr && i < H; ++i) {
+      for (int64_t j = 0; j < H; ++j) energy[i] += std::abs(step.A[i * H + j]) * s[j] * s[j];
+    }
+    std::vector<T> u = slow;
+    add_product(step.A.data(), s, u);
+    step.activity.push_back(activate(p, std::move(u)));
+  }
+  state.h = step.activity.back().s;
+  return step;
+}
+
+// From the gradient of one of a step's activations to that of what was summed up for it.
+template <typename T>
+std::vector<T> back_through_activity(const FastWeightsBackward<T>& p, const Activity<T>& activity,
+                                     std::vector<T> d) {
+  const int64_t H = p.forward.extent.hidden;
+  for (int64_t i = 0; i < H; ++i) d[i] *= T(1) - activity.s[i] * activity.s[i];
+  if (!p.forward.variant.layer_norm) return d;
+  T mean = T(0);
+  T along = T(0);
+  for (int64_t i = 0; i < H; ++i) {
+    if (p.grad_layer_norm_weight != nullptr) {
+      p.grad_layer_norm_weight[i] += d[i] * activity.normalised[i];
+    }
+    if (p.grad_layer_norm_bias != nullptr) p.grad_layer_norm_bias[i] += d[i];
+    d[i] *= p.forward.layer_norm_weight[i];
+    mean += d[i] / static_cast<T>(H);
+    along += d[i] * activity.normalised[i] / static_cast<T>(H);
+  }
+  for (int64_t i = 0; i < H; ++i) {
+    d[i] = (d[i] - mean - activity.normalised[i] * along) * activity.inverse_deviation;
+  }
+  return d;
+}
+
+template <typename T>
+void add_outer(const std::vector<T>& column, const std::vector<T>& row, T* sums) {
+  for (size_t i = 0; i < column.size(); ++i) {
+    for (size_t j = 0; j < row.size(); ++j) sums[i * row.size() + j] += column[i] * row[j];
+  }
+}
+
+// `d`: from the gradient of the state after the step to that of the state before.
+template <typename T>
+void back_through_step(const FastWeightsBackward<T>& p, int64_t t, int64_t b, const Step<T>& step,
+                       State<T>& d) {
+  const FastWeightsForward<T>& f = p.forward;
+  const int64_t H = f.extent.hidden;
+  const int64_t row = t * f.extent.batch + b;
+  std::vector<T> d_s = d.h;
+  if (p.grad_output != nullptr) {
+    for (int64_t i = 0; i < H; ++i) d_s[i] += p.grad_output[row * H + i];
+  }
+  std::vector<T> d_slow(H, T(0));
+  for (int64_t k = f.variant.inner_steps; k >= 0; --k) {
+    const std::vector<T> du = back_through_activity(p, step.activity[k], d_s);
+    for (int64_t i = 0; i < H; ++i) d_slow[i] += du[i];
+    if (k == 0) break;
+    add_outer(du, step.activity[k - 1].s, d.A.data());
+    std::fill(d_s.begin(), d_s.end(), T(0));
+    add_transposed_product(step.A.data(), du, d_s);
+  }
+
+  if (p.grad_drive != nullptr) std::copy_n(d_slow.begin(), H, p.grad_drive + row * H);
+  if (p.grad_weight != nullptr) add_outer(d_slow, step.h, p.grad_weight);
+  std::vector<T> learnt(H, T(0));
+  add_product(d.A.data(), step.h, learnt);
+  add_transposed_product(d.A.data(), step.h, learnt);
+  for (int64_t i = 0; i < H; ++i) d.h[i] = static_cast<T>(f.variant.rate) * learnt[i];
+  add_transposed_product(f.weight, d_slow, d.h);
+  for (T& value : d.A) value *= static_cast<T>(f.variant.decay);
+  if (f.reset != nullptr && f.reset[row] != 0) {
+    std::fill(d.h.begin(), d.h.end(), T(0));
+    std::fill(d.A.begin(), d.A.end(), T(0));
+  }
+}
+
+template <typename T>
+void clear(T* values, int64_t count) {
+  if (values != nullptr) std::fill_n(values, count, T(0));
+}
+
+template <typename T>
+void copy_out(const std::vector<T>& values, T* out) {
+  if (out != nullptr) std::copy(values.begin(), values.end(), out);
+}
+
+}  // namespace
+
+template <typename T>
+void fast_weights_forward_ref(const FastWeightsForward<T>& p) {
+  const int64_t H = p.extent.hidden;
+  for (int64_t b = 0; b < p.extent.batch; ++b) {
+    State<T> state = initial_state(p, b);
+    for (int64_t t = 0; t < p.extent.steps; ++t) {
+      const int64_t at = (t * p.extent.batch + b) * H;
+      run_step(p, t, b, state, p.energy == nullptr ? nullptr : p.energy + at);
+      copy_out(state.h, p.output + at);
+    }
+    copy_out(state.A, p.final_A + b * H * H);
+  }
+}
+
+template <typename T>
+void fast_weights_backward_ref(const FastWeightsBackward<T>& p) {
+  const FastWeightsForward<T>& f = p.forward;
+  const int64_t H = f.extent.hidden;
+  clear(p.grad_weight, H * H);
+  clear(p.grad_layer_norm_weight, H);
+  clear(p.grad_layer_norm_bias, H);
+
+  for (int64_t b = 0; b < f.extent.batch; ++b) {
+    std::vector<Step<T>> steps;
+    State<T> state = initial_state(f, b);
+    for (int64_t t = 0; t < f.extent.steps; ++t) {
+      steps.push_back(run_step<T>(f, t, b, state, nullptr));
+    }
+    State<T> d{std::vector<T>(H, T(0)), std::vector<T>(H * H, T(0))};
+    if (p.grad_final_A != nullptr) std::copy_n(p.grad_final_A + b * H * H, H * H, d.A.begin());
+    for (int64_t t = f.extent.steps - 1; t >= 0; --t) back_through_step(p, t, b, steps[t], d);
+    if (p.grad_initial_h != nullptr) copy_out(d.h, p.grad_initial_h + b * H);
+    if (p.grad_initial_A != nullptr) copy_out(d.A, p.grad_initial_A + b * H * H);
+  }
+}
+
+template void fast_weights_forward_ref(const FastWeightsForward<float>&);
+template void fast_weights_forward_ref(const FastWeightsForward<double>&);
+template void fast_weights_backward_ref(const FastWeightsBackward<float>&);
+template void fast_weights_backward_ref(const FastWeightsBackward<double>&);
+
+}  // namespace stpn::kernels

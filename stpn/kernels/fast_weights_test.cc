@@ -1,0 +1,166 @@
+// The reference against finite differences, and the CPU kernel against the reference, on every SIMD
+// target this machine runs.
+#include "stpn/kernels/fast_weights.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "stpn/base/random.h"
+
+namespace stpn::kernels {
+namespace {
+
+// One call with all its arrays. Outputs start as NaN, so that an element never written shows.
+template <typename T>
+struct Case {
+  Case(const Extent& e, const FastWeightsVariant& v, uint64_t seed, bool with_reset = true)
+      : extent(e), variant(v), random(seed, base::Stream::parameters, 0) {
+    drive = draw(e.steps * e.batch * e.hidden, -1, 1);
+    h = draw(e.batch * e.hidden, -1, 1);
+    A = draw(e.batch * e.hidden * e.hidden, -0.3, 0.3);
+    weight = draw(e.hidden * e.hidden, -0.5, 0.5);
+    layer_norm_weight = draw(e.hidden, 0.5, 1.5);
+    layer_norm_bias = draw(e.hidden, -0.5, 0.5);
+    d_output = draw(e.steps * e.batch * e.hidden, -1, 1);
+    d_A = draw(e.batch * e.hidden * e.hidden, -1, 1);
+    reset.assign(e.steps * e.batch, 0);
+    for (uint8_t& mark : reset) mark = with_reset && random.below(4) == 0;
+  }
+
+  std::vector<T> draw(int64_t count, double low, double high) {
+    std::vector<T> values(count);
+    for (T& value : values) value = static_cast<T>(random.uniform(low, high));
+    return values;
+  }
+
+  // Everything a call writes; gradients by name.
+  struct Result {
+    std::vector<T> output, final_A, energy, kept;
+    std::vector<std::pair<std::string, std::vector<T>>> gradients;
+  };
+
+  template <typename Forward, typename Backward>
+  Result run(Forward forward, Backward backward, int64_t kept_size,
+             const base::ParallelFor* parallel = nullptr) const {
+    const T nan = std::numeric_limits<T>::quiet_NaN();
+    Result r;
+    r.output.assign(d_output.size(), nan);
+    r.final_A.assign(A.size(), nan);
+    r.energy.assign(d_output.size(), nan);
+    r.kept.assign(kept_size, nan);
+    FastWeightsBackward<T> b;
+    FastWeightsForward<T>& p = b.forward;
+    p.extent = extent;
+    p.variant = variant;
+    p.drive = drive.data();
+    p.reset = reset.data();
+    p.initial_h = h.data();
+    p.initial_A = A.data();
+    p.weight = weight.data();
+    p.layer_norm_weight = variant.layer_norm ? layer_norm_weight.data() : nullptr;
+    p.layer_norm_bias = variant.layer_norm ? layer_norm_bias.data() : nullptr;
+    p.output = r.output.data();
+    p.final_A = r.final_A.data();
+    p.energy = r.energy.data();
+    p.kept = kept_size > 0 ? r.kept.data() : nullptr;
+    p.parallel = parallel;
+    forward(p);
+
+    b.grad_output = d_output.data();
+    b.grad_final_A = d_A.data();
+    std::vector<std::pair<const char*, T**>> slots = {{"drive", &b.grad_drive},
+                                                      {"h", &b.grad_initial_h},
+                                                      {"A", &b.grad_initial_A},
+                                                      {"weight", &b.grad_weight}};
+    if (variant.layer_norm) {
+      slots.emplace_back("layer_norm_weight", &b.grad_layer_norm_weight);
+      slots.emplace_back("layer_norm_bias", &b.grad_layer_norm_bias);
+    }
+    for (auto& [name, slot] : slots) {
+      auto& values = r.gradients.emplace_back(name, std::vector<T>(input(name).size(), nan)).second;
+      *slot = values.data();
+    }
+    backward(b);
+    return r;
+  }
+
+  Result reference() const {
+    return run(fast_weights_forward_ref<T>, fast_weights_backward_ref<T>, 0);
+  }
+
+  // The loss whose gradient `run` asks for.
+  T loss() const {
+    const Result r = run(
+        fast_weights_forward_ref<T>, [](auto&) {}, 0);
+    auto dot = [](const std::vector<T>& a, const std::vector<T>& b) {
+      return std::inner_product(a.begin(), a.end(), b.begin(), T(0));
+    };
+    return dot(r.output, d_output) + dot(r.final_A, d_A);
+  }
+
+  const std::vector<T>& input(const std::string& name) const {
+    if (name == "drive") return drive;
+    if (name == "h") return h;
+    if (name == "A") return A;
+    if (name == "weight") return weight;
+    return name == "layer_norm_weight" ? layer_norm_weight : layer_norm_bias;
+  }
+  std::vector<T>& input(const std::string& name) {
+    return const_cast<std::vector<T>&>(std::as_const(*this).input(name));
+  }
+
+  Extent extent;
+  FastWeightsVariant variant;
+  base::Random random;
+  std::vector<T> drive, h, A, weight, layer_norm_weight, layer_norm_bias;
+  std::vector<T> d_output, d_A;
+  std::vector<uint8_t> reset;
+};
+
+std::vector<FastWeightsVariant> all_variants() {
+  std::vector<FastWeightsVariant> variants;
+  for (const int64_t inner_steps : {1, 2, 3}) {
+    for (const bool layer_norm : {true, false}) {
+      variants.push_back({.inner_steps = inner_steps, .layer_norm = layer_norm});
+    }
+  }
+  variants.push_back({.decay = 0.7, .rate = -0.4});
+  return variants;
+}
+
+std::string name_of(const FastWeightsVariant& v) {
+  return fmt::format("S {} layer norm {} decay {} rate {}", v.inner_steps, v.layer_norm, v.decay,
+                     v.rate);
+}
+
+TEST(FastWeightsRefTest, GradientMatchesFiniteDifference) {
+  for (const FastWeightsVariant& v : all_variants()) {
+    SCOPED_TRACE(name_of(v));
+    Case<double> c({.steps = 5, .batch = 2, .hidden = 4}, v, 7);
+    const auto result = c.reference();
+    for (const auto& [name, gradient] : result.gradients) {
+      std::vector<double>& values = c.input(name);
+      for (size_t k = 0; k < values.size(); ++k) {
+        const double at = values[k];
+        constexpr double kStep = 1e-6;
+        values[k] = at + kStep;
+        const double above = c.loss();
+        values[k] = at - kStep;
+        const double below = c.loss();
+        values[k] = at;
+        ASSERT_NEAR(gradient[k], (above - below) / (2 * kStep), 2e-7 * (1 + std::abs(gradient[k])))
+            << name << " " << k;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace stpn::kernels
