@@ -6,8 +6,9 @@
 //   u = G z / n + b + beta[t-1];   h[t] = act(u)
 //   F[t] = clamp(Lambda * F[t-1] / n + Gamma * (h[t] outer z[t]), +-c)
 //
-// Variants (StpnRecurrentVariant): no norm (n = 1); norm `post` (F enters the update undivided, and
-// the new F is divided by |W + F| + 1e-16 of its row afterwards); fast weights on the inputs or the
+// Variants (StpnRecurrentVariant): feed-forward (z[t] = x[t], N = I, no h in the state: the unit
+// stpn_feedforward); no norm (n = 1); norm `drive` (F enters the update undivided); norm `post`
+// (that, and the new F is divided by |W + F| + 1e-16 of its row); fast weights on the inputs or the
 // recurrent synapses only (F then has P = I or P = H columns, else P = N; where `norm` is on, n
 // stays the norm over all N); Oja's rule; decay of what was just learnt too; layer norm of u; a
 // plastic bias; h[t] in place of h[t-1] in the Hebbian term (never in the drive).
@@ -27,7 +28,7 @@
 
 namespace stpn::kernels {
 
-enum class Norm { none, pre, post };
+enum class Norm { none, drive, pre, post };
 enum class Connections { all, input, recurrent };
 enum class Rule { hebb, oja };
 enum class Decay { before_update, after_update };
@@ -37,6 +38,7 @@ enum class Presynaptic { previous, current };
 enum class Rates { synapse, source, scalar };
 
 struct StpnRecurrentVariant {
+  bool recurrent = true;
   Norm norm = Norm::pre;
   double clamp = std::numeric_limits<double>::infinity();  // c; infinity: none
   Connections connections = Connections::all;
@@ -53,6 +55,9 @@ struct StpnRecurrentVariant {
 
 // N: presynaptic sources of a unit.
 inline int64_t sources(const Extent& extent) { return extent.inputs + extent.hidden; }
+inline int64_t sources(const Extent& extent, const StpnRecurrentVariant& variant) {
+  return variant.recurrent ? sources(extent) : extent.inputs;
+}
 
 // P: how many of them have fast weights, and the first of them.
 inline int64_t plastic_sources(const Extent& extent, Connections connections) {
@@ -66,14 +71,17 @@ inline int64_t plastic_sources(const Extent& extent, Connections connections) {
   }
   return sources(extent);
 }
-inline int64_t first_plastic_source(const Extent& extent, Connections connections) {
-  return connections == Connections::recurrent ? extent.inputs : 0;
+inline int64_t plastic_sources(const Extent& extent, const StpnRecurrentVariant& variant) {
+  return variant.recurrent ? plastic_sources(extent, variant.connections) : extent.inputs;
+}
+inline int64_t first_plastic_source(const Extent& extent, const StpnRecurrentVariant& variant) {
+  return variant.recurrent && variant.connections == Connections::recurrent ? extent.inputs : 0;
 }
 
 // How many values Lambda (and Gamma) hold.
 inline int64_t rate_count(const Extent& extent, const StpnRecurrentVariant& variant) {
   if (variant.rates == Rates::scalar) return 1;
-  const int64_t plastic = plastic_sources(extent, variant.connections);
+  const int64_t plastic = plastic_sources(extent, variant);
   return variant.rates == Rates::source ? plastic : extent.hidden * plastic;
 }
 
@@ -87,7 +95,7 @@ struct StpnRecurrentForward {
   const T* x = nullptr;  // in  (T, B, I)
   const uint8_t* reset =
       nullptr;  // in  (T, B); null: none. Not 0: that sample's state is zeroed before step t
-  const T* initial_h = nullptr;     // in  (B, H)
+  const T* initial_h = nullptr;     // in  (B, H); recurrent only
   const T* initial_F = nullptr;     // in  (B, H, P)
   const T* initial_beta = nullptr;  // in  (B, H); plastic bias only
 
@@ -129,7 +137,7 @@ struct StpnRecurrentBackward {
   const T* grad_final_beta = nullptr;  // in  (B, H)
 
   T* grad_x = nullptr;                  // out (T, B, I)
-  T* grad_initial_h = nullptr;          // out (B, H)
+  T* grad_initial_h = nullptr;          // out (B, H); recurrent only
   T* grad_initial_F = nullptr;          // out (B, H, P)
   T* grad_initial_beta = nullptr;       // out (B, H)
   T* grad_weight = nullptr;             // out (H, N)

@@ -67,9 +67,11 @@ void forward(const StpnRecurrentForward<T>& p, const PaddedParameters<T>& parame
   const bool energy = p.energy != nullptr;
   using Chunk = void (*)(const StpnRecurrentForward<T>&, const PaddedParameters<T>&,
                          const StpnRecurrentPlan<T>&, int64_t);
-  constexpr Chunk kChunks[3][2][2] = {
+  constexpr Chunk kChunks[4][2][2] = {
       {{forward_chunk<T, Norm::none, false, false>, forward_chunk<T, Norm::none, false, true>},
        {forward_chunk<T, Norm::none, true, false>, forward_chunk<T, Norm::none, true, true>}},
+      {{forward_chunk<T, Norm::drive, false, false>, forward_chunk<T, Norm::drive, false, true>},
+       {forward_chunk<T, Norm::drive, true, false>, forward_chunk<T, Norm::drive, true, true>}},
       {{forward_chunk<T, Norm::pre, false, false>, forward_chunk<T, Norm::pre, false, true>},
        {forward_chunk<T, Norm::pre, true, false>, forward_chunk<T, Norm::pre, true, true>}},
       {{forward_chunk<T, Norm::post, true, false>, forward_chunk<T, Norm::post, true, true>},
@@ -84,8 +86,9 @@ void backward(const StpnRecurrentBackward<T>& p, const PaddedParameters<T>& para
   const bool clamp = p.forward.variant.clamp < std::numeric_limits<double>::infinity();
   using Chunk = void (*)(const StpnRecurrentBackward<T>&, const PaddedParameters<T>&,
                          const StpnRecurrentPlan<T>&, const ParameterGradients<T>&, int64_t);
-  constexpr Chunk kChunks[3][2] = {
+  constexpr Chunk kChunks[4][2] = {
       {backward_chunk<T, Norm::none, false>, backward_chunk<T, Norm::none, true>},
+      {backward_chunk<T, Norm::drive, false>, backward_chunk<T, Norm::drive, true>},
       {backward_chunk<T, Norm::pre, false>, backward_chunk<T, Norm::pre, true>},
       {backward_chunk<T, Norm::post, true>, backward_chunk<T, Norm::post, true>}};
   kChunks[static_cast<int>(p.forward.variant.norm)][clamp](p, parameters, plan, gradients, chunk);
@@ -184,7 +187,7 @@ class PaddedCopy {
 }  // namespace
 
 bool stpn_recurrent_cpu_supports(const StpnRecurrentVariant& v) {
-  return v.connections == Connections::all && v.rule == Rule::hebb &&
+  return v.recurrent && v.connections == Connections::all && v.rule == Rule::hebb &&
          v.decay == Decay::before_update && !v.layer_norm && !v.plastic_bias;
 }
 

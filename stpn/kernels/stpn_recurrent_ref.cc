@@ -18,9 +18,9 @@ struct Shape {
         variant(p.variant),
         H(p.extent.hidden),
         I(p.extent.inputs),
-        N(sources(p.extent)),
-        P(plastic_sources(p.extent, p.variant.connections)),
-        first(first_plastic_source(p.extent, p.variant.connections)) {}
+        N(sources(p.extent, p.variant)),
+        P(plastic_sources(p.extent, p.variant)),
+        first(first_plastic_source(p.extent, p.variant)) {}
 
   int64_t rate(int64_t i, int64_t j) const {
     if (variant.rates == Rates::scalar) return 0;
@@ -73,7 +73,7 @@ void begin_step(const StpnRecurrentForward<T>& p, const Shape<T>& s, int64_t t, 
   }
   const T* x = p.x + (t * s.extent.batch + b) * s.I;
   step.z.assign(x, x + s.I);
-  step.z.insert(step.z.end(), state.h.begin(), state.h.end());
+  if (s.variant.recurrent) step.z.insert(step.z.end(), state.h.begin(), state.h.end());
   step.F = state.F;
   step.beta = state.beta;
 }
@@ -136,7 +136,7 @@ void update(const StpnRecurrentForward<T>& p, const Shape<T>& s, Step<T>& step, 
     for (int64_t k = 0; k < s.H * s.P; ++k) step.entering[k] /= floored(step.norm[k / s.P]);
   }
   step.hebbian_z.assign(step.z.begin() + s.first, step.z.begin() + s.first + s.P);
-  if (v.presynaptic == Presynaptic::current && v.connections != Connections::input) {
+  if (v.recurrent && v.presynaptic == Presynaptic::current && v.connections != Connections::input) {
     std::copy(step.h.begin(), step.h.end(), step.hebbian_z.begin() + (s.I - s.first));
   }
   step.predicted.assign(s.P, T(0));
@@ -184,7 +184,7 @@ void update(const StpnRecurrentForward<T>& p, const Shape<T>& s, Step<T>& step, 
 template <typename T>
 State<T> initial_state(const StpnRecurrentForward<T>& p, const Shape<T>& s, int64_t b) {
   State<T> state;
-  state.h.assign(p.initial_h + b * s.H, p.initial_h + (b + 1) * s.H);
+  if (s.variant.recurrent) state.h.assign(p.initial_h + b * s.H, p.initial_h + (b + 1) * s.H);
   state.F.assign(p.initial_F + b * s.H * s.P, p.initial_F + (b + 1) * s.H * s.P);
   if (s.variant.plastic_bias) {
     state.beta.assign(p.initial_beta + b * s.H, p.initial_beta + (b + 1) * s.H);
@@ -405,7 +405,8 @@ void stpn_recurrent_backward_ref(const StpnRecurrentBackward<T>& p) {
       back_through_update(p, s, steps[t], d, d_z, d_norm);
       back_through_drive(p, s, steps[t], d, d_z, d_norm);
       if (p.grad_x != nullptr) std::copy_n(d_z.begin(), s.I, p.grad_x + row * s.I);
-      d.h.assign(d_z.begin() + s.I, d_z.end());
+      std::fill(d.h.begin(), d.h.end(), T(0));
+      std::copy(d_z.begin() + s.I, d_z.end(), d.h.begin());
       if (f.reset != nullptr && f.reset[row] != 0) {
         std::fill(d.h.begin(), d.h.end(), T(0));
         std::fill(d.F.begin(), d.F.end(), T(0));

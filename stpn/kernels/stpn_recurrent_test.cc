@@ -23,8 +23,8 @@ template <typename T>
 struct Case {
   Case(const Extent& e, const StpnRecurrentVariant& v, uint64_t seed, bool with_reset = true)
       : extent(e), variant(v), random(seed, base::Stream::parameters, 0) {
-    const int64_t N = sources(e);
-    const int64_t P = plastic_sources(e, v.connections);
+    const int64_t N = sources(e, v);
+    const int64_t P = plastic_sources(e, v);
     const int64_t rates = rate_count(e, v);
     const int64_t bias_rates = v.scalar_bias_rates ? 1 : e.hidden;
     x = draw(e.steps * e.batch * e.inputs, -1, 1);
@@ -74,7 +74,7 @@ struct Case {
     p.variant = variant;
     p.x = x.data();
     p.reset = reset.data();
-    p.initial_h = h.data();
+    p.initial_h = variant.recurrent ? h.data() : nullptr;
     p.initial_F = F.data();
     p.initial_beta = beta.data();
     p.weight = weight.data();
@@ -97,7 +97,7 @@ struct Case {
       r.gradients.emplace_back(name, std::vector<T>(like.size(), nan));
     };
     gradient("x", x);
-    gradient("h", h);
+    if (variant.recurrent) gradient("h", h);
     gradient("F", F);
     gradient("weight", weight);
     gradient("bias", bias);
@@ -209,7 +209,7 @@ void expect_same(const typename Case<T>::Result& got, const typename Case<T>::Re
 
 std::vector<StpnRecurrentVariant> all_reference_variants() {
   std::vector<StpnRecurrentVariant> variants;
-  for (Norm norm : {Norm::none, Norm::pre, Norm::post}) {
+  for (Norm norm : {Norm::none, Norm::drive, Norm::pre, Norm::post}) {
     for (Connections connections : {Connections::all, Connections::input, Connections::recurrent}) {
       for (Rule rule : {Rule::hebb, Rule::oja}) {
         for (Decay decay : {Decay::before_update, Decay::after_update}) {
@@ -224,6 +224,7 @@ std::vector<StpnRecurrentVariant> all_reference_variants() {
             const size_t n = variants.size();
             v.activation = static_cast<Activation>(n % 4);
             v.rates = static_cast<Rates>(n % 3);
+            v.recurrent = n % 4 != 3;
             v.layer_norm = n % 5 < 2;
             v.plastic_bias = n % 7 < 3;
             v.scalar_bias_rates = n % 2 == 0;
@@ -272,7 +273,7 @@ class StpnRecurrentCpuTest : public testing::TestWithParam<int64_t> {
 
 std::vector<StpnRecurrentVariant> all_cpu_variants() {
   std::vector<StpnRecurrentVariant> variants;
-  for (Norm norm : {Norm::none, Norm::pre, Norm::post}) {
+  for (Norm norm : {Norm::none, Norm::drive, Norm::pre, Norm::post}) {
     for (double clamp : {0.3, std::numeric_limits<double>::infinity()}) {
       for (Presynaptic presynaptic : {Presynaptic::previous, Presynaptic::current}) {
         for (Rates rates : {Rates::synapse, Rates::source, Rates::scalar}) {
@@ -282,7 +283,7 @@ std::vector<StpnRecurrentVariant> all_cpu_variants() {
           v.presynaptic = presynaptic;
           v.rates = rates;
           // Without norm or clamp an unbounded activity lets F explode, and rounding with it.
-          const bool bounded = norm != Norm::none || clamp < 1;
+          const bool bounded = norm == Norm::pre || norm == Norm::post || clamp < 1;
           v.activation = static_cast<Activation>(variants.size() % (bounded ? 4 : 2));
           variants.push_back(v);
         }
