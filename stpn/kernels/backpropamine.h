@@ -1,0 +1,120 @@
+// Backpropamine: a recurrent neuron whose synapses have a plastic part P, written under the control
+// of a modulator that the network computes of its own activity.
+//
+//   h[t] = tanh(drive[t] + (w + alpha * P[t-1]) h[t-1])
+//   D = h[t] outer h[t-1];   m = act(modulator_weight . h[t] + modulator_bias), one a sample
+//   P[t] = P[t-1] plus m D
+//
+// drive[t] = W_i x[t] + b_i is the caller's: one matrix product for the whole sequence.
+//
+// Neuromodulation: `modplast` as above; `plastic` has a learned constant, rate, in place of m;
+// `modul` adds m E[t-1] for m D, where E is an eligibility trace:
+//   E[t] = (1 - rate) E[t-1] + rate D
+// Addition, with d = m D (or m E) and c = 1:
+//   clamp       P + d, clamped to +-c
+//   soft_clamp  P + max(d, 0) (1 - P) + min(d, 0) (P + 1), clamped to +-c, c = 0.99999 for `modul`
+//   additive    P + d
+//   decaying    (1 - m) P + d
+// Gradients pass a clamp inside and exactly at the bound; at d = 0 those of max and min both pass.
+//
+// Miconi, Rawal, Clune, Stanley: Backpropamine: training self-modifying neural networks with
+// differentiable neuromodulated plasticity, ICLR 2019, sections 3.1 and 3.2. After the published
+// code: the four additions, and the trace that is updated after its use.
+#pragma once
+
+#include <cstdint>
+
+#include "stpn/base/parallel.h"
+#include "stpn/kernels/activation.h"
+#include "stpn/kernels/extent.h"
+
+namespace stpn::kernels {
+
+enum class Neuromodulation { modplast, plastic, modul };
+enum class Addition { clamp, soft_clamp, additive, decaying };
+enum class Modulator { tanh, sigmoid, linear };
+
+struct BackpropamineVariant {
+  Neuromodulation neuromodulation = Neuromodulation::modplast;
+  Addition addition = Addition::clamp;
+  Modulator modulator = Modulator::tanh;
+
+  bool has_modulator() const { return neuromodulation != Neuromodulation::plastic; }
+  bool has_rate() const { return neuromodulation != Neuromodulation::modplast; }
+  bool has_trace() const { return neuromodulation == Neuromodulation::modul; }
+  bool has_bound() const { return addition == Addition::clamp || addition == Addition::soft_clamp; }
+  double bound() const { return addition == Addition::soft_clamp && has_trace() ? 0.99999 : 1; }
+  Activation modulator_activation() const {
+    switch (modulator) {
+      case Modulator::tanh:
+        return Activation::tanh;
+      case Modulator::sigmoid:
+        return Activation::sigmoid;
+      case Modulator::linear:
+        break;
+    }
+    return Activation::identity;
+  }
+};
+
+// What one whole sequence needs. All pointers are borrowed for the call; `in` and `out` must not
+// overlap.
+template <typename T>
+struct BackpropamineForward {
+  Extent extent;  // inputs: not used
+  BackpropamineVariant variant;
+
+  const T* drive = nullptr;  // in  (T, B, H)
+  const uint8_t* reset =
+      nullptr;  // in  (T, B); null: none. Not 0: that sample's state is zeroed before step t
+  const T* initial_h = nullptr;  // in  (B, H)
+  const T* initial_P = nullptr;  // in  (B, H, H)
+  const T* initial_E = nullptr;  // in  (B, H, H); has_trace only
+
+  const T* weight = nullptr;            // in  (H, H)  w
+  const T* alpha = nullptr;             // in  (H, H)
+  const T* modulator_weight = nullptr;  // in  (H); has_modulator only
+  const T* modulator_bias = nullptr;    // in  (1); has_modulator only
+  const T* rate = nullptr;              // in  (1); has_rate only
+
+  T* output = nullptr;   // out (T, B, H)  h[0] .. h[T-1]
+  T* final_P = nullptr;  // out (B, H, H)
+  T* final_E = nullptr;  // out (B, H, H); has_trace only
+
+  // Energy of each unit's recurrent synapses at each step, sum over j of
+  // |w_ij + alpha_ij P_ij| h_j[t-1]^2, or null.
+  T* energy = nullptr;  // out (T, B, H)
+
+  const base::ParallelFor* parallel = nullptr;  // null: the calling thread
+};
+
+// Gradients of a scalar loss, given those of what forward returned. Those that are null are taken
+// as zero (in) or not wanted (out). `forward` is as it was in the forward call: `output` is read
+// now.
+template <typename T>
+struct BackpropamineBackward {
+  BackpropamineForward<T> forward;
+
+  const T* grad_output =
+      nullptr;  // in  (T, B, H); the gradient of h[T-1] as final state is added to its last step
+  const T* grad_final_P = nullptr;  // in  (B, H, H)
+  const T* grad_final_E = nullptr;  // in  (B, H, H)
+
+  T* grad_drive = nullptr;             // out (T, B, H)
+  T* grad_initial_h = nullptr;         // out (B, H)
+  T* grad_initial_P = nullptr;         // out (B, H, H)
+  T* grad_initial_E = nullptr;         // out (B, H, H)
+  T* grad_weight = nullptr;            // out (H, H)
+  T* grad_alpha = nullptr;             // out (H, H)
+  T* grad_modulator_weight = nullptr;  // out (H)
+  T* grad_modulator_bias = nullptr;    // out (1)
+  T* grad_rate = nullptr;              // out (1)
+};
+
+// The equations line by line: the oracle. Keeps every state, runs one sample after the other.
+template <typename T>
+void backpropamine_forward_ref(const BackpropamineForward<T>& p);
+template <typename T>
+void backpropamine_backward_ref(const BackpropamineBackward<T>& p);
+
+}  // namespace stpn::kernels

@@ -1,0 +1,240 @@
+// The reference against finite differences.
+#include "stpn/kernels/backpropamine.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "stpn/base/random.h"
+
+namespace stpn::kernels {
+namespace {
+
+// One call with all its arrays. Outputs start as NaN, so that an element never written shows.
+template <typename T>
+struct Case {
+  Case(const Extent& e, const BackpropamineVariant& v, uint64_t seed, bool with_reset = true)
+      : extent(e), variant(v), random(seed, base::Stream::parameters, 0) {
+    const int64_t units = e.batch * e.hidden;
+    const int64_t synapses = e.hidden * e.hidden;
+    draw("drive", e.steps * units, -1, 1);
+    draw("h", units, -1, 1);
+    draw("P", units * e.hidden, -0.9, 0.9);
+    draw("weight", synapses, -0.5, 0.5);
+    draw("alpha", synapses, -0.5, 0.5);
+    if (v.has_trace()) draw("E", units * e.hidden, -0.9, 0.9);
+    if (v.has_modulator()) {
+      draw("modulator_weight", e.hidden, -0.7, 0.7);
+      draw("modulator_bias", 1, -0.5, 0.5);
+    }
+    if (v.has_rate()) draw("rate", 1, 0.2, 0.8);
+    d_output = drawn(e.steps * units, -1, 1);
+    d_P = drawn(units * e.hidden, -1, 1);
+    d_E = drawn(units * e.hidden, -1, 1);
+    reset.assign(e.steps * e.batch, 0);
+    for (uint8_t& mark : reset) mark = with_reset && random.below(4) == 0;
+  }
+
+  std::vector<T> drawn(int64_t count, double low, double high) {
+    std::vector<T> values(count);
+    for (T& value : values) value = static_cast<T>(random.uniform(low, high));
+    return values;
+  }
+  void draw(const char* name, int64_t count, double low, double high) {
+    inputs.emplace_back(name, drawn(count, low, high));
+  }
+
+  // The input of that name, or null.
+  std::vector<T>* input(const std::string& name) {
+    for (auto& [its, values] : inputs) {
+      if (its == name) return &values;
+    }
+    return nullptr;
+  }
+
+  using Named = std::vector<std::pair<std::string, std::vector<T>>>;
+
+  // Everything a call writes; gradients by name of the input.
+  struct Result {
+    std::vector<T> output, final_P, final_E, energy;
+    Named gradients;
+  };
+
+  template <typename Forward, typename Backward>
+  Result run(Forward forward, Backward backward) const {
+    const T nan = std::numeric_limits<T>::quiet_NaN();
+    Result r;
+    r.output.assign(d_output.size(), nan);
+    r.final_P.assign(d_P.size(), nan);
+    r.final_E.assign(variant.has_trace() ? d_E.size() : 0, nan);
+    r.energy.assign(d_output.size(), nan);
+    BackpropamineBackward<T> b;
+    BackpropamineForward<T>& p = b.forward;
+    p.extent = extent;
+    p.variant = variant;
+    p.reset = reset.data();
+    p.drive = read("drive");
+    p.initial_h = read("h");
+    p.initial_P = read("P");
+    p.initial_E = read("E");
+    p.weight = read("weight");
+    p.alpha = read("alpha");
+    p.modulator_weight = read("modulator_weight");
+    p.modulator_bias = read("modulator_bias");
+    p.rate = read("rate");
+    p.output = r.output.data();
+    p.final_P = r.final_P.data();
+    p.final_E = variant.has_trace() ? r.final_E.data() : nullptr;
+    p.energy = r.energy.data();
+    forward(p);
+
+    for (const auto& [name, values] : inputs) {
+      r.gradients.emplace_back(name, std::vector<T>(values.size(), nan));
+    }
+    const auto slot = [&](const std::string& name) { return find(r.gradients, name); };
+    b.grad_output = d_output.data();
+    b.grad_final_P = d_P.data();
+    b.grad_final_E = variant.has_trace() ? d_E.data() : nullptr;
+    b.grad_drive = slot("drive");
+    b.grad_initial_h = slot("h");
+    b.grad_initial_P = slot("P");
+    b.grad_initial_E = slot("E");
+    b.grad_weight = slot("weight");
+    b.grad_alpha = slot("alpha");
+    b.grad_modulator_weight = slot("modulator_weight");
+    b.grad_modulator_bias = slot("modulator_bias");
+    b.grad_rate = slot("rate");
+    backward(b);
+    return r;
+  }
+
+  Result reference() const {
+    return run(backpropamine_forward_ref<T>, backpropamine_backward_ref<T>);
+  }
+
+  // The loss whose gradient `run` asks for.
+  T loss() const {
+    const Result r = run(backpropamine_forward_ref<T>, [](auto&) {});
+    const auto dot = [](const std::vector<T>& a, const std::vector<T>& b) {
+      return std::inner_product(a.begin(), a.end(), b.begin(), T(0));
+    };
+    return dot(r.output, d_output) + dot(r.final_P, d_P) + dot(r.final_E, d_E);
+  }
+
+  template <typename Arrays>
+  static auto find(Arrays& arrays, const std::string& name) -> decltype(arrays[0].second.data()) {
+    for (auto& [its, values] : arrays) {
+      if (its == name) return values.data();
+    }
+    return nullptr;
+  }
+  const T* read(const std::string& name) const { return find(inputs, name); }
+
+  Extent extent;
+  BackpropamineVariant variant;
+  base::Random random;
+  Named inputs;
+  std::vector<T> d_output, d_P, d_E;
+  std::vector<uint8_t> reset;
+};
+
+std::vector<BackpropamineVariant> all_variants() {
+  std::vector<BackpropamineVariant> variants;
+  for (const auto neuromodulation :
+       {Neuromodulation::modplast, Neuromodulation::plastic, Neuromodulation::modul}) {
+    for (const auto addition :
+         {Addition::clamp, Addition::soft_clamp, Addition::additive, Addition::decaying}) {
+      for (const auto modulator : {Modulator::tanh, Modulator::sigmoid, Modulator::linear}) {
+        variants.push_back({neuromodulation, addition, modulator});
+      }
+    }
+  }
+  return variants;
+}
+
+std::string name_of(const BackpropamineVariant& v) {
+  return fmt::format("neuromodulation {} addition {} modulator {}",
+                     static_cast<int>(v.neuromodulation), static_cast<int>(v.addition),
+                     static_cast<int>(v.modulator));
+}
+
+TEST(BackpropamineRefTest, GradientMatchesFiniteDifference) {
+  for (const BackpropamineVariant& v : all_variants()) {
+    SCOPED_TRACE(name_of(v));
+    Case<double> c({5, 3, 0, 3}, v, 7);
+    const auto result = c.reference();
+    for (const auto& [name, gradient] : result.gradients) {
+      std::vector<double>& values = *c.input(name);
+      for (size_t k = 0; k < values.size(); ++k) {
+        const double at = values[k];
+        constexpr double kStep = 1e-6;
+        values[k] = at + kStep;
+        const double above = c.loss();
+        values[k] = at - kStep;
+        const double below = c.loss();
+        values[k] = at;
+        ASSERT_NEAR(gradient[k], (above - below) / (2 * kStep), 2e-7 * (1 + std::abs(gradient[k])))
+            << name << " " << k;
+      }
+    }
+  }
+}
+
+TEST(BackpropamineRefTest, BoundIsOneAndALittleLessForTheSoftTrace) {
+  for (const BackpropamineVariant& v : all_variants()) {
+    if (v.modulator != Modulator::tanh) continue;
+    SCOPED_TRACE(name_of(v));
+    Case<double> c({2, 1, 0, 2}, v, 7, /*with_reset=*/false);
+    // A modulator of zero adds nothing.
+    for (const char* name : {"modulator_weight", "modulator_bias", "rate"}) {
+      if (auto* values = c.input(name)) std::fill(values->begin(), values->end(), 0.0);
+    }
+    *c.input("P") = {2, -2, 0.5, -0.5};
+    double bound = v.has_bound() ? 1 : 2;
+    if (v.has_trace() && v.addition == Addition::soft_clamp) bound = 0.99999;
+    EXPECT_EQ(c.reference().final_P, (std::vector<double>{bound, -bound, 0.5, -0.5}));
+  }
+}
+
+TEST(BackpropamineRefTest, TraceIsUsedBeforeItIsUpdated) {
+  Case<double> c({1, 1, 0, 1}, {Neuromodulation::modul}, 7, /*with_reset=*/false);
+  *c.input("h") = {0.5};
+  *c.input("P") = *c.input("weight") = *c.input("modulator_weight") = {0.0};
+  *c.input("E") = {0.4};
+  *c.input("drive") = {std::atanh(0.8)};
+  *c.input("modulator_bias") = {std::atanh(0.5)};
+  *c.input("rate") = {0.25};
+  const auto r = c.reference();
+  EXPECT_DOUBLE_EQ(r.final_P[0], 0.5 * 0.4);
+  EXPECT_DOUBLE_EQ(r.final_E[0], 0.75 * 0.4 + 0.25 * 0.8 * 0.5);
+}
+
+// One unit whose P comes to lie exactly at the bound, and on a step whose d is exactly zero: the
+// sides of the bound, and those of max(d, 0) and min(d, 0), that torch's clamp takes.
+TEST(BackpropamineRefTest, GradientPassesAtTheBoundAndOnBothSidesOfZero) {
+  for (const auto& [addition, initial_P, want_dP, want_dh] :
+       {std::tuple(Addition::clamp, 1.0, 1.0, 0.25), std::tuple(Addition::clamp, 1.5, 0.0, 0.0),
+        std::tuple(Addition::soft_clamp, 1.0, 1.0, 0.5),
+        std::tuple(Addition::soft_clamp, 0.5, 1.0, 0.5)}) {
+    Case<double> c({1, 1, 0, 1}, {Neuromodulation::plastic, addition}, 7, /*with_reset=*/false);
+    *c.input("h") = {0.0};
+    *c.input("P") = {initial_P};
+    *c.input("weight") = *c.input("alpha") = {0.0};
+    *c.input("rate") = {0.5};
+    *c.input("drive") = {std::atanh(0.5)};
+    c.d_output = {0.0};
+    c.d_P = {1.0};
+    const auto r = c.reference();
+    EXPECT_DOUBLE_EQ(Case<double>::find(r.gradients, "P")[0], want_dP);
+    EXPECT_DOUBLE_EQ(Case<double>::find(r.gradients, "h")[0], want_dh);
+  }
+}
+
+}  // namespace
+}  // namespace stpn::kernels
