@@ -15,6 +15,7 @@ enum class Stream : uint32_t {
   training_data = 2,
   validation_data = 3,
   test_data = 4,
+  actions = 5,
 };
 
 class Random {

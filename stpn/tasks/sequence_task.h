@@ -6,9 +6,9 @@
 #include <memory>
 #include <string>
 
-namespace stpn::tasks {
+#include "stpn/tasks/split.h"
 
-enum class Split { training, validation, test };
+namespace stpn::tasks {
 
 // A fixed data set of sequences. Immutable once made, so safe to read from several threads.
 class SequenceTask {

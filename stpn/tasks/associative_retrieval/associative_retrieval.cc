@@ -18,18 +18,6 @@ constexpr int64_t kMostSequences = 1'000'000'000;
 // Of all splits together: 8 GiB.
 constexpr int64_t kMostStored = int64_t{1} << 32;
 
-base::Stream stream_of(Split split) {
-  switch (split) {
-    case Split::training:
-      return base::Stream::training_data;
-    case Split::validation:
-      return base::Stream::validation_data;
-    case Split::test:
-      return base::Stream::test_data;
-  }
-  throw base::Error("no such split");
-}
-
 // Probability that, of `draws` independent uniform draws among `values` values, none comes up more
 // than `most` times. With counts that are independent and Poisson of the same mean, it is the
 // probability that none exceeds `most` given that they add up to `draws`.
