@@ -1,4 +1,4 @@
-// Forward of the recurrent STPN for a group of samples, all steps. Compiled once a target.
+// A step forward of the STPN, for a group of samples. Compiled once a target.
 
 #if defined(STPN_KERNELS_STPN_RECURRENT_FORWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_STPN_RECURRENT_FORWARD_INL_H_
@@ -13,8 +13,8 @@
 #include <cmath>
 #include <utility>
 
-#include "stpn/kernels/stpn_recurrent_plan.h"
-#include "stpn/kernels/vector_math-inl.h"
+#include "stpn/kernels/plastic_loop-inl.h"
+#include "stpn/kernels/stpn_recurrent_layout.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
@@ -24,189 +24,185 @@ namespace hn = hwy::HWY_NAMESPACE;
 // One pass over F a step: the update of step t-1 waits until h[t-1] is complete and is made while
 // row by row the drive of step t is summed.
 template <typename T, int S, Norm kNorm, bool kClamp, bool kEnergy>
-class ForwardGroup {
-  using D = hn::ScalableTag<T>;
-  using V = hn::Vec<D>;
-  using Plan = StpnRecurrentPlan<T>;
+class StpnForward : public ForwardGroup<StpnForward<T, S, kNorm, kClamp, kEnergy>, T, S> {
+  using Loop = ForwardGroup<StpnForward, T, S>;
+  using Loop::first_;
+  using Loop::kept_;
+  using Loop::kRows;
+  using Loop::plan_;
+  using typename Loop::D;
+  using typename Loop::Plan;
+  using typename Loop::V;
+  // Rows of F that go together: kRows units of S samples.
+  static constexpr int kLanes = kRows * S;
 
  public:
-  static int64_t scratch(const Plan& plan) {
-    return plan.weights(S) + 3 * S * plan.row + 6 * plan.units(S);
+  static int64_t scratch(const Plan& plan) { return 3 * S * plan.row + 6 * plan.units(S); }
+
+  StpnForward(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
+              const StpnRecurrentForward<T>& call, const PaddedMatrices<T>& parameters)
+      : Loop(plan, first, kept, call.reset, scratch),
+        call_(call),
+        parameters_(parameters),
+        z_(scratch.take(S * plan.row)),
+        hebbian_(scratch.take(S * plan.row)),
+        power_(scratch.take(S * plan.row)),
+        h_(scratch.take(plan.units(S))),
+        inverse_norm_(scratch.take(plan.units(S))),
+        dot_(scratch.take(plan.units(S))),
+        squares_(scratch.take(plan.units(S))),
+        spent_(scratch.take(plan.units(S))),
+        bias_(scratch.take(plan.units(S))) {}
+
+  void begin() {
+    const auto& v = call_.variant;
+    this->copy_in(call_.initial_F, plastic_sources(call_.extent, v),
+                  first_plastic_source(call_.extent, v), this->matrix(0));
+    if (v.recurrent) this->units_in(call_.initial_h, 0, h_);
+    for (int64_t i = 0; i < plan_.hidden && call_.bias != nullptr; ++i) {
+      std::fill_n(bias_ + i * S, S, call_.bias[i]);
+    }
   }
 
-  // `scratch` is all zeros; `kept` null when only predicting.
-  ForwardGroup(const StpnRecurrentForward<T>& p, const PaddedParameters<T>& parameters,
-               const Plan& plan, int64_t first, T* kept, T* scratch)
-      : p_(p),
-        parameters_(parameters),
-        plan_(plan),
-        first_(first),
-        kept_base_(kept),
-        kept_(kept, plan, S),
-        F_(scratch),
-        z_(F_ + plan.weights(S)),
-        hebbian_(z_ + S * plan.row),
-        power_(hebbian_ + S * plan.row),
-        h_(power_ + S * plan.row),
-        inverse_norm_(h_ + plan.units(S)),
-        dot_(inverse_norm_ + plan.units(S)),
-        squares_(dot_ + plan.units(S)),
-        spent_(squares_ + plan.units(S)),
-        bias_(spent_ + plan.units(S)) {}
+  // The update that still waits then leaves F zero, whatever was there.
+  void forget(int s) {
+    std::fill_n(hebbian_ + s * plan_.row, plan_.row, T(0));
+    for (int64_t i = 0; i < plan_.hidden; ++i) h_[i * S + s] = inverse_norm_[i * S + s] = T(0);
+  }
 
-  void run() {
-    load_state();
-    for (int64_t t = 0; t < plan_.steps; ++t) {
-      begin_step(t);
-      if (t == 0) {
-        sweep<false, true>(t);
-      } else {
-        sweep<true, true>(t);
-      }
-      if (kept_base_ != nullptr && t % plan_.interval == 0) {
-        std::copy_n(F_, plan_.weights(S), kept_.checkpoint(t / plan_.interval));
-      }
-      finish_step(t);
+  void forward(int64_t t) {
+    load_presynaptic(t);
+    if (t == 0) {
+      sweep<false, true>(t);
+    } else {
+      sweep<true, true>(t);
     }
+    activate_units(t);
+  }
+
+  void end() {
     sweep<true, false>(plan_.steps);
-    store_state();
+    const auto& v = call_.variant;
+    this->copy_out(this->matrix(0), plastic_sources(call_.extent, v),
+                   first_plastic_source(call_.extent, v), call_.final_F);
   }
 
  private:
-  void load_state() {
-    for (int64_t i = 0; i < plan_.hidden; ++i) {
-      for (int s = 0; s < S; ++s) {
-        h_[i * S + s] = p_.initial_h[(first_ + s) * plan_.hidden + i];
-        bias_[i * S + s] = p_.bias == nullptr ? T(0) : p_.bias[i];
-        std::copy_n(p_.initial_F + ((first_ + s) * plan_.hidden + i) * plan_.sources, plan_.sources,
-                    F_ + (i * S + s) * plan_.row);
-      }
-    }
-  }
-
-  void store_state() {
-    for (int64_t i = 0; i < plan_.hidden; ++i) {
-      for (int s = 0; s < S; ++s) {
-        std::copy_n(F_ + (i * S + s) * plan_.row, plan_.sources,
-                    p_.final_F + ((first_ + s) * plan_.hidden + i) * plan_.sources);
-      }
-    }
-  }
-
-  // z = [x; h], after resets.
-  void begin_step(int64_t t) {
+  // z = [x; h].
+  void load_presynaptic(int64_t t) {
+    const int64_t inputs = call_.extent.inputs;
     for (int s = 0; s < S; ++s) {
-      const int64_t sample = t * p_.extent.batch + first_ + s;
-      if (p_.reset != nullptr && p_.reset[sample] != 0) forget(s);
-      T* z = z_ + s * plan_.row;
-      std::copy_n(p_.x + sample * plan_.inputs, plan_.inputs, z);
-      for (int64_t i = 0; i < plan_.hidden; ++i) z[plan_.inputs + i] = h_[i * S + s];
+      T* HWY_RESTRICT z = z_ + s * plan_.row;
+      std::copy_n(call_.x + this->place(t, s, inputs), inputs, z);
+      if (!call_.variant.recurrent) continue;
+      for (int64_t i = 0; i < plan_.hidden; ++i) z[inputs + i] = h_[i * S + s];
     }
     if constexpr (kEnergy) {
       for (int64_t k = 0; k < S * plan_.row; ++k) {
-        const bool counts = p_.measured == nullptr || k % plan_.row >= plan_.sources ||
-                            p_.measured[k % plan_.row] != T(0);
+        const bool counts = call_.measured == nullptr || k % plan_.row >= plan_.sources ||
+                            call_.measured[k % plan_.row] != T(0);
         power_[k] = counts ? z_[k] * z_[k] : T(0);
       }
     }
   }
 
-  // Zero state; and the update that still waits then leaves it zero, whatever was there.
-  void forget(int s) {
-    std::fill_n(hebbian_ + s * plan_.row, plan_.row, T(0));
-    for (int64_t i = 0; i < plan_.hidden; ++i) {
-      std::fill_n(F_ + (i * S + s) * plan_.row, plan_.row, T(0));
-      h_[i * S + s] = T(0);
-      inverse_norm_[i * S + s] = T(0);
-    }
-  }
-
   template <bool kUpdate, bool kDrive>
   void sweep(int64_t t) {
-    for (int64_t i = 0; i < plan_.hidden; ++i) row<kUpdate, kDrive>(i, t);
-  }
-
-  // Row i of all samples: the update of step t-1, then the sums that the drive of step t needs.
-  template <bool kUpdate, bool kDrive>
-  HWY_INLINE void row(int64_t i, int64_t t) {
-    constexpr bool kPost = kUpdate && kNorm == Norm::post;
-    const D d;
-    const int64_t length = plan_.row;
-    const T* HWY_RESTRICT W = parameters_.weight + i * length;
-    const T* HWY_RESTRICT lambda = parameters_.lambda + i * length;
-    const T* HWY_RESTRICT gamma = parameters_.gamma + i * length;
-    T* HWY_RESTRICT F = F_ + i * S * length;
-    const V bound = hn::Set(d, static_cast<T>(p_.variant.clamp));
-    V h[S], scale[S];
-    for (int s = 0; s < S; ++s) {
-      h[s] = hn::Set(d, h_[i * S + s]);
-      scale[s] = hn::Set(d, inverse_norm_[i * S + s]);
-    }
-    Sums sums(d);
-    for (int64_t j = 0; j < length; j += hn::Lanes(d)) {
-      const V w = hn::Load(d, W + j);
-      const V l = hn::Load(d, lambda + j);
-      const V g = hn::Load(d, gamma + j);
-      for (int s = 0; s < S; ++s) {
-        V f = hn::Load(d, F + s * length + j);
-        if constexpr (kUpdate) {
-          V old = hn::Mul(l, f);
-          if constexpr (kNorm == Norm::pre) old = hn::Mul(old, scale[s]);
-          f = hn::MulAdd(hn::Mul(g, hn::Load(d, hebbian_ + s * length + j)), h[s], old);
-          if constexpr (kClamp) f = hn::Min(hn::Max(f, hn::Neg(bound)), bound);
-          hn::Store(f, d, F + s * length + j);
-        }
-        if constexpr (kPost) {
-          const V G = hn::Add(w, f);
-          sums.post[s] = hn::MulAdd(G, G, sums.post[s]);
-        } else if constexpr (kDrive) {
-          add_drive(d, sums, s, j, hn::Add(w, f));
-        }
-      }
-    }
-    if constexpr (kPost) {
-      alignas(64) T inverse[S];
-      sums_of_lanes<S>(d, sums.post, inverse);
-      for (int s = 0; s < S; ++s) {
-        inverse[s] = T(1) / (std::sqrt(inverse[s]) + static_cast<T>(kNormFloor));
-        if (kept_base_ != nullptr) kept_.inverse_post_norm(t - 1)[i * S + s] = inverse[s];
-        scale[s] = hn::Set(d, inverse[s]);
-      }
-      for (int64_t j = 0; j < length; j += hn::Lanes(d)) {
-        const V w = hn::Load(d, W + j);
-        for (int s = 0; s < S; ++s) {
-          const V f = hn::Mul(hn::Load(d, F + s * length + j), scale[s]);
-          hn::Store(f, d, F + s * length + j);
-          if constexpr (kDrive) add_drive(d, sums, s, j, hn::Add(w, f));
-        }
-      }
-    }
-    if constexpr (kDrive) {
-      sums_of_lanes<S>(d, sums.dot, dot_ + i * S);
-      if constexpr (kNorm != Norm::none) sums_of_lanes<S>(d, sums.squares, squares_ + i * S);
-      if constexpr (kEnergy) sums_of_lanes<S>(d, sums.spent, spent_ + i * S);
-    }
+    for (int64_t i = 0; i < plan_.rows(S); i += kRows) rows<kUpdate, kDrive>(i, t);
   }
 
   struct Sums {
     explicit HWY_INLINE Sums(D d) {
-      for (int s = 0; s < S; ++s) dot[s] = squares[s] = spent[s] = post[s] = hn::Zero(d);
+      for (int q = 0; q < kLanes; ++q) dot[q] = squares[q] = spent[q] = post[q] = hn::Zero(d);
     }
-    V dot[S], squares[S], spent[S], post[S];
+    V dot[kLanes], squares[kLanes], spent[kLanes], post[kLanes];
   };
 
-  HWY_INLINE void add_drive(D d, Sums& sums, int s, int64_t j, V G) {
-    const int64_t at = s * plan_.row + j;
-    sums.dot[s] = hn::MulAdd(G, hn::Load(d, z_ + at), sums.dot[s]);
-    if constexpr (kNorm != Norm::none) sums.squares[s] = hn::MulAdd(G, G, sums.squares[s]);
+  // Rows i to i + kRows of all samples: the update of step t-1, then the sums that the drive of
+  // step t needs.
+  template <bool kUpdate, bool kDrive>
+  HWY_INLINE void rows(int64_t i, int64_t t) {
+    constexpr bool kPost = kUpdate && kNorm == Norm::post;
+    const D d;
+    const int64_t length = plan_.row;
+    const T* HWY_RESTRICT W = parameters_.row(kWeight, i);
+    const T* HWY_RESTRICT lambda = parameters_.row(kLambda, i);
+    const T* HWY_RESTRICT gamma = parameters_.row(kGamma, i);
+    const T* HWY_RESTRICT z = z_;
+    const T* HWY_RESTRICT hebbian = hebbian_;
+    T* HWY_RESTRICT F = this->matrix(0) + i * S * length;
+    const V bound = hn::Set(d, static_cast<T>(call_.variant.clamp));
+    V h[kLanes], scale[kLanes];
+    for (int q = 0; q < kLanes; ++q) {
+      h[q] = hn::Set(d, h_[i * S + q]);
+      scale[q] = hn::Set(d, inverse_norm_[i * S + q]);
+    }
+    Sums sums(d);
+    for (int64_t j = 0; j < length; j += hn::Lanes(d)) {
+      for (int r = 0; r < kRows; ++r) {
+        const V w = hn::Load(d, W + r * length + j);
+        for (int s = 0; s < S; ++s) {
+          const int q = r * S + s;
+          V f = hn::Load(d, F + q * length + j);
+          if constexpr (kUpdate) {
+            V old = hn::Mul(hn::Load(d, lambda + r * length + j), f);
+            if constexpr (kNorm == Norm::pre) old = hn::Mul(old, scale[q]);
+            const V learnt =
+                hn::Mul(hn::Load(d, gamma + r * length + j), hn::Load(d, hebbian + s * length + j));
+            f = hn::MulAdd(learnt, h[q], old);
+            if constexpr (kClamp) f = hn::Min(hn::Max(f, hn::Neg(bound)), bound);
+            hn::Store(f, d, F + q * length + j);
+          }
+          if constexpr (kPost) {
+            const V G = hn::Add(w, f);
+            sums.post[q] = hn::MulAdd(G, G, sums.post[q]);
+          } else if constexpr (kDrive) {
+            add_drive(d, sums, q, j, hn::Add(w, f), hn::Load(d, z + s * length + j));
+          }
+        }
+      }
+    }
+    if constexpr (kPost) {
+      alignas(64) T inverse[kLanes];
+      sums_of_lanes<kLanes>(d, sums.post, inverse);
+      for (int q = 0; q < kLanes; ++q) {
+        inverse[q] = T(1) / (std::sqrt(inverse[q]) + static_cast<T>(kNormFloor));
+        if (kept_) kept_.units(t - 1, kKeptInversePostNorm)[i * S + q] = inverse[q];
+        scale[q] = hn::Set(d, inverse[q]);
+      }
+      for (int64_t j = 0; j < length; j += hn::Lanes(d)) {
+        for (int r = 0; r < kRows; ++r) {
+          const V w = hn::Load(d, W + r * length + j);
+          for (int s = 0; s < S; ++s) {
+            const int q = r * S + s;
+            const V f = hn::Mul(hn::Load(d, F + q * length + j), scale[q]);
+            hn::Store(f, d, F + q * length + j);
+            if constexpr (kDrive) {
+              add_drive(d, sums, q, j, hn::Add(w, f), hn::Load(d, z + s * length + j));
+            }
+          }
+        }
+      }
+    }
+    if constexpr (kDrive) {
+      sums_of_lanes<kLanes>(d, sums.dot, dot_ + i * S);
+      if constexpr (kNorm != Norm::none) sums_of_lanes<kLanes>(d, sums.squares, squares_ + i * S);
+      if constexpr (kEnergy) sums_of_lanes<kLanes>(d, sums.spent, spent_ + i * S);
+    }
+  }
+
+  HWY_INLINE void add_drive(D d, Sums& sums, int q, int64_t j, V G, V z) {
+    sums.dot[q] = hn::MulAdd(G, z, sums.dot[q]);
+    if constexpr (kNorm != Norm::none) sums.squares[q] = hn::MulAdd(G, G, sums.squares[q]);
     if constexpr (kEnergy) {
-      sums.spent[s] = hn::MulAdd(hn::Abs(G), hn::Load(d, power_ + at), sums.spent[s]);
+      const V power = hn::Load(d, power_ + q % S * plan_.row + j);
+      sums.spent[q] = hn::MulAdd(hn::Abs(G), power, sums.spent[q]);
     }
   }
 
   // h = act(G z / n + b) for all units at once; what backward needs; and the presynaptic term of
   // the update to come.
-  void finish_step(int64_t t) {
+  void activate_units(int64_t t) {
     const D d;
     for (int64_t k = 0; k < plan_.units(S); k += hn::Lanes(d)) {
       V drive = hn::Load(d, dot_ + k);
@@ -216,35 +212,30 @@ class ForwardGroup {
         const V inverse = hn::Div(hn::Set(d, T(1)), norm);
         drive = hn::Mul(drive, inverse);
         hn::Store(inverse, d, inverse_norm_ + k);
-        if (kept_base_ != nullptr) hn::StoreU(inverse, d, kept_.inverse_norm(t) + k);
+        if (kept_) hn::StoreU(inverse, d, kept_.units(t, kKeptInverseNorm) + k);
       }
-      if (kept_base_ != nullptr) hn::StoreU(drive, d, kept_.drive(t) + k);
+      if (kept_) hn::StoreU(drive, d, kept_.units(t, kKeptDrive) + k);
       const V u = hn::Add(drive, hn::Load(d, bias_ + k));
-      hn::Store(activate(d, p_.variant.activation, u), d, h_ + k);
+      hn::Store(activate(d, call_.variant.activation, u), d, h_ + k);
     }
-    for (int s = 0; s < S; ++s) {
-      const int64_t out = (t * p_.extent.batch + first_ + s) * plan_.hidden;
-      for (int64_t i = 0; i < plan_.hidden; ++i) {
-        p_.output[out + i] = h_[i * S + s];
-        if constexpr (kEnergy) {
-          p_.energy[out + i] = kNorm == Norm::none ? spent_[i * S + s]
-                                                   : spent_[i * S + s] * inverse_norm_[i * S + s];
-        }
-        if (p_.variant.presynaptic == Presynaptic::current) {
-          z_[s * plan_.row + plan_.inputs + i] = h_[i * S + s];
-        }
+    this->units_out(h_, t, call_.output);
+    if constexpr (kEnergy) {
+      for (int64_t k = 0; k < plan_.units(S) && kNorm != Norm::none; ++k) {
+        spent_[k] *= inverse_norm_[k];
+      }
+      this->units_out(spent_, t, call_.energy);
+    }
+    if (call_.variant.recurrent && call_.variant.presynaptic == Presynaptic::current) {
+      for (int s = 0; s < S; ++s) {
+        T* HWY_RESTRICT z = z_ + s * plan_.row + call_.extent.inputs;
+        for (int64_t i = 0; i < plan_.hidden; ++i) z[i] = h_[i * S + s];
       }
     }
     std::swap(z_, hebbian_);
   }
 
-  const StpnRecurrentForward<T>& p_;
-  const PaddedParameters<T>& parameters_;
-  const Plan& plan_;
-  const int64_t first_;
-  T* const kept_base_;
-  const Kept<T> kept_;
-  T* const F_;
+  const StpnRecurrentForward<T>& call_;
+  const PaddedMatrices<T>& parameters_;
   T* z_;        // of step t
   T* hebbian_;  // of step t-1
   T* const power_;

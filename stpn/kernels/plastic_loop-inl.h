@@ -1,0 +1,231 @@
+// The loop over time of every unit with plastic synapses, forward and backward: groups of samples,
+// resets, checkpoints and replay. A unit states its step. Compiled once a target.
+//
+// A step of S samples forward, `class Step : public ForwardGroup<Step, T, S>`, has
+//   static int64_t scratch(plan)    how much it takes of the scratch memory, besides the matrices
+//   begin()        state in
+//   forget(s)      a reset: what it holds of sample s besides the matrices becomes zero
+//   forward(t)     one step; leaves matrices() as backward of step t will want to see them
+//   end()          updates that still wait; state out
+// and backward, `class Step : public BackwardGroup<Step, T, S>`,
+//   static int64_t scratch(plan)
+//   begin(), end() gradients of the final state in, of the initial state out
+//   kSeesNext      whether it reads seen(t + 1) while step t goes back
+//   replay(t)      seen(t + 1) from seen(t), with what forward kept
+//   enter(t)       a replayed interval ends before step t, and is about to be gone back through
+//   back(t, more)  step t, from the gradient of what comes after it to that of what comes before;
+//                  more: step t - 1 is of the same interval and comes next
+
+#if defined(STPN_KERNELS_PLASTIC_LOOP_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef STPN_KERNELS_PLASTIC_LOOP_INL_H_
+#undef STPN_KERNELS_PLASTIC_LOOP_INL_H_
+#else
+#define STPN_KERNELS_PLASTIC_LOOP_INL_H_
+#endif
+
+#include <hwy/aligned_allocator.h>
+#include <hwy/highway.h>
+
+#include <algorithm>
+
+#include "stpn/kernels/denormals.h"
+#include "stpn/kernels/plastic_parameters.h"
+#include "stpn/kernels/plastic_plan.h"
+#include "stpn/kernels/vector_math-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace stpn::kernels {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Hands out a group's scratch memory, which is all zeros.
+template <typename T>
+class Scratch {
+ public:
+  explicit Scratch(T* next) : next_(next) {}
+  T* take(int64_t count) {
+    T* const piece = next_;
+    next_ += PlasticPlan<T>::padded(count);
+    return piece;
+  }
+
+ private:
+  T* next_;
+};
+
+// What groups forward and backward have in common.
+template <typename T, int S>
+class Group {
+ protected:
+  using D = hn::ScalableTag<T>;
+  using V = hn::Vec<D>;
+  using Plan = PlasticPlan<T>;
+  static constexpr int kRows = rows_together(S);
+
+  // `reset` (T, B) or null.
+  Group(const Plan& plan, int64_t first, T* kept, const uint8_t* reset)
+      : plan_(plan), first_(first), kept_(kept, plan), reset_(reset) {}
+
+  bool is_reset(int64_t t, int s) const {
+    return reset_ != nullptr && reset_[t * plan_.batch + first_ + s] != 0;
+  }
+  // Where the values of step t of sample s begin in a (T, B, width) array.
+  int64_t place(int64_t t, int s, int64_t width) const {
+    return (t * plan_.batch + first_ + s) * width;
+  }
+  void clear_sample(T* matrices, int s) const {
+    for (int64_t r = s; r < plan_.matrices * plan_.rows(S) * S; r += S) {
+      std::fill_n(matrices + r * plan_.row, plan_.row, T(0));
+    }
+  }
+
+  // A matrix of the caller's, (B, H, columns), whose columns are ours from `column` on.
+  void copy_in(const T* from, int64_t columns, int64_t column, T* matrix) const {
+    if (from == nullptr) return;
+    for (int64_t i = 0; i < plan_.hidden; ++i) {
+      for (int s = 0; s < S; ++s) {
+        std::copy_n(from + ((first_ + s) * plan_.hidden + i) * columns, columns,
+                    matrix + (i * S + s) * plan_.row + column);
+      }
+    }
+  }
+  void copy_out(const T* matrix, int64_t columns, int64_t column, T* to) const {
+    if (to == nullptr) return;
+    for (int64_t i = 0; i < plan_.hidden; ++i) {
+      for (int s = 0; s < S; ++s) {
+        std::copy_n(matrix + (i * S + s) * plan_.row + column, columns,
+                    to + ((first_ + s) * plan_.hidden + i) * columns);
+      }
+    }
+  }
+  // Values of the units of step t in a (T, B, H) array, or of the state in a (B, H) array (t = 0).
+  void units_in(const T* from, int64_t t, T* units) const {
+    for (int s = 0; s < S; ++s) {
+      const T* HWY_RESTRICT sample = from + place(t, s, plan_.hidden);
+      for (int64_t i = 0; i < plan_.hidden; ++i) units[i * S + s] = sample[i];
+    }
+  }
+  void units_out(const T* units, int64_t t, T* to) const {
+    for (int s = 0; s < S; ++s) {
+      T* HWY_RESTRICT sample = to + place(t, s, plan_.hidden);
+      for (int64_t i = 0; i < plan_.hidden; ++i) sample[i] = units[i * S + s];
+    }
+  }
+
+  const Plan& plan_;
+  const int64_t first_;
+  const Kept<T, S> kept_;  // false when only predicting
+
+ private:
+  const uint8_t* const reset_;
+};
+
+template <class Step, typename T, int S>
+class ForwardGroup : public Group<T, S> {
+ public:
+  static int64_t all_scratch(const PlasticPlan<T>& plan) {
+    return plan.all_matrices(S) + Step::scratch(plan);
+  }
+
+  void run() {
+    Step& step = static_cast<Step&>(*this);
+    step.begin();
+    for (int64_t t = 0; t < this->plan_.steps; ++t) {
+      for (int s = 0; s < S; ++s) {
+        if (!this->is_reset(t, s)) continue;
+        this->clear_sample(matrices_, s);
+        step.forget(s);
+      }
+      step.forward(t);
+      if (this->kept_ && t % this->plan_.interval == 0) {
+        std::copy_n(matrices_, this->plan_.all_matrices(S),
+                    this->kept_.checkpoint(t / this->plan_.interval));
+      }
+    }
+    step.end();
+  }
+
+ protected:
+  ForwardGroup(const PlasticPlan<T>& plan, int64_t first, T* kept, const uint8_t* reset,
+               Scratch<T>& scratch)
+      : Group<T, S>(plan, first, kept, reset), matrices_(scratch.take(plan.all_matrices(S))) {}
+
+  T* matrix(int64_t which) const { return matrices_ + which * this->plan_.matrix(S); }
+
+ private:
+  T* const matrices_;
+};
+
+template <class Step, typename T, int S>
+class BackwardGroup : public Group<T, S> {
+ public:
+  static int64_t all_scratch(const PlasticPlan<T>& plan) {
+    return (plan.interval + 2) * plan.all_matrices(S) + Step::scratch(plan);
+  }
+
+  void run() {
+    Step& step = static_cast<Step&>(*this);
+    const PlasticPlan<T>& plan = this->plan_;
+    step.begin();
+    for (int64_t k = plan.checkpoints - 1; k >= 0; --k) {
+      begin_ = k * plan.interval;
+      const int64_t end = std::min(begin_ + plan.interval, plan.steps);
+      std::copy_n(this->kept_.checkpoint(k), plan.all_matrices(S), seen_);
+      for (int64_t t = begin_; t < (Step::kSeesNext ? end : end - 1); ++t) {
+        step.replay(t);
+        for (int s = 0; s < S && t + 1 < plan.steps; ++s) {
+          if (this->is_reset(t + 1, s)) this->clear_sample(seen(t + 1), s);
+        }
+      }
+      step.enter(end);
+      for (int64_t t = end - 1; t >= begin_; --t) step.back(t, t > begin_);
+    }
+    step.end();
+  }
+
+ protected:
+  BackwardGroup(const PlasticPlan<T>& plan, int64_t first, T* kept, const uint8_t* reset,
+                Scratch<T>& scratch)
+      : Group<T, S>(plan, first, kept, reset),
+        seen_(scratch.take((plan.interval + 1) * plan.all_matrices(S))),
+        d_matrices_(scratch.take(plan.all_matrices(S))) {}
+
+  // The matrices as step t sees them, as replay left them.
+  T* seen(int64_t t, int64_t which = 0) const {
+    return seen_ + (t - begin_) * this->plan_.all_matrices(S) + which * this->plan_.matrix(S);
+  }
+  // Whether seen(t) comes from the checkpoint.
+  bool is_checkpoint(int64_t t) const { return t == begin_; }
+  T* d_matrix(int64_t which) const { return d_matrices_ + which * this->plan_.matrix(S); }
+
+ private:
+  int64_t begin_ = 0;  // first step of the replayed interval
+  T* const seen_;
+  T* const d_matrices_;
+};
+
+// Runs the groups of a chunk, kTogether samples or one at a time: a step of that size is made of
+// the plan, the group's first sample, its part of `kept` (null when only predicting), its scratch
+// memory and the unit's own arguments.
+template <class Together, class Alone, typename T, class... Arguments>
+void run_chunk(const PlasticPlan<T>& plan, int64_t chunk, T* kept, const Arguments&... arguments) {
+  const FlushDenormals flush;
+  const int64_t size = std::max(Together::all_scratch(plan), Alone::all_scratch(plan));
+  const auto memory = hwy::AllocateAligned<T>(size);
+  for (int64_t g = plan.first_group(chunk); g < plan.first_group(chunk + 1); ++g) {
+    std::fill_n(memory.get(), size, T(0));
+    Scratch<T> scratch(memory.get());
+    T* const kept_of_group = kept == nullptr ? nullptr : kept + plan.kept_offset(g);
+    if (plan.size(g) == kTogether) {
+      Together(plan, plan.first_sample(g), kept_of_group, scratch, arguments...).run();
+    } else {
+      Alone(plan, plan.first_sample(g), kept_of_group, scratch, arguments...).run();
+    }
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace stpn::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif

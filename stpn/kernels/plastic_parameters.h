@@ -1,0 +1,88 @@
+// Parameters as the CPU kernels of units with plastic synapses read them, and the sums of their
+// gradients: the same on every SIMD target.
+#pragma once
+
+#include <hwy/aligned_allocator.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <functional>
+
+#include "stpn/base/parallel.h"
+#include "stpn/kernels/plastic_plan.h"
+
+namespace stpn::kernels {
+
+inline void for_each_chunk(const base::ParallelFor* parallel, int64_t chunks,
+                           const std::function<void(int64_t)>& body) {
+  parallel == nullptr ? base::serial_for(chunks, body) : (*parallel)(chunks, body);
+}
+
+// Parameter matrices, (rows, row) each, one after the other; zeros where there is no value.
+template <typename T>
+class PaddedMatrices {
+ public:
+  PaddedMatrices(const PlasticPlan<T>& plan, int64_t count)
+      : row_(plan.row),
+        matrix_(plan.parameter_matrix()),
+        memory_(hwy::AllocateAligned<T>(count * matrix_)) {
+    std::fill_n(memory_.get(), count * matrix_, T(0));
+  }
+  T* row(int64_t which, int64_t i) const { return memory_.get() + which * matrix_ + i * row_; }
+
+ private:
+  int64_t row_, matrix_;
+  hwy::AlignedFreeUniquePtr<T[]> memory_;
+};
+
+// Sums of the gradients of one chunk's samples: matrices as above, and vectors of H values.
+template <typename T>
+struct GradientSums {
+  T* matrix(int64_t which) const { return base + which * matrix_size; }
+  T* vector(int64_t which) const { return base + matrices * matrix_size + which * vector_size; }
+
+  T* base;
+  int64_t matrices, matrix_size, vector_size;
+};
+
+// Those of all chunks, and their total.
+template <typename T>
+class ChunkSums {
+ public:
+  ChunkSums(const PlasticPlan<T>& plan, int64_t matrices, int64_t vectors)
+      : chunks_(plan.chunks),
+        row_(plan.row),
+        shape_{nullptr, matrices, plan.parameter_matrix(), plan.padded(plan.hidden)},
+        size_(matrices * shape_.matrix_size + vectors * shape_.vector_size),
+        memory_(hwy::AllocateAligned<T>(chunks_ * size_)) {}
+
+  // The sums of a chunk, zero.
+  GradientSums<T> start(int64_t chunk) const {
+    std::fill_n(at(chunk).base, size_, T(0));
+    return at(chunk);
+  }
+  // In order, whoever made which.
+  void add_up() const {
+    T* total = memory_.get();
+    for (int64_t chunk = 1; chunk < chunks_; ++chunk) {
+      const T* mine = at(chunk).base;
+      for (int64_t k = 0; k < size_; ++k) total[k] += mine[k];
+    }
+  }
+  const T* row(int64_t which, int64_t i) const { return at(0).matrix(which) + i * row_; }
+  const T* vector(int64_t which) const { return at(0).vector(which); }
+
+ private:
+  GradientSums<T> at(int64_t chunk) const {
+    GradientSums<T> sums = shape_;
+    sums.base = memory_.get() + chunk * size_;
+    return sums;
+  }
+
+  int64_t chunks_, row_;
+  GradientSums<T> shape_;
+  int64_t size_;
+  hwy::AlignedFreeUniquePtr<T[]> memory_;
+};
+
+}  // namespace stpn::kernels

@@ -1,0 +1,125 @@
+// How the CPU kernels of units with plastic synapses cut a call into pieces and lay out what they
+// keep: arithmetic only, the same on every SIMD target.
+//
+// Such a unit has one or more matrices a sample, (H, sources), that change at every step. Samples
+// run in groups, side by side, so that parameters are loaded once for all of a group: groups of
+// kTogether, then the rest one by one. A row is padded with zeros to 64 bytes, and the rows of a
+// sample alone to a multiple of kRowsAlone, so that no loop has a tail. Within a group of S:
+//   matrices      [matrices][rows][S][row]   row i of all S samples side by side
+//   presynaptic   [S][row]
+//   unit values   [rows][S], padded to 64 bytes
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+namespace stpn::kernels {
+
+// Added to every norm that divides.
+inline constexpr double kNormFloor = 1e-16;
+
+inline constexpr int kTogether = 4;
+
+// One sample alone has nobody to share latencies with: so many of its rows go side by side instead.
+inline constexpr int kRowsAlone = 4;
+constexpr int rows_together(int samples) { return samples == 1 ? kRowsAlone : 1; }
+
+// Parameter gradients are summed a chunk of groups at a time and then over chunks, in order: the
+// cut depends on the batch alone, so the bits do not depend on the threads. More chunks than this
+// would cost more memory and time to add up than they share out.
+inline constexpr int64_t kMostChunks = 16;
+
+// What a unit asks for.
+struct PlasticShape {
+  int64_t steps, batch, hidden;
+  int64_t sources;        // columns of a matrix
+  int64_t matrices;       // plastic matrices of a sample
+  int64_t kept_per_unit;  // values a unit keeps at each step for backward
+};
+
+template <typename T>
+struct PlasticPlan {
+  explicit PlasticPlan(const PlasticShape& shape)
+      : steps(shape.steps),
+        batch(shape.batch),
+        hidden(shape.hidden),
+        sources(shape.sources),
+        row(padded(shape.sources)),
+        matrices(shape.matrices),
+        kept_per_unit(shape.kept_per_unit),
+        full_groups(batch / kTogether),
+        groups(full_groups + batch % kTogether),
+        chunks(std::min(groups, kMostChunks)) {
+    // Backward replays this many steps of the matrices from one checkpoint, in scratch memory that
+    // should stay in the cache.
+    constexpr int64_t kScratchBytes = 192 * 1024;
+    const int64_t step_bytes =
+        hidden * kTogether * row * matrices * static_cast<int64_t>(sizeof(T));
+    interval = std::clamp(kScratchBytes / step_bytes, int64_t{4}, int64_t{64});
+    interval = std::min(interval, steps);
+    checkpoints = (steps + interval - 1) / interval;
+  }
+
+  static int64_t padded(int64_t count) {
+    constexpr int64_t kLanes = 64 / sizeof(T);
+    return (count + kLanes - 1) / kLanes * kLanes;
+  }
+
+  // A group's samples: [first_sample, first_sample + size).
+  int64_t size(int64_t group) const { return group < full_groups ? kTogether : 1; }
+  int64_t first_sample(int64_t group) const {
+    return group < full_groups ? group * kTogether
+                               : full_groups * kTogether + (group - full_groups);
+  }
+  // A chunk's groups: [first_group(c), first_group(c + 1)).
+  int64_t first_group(int64_t chunk) const { return chunk * groups / chunks; }
+
+  int64_t rows(int64_t size) const {
+    const int64_t together = rows_together(static_cast<int>(size));
+    return (hidden + together - 1) / together * together;
+  }
+  int64_t units(int64_t size) const { return padded(rows(size) * size); }
+  int64_t matrix(int64_t size) const { return rows(size) * size * row; }
+  int64_t all_matrices(int64_t size) const { return matrices * matrix(size); }
+
+  // A parameter matrix: rows enough for a sample alone.
+  int64_t parameter_matrix() const { return rows(1) * row; }
+
+  // Kept for backward, a group after the other: for each step `kept_per_unit` times `units`
+  // values; then the matrices as the steps 0, interval, 2 interval ... see them.
+  int64_t kept(int64_t size) const {
+    return steps * kept_per_unit * units(size) + checkpoints * all_matrices(size);
+  }
+  int64_t kept_offset(int64_t group) const {
+    return std::min(group, full_groups) * kept(kTogether) +
+           std::max(group - full_groups, int64_t{0}) * kept(1);
+  }
+  int64_t kept_size() const { return kept_offset(groups); }
+
+  int64_t steps, batch, hidden, sources, row;
+  int64_t matrices, kept_per_unit;
+  int64_t full_groups, groups, chunks;
+  int64_t interval, checkpoints;
+};
+
+// Where a group of S keeps what.
+template <typename T, int S>
+class Kept {
+ public:
+  Kept(T* base, const PlasticPlan<T>& plan) : base_(base), plan_(&plan), units_(plan.units(S)) {}
+
+  explicit operator bool() const { return base_ != nullptr; }
+  T* units(int64_t t, int64_t which) const {
+    return base_ + (t * plan_->kept_per_unit + which) * units_;
+  }
+  T* checkpoint(int64_t k) const {
+    return base_ + plan_->steps * plan_->kept_per_unit * units_ + k * plan_->all_matrices(S);
+  }
+
+ private:
+  T* base_;
+  const PlasticPlan<T>* plan_;
+  int64_t units_;
+};
+
+}  // namespace stpn::kernels
