@@ -1,14 +1,51 @@
 #include "stpn/tasks/task_registry.h"
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
 #include "stpn/base/error.h"
 #include "stpn/tasks/associative_retrieval/associative_retrieval.h"
+#include "stpn/tasks/maze/maze.h"
 
 namespace stpn::tasks {
 namespace {
 
-template <typename Options>
-std::unique_ptr<SequenceTaskOptions> options() {
+template <typename Kind, typename Options>
+std::unique_ptr<Kind> options() {
   return std::make_unique<Options>();
+}
+
+template <typename Entry>
+auto find_in(const std::vector<Entry>& registry, const std::string& name) {
+  return std::find_if(registry.begin(), registry.end(),
+                      [&](const Entry& entry) { return entry.name == name; });
+}
+
+template <typename Entry>
+std::vector<std::string> names_of(const std::vector<Entry>& registry) {
+  std::vector<std::string> names;
+  for (const Entry& entry : registry) names.push_back(entry.name);
+  return names;
+}
+
+// `other_kind` is said of what stands in `others`.
+template <typename Entry, typename Other>
+const Entry& find(const std::vector<Entry>& registry, const std::vector<Other>& others,
+                  const std::string& other_kind, const std::string& name,
+                  const std::string& where) {
+  const auto entry = find_in(registry, name);
+  if (entry != registry.end()) return *entry;
+  const std::vector<std::string> names = names_of(registry);
+  const std::string near = base::nearest(name, names);
+  std::string problem =
+      fmt::format("there is no such task ({})",
+                  near.empty() ? fmt::format("there is {}", fmt::join(names, ", "))
+                               : fmt::format("did you mean {}?", near));
+  if (find_in(others, name) != others.end()) {
+    problem = fmt::format("{}; wants one of {}", other_kind, fmt::join(names, ", "));
+  }
+  throw base::UserError(fmt::format("{}: [task] name = \"{}\": {}", where, name, problem));
 }
 
 }  // namespace
@@ -16,22 +53,27 @@ std::unique_ptr<SequenceTaskOptions> options() {
 const std::vector<SequenceTaskEntry>& sequence_task_registry() {
   static const std::vector<SequenceTaskEntry> registry = {
       {"associative_retrieval", "key-value pairs, then one key: name its value (Ba et al. 2016)",
-       options<AssociativeRetrievalOptions>},
+       options<SequenceTaskOptions, AssociativeRetrievalOptions>},
+  };
+  return registry;
+}
+
+const std::vector<EnvironmentEntry>& environment_registry() {
+  static const std::vector<EnvironmentEntry> registry = {
+      {"maze", "find a hidden reward, and come back to it (Miconi et al. 2019)",
+       options<EnvironmentOptions, MazeOptions>},
   };
   return registry;
 }
 
 const SequenceTaskEntry& find_sequence_task(const std::string& name, const std::string& where) {
-  std::vector<std::string> names;
-  for (const SequenceTaskEntry& entry : sequence_task_registry()) {
-    if (entry.name == name) return entry;
-    names.push_back(entry.name);
-  }
-  const std::string near = base::nearest(name, names);
-  throw base::UserError(
-      fmt::format("{}: [task] name = \"{}\": there is no such task ({})", where, name,
-                  near.empty() ? fmt::format("there is {}", fmt::join(names, ", "))
-                               : fmt::format("did you mean {}?", near)));
+  return find(sequence_task_registry(), environment_registry(), "is played: it has no sequences",
+              name, where);
+}
+
+const EnvironmentEntry& find_environment(const std::string& name, const std::string& where) {
+  return find(environment_registry(), sequence_task_registry(),
+              "has sequences: there is nothing to play", name, where);
 }
 
 }  // namespace stpn::tasks

@@ -1,0 +1,52 @@
+// Who plays an environment, and what they get.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "stpn/tasks/environment.h"
+
+namespace stpn::tasks {
+
+// Chooses the actions of all slots of one environment; trained agents and yardsticks alike.
+class Policy {
+ public:
+  virtual ~Policy() = default;
+  // A new episode begins in slot b: whatever is remembered of the last one there is forgotten.
+  virtual void start(int64_t b, int64_t episode) = 0;
+  //   observation  in  (B, I)
+  //   action       out (B)
+  virtual void act(const float* observation, int64_t* action) = 0;
+};
+
+// The policies that need no training: "random", all actions alike, a function of seed, episode and
+// step; and "oracle", Environment::best_actions.
+const std::vector<std::string>& untrained_policies();
+
+// REQUIRES: `name` is one of them. The environment must outlive the policy.
+std::unique_ptr<Policy> make_untrained_policy(const std::string& name, Environment& environment,
+                                              uint64_t seed);
+
+// Episodes 0, 1, 2, ... as they went.
+struct Episodes {
+  std::vector<double> rewards;         // of an episode, summed over its steps
+  std::vector<double> lengths;         // in steps
+  std::vector<int64_t> first_actions;  // of episode 0, a step each: for Environment::trace
+};
+
+// Plays the first `count` episodes of a split to their ends. REQUIRES: count >= 1.
+Episodes play(Environment& environment, Policy& policy, Split split, int64_t count);
+
+// Deviation of the values, and standard error of their mean; both NaN of a single value.
+struct Spread {
+  double mean = 0;
+  double deviation = 0;
+  double standard_error = 0;
+};
+
+// REQUIRES: at least one value.
+Spread spread_of(const std::vector<double>& values);
+
+}  // namespace stpn::tasks
