@@ -3,11 +3,10 @@
 #include <vector>
 
 #include "stpn/kernels/fast_weights.h"
+#include "stpn/kernels/layer_norm.h"
 
 namespace stpn::kernels {
 namespace {
-
-constexpr double kLayerNormFloor = 1e-5;
 
 // One of a step's S + 1 activations.
 template <typename T>
@@ -59,16 +58,9 @@ Activity<T> activate(const FastWeightsForward<T>& p, std::vector<T> u) {
   const int64_t H = p.extent.hidden;
   Activity<T> activity;
   if (p.variant.layer_norm) {
-    T mean = T(0);
-    for (T value : u) mean += value / static_cast<T>(H);
-    T variance = T(0);
-    for (T value : u) variance += (value - mean) * (value - mean) / static_cast<T>(H);
-    activity.inverse_deviation = T(1) / std::sqrt(variance + static_cast<T>(kLayerNormFloor));
-    activity.normalised.resize(H);
-    for (int64_t i = 0; i < H; ++i) {
-      activity.normalised[i] = (u[i] - mean) * activity.inverse_deviation;
-      u[i] = activity.normalised[i] * p.layer_norm_weight[i] + p.layer_norm_bias[i];
-    }
+    activity.inverse_deviation = normalise(u);
+    activity.normalised = u;
+    for (int64_t i = 0; i < H; ++i) u[i] = u[i] * p.layer_norm_weight[i] + p.layer_norm_bias[i];
   }
   for (T& value : u) value = std::tanh(value);
   activity.s = std::move(u);
@@ -115,20 +107,14 @@ std::vector<T> back_through_activity(const FastWeightsBackward<T>& p, const Acti
   const int64_t H = p.forward.extent.hidden;
   for (int64_t i = 0; i < H; ++i) d[i] *= T(1) - activity.s[i] * activity.s[i];
   if (!p.forward.variant.layer_norm) return d;
-  T mean = T(0);
-  T along = T(0);
   for (int64_t i = 0; i < H; ++i) {
     if (p.grad_layer_norm_weight != nullptr) {
       p.grad_layer_norm_weight[i] += d[i] * activity.normalised[i];
     }
     if (p.grad_layer_norm_bias != nullptr) p.grad_layer_norm_bias[i] += d[i];
     d[i] *= p.forward.layer_norm_weight[i];
-    mean += d[i] / static_cast<T>(H);
-    along += d[i] * activity.normalised[i] / static_cast<T>(H);
   }
-  for (int64_t i = 0; i < H; ++i) {
-    d[i] = (d[i] - mean - activity.normalised[i] * along) * activity.inverse_deviation;
-  }
+  back_through_normalise(activity.normalised, activity.inverse_deviation, d);
   return d;
 }
 

@@ -1,0 +1,140 @@
+// Dispatch of the fast weights' CPU kernel: chunks of groups over the caller's threads, on the best
+// SIMD target of this machine.
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "stpn/kernels/fast_weights_cpu.cc"
+#include <hwy/foreach_target.h>
+
+// Highway's own headers come after its list of targets.
+#include <hwy/highway.h>
+
+#include "stpn/kernels/fast_weights_backward-inl.h"
+#include "stpn/kernels/fast_weights_forward-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace stpn::kernels {
+namespace HWY_NAMESPACE {
+
+template <typename T, bool kEnergy>
+void forward_chunk(const FastWeightsForward<T>& p, const PaddedMatrices<T>& parameters,
+                   const PlasticPlan<T>& plan, int64_t chunk) {
+  run_chunk<FastWeightsForwardStep<T, kTogether, kEnergy>, FastWeightsForwardStep<T, 1, kEnergy>>(
+      plan, chunk, p.kept, p, parameters);
+}
+
+template <typename T>
+void forward(const FastWeightsForward<T>& p, const PaddedMatrices<T>& parameters,
+             const PlasticPlan<T>& plan, int64_t chunk) {
+  const auto run = p.energy == nullptr ? forward_chunk<T, false> : forward_chunk<T, true>;
+  run(p, parameters, plan, chunk);
+}
+
+template <typename T>
+void backward(const FastWeightsBackward<T>& p, const PaddedMatrices<T>& parameters,
+              const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t chunk) {
+  run_chunk<FastWeightsBackwardStep<T, kTogether>, FastWeightsBackwardStep<T, 1>>(
+      plan, chunk, p.forward.kept, p, parameters, gradients);
+}
+
+void forward_float(const FastWeightsForward<float>& p, const PaddedMatrices<float>& parameters,
+                   const PlasticPlan<float>& plan, int64_t chunk) {
+  forward(p, parameters, plan, chunk);
+}
+void forward_double(const FastWeightsForward<double>& p, const PaddedMatrices<double>& parameters,
+                    const PlasticPlan<double>& plan, int64_t chunk) {
+  forward(p, parameters, plan, chunk);
+}
+void backward_float(const FastWeightsBackward<float>& p, const PaddedMatrices<float>& parameters,
+                    const PlasticPlan<float>& plan, const GradientSums<float>& gradients,
+                    int64_t chunk) {
+  backward(p, parameters, plan, gradients, chunk);
+}
+void backward_double(const FastWeightsBackward<double>& p, const PaddedMatrices<double>& parameters,
+                     const PlasticPlan<double>& plan, const GradientSums<double>& gradients,
+                     int64_t chunk) {
+  backward(p, parameters, plan, gradients, chunk);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace stpn::kernels
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace stpn::kernels {
+namespace {
+
+HWY_EXPORT(forward_float);
+HWY_EXPORT(forward_double);
+HWY_EXPORT(backward_float);
+HWY_EXPORT(backward_double);
+
+void dispatch(const FastWeightsForward<float>& p, const PaddedMatrices<float>& parameters,
+              const PlasticPlan<float>& plan, int64_t chunk) {
+  HWY_DYNAMIC_DISPATCH(forward_float)(p, parameters, plan, chunk);
+}
+void dispatch(const FastWeightsForward<double>& p, const PaddedMatrices<double>& parameters,
+              const PlasticPlan<double>& plan, int64_t chunk) {
+  HWY_DYNAMIC_DISPATCH(forward_double)(p, parameters, plan, chunk);
+}
+void dispatch(const FastWeightsBackward<float>& p, const PaddedMatrices<float>& parameters,
+              const PlasticPlan<float>& plan, const GradientSums<float>& gradients, int64_t chunk) {
+  HWY_DYNAMIC_DISPATCH(backward_float)(p, parameters, plan, gradients, chunk);
+}
+void dispatch(const FastWeightsBackward<double>& p, const PaddedMatrices<double>& parameters,
+              const PlasticPlan<double>& plan, const GradientSums<double>& gradients,
+              int64_t chunk) {
+  HWY_DYNAMIC_DISPATCH(backward_double)(p, parameters, plan, gradients, chunk);
+}
+
+template <typename T>
+PaddedMatrices<T> padded(const FastWeightsForward<T>& p, const PlasticPlan<T>& plan) {
+  PaddedMatrices<T> parameters(plan, kFastWeightsMatrices);
+  for (int64_t i = 0; i < plan.hidden; ++i) {
+    std::copy_n(p.weight + i * plan.hidden, plan.hidden, parameters.row(kSlowWeight, i));
+  }
+  return parameters;
+}
+
+}  // namespace
+
+template <typename T>
+int64_t fast_weights_kept_size(const Extent& extent, const FastWeightsVariant& variant) {
+  return fast_weights_plan<T>(extent, variant).kept_size();
+}
+
+template <typename T>
+void fast_weights_forward_cpu(const FastWeightsForward<T>& p) {
+  const PlasticPlan<T> plan = fast_weights_plan<T>(p.extent, p.variant);
+  const PaddedMatrices<T> parameters = padded(p, plan);
+  for_each_chunk(p.parallel, plan.chunks,
+                 [&](int64_t chunk) { dispatch(p, parameters, plan, chunk); });
+}
+
+template <typename T>
+void fast_weights_backward_cpu(const FastWeightsBackward<T>& p) {
+  const FastWeightsForward<T>& f = p.forward;
+  const PlasticPlan<T> plan = fast_weights_plan<T>(f.extent, f.variant);
+  const PaddedMatrices<T> parameters = padded(f, plan);
+  const ChunkSums<T> sums(plan, kFastWeightsMatrices, kFastWeightsVectors);
+  for_each_chunk(f.parallel, plan.chunks,
+                 [&](int64_t chunk) { dispatch(p, parameters, plan, sums.start(chunk), chunk); });
+  sums.add_up();
+  const auto store = [&](const T* from, T* to) {
+    if (to != nullptr) std::copy_n(from, plan.hidden, to);
+  };
+  for (int64_t i = 0; i < plan.hidden && p.grad_weight != nullptr; ++i) {
+    store(sums.row(kSlowWeight, i), p.grad_weight + i * plan.hidden);
+  }
+  store(sums.vector(kGain), p.grad_layer_norm_weight);
+  store(sums.vector(kOffset), p.grad_layer_norm_bias);
+}
+
+template void fast_weights_forward_cpu(const FastWeightsForward<float>&);
+template void fast_weights_forward_cpu(const FastWeightsForward<double>&);
+template void fast_weights_backward_cpu(const FastWeightsBackward<float>&);
+template void fast_weights_backward_cpu(const FastWeightsBackward<double>&);
+template int64_t fast_weights_kept_size<float>(const Extent&, const FastWeightsVariant&);
+template int64_t fast_weights_kept_size<double>(const Extent&, const FastWeightsVariant&);
+
+}  // namespace stpn::kernels
+#endif  // HWY_ONCE
