@@ -4,11 +4,14 @@
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <hwy/targets.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numeric>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -95,6 +98,11 @@ struct Case {
     return run(fast_weights_forward_ref<T>, fast_weights_backward_ref<T>, 0);
   }
 
+  Result cpu(const base::ParallelFor* parallel = nullptr) const {
+    return run(fast_weights_forward_cpu<T>, fast_weights_backward_cpu<T>,
+               fast_weights_kept_size<T>(extent, variant), parallel);
+  }
+
   // The loss whose gradient `run` asks for.
   T loss() const {
     const Result r = run(
@@ -128,7 +136,9 @@ std::vector<FastWeightsVariant> all_variants() {
   std::vector<FastWeightsVariant> variants;
   for (const int64_t inner_steps : {1, 2, 3}) {
     for (const bool layer_norm : {true, false}) {
-      variants.push_back({.inner_steps = inner_steps, .layer_norm = layer_norm});
+      // Without layer norm a large rate amplifies rounding from step to step.
+      const double rate = layer_norm ? 0.5 : 0.1;
+      variants.push_back({.inner_steps = inner_steps, .layer_norm = layer_norm, .rate = rate});
     }
   }
   variants.push_back({.decay = 0.7, .rate = -0.4});
@@ -161,6 +171,111 @@ TEST(FastWeightsRefTest, GradientMatchesFiniteDifference) {
     }
   }
 }
+
+// Largest difference, as a part of the largest value; NaN if there is one.
+template <typename T>
+double distance(const std::vector<T>& got, const std::vector<T>& want) {
+  double worst = 0;
+  double scale = 1e-30;
+  for (size_t k = 0; k < want.size(); ++k) {
+    const double difference = std::abs(static_cast<double>(got[k]) - static_cast<double>(want[k]));
+    if (!(difference <= worst)) worst = difference;
+    scale = std::max(scale, std::abs(static_cast<double>(want[k])));
+  }
+  return worst / scale;
+}
+
+// Rounding grows with the steps; these hold with a margin of about ten for the sizes below.
+template <typename T>
+constexpr double kTolerance = sizeof(T) == 4 ? 2e-4 : 1e-11;
+
+template <typename T>
+void expect_same(const typename Case<T>::Result& got, const typename Case<T>::Result& want) {
+  EXPECT_LE(distance(got.output, want.output), kTolerance<T>) << "output";
+  EXPECT_LE(distance(got.final_A, want.final_A), kTolerance<T>) << "final A";
+  EXPECT_LE(distance(got.energy, want.energy), kTolerance<T>) << "energy";
+  for (size_t k = 0; k < want.gradients.size(); ++k) {
+    EXPECT_LE(distance(got.gradients[k].second, want.gradients[k].second), kTolerance<T>)
+        << "gradient of " << want.gradients[k].first;
+  }
+}
+
+class FastWeightsCpuTest : public testing::TestWithParam<int64_t> {
+ protected:
+  void SetUp() override { choose(GetParam()); }
+  void TearDown() override { choose(0); }
+  // 0: whatever the machine has.
+  static void choose(int64_t target) {
+    hwy::SetSupportedTargetsForTest(target);
+    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  }
+};
+
+template <typename T>
+void matches_reference() {
+  base::Random sizes(11, base::Stream::test_data, 0);
+  for (int round = 0; round < 4; ++round) {
+    for (const FastWeightsVariant& v : all_variants()) {
+      const Extent e{
+          .steps = 1 + sizes.below(14), .batch = 1 + sizes.below(9), .hidden = 2 + sizes.below(40)};
+      SCOPED_TRACE(fmt::format("T {} B {} H {} {}", e.steps, e.batch, e.hidden, name_of(v)));
+      const Case<T> c(e, v, e.hidden);
+      expect_same<T>(c.cpu(), c.reference());
+    }
+  }
+}
+
+TEST_P(FastWeightsCpuTest, MatchesReferenceInDouble) { matches_reference<double>(); }
+TEST_P(FastWeightsCpuTest, MatchesReferenceInFloat) { matches_reference<float>(); }
+
+TEST_P(FastWeightsCpuTest, RunsASingleUnit) {
+  for (const FastWeightsVariant& v : all_variants()) {
+    SCOPED_TRACE(name_of(v));
+    const Case<double> c({.steps = 5, .batch = 6, .hidden = 1}, v, 3);
+    expect_same<double>(c.cpu(), c.reference());
+  }
+}
+
+// Longer than one interval of replay, with and without a remainder, at a size whose interval is
+// short.
+TEST_P(FastWeightsCpuTest, ReplaysFromManyCheckpoints) {
+  for (const int64_t steps : {16, 19}) {
+    const Case<double> c({.steps = steps, .batch = 5, .hidden = 70}, {.inner_steps = 2}, 3);
+    expect_same<double>(c.cpu(), c.reference());
+  }
+}
+
+TEST_P(FastWeightsCpuTest, BitsDoNotDependOnThreads) {
+  const base::ParallelFor threads = [](int64_t count, const std::function<void(int64_t)>& body) {
+    std::vector<std::thread> pool;
+    for (int64_t i = count - 1; i >= 0; --i) pool.emplace_back([&body, i] { body(i); });
+    for (std::thread& thread : pool) thread.join();
+  };
+  const Case<float> c({.steps = 6, .batch = 37, .hidden = 5}, {.inner_steps = 2}, 5);
+  const auto alone = c.cpu();
+  const auto together = c.cpu(&threads);
+  EXPECT_EQ(alone.output, together.output);
+  EXPECT_EQ(alone.final_A, together.final_A);
+  EXPECT_EQ(alone.gradients, together.gradients);
+}
+
+// What a sample has come to, NaN even, ends at its reset.
+TEST_P(FastWeightsCpuTest, ResetForgetsADivergedSample) {
+  Case<float> c({.steps = 4, .batch = 5, .hidden = 4}, {}, 9, /*with_reset=*/false);
+  c.drive[(1 * 5 + 2) * 4] = std::numeric_limits<float>::infinity();
+  c.reset[2 * 5 + 2] = 1;
+  const auto result = c.cpu();
+  const auto reference = c.reference();
+  const auto from_reset = [&](const std::vector<float>& output) {
+    return std::vector<float>(output.begin() + 2 * 5 * 4, output.end());
+  };
+  EXPECT_LE(distance(from_reset(result.output), from_reset(reference.output)), kTolerance<float>);
+  EXPECT_LE(distance(result.final_A, reference.final_A), kTolerance<float>);
+}
+
+INSTANTIATE_TEST_SUITE_P(Targets, FastWeightsCpuTest,
+                         testing::ValuesIn(hwy::SupportedAndGeneratedTargets()),
+                         [](const auto& info) { return hwy::TargetName(info.param); });
 
 }  // namespace
 }  // namespace stpn::kernels
