@@ -48,6 +48,12 @@ std::vector<torch::Tensor> parts_of(const GoldenUnit& golden, const GoldenParame
   return parts;
 }
 
+// The unit's parts, or their gradients, as the file has the parameter.
+torch::Tensor joined(const GoldenParameter& parameter, const std::vector<torch::Tensor>& parts) {
+  const auto whole = torch::cat(parts, -1);
+  return parameter.transposed ? whole.t() : whole;
+}
+
 std::string state_name(const GoldenUnit& golden, const std::string& ours) {
   const auto found = golden.state_names.find(ours);
   return found == golden.state_names.end() ? ours : found->second;
@@ -56,7 +62,7 @@ std::string state_name(const GoldenUnit& golden, const std::string& ours) {
 void fit_all(const GoldenUnit& golden, GoldenFile& file) {
   Shapes params, states, grads;
   for (const auto& parameter : golden.parameters) {
-    const auto shape = torch::cat(parts_of(golden, parameter), -1).sizes().vec();
+    const auto shape = joined(parameter, parts_of(golden, parameter)).sizes().vec();
     params[parameter.name] = grads["param." + parameter.name] = shape;
   }
   for (const auto& [ours, tensor] : golden.unit->initial_state(file.x.size(1))) {
@@ -75,7 +81,8 @@ void load_parameters(const GoldenUnit& golden, const GoldenFile& file) {
   torch::NoGradGuard no_grad;
   for (auto& parameter : golden.unit->parameters()) parameter.zero_();
   for (const auto& parameter : golden.parameters) {
-    const torch::Tensor& value = file.params.at(parameter.name);
+    torch::Tensor value = file.params.at(parameter.name);
+    if (parameter.transposed) value = value.t();
     int64_t begin = 0;
     for (auto& part : parts_of(golden, parameter)) {
       part.copy_(value.slice(-1, begin, begin + part.size(-1)));
@@ -157,7 +164,7 @@ GoldenResult verify_run(const GoldenUnit& golden, const GoldenFile& file, const 
     std::vector<torch::Tensor> parts;
     for (size_t i = 0; i < parameter.parts.size(); ++i) parts.push_back(gradients[next++]);
     const std::string name = "param." + parameter.name;
-    comparison.compare("grad." + name, torch::cat(parts, -1), file.grad.at(name));
+    comparison.compare("grad." + name, joined(parameter, parts), file.grad.at(name));
   }
   result.tolerance = run.tolerance;
   result.ok = result.largest_error <= run.tolerance;

@@ -105,7 +105,7 @@ TEST(GoldenTest, LeavesTheKernelOutWhereItLacksTheVariant) {
 
 // Each array that is compared, and some that go in: a change of one value must show.
 TEST(GoldenTest, OneWrongValueOfAnyArrayIsOff) {
-  for (const std::string name : {"stpnr_layer_norm", "lstm"}) {
+  for (const std::string name : {"stpnr_layer_norm", "lstm", "rnn"}) {
     const json good = load(name);
     std::vector<json::json_pointer> places = {
         json::json_pointer("/output"), json::json_pointer("/energy"), json::json_pointer("/x"),
@@ -250,7 +250,7 @@ TEST(GoldenTest, RefusesEachMissingKey) {
 }
 
 TEST(GoldenTest, RefusesUnknownSwitchesAndValues) {
-  for (const std::string name : {"stpnr_plain", "lstm"}) {
+  for (const std::string name : {"stpnr_plain", "lstm", "rnn"}) {
     EXPECT_THAT(error_of(name, [](json& c) { c["config"]["dropout"] = 0.5; }),
                 AllOf(HasSubstr("config.dropout"), HasSubstr("0.5")));
     for (const auto& [key, value] : load(name)["config"].items()) {
@@ -299,6 +299,11 @@ TEST(GoldenTest, RefusesWrongShapes) {
                          c["params"]["weight"]["shape"] = {7, 12};
                        }),
               HasSubstr("params.weight is (7, 12), it must be (12, 7)"));
+  EXPECT_THAT(error_of("rnn",
+                       [](json& c) {
+                         c["params"]["weight_transposed"]["shape"] = {3, 7};
+                       }),
+              HasSubstr("params.weight_transposed is (3, 7), it must be (7, 3)"));
   EXPECT_THAT(error_of("lstm",
                        [](json& c) {
                          c["energy"]["shape"] = {6, 12, 3};

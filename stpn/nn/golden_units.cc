@@ -4,6 +4,7 @@
 
 #include "stpn/kernels/stpn_recurrent.h"
 #include "stpn/nn/lstm.h"
+#include "stpn/nn/rnn.h"
 #include "stpn/nn/stpn_recurrent.h"
 #include "stpn/nn/tolerances.h"
 
@@ -88,13 +89,26 @@ GoldenUnit make_lstm(GoldenFile& file) {
   return golden;
 }
 
+GoldenUnit make_rnn(GoldenFile& file) {
+  file.config.choice("activation", {{"tanh", ""}});
+  RnnOptions options;
+  options.hidden_size = file.hidden_size;
+  GoldenUnit golden;
+  golden.unit = options.make(file.input_size);
+  golden.parameters = {{"weight_transposed", {"weight_ih", "weight_hh"}, /*transposed=*/true},
+                       {"bias", {"bias"}}};
+  add_runs(golden, "libtorch", Backend::automatic);
+  return golden;
+}
+
 struct Adapter {
   std::string unit;
   GoldenUnit (*make)(GoldenFile& file);
 };
 
 const std::vector<Adapter>& adapters() {
-  static const std::vector<Adapter> table = {{"STPNr", make_stpn_recurrent}, {"LSTM", make_lstm}};
+  static const std::vector<Adapter> table = {
+      {"STPNr", make_stpn_recurrent}, {"LSTM", make_lstm}, {"RNN", make_rnn}};
   return table;
 }
 

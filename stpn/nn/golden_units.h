@@ -14,10 +14,12 @@
 
 namespace stpn::nn {
 
-// A parameter of the file is these of the unit's side by side (along the last dimension).
+// A parameter of the file is these of the unit's side by side (along the last dimension), and then
+// transposed if it says so.
 struct GoldenParameter {
   std::string name;
   std::vector<std::string> parts;
+  bool transposed = false;
 };
 
 // A way to run the unit, and how near it must come.

@@ -1,4 +1,4 @@
-// What tasks, models and trainers see of a recurrent unit. Adding a unit touches none of them.
+// What tasks, models and trainers see of a unit. Adding a unit touches none of them.
 #pragma once
 
 #include <torch/torch.h>
@@ -22,10 +22,10 @@ struct UnitInput {
 };
 
 struct UnitOutput {
-  torch::Tensor y;  // (T, B, H)
-  State state;      // after the last step; differentiable
-  torch::Tensor
-      energy;  // (T, B, neurons), undefined unless asked for; neurons = H (LSTM: 4H, its gates)
+  torch::Tensor y;       // (T, B, H)
+  State state;           // after the last step; differentiable
+  torch::Tensor energy;  // (T, B, neurons), undefined unless asked for; neurons = H (times gates:
+                         // LSTM 4H, GRU 3H)
 };
 
 class Unit : public torch::nn::Module {
@@ -52,7 +52,8 @@ class Unit : public torch::nn::Module {
   void leave_out_of_energy(const std::vector<int64_t>& inputs);
 
  protected:
-  // (I + H) of 0 or 1 in float, or undefined when all inputs count.
+  // (I + H) of 0 or 1 in float, or undefined when all inputs count. The last H, all 1, are for the
+  // units that h[t-1] drives.
   const torch::Tensor& measured() const { return measured_; }
 
   // Throws base::UserError unless x is (T, B, input_size) of the parameters' dtype and on the CPU,

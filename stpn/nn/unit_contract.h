@@ -23,6 +23,7 @@ struct UnitCase {
   std::string name;  // letters, digits and underscores
   std::function<std::shared_ptr<Unit>(int64_t inputs, int64_t hidden)> make;
   Backend backend = Backend::automatic;
+  bool recurrent = true;  // h[t-1] drives the neurons; if not, the state may even be empty
 };
 
 // How GoogleTest names a case in its reports.

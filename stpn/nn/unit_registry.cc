@@ -3,7 +3,10 @@
 #include <fmt/ranges.h>
 
 #include "stpn/base/error.h"
+#include "stpn/nn/gru.h"
 #include "stpn/nn/lstm.h"
+#include "stpn/nn/perceptron.h"
+#include "stpn/nn/rnn.h"
 #include "stpn/nn/stpn_recurrent.h"
 
 namespace stpn::nn {
@@ -21,6 +24,9 @@ const std::vector<UnitEntry>& unit_registry() {
       {"stpn_recurrent", "short-term plasticity neuron, recurrent (STPNr)",
        make_options<StpnRecurrentOptions>},
       {"lstm", "long short-term memory, libtorch's own", make_options<LstmOptions>},
+      {"rnn", "recurrent tanh neurons, libtorch's own", make_options<RnnOptions>},
+      {"gru", "gated recurrent unit, libtorch's own", make_options<GruOptions>},
+      {"perceptron", "a layer without memory", make_options<PerceptronOptions>},
   };
   return table;
 }
