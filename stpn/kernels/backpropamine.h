@@ -23,6 +23,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 
 #include "stpn/base/parallel.h"
 #include "stpn/kernels/activation.h"
@@ -42,8 +43,11 @@ struct BackpropamineVariant {
   bool has_modulator() const { return neuromodulation != Neuromodulation::plastic; }
   bool has_rate() const { return neuromodulation != Neuromodulation::modplast; }
   bool has_trace() const { return neuromodulation == Neuromodulation::modul; }
-  bool has_bound() const { return addition == Addition::clamp || addition == Addition::soft_clamp; }
-  double bound() const { return addition == Addition::soft_clamp && has_trace() ? 0.99999 : 1; }
+  double bound() const {  // c; infinity: none
+    if (addition == Addition::soft_clamp && has_trace()) return 0.99999;
+    const bool bounded = addition == Addition::clamp || addition == Addition::soft_clamp;
+    return bounded ? 1 : std::numeric_limits<double>::infinity();
+  }
   Activation modulator_activation() const {
     switch (modulator) {
       case Modulator::tanh:
@@ -85,12 +89,16 @@ struct BackpropamineForward {
   // |w_ij + alpha_ij P_ij| h_j[t-1]^2, or null.
   T* energy = nullptr;  // out (T, B, H)
 
+  // Kept for backward by the CPU kernel, laid out as it likes; null when only predicting. The
+  // reference needs none.
+  T* kept = nullptr;  // out (backpropamine_kept_size)
+
   const base::ParallelFor* parallel = nullptr;  // null: the calling thread
 };
 
 // Gradients of a scalar loss, given those of what forward returned. Those that are null are taken
-// as zero (in) or not wanted (out). `forward` is as it was in the forward call: `output` is read
-// now.
+// as zero (in) or not wanted (out). `forward` is as it was in the forward call: `output` and `kept`
+// are read now.
 template <typename T>
 struct BackpropamineBackward {
   BackpropamineForward<T> forward;
@@ -116,5 +124,16 @@ template <typename T>
 void backpropamine_forward_ref(const BackpropamineForward<T>& p);
 template <typename T>
 void backpropamine_backward_ref(const BackpropamineBackward<T>& p);
+
+// SIMD with run-time dispatch, a few samples side by side, time loop inside; backward replays P and
+// E from checkpoints. Every variant. Gives the same bits for any number of threads.
+template <typename T>
+void backpropamine_forward_cpu(const BackpropamineForward<T>& p);
+template <typename T>
+void backpropamine_backward_cpu(const BackpropamineBackward<T>& p);
+
+// Values of T that `kept` must hold.
+template <typename T>
+int64_t backpropamine_kept_size(const Extent& extent, const BackpropamineVariant& variant);
 
 }  // namespace stpn::kernels

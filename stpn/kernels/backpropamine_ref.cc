@@ -109,7 +109,7 @@ void update(const Sample<T>& s, Step<T>& step, State<T>& state) {
         value = (T(1) - step.m) * P + d;
         break;
     }
-    state.P[k] = s.v.has_bound() ? std::clamp(value, -s.bound(), s.bound()) : value;
+    state.P[k] = std::clamp(value, -s.bound(), s.bound());
     if (s.v.has_trace()) {
       state.E[k] = (T(1) - s.p.rate[0]) * step.before.E[k] + s.p.rate[0] * s.hebbian(step, k);
     }
@@ -140,7 +140,7 @@ void back_through_update(const BackpropamineBackward<T>& p, const Sample<T>& s, 
     const T X = s.learnt(step, k);
     const T delta = step.m * X;
     T dA = d.P[k];
-    if (s.v.has_bound() && std::abs(step.unclamped[k]) > s.bound()) dA = T(0);
+    if (std::abs(step.unclamped[k]) > s.bound()) dA = T(0);
     T d_delta = dA;
     switch (s.v.addition) {
       case Addition::clamp:

@@ -1,4 +1,5 @@
-// The reference against finite differences.
+// The reference against finite differences, and the CPU kernel against the reference, on every SIMD
+// target this machine runs.
 #include "stpn/kernels/backpropamine.h"
 
 #include <fmt/format.h>
@@ -12,9 +13,13 @@
 #include <vector>
 
 #include "stpn/base/random.h"
+#include "stpn/kernels/testing.h"
 
 namespace stpn::kernels {
 namespace {
+
+using testing::distance;
+using testing::kTolerance;
 
 // One call with all its arrays. Outputs start as NaN, so that an element never written shows.
 template <typename T>
@@ -62,18 +67,20 @@ struct Case {
 
   // Everything a call writes; gradients by name of the input.
   struct Result {
-    std::vector<T> output, final_P, final_E, energy;
+    std::vector<T> output, final_P, final_E, energy, kept;
     Named gradients;
   };
 
   template <typename Forward, typename Backward>
-  Result run(Forward forward, Backward backward) const {
+  Result run(Forward forward, Backward backward, bool keep,
+             const base::ParallelFor* parallel = nullptr) const {
     const T nan = std::numeric_limits<T>::quiet_NaN();
     Result r;
     r.output.assign(d_output.size(), nan);
     r.final_P.assign(d_P.size(), nan);
     r.final_E.assign(variant.has_trace() ? d_E.size() : 0, nan);
     r.energy.assign(d_output.size(), nan);
+    if (keep) r.kept.assign(backpropamine_kept_size<T>(extent, variant), nan);
     BackpropamineBackward<T> b;
     BackpropamineForward<T>& p = b.forward;
     p.extent = extent;
@@ -92,6 +99,8 @@ struct Case {
     p.final_P = r.final_P.data();
     p.final_E = variant.has_trace() ? r.final_E.data() : nullptr;
     p.energy = r.energy.data();
+    p.kept = keep ? r.kept.data() : nullptr;
+    p.parallel = parallel;
     forward(p);
 
     for (const auto& [name, values] : inputs) {
@@ -115,12 +124,16 @@ struct Case {
   }
 
   Result reference() const {
-    return run(backpropamine_forward_ref<T>, backpropamine_backward_ref<T>);
+    return run(backpropamine_forward_ref<T>, backpropamine_backward_ref<T>, false);
+  }
+  Result cpu(const base::ParallelFor* parallel = nullptr) const {
+    return run(backpropamine_forward_cpu<T>, backpropamine_backward_cpu<T>, true, parallel);
   }
 
   // The loss whose gradient `run` asks for.
   T loss() const {
-    const Result r = run(backpropamine_forward_ref<T>, [](auto&) {});
+    const Result r = run(
+        backpropamine_forward_ref<T>, [](auto&) {}, false);
     const auto dot = [](const std::vector<T>& a, const std::vector<T>& b) {
       return std::inner_product(a.begin(), a.end(), b.begin(), T(0));
     };
@@ -196,7 +209,7 @@ TEST(BackpropamineRefTest, BoundIsOneAndALittleLessForTheSoftTrace) {
       if (auto* values = c.input(name)) std::fill(values->begin(), values->end(), 0.0);
     }
     *c.input("P") = {2, -2, 0.5, -0.5};
-    double bound = v.has_bound() ? 1 : 2;
+    double bound = v.addition == Addition::clamp || v.addition == Addition::soft_clamp ? 1 : 2;
     if (v.has_trace() && v.addition == Addition::soft_clamp) bound = 0.99999;
     EXPECT_EQ(c.reference().final_P, (std::vector<double>{bound, -bound, 0.5, -0.5}));
   }
@@ -235,6 +248,98 @@ TEST(BackpropamineRefTest, GradientPassesAtTheBoundAndOnBothSidesOfZero) {
     EXPECT_DOUBLE_EQ(Case<double>::find(r.gradients, "h")[0], want_dh);
   }
 }
+
+template <typename T>
+void expect_same(const typename Case<T>::Result& got, const typename Case<T>::Result& want) {
+  EXPECT_LE(distance(got.output, want.output), kTolerance<T>) << "output";
+  EXPECT_LE(distance(got.final_P, want.final_P), kTolerance<T>) << "final P";
+  EXPECT_LE(distance(got.final_E, want.final_E), kTolerance<T>) << "final E";
+  EXPECT_LE(distance(got.energy, want.energy), kTolerance<T>) << "energy";
+  for (size_t k = 0; k < want.gradients.size(); ++k) {
+    EXPECT_LE(distance(got.gradients[k].second, want.gradients[k].second), kTolerance<T>)
+        << "gradient of " << want.gradients[k].first;
+  }
+}
+
+using BackpropamineCpuTest = testing::TargetTest;
+
+template <typename T>
+void matches_reference() {
+  base::Random sizes(11, base::Stream::test_data, 0);
+  for (const BackpropamineVariant& v : all_variants()) {
+    const Extent e{
+        .steps = 1 + sizes.below(14), .batch = 1 + sizes.below(9), .hidden = 1 + sizes.below(40)};
+    SCOPED_TRACE(fmt::format("T {} B {} H {} {}", e.steps, e.batch, e.hidden, name_of(v)));
+    const Case<T> c(e, v, e.hidden);
+    expect_same<T>(c.cpu(), c.reference());
+  }
+}
+
+TEST_P(BackpropamineCpuTest, MatchesReferenceInDouble) { matches_reference<double>(); }
+TEST_P(BackpropamineCpuTest, MatchesReferenceInFloat) { matches_reference<float>(); }
+
+TEST_P(BackpropamineCpuTest, RunsASingleUnit) {
+  for (const BackpropamineVariant& v : all_variants()) {
+    SCOPED_TRACE(name_of(v));
+    const Case<double> c({.steps = 5, .batch = 6, .hidden = 1}, v, 3);
+    expect_same<double>(c.cpu(), c.reference());
+  }
+}
+
+// Longer than one interval of replay, with and without a remainder, at a size whose interval is
+// short.
+TEST_P(BackpropamineCpuTest, ReplaysFromManyCheckpoints) {
+  for (const auto neuromodulation : {Neuromodulation::modplast, Neuromodulation::modul}) {
+    for (const int64_t steps : {16, 19}) {
+      const Case<double> c({.steps = steps, .batch = 5, .hidden = 70}, {neuromodulation}, 3);
+      expect_same<double>(c.cpu(), c.reference());
+    }
+  }
+}
+
+TEST_P(BackpropamineCpuTest, BitsDoNotDependOnThreads) {
+  const base::ParallelFor threads = testing::a_thread_each;
+  const Case<float> c({.steps = 6, .batch = 37, .hidden = 5}, {Neuromodulation::modul}, 5);
+  const auto alone = c.cpu();
+  const auto together = c.cpu(&threads);
+  EXPECT_EQ(alone.output, together.output);
+  EXPECT_EQ(alone.final_P, together.final_P);
+  EXPECT_EQ(alone.final_E, together.final_E);
+  EXPECT_EQ(alone.gradients, together.gradients);
+}
+
+// What a sample has come to, NaN even, ends at its reset.
+TEST_P(BackpropamineCpuTest, ResetForgetsADivergedSample) {
+  for (const BackpropamineVariant& v : all_variants()) {
+    SCOPED_TRACE(name_of(v));
+    Case<float> c({.steps = 4, .batch = 5, .hidden = 4}, v, 9, /*with_reset=*/false);
+    (*c.input("drive"))[(1 * 5 + 2) * 4] = std::numeric_limits<float>::quiet_NaN();
+    c.reset[2 * 5 + 2] = 1;
+    const auto result = c.cpu();
+    const auto reference = c.reference();
+    const auto from_reset = [&](const std::vector<float>& output) {
+      return std::vector<float>(output.begin() + 2 * 5 * 4, output.end());
+    };
+    EXPECT_LE(distance(from_reset(result.output), from_reset(reference.output)), kTolerance<float>);
+    EXPECT_LE(distance(result.final_P, reference.final_P), kTolerance<float>);
+    EXPECT_LE(distance(result.final_E, reference.final_E), kTolerance<float>);
+  }
+}
+
+// Values exactly at the bound, and d exactly zero, take the same side as in the reference.
+TEST_P(BackpropamineCpuTest, TiesMatchReference) {
+  for (const BackpropamineVariant& v : all_variants()) {
+    SCOPED_TRACE(name_of(v));
+    Case<double> c({.steps = 3, .batch = 5, .hidden = 4}, v, 9, /*with_reset=*/false);
+    std::fill(c.input("h")->begin(), c.input("h")->end(), 0.0);
+    std::fill(c.input("P")->begin(), c.input("P")->end(), v.bound() < 1 ? v.bound() : 1.0);
+    if (auto* E = c.input("E")) std::fill(E->begin(), E->end(), 0.0);
+    expect_same<double>(c.cpu(), c.reference());
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Targets, BackpropamineCpuTest, testing::all_targets(),
+                         testing::target_name);
 
 }  // namespace
 }  // namespace stpn::kernels

@@ -1,0 +1,171 @@
+// Dispatch of Backpropamine's CPU kernel: chunks of groups over the caller's threads, on the best
+// SIMD target of this machine.
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "stpn/kernels/backpropamine_cpu.cc"
+#include <hwy/foreach_target.h>
+
+// Highway's own headers come after its list of targets.
+#include <hwy/highway.h>
+
+#include "stpn/kernels/backpropamine_backward-inl.h"
+#include "stpn/kernels/backpropamine_forward-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace stpn::kernels {
+namespace HWY_NAMESPACE {
+
+template <typename T, bool kPlain, bool kTrace>
+void forward_chunk(const BackpropamineForward<T>& p, const PaddedMatrices<T>& parameters,
+                   const PlasticPlan<T>& plan, int64_t chunk) {
+  run_chunk<ModulatedForward<T, kTogether, kPlain, kTrace>, ModulatedForward<T, 1, kPlain, kTrace>>(
+      plan, chunk, p.kept, p, parameters);
+}
+
+template <typename T, bool kPlain, bool kTrace>
+void backward_chunk(const BackpropamineBackward<T>& p, const PaddedMatrices<T>& parameters,
+                    const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t chunk) {
+  run_chunk<ModulatedBackward<T, kTogether, kPlain, kTrace>,
+            ModulatedBackward<T, 1, kPlain, kTrace>>(plan, chunk, p.forward.kept, p, parameters,
+                                                     gradients);
+}
+
+// As SynapseUpdate has it.
+inline bool is_plain(const BackpropamineVariant& v) {
+  return v.addition == Addition::clamp || v.addition == Addition::additive;
+}
+
+// From the variant of a call to the code made for it.
+template <typename T>
+void forward(const BackpropamineForward<T>& p, const PaddedMatrices<T>& parameters,
+             const PlasticPlan<T>& plan, int64_t chunk) {
+  using Chunk = void (*)(const BackpropamineForward<T>&, const PaddedMatrices<T>&,
+                         const PlasticPlan<T>&, int64_t);
+  constexpr Chunk kChunks[2][2] = {{forward_chunk<T, false, false>, forward_chunk<T, false, true>},
+                                   {forward_chunk<T, true, false>, forward_chunk<T, true, true>}};
+  kChunks[is_plain(p.variant)][p.variant.has_trace()](p, parameters, plan, chunk);
+}
+
+template <typename T>
+void backward(const BackpropamineBackward<T>& p, const PaddedMatrices<T>& parameters,
+              const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t chunk) {
+  using Chunk = void (*)(const BackpropamineBackward<T>&, const PaddedMatrices<T>&,
+                         const PlasticPlan<T>&, const GradientSums<T>&, int64_t);
+  constexpr Chunk kChunks[2][2] = {
+      {backward_chunk<T, false, false>, backward_chunk<T, false, true>},
+      {backward_chunk<T, true, false>, backward_chunk<T, true, true>}};
+  const BackpropamineVariant& v = p.forward.variant;
+  kChunks[is_plain(v)][v.has_trace()](p, parameters, plan, gradients, chunk);
+}
+
+void forward_float(const BackpropamineForward<float>& p, const PaddedMatrices<float>& parameters,
+                   const PlasticPlan<float>& plan, int64_t chunk) {
+  forward(p, parameters, plan, chunk);
+}
+void forward_double(const BackpropamineForward<double>& p, const PaddedMatrices<double>& parameters,
+                    const PlasticPlan<double>& plan, int64_t chunk) {
+  forward(p, parameters, plan, chunk);
+}
+void backward_float(const BackpropamineBackward<float>& p, const PaddedMatrices<float>& parameters,
+                    const PlasticPlan<float>& plan, const GradientSums<float>& gradients,
+                    int64_t chunk) {
+  backward(p, parameters, plan, gradients, chunk);
+}
+void backward_double(const BackpropamineBackward<double>& p,
+                     const PaddedMatrices<double>& parameters, const PlasticPlan<double>& plan,
+                     const GradientSums<double>& gradients, int64_t chunk) {
+  backward(p, parameters, plan, gradients, chunk);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace stpn::kernels
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace stpn::kernels {
+namespace {
+
+HWY_EXPORT(forward_float);
+HWY_EXPORT(forward_double);
+HWY_EXPORT(backward_float);
+HWY_EXPORT(backward_double);
+
+void dispatch(const BackpropamineForward<float>& p, const PaddedMatrices<float>& parameters,
+              const PlasticPlan<float>& plan, int64_t chunk) {
+  HWY_DYNAMIC_DISPATCH(forward_float)(p, parameters, plan, chunk);
+}
+void dispatch(const BackpropamineForward<double>& p, const PaddedMatrices<double>& parameters,
+              const PlasticPlan<double>& plan, int64_t chunk) {
+  HWY_DYNAMIC_DISPATCH(forward_double)(p, parameters, plan, chunk);
+}
+void dispatch(const BackpropamineBackward<float>& p, const PaddedMatrices<float>& parameters,
+              const PlasticPlan<float>& plan, const GradientSums<float>& gradients, int64_t chunk) {
+  HWY_DYNAMIC_DISPATCH(backward_float)(p, parameters, plan, gradients, chunk);
+}
+void dispatch(const BackpropamineBackward<double>& p, const PaddedMatrices<double>& parameters,
+              const PlasticPlan<double>& plan, const GradientSums<double>& gradients,
+              int64_t chunk) {
+  HWY_DYNAMIC_DISPATCH(backward_double)(p, parameters, plan, gradients, chunk);
+}
+
+template <typename T>
+PaddedMatrices<T> padded(const BackpropamineForward<T>& p, const PlasticPlan<T>& plan) {
+  PaddedMatrices<T> parameters(plan, kBackpropamineMatrices);
+  for (int64_t i = 0; i < plan.hidden; ++i) {
+    std::copy_n(p.weight + i * plan.hidden, plan.hidden, parameters.row(kWeight, i));
+    std::copy_n(p.alpha + i * plan.hidden, plan.hidden, parameters.row(kAlpha, i));
+  }
+  return parameters;
+}
+
+template <typename T>
+void store_matrix(const ChunkSums<T>& sums, int64_t which, int64_t hidden, T* to) {
+  for (int64_t i = 0; i < hidden && to != nullptr; ++i) {
+    std::copy_n(sums.row(which, i), hidden, to + i * hidden);
+  }
+}
+template <typename T>
+void store_vector(const ChunkSums<T>& sums, int64_t which, int64_t count, T* to) {
+  if (to != nullptr) std::copy_n(sums.vector(which), count, to);
+}
+
+}  // namespace
+
+template <typename T>
+int64_t backpropamine_kept_size(const Extent& extent, const BackpropamineVariant& variant) {
+  return backpropamine_plan<T>(extent, variant).kept_size();
+}
+
+template <typename T>
+void backpropamine_forward_cpu(const BackpropamineForward<T>& p) {
+  const PlasticPlan<T> plan = backpropamine_plan<T>(p.extent, p.variant);
+  const PaddedMatrices<T> parameters = padded(p, plan);
+  for_each_chunk(p.parallel, plan.chunks,
+                 [&](int64_t chunk) { dispatch(p, parameters, plan, chunk); });
+}
+
+template <typename T>
+void backpropamine_backward_cpu(const BackpropamineBackward<T>& p) {
+  const BackpropamineForward<T>& f = p.forward;
+  const PlasticPlan<T> plan = backpropamine_plan<T>(f.extent, f.variant);
+  const PaddedMatrices<T> parameters = padded(f, plan);
+  const ChunkSums<T> sums(plan, kBackpropamineMatrices, kBackpropamineVectors);
+  for_each_chunk(f.parallel, plan.chunks,
+                 [&](int64_t chunk) { dispatch(p, parameters, plan, sums.start(chunk), chunk); });
+  sums.add_up();
+  store_matrix(sums, kWeight, plan.hidden, p.grad_weight);
+  store_matrix(sums, kAlpha, plan.hidden, p.grad_alpha);
+  store_vector(sums, kModulatorWeight, plan.hidden, p.grad_modulator_weight);
+  store_vector(sums, kModulatorBias, 1, p.grad_modulator_bias);
+  store_vector(sums, kRate, 1, p.grad_rate);
+}
+
+template void backpropamine_forward_cpu(const BackpropamineForward<float>&);
+template void backpropamine_forward_cpu(const BackpropamineForward<double>&);
+template void backpropamine_backward_cpu(const BackpropamineBackward<float>&);
+template void backpropamine_backward_cpu(const BackpropamineBackward<double>&);
+template int64_t backpropamine_kept_size<float>(const Extent&, const BackpropamineVariant&);
+template int64_t backpropamine_kept_size<double>(const Extent&, const BackpropamineVariant&);
+
+}  // namespace stpn::kernels
+#endif  // HWY_ONCE

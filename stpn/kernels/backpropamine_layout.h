@@ -1,0 +1,30 @@
+// Which matrices and kept values are which in Backpropamine's CPU kernel.
+#pragma once
+
+#include "stpn/kernels/backpropamine.h"
+#include "stpn/kernels/plastic_plan.h"
+
+namespace stpn::kernels {
+
+// Of a sample; E with a trace only.
+enum BackpropamineState { kP, kE };
+
+// Parameter matrices and the sums of their gradients.
+enum BackpropamineMatrix { kWeight, kAlpha, kBackpropamineMatrices };
+// Sums of gradients, besides; of the last two only the first value.
+enum BackpropamineVector { kModulatorWeight, kModulatorBias, kRate, kBackpropamineVectors };
+
+// Kept at each step where there is a modulator: its value, one a sample.
+enum BackpropamineKept { kKeptModulator, kBackpropamineKept };
+
+template <typename T>
+PlasticPlan<T> backpropamine_plan(const Extent& extent, const BackpropamineVariant& variant) {
+  return PlasticPlan<T>({.steps = extent.steps,
+                         .batch = extent.batch,
+                         .hidden = extent.hidden,
+                         .sources = extent.hidden,
+                         .matrices = variant.has_trace() ? 2 : 1,
+                         .kept_per_unit = variant.has_modulator() ? kBackpropamineKept : 0});
+}
+
+}  // namespace stpn::kernels
