@@ -1,94 +1,49 @@
 #include "stpn/nn/stpn_recurrent.h"
 
-#include <fmt/ranges.h>
-
-#include <algorithm>
 #include <cmath>
 #include <utility>
 
 #include "stpn/base/error.h"
 #include "stpn/nn/initialisation.h"
 #include "stpn/nn/stpn_recurrent_op.h"
+#include "stpn/nn/words.h"
 
 namespace stpn::nn {
 namespace {
 
-// The words of the options, in the order of the enums they stand for.
-const std::vector<std::string> kNorms{"none", "pre", "post"};
-const std::vector<std::string> kConnections{"all", "input", "recurrent"};
-const std::vector<std::string> kRules{"hebb", "oja"};
-const std::vector<std::string> kDecays{"before_update", "after_update"};
-const std::vector<std::string> kPresynaptics{"previous", "current"};
-const std::vector<std::string> kActivations{"tanh", "sigmoid", "relu", "identity"};
+// In the order of the enums they stand for.
 const std::vector<std::string> kRates{"synapse", "source", "scalar"};
 const std::vector<std::string> kBiasRates{"unit", "scalar"};
 
-template <typename Enum>
-Enum parse(const char* what, const std::string& word, const std::vector<std::string>& words) {
-  const auto found = std::find(words.begin(), words.end(), word);
-  STPN_CHECK(found != words.end(), "{} is \"{}\", wants one of {}", what, word,
-             fmt::join(words, ", "));
-  return static_cast<Enum>(found - words.begin());
-}
-
-OptionalTensor given(const torch::Tensor& tensor) {
-  return tensor.defined() ? OptionalTensor(tensor) : std::nullopt;
-}
-
 }  // namespace
 
-kernels::StpnRecurrentVariant variant_of_words(const std::array<std::string, 6>& words) {
-  kernels::StpnRecurrentVariant v;
-  v.norm = parse<kernels::Norm>("norm", words[0], kNorms);
-  v.connections = parse<kernels::Connections>("connections", words[1], kConnections);
-  v.rule = parse<kernels::Rule>("rule", words[2], kRules);
-  v.decay = parse<kernels::Decay>("decay", words[3], kDecays);
-  v.presynaptic = parse<kernels::Presynaptic>("presynaptic", words[4], kPresynaptics);
-  v.activation = parse<kernels::Activation>("activation", words[5], kActivations);
-  return v;
-}
-
 kernels::StpnRecurrentVariant variant_of(const StpnRecurrentOptions& o) {
-  kernels::StpnRecurrentVariant v =
-      variant_of_words({o.norm, o.connections, o.rule, o.decay, o.presynaptic, o.activation});
-  v.clamp = o.clamp;
-  v.rates = parse<kernels::Rates>("rates", o.rates, kRates);
+  kernels::StpnRecurrentVariant v = kernel_variant(o);
+  v.rates = parse_word<kernels::Rates>("rates", o.rates, kRates);
   v.layer_norm = o.layer_norm;
   v.plastic_bias = o.plastic_bias;
-  v.scalar_bias_rates = o.plastic_bias && parse<int>("bias_rates", o.bias_rates, kBiasRates) == 1;
+  v.scalar_bias_rates =
+      o.plastic_bias && parse_word<int>("bias_rates", o.bias_rates, kBiasRates) == 1;
   return v;
 }
 
 std::vector<base::Field> StpnRecurrentOptions::fields() {
-  return {
-      base::field("hidden_size", hidden_size, "units; memory and cost grow with its square",
-                  {.least = 1, .most = kMostUnits}),
-      base::field(
-          "norm", norm,
-          "what the norm of each unit's efficacies divides: the drive and the fast weights on "
-          "their way into the update (pre), the drive and the new fast weights (post), "
-          "nothing (none)",
-          kNorms),
-      base::field("clamp", clamp,
-                  "bound of the fast weights; inf: none. Set it where norm is none or post",
-                  {.least = std::numeric_limits<double>::min()}),
-      base::field("connections", connections, "synapses that have fast weights", kConnections),
-      base::field("rule", rule, "what activity teaches the fast weights", kRules),
-      base::field("decay", decay, "decay old fast weights only, or what was just learnt too",
-                  kDecays),
-      base::field("presynaptic", presynaptic,
-                  "recurrent activity in the Hebbian term: h[t-1] (previous, the paper) or h[t] "
-                  "(current, the published retrieval code)",
-                  kPresynaptics),
-      base::field("activation", activation, "of the units", kActivations),
-      base::field("rates", rates, "learn a decay and a rate for each synapse, each source, or one",
-                  kRates),
-      base::field("bias", bias, "learn a bias for each unit"),
-      base::field("layer_norm", layer_norm, "layer norm before the activation"),
-      base::field("plastic_bias", plastic_bias, "give the bias a fast part too"),
-      base::field("bias_rates", bias_rates,
-                  "with plastic_bias: a decay and a rate for each unit, or one", kBiasRates),
-  };
+  std::vector<base::Field> fields{base::field("hidden_size", hidden_size,
+                                              "units; memory and cost grow with its square",
+                                              {.least = 1, .most = kMostUnits})};
+  for (base::Field& field : fields_of(*this)) fields.push_back(std::move(field));
+  for (base::Field& field : std::vector<base::Field>{
+           base::field("rates", rates,
+                       "learn a decay and a rate for each synapse, each source, or one", kRates),
+           base::field("bias", bias, "learn a bias for each unit"),
+           base::field("layer_norm", layer_norm, "layer norm before the activation"),
+           base::field("plastic_bias", plastic_bias, "give the bias a fast part too"),
+           base::field("bias_rates", bias_rates,
+                       "with plastic_bias: a decay and a rate for each unit, or one", kBiasRates),
+       }) {
+    fields.push_back(std::move(field));
+  }
+  return fields;
 }
 
 std::shared_ptr<Unit> StpnRecurrentOptions::make(int64_t input_size) const {
@@ -157,23 +112,21 @@ UnitOutput StpnRecurrent::forward(const UnitInput& input) {
   check_input(input);
   const State state = input.state.empty() ? initial_state(input.x.size(1)) : input.state;
   StpnRecurrentCall call;
+  static_cast<StpnVariant&>(call) = options_;
   call.x = input.x;
   call.h = state[0].second;
   call.F = state[1].second;
   if (options_.plastic_bias) call.beta = state[2].second;
   call.weight = weight_;
-  call.bias = given(bias_);
+  call.bias = bias_;
   call.weight_lambda = weight_lambda_;
   call.weight_gamma = weight_gamma_;
-  call.layer_norm_weight = given(layer_norm_weight_);
-  call.layer_norm_bias = given(layer_norm_bias_);
-  call.bias_lambda = given(bias_lambda_);
-  call.bias_gamma = given(bias_gamma_);
-  call.reset = given(input.reset);
+  call.layer_norm_weight = layer_norm_weight_;
+  call.layer_norm_bias = layer_norm_bias_;
+  call.bias_lambda = bias_lambda_;
+  call.bias_gamma = bias_gamma_;
+  call.reset = input.reset;
   if (input.energy && measured().defined()) call.measured = measured().to(weight_.scalar_type());
-  if (options_.clamp < std::numeric_limits<double>::infinity()) call.clamp = options_.clamp;
-  call.words = {options_.norm,  options_.connections, options_.rule,
-                options_.decay, options_.presynaptic, options_.activation};
   call.energy = input.energy;
   const StpnRecurrentResult result = stpn_recurrent(call);
 

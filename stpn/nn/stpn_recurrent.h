@@ -5,28 +5,21 @@
 #include <torch/torch.h>
 
 #include <cstdint>
-#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "stpn/kernels/stpn_recurrent.h"
+#include "stpn/nn/stpn_variant.h"
 #include "stpn/nn/unit.h"
 #include "stpn/nn/unit_registry.h"
 
 namespace stpn::nn {
 
-struct StpnRecurrentOptions : UnitOptions {
+struct StpnRecurrentOptions : UnitOptions, StpnVariant {
   int64_t hidden_size = 11;
-  std::string norm = "pre";  // none | pre | post
-  double clamp = std::numeric_limits<double>::infinity();
-  std::string connections = "all";       // all | input | recurrent
-  std::string rule = "hebb";             // hebb | oja
-  std::string decay = "before_update";   // before_update | after_update
-  std::string presynaptic = "previous";  // previous | current
-  std::string activation = "tanh";       // tanh | sigmoid | relu | identity
-  std::string rates = "synapse";         // synapse | source | scalar
-  std::string bias_rates = "unit";       // unit | scalar; of the plastic bias
+  std::string rates = "synapse";    // synapse | source | scalar
+  std::string bias_rates = "unit";  // unit | scalar; of the plastic bias
   bool bias = true;
   bool layer_norm = false;
   bool plastic_bias = false;

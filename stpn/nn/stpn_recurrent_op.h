@@ -4,34 +4,25 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <array>
-#include <optional>
-#include <string>
-
-#include "stpn/kernels/stpn_recurrent.h"
+#include "stpn/nn/stpn_variant.h"
 
 namespace stpn::nn {
 
-using OptionalTensor = std::optional<at::Tensor>;
-
-// Shapes say part of the variant: weight_lambda and weight_gamma are (H, P), (P) or (1);
-// bias_lambda and bias_gamma (H) or (1); with beta there is a plastic bias, with layer_norm_weight
-// a layer norm.
-struct StpnRecurrentCall {
-  at::Tensor x;         // (T, B, I)
-  at::Tensor h;         // (B, H)
-  at::Tensor F;         // (B, H, P)
-  OptionalTensor beta;  // (B, H)
-  at::Tensor weight;    // (H, I+H)
-  OptionalTensor bias;  // (H)
+// An undefined tensor is not given. Shapes say part of the variant: weight_lambda and weight_gamma
+// are (H, P), (P) or (1); bias_lambda and bias_gamma (H) or (1); with beta there is a plastic bias,
+// with layer_norm_weight a layer norm.
+struct StpnRecurrentCall : StpnVariant {
+  at::Tensor x;       // (T, B, I)
+  at::Tensor h;       // (B, H)
+  at::Tensor F;       // (B, H, P)
+  at::Tensor beta;    // (B, H), or none
+  at::Tensor weight;  // (H, I+H)
+  at::Tensor bias;    // (H), or none
   at::Tensor weight_lambda, weight_gamma;
-  OptionalTensor layer_norm_weight, layer_norm_bias;  // (H)
-  OptionalTensor bias_lambda, bias_gamma;
-  OptionalTensor reset;         // (T, B) bool
-  OptionalTensor measured;      // (I+H), 0 or 1: sources that count as energy; none: all
-  std::optional<double> clamp;  // above 0; none: no bound
-  // As StpnRecurrentOptions spells them: norm, connections, rule, decay, presynaptic, activation.
-  std::array<std::string, 6> words;
+  at::Tensor layer_norm_weight, layer_norm_bias;  // (H), or none
+  at::Tensor bias_lambda, bias_gamma;             // with beta
+  at::Tensor measured;  // (I+H), 0 or 1: sources that count as energy; none: all
+  at::Tensor reset;     // (T, B) bool, or none
   bool energy = false;
 };
 
@@ -44,9 +35,5 @@ struct StpnRecurrentResult {
 
 // Throws base::UserError for wrong shapes, dtypes, devices and words.
 StpnRecurrentResult stpn_recurrent(const StpnRecurrentCall& call);
-
-// The kernel's variant that words, clamp and the presence of tensors mean; rates are left to the
-// caller.
-kernels::StpnRecurrentVariant variant_of_words(const std::array<std::string, 6>& words);
 
 }  // namespace stpn::nn

@@ -67,7 +67,6 @@ StpnRecurrentCall small_call() {
   call.bias = random({5});
   call.weight_lambda = random({5, 8});
   call.weight_gamma = random({5, 8});
-  call.words = {"pre", "all", "hebb", "before_update", "previous", "tanh"};
   return call;
 }
 
@@ -126,7 +125,7 @@ TEST(StpnRecurrentTest, RejectsWrongArguments) {
   rejects([](auto& c) { c.reset = torch::zeros({2, 4}, torch::kBool); });
   rejects([](auto& c) { c.clamp = 0.0; });
   rejects([](auto& c) { c.clamp = std::nan(""); });
-  rejects([](auto& c) { c.words[0] = "G"; });
+  rejects([](auto& c) { c.norm = "G"; });
 }
 
 TEST(StpnRecurrentTest, SecondDerivativesAreRefused) {

@@ -1,0 +1,97 @@
+// What of a fused unit's op does not depend on the unit's types: checks, dispatch, autograd, shape
+// inference. Units use sequence_op.h.
+#pragma once
+
+#include <torch/library.h>
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace stpn::nn {
+
+using Shape = std::vector<int64_t>;
+
+// That of a result there is none of.
+inline const Shape kNone{0};
+
+enum class Given { always, maybe };
+
+struct SequenceShapes {
+  std::vector<Shape> tensors;  // of those that are not given: anything
+  Shape output;                // (T, B, H); energy has it too
+  std::vector<Shape> states;
+};
+
+// A size that is a plain number; a symbolic one (tracing) is fixed to what it stands for.
+int64_t length(const at::Tensor& tensor, int64_t dimension);
+
+// `layout` names the dimensions: "(T, B, I)".
+void check_dimensions(const char* op, const char* name, const at::Tensor& tensor,
+                      const char* layout);
+
+using Tensors = std::vector<at::Tensor>;
+
+// A Call as the dispatcher takes it.
+struct SequenceArguments {
+  Tensors tensors;  // as in kTensors, then reset
+  std::vector<std::string> words;
+  std::vector<double> numbers;
+  bool energy = false;
+};
+
+class AnySequenceOp {
+ public:
+  virtual ~AnySequenceOp() = default;
+
+ protected:
+  struct TensorInfo {
+    const char* name;
+    Given given;
+  };
+  struct Info {
+    const char* name;
+    std::vector<TensorInfo> tensors;
+    size_t gradients;  // so many of the first tensors have one
+    std::vector<const char*> states;
+    size_t words, numbers;
+  };
+
+  explicit AnySequenceOp(Info info) : info_(std::move(info)) {}
+
+  // Output, final states, energy.
+  Tensors run_any(const SequenceArguments& arguments) const;
+  // The library keeps `this`.
+  void define_any(torch::Library& m) const;
+
+  // REQUIRES: as many tensors, words and numbers as there should be; those always given are.
+  virtual SequenceShapes shapes(const SequenceArguments& arguments) const = 0;
+  // REQUIRES, from here on: shapes, dtypes and devices are right.
+  virtual void check_call(const SequenceArguments& arguments) const = 0;
+  virtual bool cpu_supports(const SequenceArguments& arguments) const = 0;
+  virtual int64_t kept_size(const SequenceArguments& arguments) const = 0;
+  // Results: output, final states, energy, kept. REQUIRES, of all tensors: contiguous.
+  virtual void forward(const SequenceArguments& arguments, bool on_cpu_kernel,
+                       const Tensors& results) const = 0;
+  virtual void backward(const SequenceArguments& arguments, bool on_cpu_kernel,
+                        const Tensors& grads, const at::Tensor& output, const at::Tensor& kept,
+                        const Tensors& gradients) const = 0;
+
+ private:
+  class Differentiable;
+
+  SequenceShapes check(const SequenceArguments& arguments) const;
+  bool on_cpu_kernel(const SequenceArguments& arguments) const;
+  Tensors empty_results(const SequenceArguments& arguments, bool keep) const;
+  Tensors run_forward(SequenceArguments arguments, bool keep) const;
+  Tensors empty_gradients(const SequenceArguments& arguments, const c10::List<bool>& needed) const;
+  Tensors run_backward(SequenceArguments arguments, const at::TensorList& grads,
+                       const at::Tensor& output, const at::Tensor& kept,
+                       const c10::List<bool>& needed) const;
+
+  Info info_;
+};
+
+}  // namespace stpn::nn
