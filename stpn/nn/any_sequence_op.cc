@@ -23,6 +23,22 @@ void check_dimensions(const char* op, const char* name, const at::Tensor& tensor
              tensor.dim(), wanted, layout);
 }
 
+void check_tensor(const std::string& op, const std::string& name, const at::Tensor& tensor,
+                  at::ScalarType type, const Shape& shape, const at::Tensor& first,
+                  const char* first_name) {
+  if (!tensor.defined()) return;
+  STPN_CHECK(tensor.scalar_type() == type, "{}: {} is {}, wants {}", op, name,
+             c10::toString(tensor.scalar_type()), c10::toString(type));
+  STPN_CHECK(tensor.device() == first.device(), "{}: {} is on {}, {} on {}", op, name,
+             tensor.device().str(), first_name, first.device().str());
+  bool same = tensor.dim() == static_cast<int64_t>(shape.size());
+  for (size_t d = 0; same && d < shape.size(); ++d) {
+    same = length(tensor, static_cast<int64_t>(d)) == shape[d];
+  }
+  STPN_CHECK(same, "{}: {} has shape {}, wants {}", op, name, c10::str(tensor.sym_sizes()),
+             c10::str(at::IntArrayRef(shape)));
+}
+
 namespace {
 
 using Optionals = c10::List<std::optional<at::Tensor>>;
@@ -63,23 +79,6 @@ Tensors call_forward(const std::string& name, const SequenceArguments& arguments
   return registered<Forward>(name + "_forward")
       .call(optionals_of(arguments.tensors), arguments.words, arguments.numbers, arguments.energy,
             keep);
-}
-
-// Throws unless `tensor` is undefined or of this type and shape, on the device of `first`.
-void check_tensor(const std::string& op, const std::string& name, const at::Tensor& tensor,
-                  at::ScalarType type, const Shape& shape, const at::Tensor& first,
-                  const char* first_name) {
-  if (!tensor.defined()) return;
-  STPN_CHECK(tensor.scalar_type() == type, "{}: {} is {}, wants {}", op, name,
-             c10::toString(tensor.scalar_type()), c10::toString(type));
-  STPN_CHECK(tensor.device() == first.device(), "{}: {} is on {}, {} on {}", op, name,
-             tensor.device().str(), first_name, first.device().str());
-  bool same = tensor.dim() == static_cast<int64_t>(shape.size());
-  for (size_t d = 0; same && d < shape.size(); ++d) {
-    same = length(tensor, static_cast<int64_t>(d)) == shape[d];
-  }
-  STPN_CHECK(same, "{}: {} has shape {}, wants {}", op, name, c10::str(tensor.sym_sizes()),
-             c10::str(at::IntArrayRef(shape)));
 }
 
 void make_contiguous(Tensors& tensors) {

@@ -32,6 +32,11 @@ int64_t length(const at::Tensor& tensor, int64_t dimension);
 void check_dimensions(const char* op, const char* name, const at::Tensor& tensor,
                       const char* layout);
 
+// Throws unless `tensor` is undefined, or of this type and shape and on the device of `first`.
+void check_tensor(const std::string& op, const std::string& name, const at::Tensor& tensor,
+                  at::ScalarType type, const Shape& shape, const at::Tensor& first,
+                  const char* first_name);
+
 using Tensors = std::vector<at::Tensor>;
 
 // A Call as the dispatcher takes it.
