@@ -1,37 +1,54 @@
 // stpn eval
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "cli/commands.h"
+#include "stpn/base/error.h"
+#include "stpn/base/files.h"
+#include "stpn/train/policy_experiment.h"
 #include "stpn/train/run.h"
 
 namespace stpn::cli {
 namespace {
 
+using Json = nlohmann::ordered_json;
+
 struct EvalArguments {
-  std::string run;
+  std::string subject;
   std::optional<int64_t> episodes;
+  std::vector<std::string> settings;
+  std::string trace;
   bool json = false;
 };
 
-void run_eval(const EvalArguments& arguments) {
-  const train::RunEvaluation evaluation = train::evaluate_run(arguments.run, arguments.episodes);
+void print_json(const Json& json) {
+  // The name of a file need not be UTF-8.
+  fmt::print("{}\n", json.dump(2, ' ', false, Json::error_handler_t::replace));
+}
+
+void eval_run(const EvalArguments& arguments) {
+  if (!arguments.settings.empty() || !arguments.trace.empty()) {
+    throw base::UserError(fmt::format("{}: --set and --trace want an experiment, not a run folder",
+                                      arguments.subject));
+  }
+  const train::RunEvaluation evaluation =
+      train::evaluate_run(arguments.subject, arguments.episodes);
   const train::Evaluation& result = evaluation.result;
   if (arguments.json) {
-    const nlohmann::ordered_json json = {{"run", arguments.run},
-                                         {"task", evaluation.task},
-                                         {"unit", evaluation.unit},
-                                         {"epoch", evaluation.epoch},
-                                         {"sequences", evaluation.sequences},
-                                         {"metrics",
-                                          {{"test_accuracy", result.accuracy},
-                                           {"test_loss", result.loss},
-                                           {"energy_per_step", result.energy_per_step},
-                                           {"energy_per_sequence", result.energy_per_sequence}}}};
-    // The name of a folder need not be UTF-8.
-    fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+    print_json({{"run", arguments.subject},
+                {"task", evaluation.task},
+                {"unit", evaluation.unit},
+                {"epoch", evaluation.epoch},
+                {"sequences", evaluation.sequences},
+                {"metrics",
+                 {{"test_accuracy", result.accuracy},
+                  {"test_loss", result.loss},
+                  {"energy_per_step", result.energy_per_step},
+                  {"energy_per_sequence", result.energy_per_sequence}}}});
     return;
   }
   fmt::print("{} on {}, weights of epoch {}, {} test sequences\n", evaluation.unit, evaluation.task,
@@ -40,22 +57,69 @@ void run_eval(const EvalArguments& arguments) {
              result.accuracy, result.loss, result.energy_per_step, result.energy_per_sequence);
 }
 
+void eval_policy(const EvalArguments& arguments) {
+  const train::PolicyExperiment experiment =
+      train::read_policy_experiment(arguments.subject, arguments.settings);
+  const train::PolicyEvaluation result = train::evaluate_policy(experiment, arguments.episodes);
+  if (!arguments.trace.empty()) base::write_file(arguments.trace, result.trace + "\n");
+  if (arguments.json) {
+    print_json({{"experiment", experiment.name},
+                {"task", experiment.task_name},
+                {"policy", experiment.policy},
+                {"seed", experiment.seed},
+                {"episodes", result.episodes},
+                {"metrics",
+                 {{"reward", result.reward.mean},
+                  {"reward_deviation", result.reward.deviation},
+                  {"reward_standard_error", result.reward.standard_error},
+                  {"episode_length", result.episode_length.mean}}}});
+    return;
+  }
+  fmt::print("{} on {}, {} test episodes of {:.6g} steps\n", experiment.policy,
+             experiment.task_name, result.episodes, result.episode_length.mean);
+  fmt::print("reward {:.2f} an episode", result.reward.mean);
+  if (result.episodes > 1) {
+    fmt::print(", standard error {:.2f}, deviation {:.2f}", result.reward.standard_error,
+               result.reward.deviation);
+  }
+  fmt::print("\n");
+}
+
 }  // namespace
 
 void add_eval(CLI::App& app) {
-  CLI::App* command =
-      app.add_subcommand("eval", "Test the best weights of a run on its test sequences");
+  CLI::App* command = app.add_subcommand(
+      "eval", "Test the best weights of a run, or a policy that needs no training");
   auto arguments = std::make_shared<EvalArguments>();
-  command->add_option("RUN_DIR", arguments->run, "folder that stpn train made")->required();
+  command
+      ->add_option("RUN_DIR|EXPERIMENT", arguments->subject,
+                   "folder that stpn train made; or an experiment (TOML) with a [policy]: random "
+                   "or oracle")
+      ->required();
   command
       ->add_option("--episodes", arguments->episodes,
-                   "test on so many sequences, the first; without it on all")
+                   "test on so many sequences or episodes, the first; without it on all")
       ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--set", arguments->settings,
+                   "TABLE.KEY=VALUE: an option over the experiment's; may be repeated")
+      ->allow_extra_args(false);
+  command->add_option("--trace", arguments->trace,
+                      "file to write what happened in the first episode to, for python -m "
+                      "stpn.maze_picture");
   command->add_flag("--json", arguments->json, "print one JSON object");
   command->footer(
-      "Example:\n"
-      "  stpn eval runs/associative_retrieval/stpn/seed1 --json");
-  command->callback([arguments] { run_eval(*arguments); });
+      "Examples:\n"
+      "  stpn eval runs/associative_retrieval/stpn/seed1 --json\n"
+      "  stpn eval experiments/maze/oracle.toml --set task.size=9 --episodes 20000");
+  command->callback([arguments] {
+    std::error_code missing;  // the reader tells of it
+    if (std::filesystem::is_regular_file(arguments->subject, missing)) {
+      eval_policy(*arguments);
+    } else {
+      eval_run(*arguments);
+    }
+  });
 }
 
 }  // namespace stpn::cli

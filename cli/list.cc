@@ -94,6 +94,7 @@ void add_list(CLI::App& app) {
       list_registry(nn::unit_registry());
     } else if (*kind == "tasks") {
       list_registry(tasks::sequence_task_registry());
+      list_registry(tasks::environment_registry());
     } else if (*kind == "trainers") {
       fmt::print("supervised: a class for each sequence, cross-entropy, Adam\n");
       list_fields(train::SupervisedOptions().fields());

@@ -60,8 +60,12 @@ std::string Experiment::to_toml() const {
 
 Experiment read_experiment(const std::filesystem::path& path,
                            const std::vector<std::string>& settings, std::optional<int64_t> seed) {
-  base::Config config = base::read_config(path, {"task", "unit", "train"});
+  base::Config config = base::read_config(path, {"task", "unit", "train", "policy"});
   for (const std::string& setting : settings) base::apply_setting(config, setting);
+  if (!config.tables["policy"].empty()) {
+    throw base::UserError(
+        fmt::format("{}: its [policy] needs no training: stpn eval", path.string()));
+  }
   if (seed) config.tables["train"]["seed"] = {*seed, fmt::format("--seed {}", *seed)};
 
   const Name task = take_name(config, "task", "name");

@@ -1,0 +1,55 @@
+#include "stpn/train/policy_experiment.h"
+
+#include <algorithm>
+
+#include "stpn/base/error.h"
+
+namespace stpn::train {
+namespace {
+
+constexpr int64_t kMostEpisodes = 10'000'000;
+constexpr int64_t kMostSlots = 512;
+
+}  // namespace
+
+PolicyExperiment read_policy_experiment(const std::filesystem::path& path,
+                                        const std::vector<std::string>& settings) {
+  base::Config config = base::read_config(path, {"task", "policy", "unit", "train"});
+  for (const std::string& setting : settings) base::apply_setting(config, setting);
+  if (!config.tables["unit"].empty() || !config.tables["train"].empty()) {
+    throw base::UserError(fmt::format(
+        "{}: its model has to be trained: stpn train, then stpn eval RUN_DIR", path.string()));
+  }
+
+  PolicyExperiment experiment;
+  experiment.name = std::filesystem::absolute(path).parent_path().filename() / path.stem();
+  const auto& task = config.tables["task"];
+  const std::string where = task.contains("name") ? task.at("name").where : "";
+  experiment.task_name = config.take("task", "name");
+  experiment.task = tasks::find_environment(experiment.task_name, where).options();
+  base::assign(config, "task", experiment.task->fields());
+  base::assign(config, "policy",
+               {base::field("name", experiment.policy, "who plays", tasks::untrained_policies()),
+                base::field("seed", experiment.seed, "of episodes and actions", {.least = 0})});
+  if (experiment.policy.empty()) config.take("policy", "name");  // says that it is missing
+  return experiment;
+}
+
+PolicyEvaluation evaluate_policy(const PolicyExperiment& experiment,
+                                 std::optional<int64_t> episodes) {
+  const auto seed = static_cast<uint64_t>(experiment.seed);
+  const int64_t count = episodes.value_or(experiment.task->make(seed, 1)->test_episodes());
+  if (count < 1 || count > kMostEpisodes) {
+    throw base::UserError(
+        fmt::format("{} episodes asked for: wants 1 to {}", count, kMostEpisodes));
+  }
+  const auto environment = experiment.task->make(seed, std::min(count, kMostSlots));
+  const auto policy = tasks::make_untrained_policy(experiment.policy, *environment, seed);
+  const tasks::Episodes played = tasks::play(*environment, *policy, tasks::Split::test, count);
+  return {.episodes = count,
+          .reward = tasks::spread_of(played.rewards),
+          .episode_length = tasks::spread_of(played.lengths),
+          .trace = environment->trace(tasks::Split::test, 0, played.first_actions)};
+}
+
+}  // namespace stpn::train
