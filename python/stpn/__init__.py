@@ -2,4 +2,5 @@
 
 stpn.ops              the units as PyTorch ops
 stpn.learning_curves  a table and a picture of runs:  python -m stpn.learning_curves RUN_DIR...
+stpn.maze_picture     a picture of an episode:        python -m stpn.maze_picture TRACE.json
 """

@@ -1,0 +1,154 @@
+"""A picture of one episode in the maze, from what `stpn eval ... --trace TRACE.json` wrote.
+
+python -m stpn.maze_picture TRACE.json -o maze.png
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.collections import LineCollection
+
+WALL, GROUND, REWARD = "#4a4a4a", "#f4f4f2", "#D55E00"
+TIME = "viridis"
+# Walks that cross the same cells are drawn so far apart, in cells.
+SPREAD = 0.5
+LANES = 7
+
+
+class TraceError(Exception):
+    """A file that is no trace of the maze; the message says which and why."""
+
+
+def read_trace(path):
+    try:
+        trace = json.loads(Path(path).read_text())
+        if trace["task"] != "maze":
+            raise TraceError(f"{path}: is of the task {trace['task']}, not of the maze")
+        size, steps = trace["size"], len(trace["rewards"])
+        sum(trace["rewards"])  # they are numbers
+        if {len(trace["walls"]), *map(len, trace["walls"])} != {size}:
+            raise TraceError(f"{path}: its walls are not {size} x {size} cells")
+        if len(trace["positions"]) != steps + 1 or not all(0 <= t < steps for t in trace["teleports"]):
+            raise TraceError(f"{path}: its lists do not fit together")
+        for row, column in [trace["reward_cell"], *trace["positions"]]:
+            if trace["walls"][row][column] == "#":
+                raise TraceError(f"{path}: somebody stands in a wall")
+        return trace
+    except FileNotFoundError:
+        raise TraceError(f"{path}: not there; stpn eval EXPERIMENT --trace {path} writes it") from None
+    except KeyError as error:
+        raise TraceError(f"{path}: has no {error}") from None
+    except (ValueError, TypeError, IndexError) as error:
+        raise TraceError(f"{path}: not what stpn eval --trace writes: {error}") from None
+
+
+def walks(trace):
+    """From start or landing to reward or end: (first step, cells), one a walk. The last walk may be
+    of one cell, where the episode ended with a reward."""
+    begin = 0
+    for end in trace["teleports"]:
+        yield begin, trace["positions"][begin:end + 1] + [trace["reward_cell"]]
+        begin = end + 1
+    yield begin, trace["positions"][begin:]
+
+
+def draw_maze(axes, trace):
+    size = trace["size"]
+    for row, text in enumerate(trace["walls"]):
+        for column, cell in enumerate(text):
+            axes.add_patch(plt.Rectangle((column - 0.5, row - 0.5), 1, 1, linewidth=0,
+                                         color=WALL if cell == "#" else GROUND))
+    row, column = trace["reward_cell"]
+    axes.add_patch(plt.Rectangle((column - 0.5, row - 0.5), 1, 1, linewidth=0, color=REWARD,
+                                 alpha=0.35))
+    axes.plot(column, row, "*", color=REWARD, markersize=min(170 / size, 18), zorder=4)
+    axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal", xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+
+
+def draw_line(axes, points, steps, norm, width):
+    """Through the points, coloured by the step that each piece belongs to."""
+    lines = LineCollection(list(zip(points, points[1:])), cmap=TIME, norm=norm, linewidth=width,
+                           capstyle="round", zorder=2)
+    lines.set_array(list(steps))
+    axes.add_collection(lines)
+
+
+def draw_walk(axes, first_step, cells, shifts, norm):
+    """A ring where it begins, and a line; it moves from one shift to the other on its way."""
+    last = max(len(cells) - 1, 1)
+    points = []
+    for index, (row, column) in enumerate(cells):
+        shift = shifts[0] + (shifts[1] - shifts[0]) * index / last
+        points.append((column + shift, row + shift))
+    axes.plot(*points[0], "o", markersize=5, markerfacecolor="white", markeredgewidth=1.3,
+              markeredgecolor=plt.get_cmap(TIME)(norm(first_step)), zorder=3)
+    draw_line(axes, points, range(first_step, first_step + len(points) - 1), norm, 1.6)
+
+
+def draw_rewards(axes, trace, norm):
+    """The sum of rewards so far over the steps, in the colours of the walks."""
+    sums = [0]
+    for reward in trace["rewards"]:
+        sums.append(sums[-1] + reward)
+    draw_line(axes, list(enumerate(sums)), range(len(sums) - 1), norm, 2.5)
+    axes.set_xlim(0, max(len(sums) - 1, 1))
+    axes.set_ylim(0, 1.05 * max(sums[-1], 10))
+    axes.set_xlabel("Step")
+    axes.set_title("Reward so far", loc="left", size=10)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def picture(trace, path):
+    """The way to the first reward, the ways after it, and the rewards over time, to `path`."""
+    steps = len(trace["rewards"])
+    norm = matplotlib.colors.Normalize(0, 1.1 * steps)  # the last colours are too pale for lines
+    figure = plt.figure(figsize=(9, 6.6), layout="constrained")
+    grid = figure.add_gridspec(2, 2, height_ratios=[4, 1])
+    before, after = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
+    figure.suptitle(f"Maze of {trace['size']} × {trace['size']} cells: reward "
+                    f"{sum(trace['rewards']):g} in {steps} steps", x=0.02, ha="left", weight="bold")
+
+    first, *later = walks(trace)
+    before.set_title("Until the first reward" if later else "No reward was found", loc="left", size=10)
+    draw_maze(before, trace)
+    # It may cross itself often, and so drifts through the cells.
+    draw_walk(before, *first, (-SPREAD / 2, SPREAD / 2), norm)
+    if later:
+        more = len(trace["teleports"]) - 1
+        after.set_title(f"After it: {more} more", loc="left", size=10)
+        draw_maze(after, trace)
+        for index, walk in enumerate(later):
+            lane = SPREAD * (index % LANES / (LANES - 1) - 0.5)
+            draw_walk(after, *walk, (lane, lane), norm)
+    else:
+        after.set_visible(False)
+    draw_rewards(figure.add_subplot(grid[1, :]), trace, norm)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="python -m stpn.maze_picture",
+                                     description="A picture of one episode in the maze.")
+    parser.add_argument("trace", metavar="TRACE.json", help="what stpn eval --trace wrote")
+    parser.add_argument("-o", "--output", default="maze.png", help="picture to write (%(default)s)")
+    given = parser.parse_args(arguments)
+    try:
+        picture(read_trace(given.trace), given.output)
+    except (TraceError, OSError) as error:
+        print(f"maze_picture: {error}", file=sys.stderr)
+        return 2
+    print(f"The picture: {given.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
