@@ -1,0 +1,181 @@
+#include "stpn/nn/backpropamine.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+
+#include "stpn/base/error.h"
+#include "stpn/nn/unit_contract.h"
+
+namespace stpn::nn {
+namespace {
+
+UnitCase variant(const std::string& name, Backend backend, const BackpropamineWords& words) {
+  return {name,
+          [words](int64_t inputs, int64_t hidden) {
+            BackpropamineOptions options;
+            static_cast<BackpropamineWords&>(options) = words;
+            options.hidden_size = hidden;
+            return options.make(inputs);
+          },
+          backend};
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Backpropamine, UnitContract,
+    testing::Values(variant("modplast_clamp_cpu", Backend::cpu, {}),
+                    variant("modplast_clamp_reference", Backend::reference, {}),
+                    variant("modplast_soft_clamp_sigmoid_cpu", Backend::cpu,
+                            {"modplast", "soft_clamp", "sigmoid"}),
+                    variant("plastic_decaying_cpu", Backend::cpu,
+                            {.neuromodulation = "plastic", .addition = "decaying"}),
+                    variant("plastic_additive_reference", Backend::reference,
+                            {.neuromodulation = "plastic", .addition = "additive"}),
+                    variant("modul_clamp_cpu", Backend::cpu, {.neuromodulation = "modul"}),
+                    variant("modul_soft_clamp_reference", Backend::reference,
+                            {.neuromodulation = "modul", .addition = "soft_clamp"}),
+                    variant("modul_decaying_linear_cpu", Backend::cpu,
+                            {"modul", "decaying", "linear"})),
+    unit_case_name);
+
+BackpropamineCall small_call(const std::string& neuromodulation) {
+  const auto random = [](at::IntArrayRef shape) { return torch::rand(shape) - 0.5; };
+  BackpropamineCall call;
+  call.neuromodulation = neuromodulation;
+  call.x = random({4, 2, 3});
+  call.h = random({2, 5});
+  call.P = random({2, 5, 5});
+  call.weight_ih = random({5, 3});
+  call.bias = random({5});
+  call.weight_hh = random({5, 5});
+  call.alpha = random({5, 5});
+  if (neuromodulation != "plastic") {
+    call.modulator_weight = random({5});
+    call.modulator_bias = random({1});
+  }
+  if (neuromodulation != "modplast") call.rate = random({1});
+  if (neuromodulation == "modul") call.E = random({2, 5, 5});
+  return call;
+}
+
+TEST(BackpropamineTest, MatchesTheEquationsStepByStep) {
+  torch::manual_seed(4);
+  BackpropamineCall c = small_call("modul");
+  c.energy = true;
+  c.measured = torch::tensor({1.0f, 0.0f, 1.0f});
+  for (const Backend backend : {Backend::cpu, Backend::reference}) {
+    const BackendGuard guard(backend);
+    const BackpropamineResult result = backpropamine(c);
+    torch::Tensor h = c.h;
+    torch::Tensor P = c.P;
+    torch::Tensor E = c.E;
+    for (int64_t t = 0; t < 4; ++t) {
+      const auto before = h;
+      const auto G = c.weight_hh + c.alpha * P;
+      const auto energy = (c.x[t].square() * c.measured).matmul(c.weight_ih.abs().t()) +
+                          G.abs().matmul(before.square().unsqueeze(2)).squeeze(2);
+      h = torch::tanh(c.x[t].matmul(c.weight_ih.t()) + c.bias +
+                      G.matmul(before.unsqueeze(2)).squeeze(2));
+      const auto m = torch::tanh(h.matmul(c.modulator_weight) + c.modulator_bias).view({2, 1, 1});
+      P = (P + m * E).clamp(-1, 1);
+      E = (1 - c.rate) * E + c.rate * h.unsqueeze(2) * before.unsqueeze(1);
+      EXPECT_TRUE(result.output[t].allclose(h, 1e-5, 1e-6)) << t;
+      EXPECT_TRUE(result.energy[t].allclose(energy, 1e-5, 1e-6)) << t;
+    }
+    EXPECT_TRUE(result.P.allclose(P, 1e-5, 1e-6));
+    EXPECT_TRUE(result.E.allclose(E, 1e-5, 1e-6));
+  }
+}
+
+TEST(BackpropamineTest, PredictingGivesTheBitsOfTraining) {
+  torch::manual_seed(4);
+  for (const std::string neuromodulation : {"modplast", "plastic", "modul"}) {
+    BackpropamineCall call = small_call(neuromodulation);
+    call.alpha.requires_grad_();
+    const auto training = backpropamine(call);
+    const torch::NoGradGuard no_grad;
+    const auto predicting = backpropamine(call);
+    EXPECT_TRUE(training.output.equal(predicting.output));
+    EXPECT_TRUE(training.P.equal(predicting.P));
+    EXPECT_TRUE(training.E.equal(predicting.E));
+    EXPECT_FALSE(predicting.output.requires_grad());
+  }
+}
+
+TEST(BackpropamineTest, RejectsWrongArguments) {
+  const auto rejects = [](const std::string& neuromodulation,
+                          const std::function<void(BackpropamineCall&)>& spoil) {
+    BackpropamineCall call = small_call(neuromodulation);
+    EXPECT_NO_THROW(backpropamine(call));
+    spoil(call);
+    EXPECT_THROW(backpropamine(call), base::UserError);
+  };
+  rejects("modplast", [](auto& c) { c.x = c.x[0]; });
+  rejects("modplast", [](auto& c) { c.x = c.x.to(torch::kDouble); });
+  rejects("modplast", [](auto& c) { c.x = c.x.to(torch::kInt); });
+  rejects("modplast", [](auto& c) { c.x = c.x.slice(0, 0, 0); });
+  rejects("modplast", [](auto& c) { c.x = c.x.slice(2, 0, 0); });
+  rejects("modplast", [](auto& c) { c.h = c.h[0]; });
+  rejects("modplast", [](auto& c) { c.P = c.P.slice(1, 1); });
+  rejects("modplast", [](auto& c) { c.weight_ih = c.weight_ih.t(); });
+  rejects("modplast", [](auto& c) { c.bias = c.bias.slice(0, 1); });
+  rejects("modplast", [](auto& c) { c.alpha = c.alpha[0]; });
+  rejects("modplast", [](auto& c) { c.reset = torch::zeros({2, 4}, torch::kBool); });
+  rejects("modplast", [](auto& c) { c.measured = torch::ones({8}); });
+  rejects("modplast", [](auto& c) { c.modulator_weight = c.modulator_weight.unsqueeze(0); });
+  rejects("modplast", [](auto& c) { c.modulator_bias = torch::Tensor(); });
+  rejects("modplast", [](auto& c) { c.rate = torch::ones({1}); });
+  rejects("modplast", [](auto& c) { c.E = c.P; });
+  rejects("plastic", [](auto& c) { c.rate = torch::Tensor(); });
+  rejects("plastic", [](auto& c) { c.modulator_weight = c.bias; });
+  rejects("modul", [](auto& c) { c.E = torch::Tensor(); });
+  rejects("modul", [](auto& c) { c.E = c.E[0]; });
+  rejects("modul", [](auto& c) { c.neuromodulation = "plastic"; });
+  rejects("modul", [](auto& c) { c.addition = "hard"; });
+  rejects("modul", [](auto& c) { c.modulator = "relu"; });
+}
+
+TEST(BackpropamineTest, InitialValuesLieWithinTheirBounds) {
+  BackpropamineOptions options;
+  options.hidden_size = 25;
+  options.neuromodulation = "modul";
+  const auto unit = options.make(16);
+  unit->reset_parameters(3);
+  const auto named = unit->named_parameters();
+  const auto lies_within = [&](const char* name, double low, double high) {
+    const double least = named[name].min().item<double>();
+    const double most = named[name].max().item<double>();
+    EXPECT_GE(least, low) << name;
+    EXPECT_LT(least, low + 0.1 * (high - low)) << name;
+    EXPECT_LE(most, high) << name;
+    EXPECT_GT(most, high - 0.1 * (high - low)) << name;
+  };
+  lies_within("weight_ih", -0.25, 0.25);
+  lies_within("bias", -0.25, 0.25);
+  lies_within("weight_hh", 0, 0.01);
+  lies_within("alpha", 0, 0.01);
+  lies_within("modulator_weight", -0.2, 0.2);
+  EXPECT_FLOAT_EQ(named["rate"].item<float>(), 0.01f);
+  EXPECT_EQ(unit->parameter_count(), 25 * 16 + 25 + 2 * 25 * 25 + 25 + 1 + 1);
+}
+
+TEST(BackpropamineTest, VariantsHaveOnlyTheParametersTheyUse) {
+  const auto names = [](const std::string& neuromodulation) {
+    BackpropamineOptions options;
+    options.neuromodulation = neuromodulation;
+    const auto named = options.make(3)->named_parameters();
+    return std::pair(named.contains("modulator_weight"), named.contains("rate"));
+  };
+  EXPECT_EQ(names("modplast"), std::pair(true, false));
+  EXPECT_EQ(names("plastic"), std::pair(false, true));
+  EXPECT_EQ(names("modul"), std::pair(true, true));
+}
+
+TEST(BackpropamineTest, OptionsRefuseUnknownWords) {
+  BackpropamineOptions options;
+  options.addition = "soft";
+  EXPECT_THROW(options.make(3), base::UserError);
+}
+
+}  // namespace
+}  // namespace stpn::nn
