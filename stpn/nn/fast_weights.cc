@@ -1,0 +1,90 @@
+#include "stpn/nn/fast_weights.h"
+
+#include <cmath>
+
+#include "stpn/base/error.h"
+#include "stpn/nn/fast_weights_op.h"
+#include "stpn/nn/initialisation.h"
+
+namespace stpn::nn {
+
+std::vector<base::Field> FastWeightsOptions::fields() {
+  return {
+      base::field("hidden_size", hidden_size, "units; memory and cost grow with its square",
+                  {.least = 1, .most = kMostUnits}),
+      base::field("inner_steps", inner_steps,
+                  "how often the fast weights act within a step; cost grows with it",
+                  {.least = 1, .most = 1000}),
+      base::field("layer_norm", layer_norm,
+                  "layer norm before each activation; without it activities saturate as the fast "
+                  "weights grow"),
+      base::field("decay", decay,
+                  "what stays of the fast weights at each step, fixed; less "
+                  "forgets sooner",
+                  {.least = 0, .most = 1}),
+      base::field("rate", rate, "how much of each activity the fast weights learn, fixed",
+                  {.least = -1e3, .most = 1e3}),
+  };
+}
+
+std::shared_ptr<Unit> FastWeightsOptions::make(int64_t input_size) const {
+  return std::make_shared<FastWeights>(input_size, *this);
+}
+
+FastWeights::FastWeights(int64_t input_size, const FastWeightsOptions& options)
+    : Unit(input_size, options.hidden_size), options_(options) {
+  const int64_t H = hidden_size();
+  STPN_CHECK(input_size > 0 && H > 0, "input_size is {} and hidden_size {}; wants both above 0",
+             input_size, H);
+  weight_ = register_parameter("weight", torch::zeros({H, input_size + H}));
+  bias_ = register_parameter("bias", torch::zeros({H}));
+  if (options.layer_norm) {
+    layer_norm_weight_ = register_parameter("layer_norm_weight", torch::zeros({H}));
+    layer_norm_bias_ = register_parameter("layer_norm_bias", torch::zeros({H}));
+  }
+}
+
+void FastWeights::reset_parameters(uint64_t seed) {
+  const double k = 1 / std::sqrt(static_cast<double>(hidden_size()));
+  uniform_(weight_, -k, k, seed, 0);
+  uniform_(bias_, -k, k, seed, 1);
+  torch::NoGradGuard no_grad;
+  if (layer_norm_weight_.defined()) {
+    layer_norm_weight_.fill_(1);
+    layer_norm_bias_.zero_();
+  }
+}
+
+State FastWeights::initial_state(int64_t batch) const {
+  const auto options = weight_.options().requires_grad(false);
+  const int64_t H = hidden_size();
+  return {{"h", torch::zeros({batch, H}, options)}, {"A", torch::zeros({batch, H, H}, options)}};
+}
+
+UnitOutput FastWeights::forward(const UnitInput& input) {
+  check_input(input);
+  const State state = input.state.empty() ? initial_state(input.x.size(1)) : input.state;
+  FastWeightsCall call;
+  call.x = input.x;
+  call.h = state[0].second;
+  call.A = state[1].second;
+  call.weight = weight_;
+  call.bias = bias_;
+  call.layer_norm_weight = layer_norm_weight_;
+  call.layer_norm_bias = layer_norm_bias_;
+  call.reset = input.reset;
+  if (input.energy && measured().defined()) call.measured = measured().to(weight_.scalar_type());
+  call.inner_steps = options_.inner_steps;
+  call.decay = options_.decay;
+  call.rate = options_.rate;
+  call.energy = input.energy;
+  const FastWeightsResult result = fast_weights(call);
+
+  UnitOutput output;
+  output.y = result.output;
+  output.state = {{"h", result.output[-1]}, {"A", result.A}};
+  if (input.energy) output.energy = result.energy;
+  return output;
+}
+
+}  // namespace stpn::nn
