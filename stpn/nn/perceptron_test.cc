@@ -25,6 +25,7 @@ UnitCase case_of(const std::string& activation) {
     return make_perceptron(inputs, hidden, activation);
   };
   result.recurrent = false;
+  result.same_bits = false;
   return result;
 }
 

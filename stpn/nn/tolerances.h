@@ -21,4 +21,7 @@ inline constexpr double kFiniteDifferenceTolerance = 1e-7;
 // sums differs; relative to max(1, |value|).
 inline constexpr double kSameInDoubleTolerance = 1e-12;
 
+// The same in float, where a sum over a batch's steps has some hundred terms of 6e-8 each.
+inline constexpr double kSameInFloatTolerance = 1e-5;
+
 }  // namespace stpn::nn

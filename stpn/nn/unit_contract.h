@@ -24,6 +24,7 @@ struct UnitCase {
   std::function<std::shared_ptr<Unit>(int64_t inputs, int64_t hidden)> make;
   Backend backend = Backend::automatic;
   bool recurrent = true;  // h[t-1] drives the neurons; if not, the state may even be empty
+  bool same_bits = true;  // for any number of threads; libtorch's matrix products are only near
 };
 
 // How GoogleTest names a case in its reports.
