@@ -147,7 +147,9 @@ std::optional<double> GoldenConfig::bound(const std::string& key) {
 std::string GoldenConfig::choice(const std::string& key,
                                  const std::vector<std::pair<std::string, std::string>>& choices) {
   const json& value = at(key);
-  const std::string word = value.is_string() ? value.get<std::string>() : "";
+  const std::string word = value.is_string()           ? value.get<std::string>()
+                           : value.is_number_integer() ? value.dump()
+                                                       : "";
   std::vector<std::string> known;
   for (const auto& [theirs, ours] : choices) {
     if (theirs == "null" ? value.is_null() : theirs == word) return ours;

@@ -105,7 +105,8 @@ TEST(GoldenTest, LeavesTheKernelOutWhereItLacksTheVariant) {
 
 // Each array that is compared, and some that go in: a change of one value must show.
 TEST(GoldenTest, OneWrongValueOfAnyArrayIsOff) {
-  for (const std::string name : {"stpnr_layer_norm", "lstm", "rnn"}) {
+  for (const std::string name :
+       {"stpnr_layer_norm", "lstm", "rnn", "backpropamine_modplast_addpw2"}) {
     const json good = load(name);
     std::vector<json::json_pointer> places = {
         json::json_pointer("/output"), json::json_pointer("/energy"), json::json_pointer("/x"),
@@ -229,7 +230,7 @@ TEST(GoldenTest, RefusesUnknownUnitNamingKnownOnes) {
 }
 
 TEST(GoldenTest, RefusesEachMissingKey) {
-  for (const std::string name : {"stpnr_layer_norm", "lstm"}) {
+  for (const std::string name : {"stpnr_layer_norm", "lstm", "backpropamine_modul_addpw3"}) {
     const json good = load(name);
     for (const std::string group :
          {"config", "params", "initial_state", "final_state", "cotangent_final_state", "grad"}) {
@@ -250,7 +251,8 @@ TEST(GoldenTest, RefusesEachMissingKey) {
 }
 
 TEST(GoldenTest, RefusesUnknownSwitchesAndValues) {
-  for (const std::string name : {"stpnr_plain", "lstm", "rnn"}) {
+  for (const std::string name : {"stpnr_plain", "lstm", "rnn", "backpropamine_modul_addpw3",
+                                 "backpropamine_plastic_addpw0"}) {
     EXPECT_THAT(error_of(name, [](json& c) { c["config"]["dropout"] = 0.5; }),
                 AllOf(HasSubstr("config.dropout"), HasSubstr("0.5")));
     for (const auto& [key, value] : load(name)["config"].items()) {

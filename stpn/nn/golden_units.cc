@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include "stpn/kernels/stpn_recurrent.h"
+#include "stpn/nn/backpropamine.h"
+#include "stpn/nn/fast_weights.h"
 #include "stpn/nn/lstm.h"
 #include "stpn/nn/rnn.h"
 #include "stpn/nn/stpn_recurrent.h"
@@ -101,14 +103,84 @@ GoldenUnit make_rnn(GoldenFile& file) {
   return golden;
 }
 
+GoldenUnit make_backpropamine(GoldenFile& file) {
+  GoldenConfig& config = file.config;
+  BackpropamineOptions options;
+  options.hidden_size = file.hidden_size;
+  options.neuromodulation = config.choice(
+      "variant", {{"modplast", "modplast"}, {"plastic", "plastic"}, {"modul", "modul"}});
+  options.addition = config.choice(
+      "addpw", {{"3", "clamp"}, {"2", "soft_clamp"}, {"1", "additive"}, {"0", "decaying"}});
+  if (options.neuromodulation == "plastic") {
+    config.choice("modulation", {{"null", ""}});
+  } else {
+    options.modulator = config.choice(
+        "modulation", {{"tanh", "tanh"}, {"sigmoid", "sigmoid"}, {"linear", "linear"}});
+  }
+  if (config.bound("clamp") != 1.0) {
+    file.fail(fmt::format("config.clamp is not 1, which {} always has", file.unit));
+  }
+
+  const bool trace = options.neuromodulation == "modul";
+  GoldenUnit golden;
+  golden.unit = options.make(file.input_size);
+  const std::map<std::string, std::string> names = {{"weight_ih", "i2h.weight"},
+                                                    {"bias", "i2h.bias"},
+                                                    {"weight_hh", "w"},
+                                                    {"alpha", "alpha"},
+                                                    {"modulator_weight", "h2DA.weight"},
+                                                    {"modulator_bias", "h2DA.bias"},
+                                                    {"rate", trace ? "etaet" : "eta"}};
+  for (const auto& item : golden.unit->named_parameters()) {
+    golden.parameters.push_back({names.at(item.key()), {item.key()}});
+  }
+  golden.state_names = {{"P", trace ? "plastic" : "hebb"}, {"E", "eligibility"}};
+  add_runs(golden, "reference", Backend::reference);
+  add_runs(golden, "cpu", Backend::cpu);
+  return golden;
+}
+
+double number_of(GoldenFile& file, const std::string& key) {
+  const std::optional<double> value = file.config.bound(key);
+  if (!value) file.fail(fmt::format("config.{} is null, it must be a number above 0", key));
+  return *value;
+}
+
+GoldenUnit make_fast_weights(GoldenFile& file) {
+  file.config.choice("activation", {{"tanh", ""}});
+  FastWeightsOptions options;
+  options.hidden_size = file.hidden_size;
+  options.inner_steps = file.config.size("inner_steps");
+  options.layer_norm = file.config.flag("layer_norm");
+  options.decay = number_of(file, "decay");
+  options.rate = number_of(file, "rate");
+  if (number_of(file, "layer_norm_eps") != 1e-5) {
+    file.fail(fmt::format("config.layer_norm_eps is not 1e-05, which {} always has", file.unit));
+  }
+
+  GoldenUnit golden;
+  golden.unit = options.make(file.input_size);
+  golden.parameters = {{"weight", {"weight"}}, {"bias", {"bias"}}};
+  if (options.layer_norm) {
+    golden.parameters.push_back({"layer_norm.weight", {"layer_norm_weight"}});
+    golden.parameters.push_back({"layer_norm.bias", {"layer_norm_bias"}});
+  }
+  add_runs(golden, "reference", Backend::reference);
+  add_runs(golden, "cpu", Backend::cpu);
+  return golden;
+}
+
 struct Adapter {
   std::string unit;
   GoldenUnit (*make)(GoldenFile& file);
 };
 
 const std::vector<Adapter>& adapters() {
-  static const std::vector<Adapter> table = {
-      {"STPNr", make_stpn_recurrent}, {"LSTM", make_lstm}, {"RNN", make_rnn}};
+  static const std::vector<Adapter> table = {{"STPNr", make_stpn_recurrent},
+                                             {"LSTM", make_lstm},
+                                             {"RNN", make_rnn},
+                                             {"Backpropamine", make_backpropamine},
+                                             {"FastWeights", make_fast_weights}};
   return table;
 }
 

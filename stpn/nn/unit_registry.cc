@@ -3,6 +3,8 @@
 #include <fmt/ranges.h>
 
 #include "stpn/base/error.h"
+#include "stpn/nn/backpropamine.h"
+#include "stpn/nn/fast_weights.h"
 #include "stpn/nn/gru.h"
 #include "stpn/nn/lstm.h"
 #include "stpn/nn/perceptron.h"
@@ -23,6 +25,10 @@ const std::vector<UnitEntry>& unit_registry() {
   static const std::vector<UnitEntry> table = {
       {"stpn_recurrent", "short-term plasticity neuron, recurrent (STPNr)",
        make_options<StpnRecurrentOptions>},
+      {"backpropamine", "plastic recurrent neurons, neuromodulated or not (Backpropamine)",
+       make_options<BackpropamineOptions>},
+      {"fast_weights", "recurrent neurons with a fast associative memory (Fast Weights)",
+       make_options<FastWeightsOptions>},
       {"lstm", "long short-term memory, libtorch's own", make_options<LstmOptions>},
       {"rnn", "recurrent tanh neurons, libtorch's own", make_options<RnnOptions>},
       {"gru", "gated recurrent unit, libtorch's own", make_options<GruOptions>},
