@@ -27,6 +27,7 @@ struct PerSample {
   using D = hn::ScalableTag<T>;
   static constexpr int64_t kLanes = hn::MaxLanes(D());
   static constexpr int64_t kWidth = kLanes > S ? kLanes : S;
+  static_assert(kWidth % S == 0 && kWidth % kLanes == 0);
 
   // For the vector of unit values that begins at `unit`.
   HWY_INLINE hn::Vec<D> at(int64_t unit) const { return hn::Load(D(), values + unit % kWidth); }
