@@ -16,14 +16,16 @@ namespace {
 using Change = std::function<void(FastWeightsOptions&)>;
 
 UnitCase variant(const std::string& name, Backend backend, const Change& change) {
-  return {name,
-          [change](int64_t inputs, int64_t hidden) {
-            FastWeightsOptions options;
-            options.hidden_size = hidden;
-            change(options);
-            return options.make(inputs);
-          },
-          backend};
+  UnitCase result{name,
+                  [change](int64_t inputs, int64_t hidden) {
+                    FastWeightsOptions options;
+                    options.hidden_size = hidden;
+                    change(options);
+                    return options.make(inputs);
+                  },
+                  backend};
+  result.same_bits = false;  // the drive is a matrix product of libtorch's
+  return result;
 }
 
 void no_layer_norm(FastWeightsOptions& options) { options.layer_norm = false; }

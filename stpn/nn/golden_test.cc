@@ -106,7 +106,7 @@ TEST(GoldenTest, LeavesTheKernelOutWhereItLacksTheVariant) {
 // Each array that is compared, and some that go in: a change of one value must show.
 TEST(GoldenTest, OneWrongValueOfAnyArrayIsOff) {
   for (const std::string name :
-       {"stpnr_layer_norm", "lstm", "rnn", "backpropamine_modplast_addpw2"}) {
+       {"stpnr_layer_norm", "lstm", "rnn", "backpropamine_modplast_addpw2", "fast_weights_s3_ln"}) {
     const json good = load(name);
     std::vector<json::json_pointer> places = {
         json::json_pointer("/output"), json::json_pointer("/energy"), json::json_pointer("/x"),
@@ -252,7 +252,7 @@ TEST(GoldenTest, RefusesEachMissingKey) {
 
 TEST(GoldenTest, RefusesUnknownSwitchesAndValues) {
   for (const std::string name : {"stpnr_plain", "lstm", "rnn", "backpropamine_modul_addpw3",
-                                 "backpropamine_plastic_addpw0"}) {
+                                 "backpropamine_plastic_addpw0", "fast_weights_s3_ln"}) {
     EXPECT_THAT(error_of(name, [](json& c) { c["config"]["dropout"] = 0.5; }),
                 AllOf(HasSubstr("config.dropout"), HasSubstr("0.5")));
     for (const auto& [key, value] : load(name)["config"].items()) {
