@@ -93,11 +93,15 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<T, S, kPlain, k
 
   void back(int64_t t, bool more) {
     load_drive(t);
-    if (more) {
-      load_update(t - 1);
+    if (more) load_update(t - 1);
+    if (more && !this->any_reset(t)) {
       sweep<true, true>(t);
     } else {
       sweep<true, false>(t);
+      for (int s = 0; s < S; ++s) {
+        if (is_reset(t, s)) this->clear_sample(this->d_matrix(kP), s);
+      }
+      if (more) sweep<false, true>(t);
     }
     for (int s = 0; s < S; ++s) {
       const bool cut = is_reset(t, s);
@@ -211,20 +215,22 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<T, S, kPlain, k
     T* HWY_RESTRICT dP_rows = this->d_matrix(kP) + first;
     [[maybe_unused]] T* HWY_RESTRICT dE_rows = kTrace ? this->d_matrix(kE) + first : nullptr;
     const SynapseUpdate<T, kPlain> update(forward_);
-    V du[kLanes], keep[kLanes];
+    V du[kLanes];
+    STPN_UNROLL
     for (int q = 0; q < kLanes; ++q) {
       du[q] = hn::Set(d, du_[i * S + q]);
-      keep[q] = hn::Set(d, kBack && is_reset(t, q % S) ? T(0) : T(1));
     }
     [[maybe_unused]] const T* HWY_RESTRICT P_rows = this->seen(t, kP) + first;
     Into into;
     if constexpr (kInto) into.begin(*this, t - 1, i);
     for (int64_t j = 0; j < length; j += hn::Lanes(d)) {
+      STPN_UNROLL
       for (int r = 0; r < kRows; ++r) {
         const V w = hn::Load(d, W + r * length + j);
         const V a = hn::Load(d, alpha + r * length + j);
         V d_weight = hn::Zero(d);
         V d_alpha = hn::Zero(d);
+        STPN_UNROLL
         for (int s = 0; s < S; ++s) {
           const int q = r * S + s;
           const int64_t at = q * length + j;
@@ -236,8 +242,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<T, S, kPlain, k
             d_weight = hn::Add(d_weight, dG);
             d_alpha = hn::MulAdd(dG, P, d_alpha);
             add_to(d, hn::Mul(hn::MulAdd(a, P, w), du[q]), dz_ + s * length + j);
-            dP = hn::Mul(hn::MulAdd(dG, a, dP), keep[q]);
-            dE = hn::Mul(dE, keep[q]);
+            dP = hn::MulAdd(dG, a, dP);
           }
           if constexpr (kInto) into.step(d_hebbian_ + s * length + j, update, q, j, dP, dE);
           hn::Store(dP, d, dP_rows + at);
@@ -260,7 +265,9 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<T, S, kPlain, k
       hebbian = group.hebbian_;
       P = group.seen(t, kP) + i * S * row;
       if constexpr (kTrace) E = group.seen(t, kE) + i * S * row;
+      STPN_UNROLL
       for (int s = 0; s < S; ++s) m[s] = hn::Set(d, group.m_[s]);
+      STPN_UNROLL
       for (int q = 0; q < kLanes; ++q) {
         h[q] = hn::Set(d, group.h_[i * S + q]);
         along_hebbian[q] = along_m[q] = along_rate[q] = hn::Zero(d);

@@ -16,46 +16,43 @@ namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 
 template <typename T, bool kPlain, bool kTrace>
-void forward_chunk(const BackpropamineForward<T>& p, const PaddedMatrices<T>& parameters,
-                   const PlasticPlan<T>& plan, int64_t chunk) {
-  run_chunk<ModulatedForward<T, kTogether, kPlain, kTrace>, ModulatedForward<T, 1, kPlain, kTrace>>(
-      plan, chunk, p.kept, p, parameters);
-}
-
-template <typename T, bool kPlain, bool kTrace>
-void backward_chunk(const BackpropamineBackward<T>& p, const PaddedMatrices<T>& parameters,
-                    const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t chunk) {
-  run_chunk<ModulatedBackward<T, kTogether, kPlain, kTrace>,
-            ModulatedBackward<T, 1, kPlain, kTrace>>(plan, chunk, p.forward.kept, p, parameters,
-                                                     gradients);
-}
+struct Steps {
+  template <int S>
+  using Forward = ModulatedForward<T, S, kPlain, kTrace>;
+  template <int S>
+  using Backward = ModulatedBackward<T, S, kPlain, kTrace>;
+};
 
 // As SynapseUpdate has it.
 inline bool is_plain(const BackpropamineVariant& v) {
   return v.addition == Addition::clamp || v.addition == Addition::additive;
 }
 
-// From the variant of a call to the code made for it.
+// Calls run(steps) with the steps made for the variant.
+template <typename T, typename Run>
+void with_steps(const BackpropamineVariant& v, const Run& run) {
+  if (is_plain(v)) {
+    v.has_trace() ? run(Steps<T, true, true>()) : run(Steps<T, true, false>());
+  } else {
+    v.has_trace() ? run(Steps<T, false, true>()) : run(Steps<T, false, false>());
+  }
+}
+
 template <typename T>
 void forward(const BackpropamineForward<T>& p, const PaddedMatrices<T>& parameters,
              const PlasticPlan<T>& plan, int64_t chunk) {
-  using Chunk = void (*)(const BackpropamineForward<T>&, const PaddedMatrices<T>&,
-                         const PlasticPlan<T>&, int64_t);
-  constexpr Chunk kChunks[2][2] = {{forward_chunk<T, false, false>, forward_chunk<T, false, true>},
-                                   {forward_chunk<T, true, false>, forward_chunk<T, true, true>}};
-  kChunks[is_plain(p.variant)][p.variant.has_trace()](p, parameters, plan, chunk);
+  with_steps<T>(p.variant, [&](auto steps) {
+    run_chunk<decltype(steps)::template Forward>(plan, chunk, p.kept, p, parameters);
+  });
 }
 
 template <typename T>
 void backward(const BackpropamineBackward<T>& p, const PaddedMatrices<T>& parameters,
               const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t chunk) {
-  using Chunk = void (*)(const BackpropamineBackward<T>&, const PaddedMatrices<T>&,
-                         const PlasticPlan<T>&, const GradientSums<T>&, int64_t);
-  constexpr Chunk kChunks[2][2] = {
-      {backward_chunk<T, false, false>, backward_chunk<T, false, true>},
-      {backward_chunk<T, true, false>, backward_chunk<T, true, true>}};
-  const BackpropamineVariant& v = p.forward.variant;
-  kChunks[is_plain(v)][v.has_trace()](p, parameters, plan, gradients, chunk);
+  with_steps<T>(p.forward.variant, [&](auto steps) {
+    run_chunk<decltype(steps)::template Backward>(plan, chunk, p.forward.kept, p, parameters,
+                                                  gradients);
+  });
 }
 
 void forward_float(const BackpropamineForward<float>& p, const PaddedMatrices<float>& parameters,
@@ -152,7 +149,7 @@ void backpropamine_backward_cpu(const BackpropamineBackward<T>& p) {
   const ChunkSums<T> sums(plan, kBackpropamineMatrices, kBackpropamineVectors);
   for_each_chunk(f.parallel, plan.chunks,
                  [&](int64_t chunk) { dispatch(p, parameters, plan, sums.start(chunk), chunk); });
-  sums.add_up();
+  sums.add_up(f.parallel);
   store_matrix(sums, kWeight, plan.hidden, p.grad_weight);
   store_matrix(sums, kAlpha, plan.hidden, p.grad_alpha);
   store_vector(sums, kModulatorWeight, plan.hidden, p.grad_modulator_weight);

@@ -102,15 +102,19 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<T, S, kPlain, kTra
     [[maybe_unused]] T* HWY_RESTRICT E = kTrace ? this->matrix(kE) + i * S * length : nullptr;
     const SynapseUpdate<T, kPlain> update(call_);
     V h[kLanes], m[S], dot[kLanes];
+    STPN_UNROLL
     for (int s = 0; s < S; ++s) m[s] = hn::Set(d, m_[s]);
+    STPN_UNROLL
     for (int q = 0; q < kLanes; ++q) {
       h[q] = hn::Set(d, h_[i * S + q]);
       dot[q] = hn::Zero(d);
     }
     for (int64_t j = 0; j < length; j += hn::Lanes(d)) {
+      STPN_UNROLL
       for (int r = 0; r < kRows; ++r) {
         const V w = hn::Load(d, W + r * length + j);
         const V a = hn::Load(d, alpha + r * length + j);
+        STPN_UNROLL
         for (int s = 0; s < S; ++s) {
           const int q = r * S + s;
           V p = hn::Load(d, P + q * length + j);
@@ -149,6 +153,7 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<T, S, kPlain, kTra
   void measure(int64_t t) {
     const D d;
     for (int64_t i = 0; i < plan_.rows(S); i += kRows) {
+      STPN_UNROLL
       for (int q = 0; q < kLanes; ++q) {
         const T* HWY_RESTRICT P = this->matrix(kP) + (i * S + q) * plan_.row;
         const T* HWY_RESTRICT W = parameters_.row(kWeight, i + q / S);

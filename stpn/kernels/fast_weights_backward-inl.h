@@ -135,12 +135,15 @@ class FastWeightsBackwardStep : public BackwardGroup<FastWeightsBackwardStep<T, 
     T* HWY_RESTRICT after = this->seen(t + 1) + i * S * length;
     const V decay = hn::Set(d, static_cast<T>(forward_.variant.decay));
     V learnt[kLanes];
+    STPN_UNROLL
     for (int q = 0; q < kLanes; ++q) {
       learnt[q] = hn::Set(d, static_cast<T>(forward_.variant.rate) * h_[i * S + q]);
     }
     for (int64_t j = 0; j < length; j += hn::Lanes(d)) {
+      STPN_UNROLL
       for (int s = 0; s < S; ++s) {
         const V h = hn::Load(d, h_rows + s * length + j);
+        STPN_UNROLL
         for (int r = 0; r < kRows; ++r) {
           const int64_t at = (r * S + s) * length + j;
           const V old = hn::Mul(decay, hn::Load(d, before + at));
@@ -199,18 +202,21 @@ class FastWeightsBackwardStep : public BackwardGroup<FastWeightsBackwardStep<T, 
     T* HWY_RESTRICT dA_rows = this->d_matrix(0) + i * S * length;
     const V decay = hn::Set(d, static_cast<T>(forward_.variant.decay));
     V du[kLanes], learnt[kLanes], along_h[kLanes];
+    STPN_UNROLL
     for (int q = 0; q < kLanes; ++q) {
       du[q] = hn::Set(d, ds_[i * S + q]);
       learnt[q] = hn::Set(d, static_cast<T>(forward_.variant.rate) * h_[i * S + q]);
       along_h[q] = hn::Zero(d);
     }
     for (int64_t j = 0; j < length; j += hn::Lanes(d)) {
+      STPN_UNROLL
       for (int s = 0; s < S; ++s) {
         const int64_t source = s * length + j;
         const V h = hn::Load(d, h_rows + source);
         const V activity = hn::Load(d, s_rows + source);
         V dh = hn::Load(d, dh_rows + source);
         V ds = hn::Load(d, ds_rows + source);
+        STPN_UNROLL
         for (int r = 0; r < kRows; ++r) {
           const int q = r * S + s;
           ds = hn::MulAdd(hn::Load(d, A + q * length + j), du[q], ds);
@@ -238,11 +244,14 @@ class FastWeightsBackwardStep : public BackwardGroup<FastWeightsBackwardStep<T, 
     T* HWY_RESTRICT dh_rows = dh_rows_;
     T* HWY_RESTRICT sum_weight = gradients_.matrix(kSlowWeight) + i * length;
     V dp[kLanes];
+    STPN_UNROLL
     for (int q = 0; q < kLanes; ++q) dp[q] = hn::Set(d, d_slow_[i * S + q]);
     for (int64_t j = 0; j < length; j += hn::Lanes(d)) {
+      STPN_UNROLL
       for (int r = 0; r < kRows; ++r) {
         const V w = hn::Load(d, W + r * length + j);
         V dW = hn::Load(d, sum_weight + r * length + j);
+        STPN_UNROLL
         for (int s = 0; s < S; ++s) {
           const int64_t source = s * length + j;
           dW = hn::MulAdd(dp[r * S + s], hn::Load(d, h_rows + source), dW);

@@ -16,24 +16,28 @@ namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 
 template <typename T, bool kEnergy>
-void forward_chunk(const FastWeightsForward<T>& p, const PaddedMatrices<T>& parameters,
-                   const PlasticPlan<T>& plan, int64_t chunk) {
-  run_chunk<FastWeightsForwardStep<T, kTogether, kEnergy>, FastWeightsForwardStep<T, 1, kEnergy>>(
-      plan, chunk, p.kept, p, parameters);
-}
+struct Steps {
+  template <int S>
+  using Forward = FastWeightsForwardStep<T, S, kEnergy>;
+  template <int S>
+  using Backward = FastWeightsBackwardStep<T, S>;
+};
 
 template <typename T>
 void forward(const FastWeightsForward<T>& p, const PaddedMatrices<T>& parameters,
              const PlasticPlan<T>& plan, int64_t chunk) {
-  const auto run = p.energy == nullptr ? forward_chunk<T, false> : forward_chunk<T, true>;
-  run(p, parameters, plan, chunk);
+  if (p.energy == nullptr) {
+    run_chunk<Steps<T, false>::template Forward>(plan, chunk, p.kept, p, parameters);
+  } else {
+    run_chunk<Steps<T, true>::template Forward>(plan, chunk, p.kept, p, parameters);
+  }
 }
 
 template <typename T>
 void backward(const FastWeightsBackward<T>& p, const PaddedMatrices<T>& parameters,
               const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t chunk) {
-  run_chunk<FastWeightsBackwardStep<T, kTogether>, FastWeightsBackwardStep<T, 1>>(
-      plan, chunk, p.forward.kept, p, parameters, gradients);
+  run_chunk<Steps<T, false>::template Backward>(plan, chunk, p.forward.kept, p, parameters,
+                                                gradients);
 }
 
 void forward_float(const FastWeightsForward<float>& p, const PaddedMatrices<float>& parameters,
@@ -118,7 +122,7 @@ void fast_weights_backward_cpu(const FastWeightsBackward<T>& p) {
   const ChunkSums<T> sums(plan, kFastWeightsMatrices, kFastWeightsVectors);
   for_each_chunk(f.parallel, plan.chunks,
                  [&](int64_t chunk) { dispatch(p, parameters, plan, sums.start(chunk), chunk); });
-  sums.add_up();
+  sums.add_up(f.parallel);
   const auto store = [&](const T* from, T* to) {
     if (to != nullptr) std::copy_n(from, plan.hidden, to);
   };

@@ -100,8 +100,10 @@ class FastWeightsForwardStep : public ForwardGroup<FastWeightsForwardStep<T, S, 
     V sums[kLanes];
     for (V& sum : sums) sum = hn::Zero(d);
     for (int64_t j = 0; j < length; j += hn::Lanes(d)) {
+      STPN_UNROLL
       for (int s = 0; s < S; ++s) {
         const V h = hn::Load(d, h_rows + s * length + j);
+        STPN_UNROLL
         for (int r = 0; r < kRows; ++r) {
           sums[r * S + s] = hn::MulAdd(hn::Load(d, W + r * length + j), h, sums[r * S + s]);
         }
@@ -120,14 +122,17 @@ class FastWeightsForwardStep : public ForwardGroup<FastWeightsForwardStep<T, S, 
     T* HWY_RESTRICT A = this->matrix(0) + i * S * length;
     const V decay = hn::Set(d, static_cast<T>(call_.variant.decay));
     V learnt[kLanes], sums[kLanes], spent[kLanes];
+    STPN_UNROLL
     for (int q = 0; q < kLanes; ++q) {
       learnt[q] = hn::Set(d, static_cast<T>(call_.variant.rate) * h_[i * S + q]);
       sums[q] = spent[q] = hn::Zero(d);
     }
     for (int64_t j = 0; j < length; j += hn::Lanes(d)) {
+      STPN_UNROLL
       for (int s = 0; s < S; ++s) {
         const V h = hn::Load(d, h_rows + s * length + j);
         const V activity = hn::Load(d, s_rows + s * length + j);
+        STPN_UNROLL
         for (int r = 0; r < kRows; ++r) {
           const int q = r * S + s;
           V a = hn::Load(d, A + q * length + j);

@@ -1,19 +1,22 @@
-// The loop over time of every unit with plastic synapses, forward and backward: groups of samples,
-// resets, checkpoints and replay. A unit states its step. Compiled once a target.
+// The loop over time of every unit with plastic synapses, forward and backward:
+// groups of samples, resets, checkpoints and replay. A unit states its step.
+// Compiled once a target.
 //
-// A step of S samples forward, `class Step : public ForwardGroup<Step, T, S>`, has
-//   static int64_t scratch(plan)    how much it takes of the scratch memory, besides the matrices
-//   begin()        state in
-//   forget(s)      a reset: what it holds of sample s besides the matrices becomes zero
-//   forward(t)     one step; leaves matrices() as backward of step t will want to see them
-//   end()          updates that still wait; state out
+// A step of S samples forward, `class Step : public ForwardGroup<Step, T, S>`,
+// has
+//   static int64_t scratch(plan)    how much it takes of the scratch memory,
+//   besides the matrices begin()        state in forget(s)      a reset: what
+//   it holds of sample s besides the matrices becomes zero forward(t)     one
+//   step; leaves matrices() as backward of step t will want to see them end()
+//   updates that still wait; state out
 // and backward, `class Step : public BackwardGroup<Step, T, S>`,
 //   static int64_t scratch(plan)
 //   begin(), end() gradients of the final state in, of the initial state out
 //   kSeesNext      whether it reads seen(t + 1) while step t goes back
 //   replay(t)      seen(t + 1) from seen(t), with what forward kept
-//   enter(t)       a replayed interval ends before step t, and is about to be gone back through
-//   back(t, more)  step t, from the gradient of what comes after it to that of what comes before;
+//   enter(t)       a replayed interval ends before step t, and is about to be
+//   gone back through back(t, more)  step t, from the gradient of what comes
+//   after it to that of what comes before;
 //                  more: step t - 1 is of the same interval and comes next
 
 #if defined(STPN_KERNELS_PLASTIC_LOOP_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -27,6 +30,7 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <type_traits>
 
 #include "stpn/kernels/denormals.h"
 #include "stpn/kernels/plastic_parameters.h"
@@ -38,19 +42,17 @@ namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Hands out a group's scratch memory, which is all zeros.
+// A group's scratch memory: hands out pieces that are all zeros, and has one that is not.
 template <typename T>
-class Scratch {
- public:
-  explicit Scratch(T* next) : next_(next) {}
+struct Scratch {
   T* take(int64_t count) {
-    T* const piece = next_;
-    next_ += PlasticPlan<T>::padded(count);
+    T* const piece = zeros;
+    zeros += PlasticPlan<T>::padded(count);
     return piece;
   }
 
- private:
-  T* next_;
+  T* zeros;
+  T* const unwritten;
 };
 
 // What groups forward and backward have in common.
@@ -69,6 +71,12 @@ class Group {
   bool is_reset(int64_t t, int s) const {
     return reset_ != nullptr && reset_[t * plan_.batch + first_ + s] != 0;
   }
+  bool any_reset(int64_t t) const {
+    for (int s = 0; s < S; ++s) {
+      if (is_reset(t, s)) return true;
+    }
+    return false;
+  }
   // Where the values of step t of sample s begin in a (T, B, width) array.
   int64_t place(int64_t t, int s, int64_t width) const {
     return (t * plan_.batch + first_ + s) * width;
@@ -79,7 +87,8 @@ class Group {
     }
   }
 
-  // A matrix of the caller's, (B, H, columns), whose columns are ours from `column` on.
+  // A matrix of the caller's, (B, H, columns), whose columns are ours from
+  // `column` on.
   void copy_in(const T* from, int64_t columns, int64_t column, T* matrix) const {
     if (from == nullptr) return;
     for (int64_t i = 0; i < plan_.hidden; ++i) {
@@ -98,7 +107,8 @@ class Group {
       }
     }
   }
-  // Values of the units of step t in a (T, B, H) array, or of the state in a (B, H) array (t = 0).
+  // Values of the units of step t in a (T, B, H) array, or of the state in a
+  // (B, H) array (t = 0).
   void units_in(const T* from, int64_t t, T* units) const {
     for (int s = 0; s < S; ++s) {
       const T* HWY_RESTRICT sample = from + place(t, s, plan_.hidden);
@@ -123,9 +133,10 @@ class Group {
 template <class Step, typename T, int S>
 class ForwardGroup : public Group<T, S> {
  public:
-  static int64_t all_scratch(const PlasticPlan<T>& plan) {
+  static int64_t zeros(const PlasticPlan<T>& plan) {
     return plan.all_matrices(S) + Step::scratch(plan);
   }
+  static int64_t unwritten(const PlasticPlan<T>&) { return 0; }
 
   void run() {
     Step& step = static_cast<Step&>(*this);
@@ -159,8 +170,11 @@ class ForwardGroup : public Group<T, S> {
 template <class Step, typename T, int S>
 class BackwardGroup : public Group<T, S> {
  public:
-  static int64_t all_scratch(const PlasticPlan<T>& plan) {
-    return (plan.interval + 2) * plan.all_matrices(S) + Step::scratch(plan);
+  static int64_t zeros(const PlasticPlan<T>& plan) {
+    return plan.all_matrices(S) + Step::scratch(plan);
+  }
+  static int64_t unwritten(const PlasticPlan<T>& plan) {
+    return (plan.interval + 1) * plan.all_matrices(S);
   }
 
   void run() {
@@ -187,15 +201,15 @@ class BackwardGroup : public Group<T, S> {
   BackwardGroup(const PlasticPlan<T>& plan, int64_t first, T* kept, const uint8_t* reset,
                 Scratch<T>& scratch)
       : Group<T, S>(plan, first, kept, reset),
-        seen_(scratch.take((plan.interval + 1) * plan.all_matrices(S))),
+        seen_(scratch.unwritten),
         d_matrices_(scratch.take(plan.all_matrices(S))) {}
 
   // The matrices as step t sees them, as replay left them.
   T* seen(int64_t t, int64_t which = 0) const {
-    return seen_ + (t - begin_) * this->plan_.all_matrices(S) + which * this->plan_.matrix(S);
+    return seen_ + within(t) * this->plan_.all_matrices(S) + which * this->plan_.matrix(S);
   }
-  // Whether seen(t) comes from the checkpoint.
-  bool is_checkpoint(int64_t t) const { return t == begin_; }
+  // Steps of the interval before t.
+  int64_t within(int64_t t) const { return t - begin_; }
   T* d_matrix(int64_t which) const { return d_matrices_ + which * this->plan_.matrix(S); }
 
  private:
@@ -204,22 +218,32 @@ class BackwardGroup : public Group<T, S> {
   T* const d_matrices_;
 };
 
-// Runs the groups of a chunk, kTogether samples or one at a time: a step of that size is made of
-// the plan, the group's first sample, its part of `kept` (null when only predicting), its scratch
-// memory and the unit's own arguments.
-template <class Together, class Alone, typename T, class... Arguments>
+// Runs the groups of a chunk. Step<S> of S samples is made of the plan, the group's first sample,
+// its part of `kept` (null when only predicting), its scratch memory and the unit's own arguments.
+template <template <int> class Step, typename T, class... Arguments>
 void run_chunk(const PlasticPlan<T>& plan, int64_t chunk, T* kept, const Arguments&... arguments) {
   const FlushDenormals flush;
-  const int64_t size = std::max(Together::all_scratch(plan), Alone::all_scratch(plan));
-  const auto memory = hwy::AllocateAligned<T>(size);
+  const int64_t zeros =
+      std::max({Step<kTogether>::zeros(plan), Step<2>::zeros(plan), Step<1>::zeros(plan)});
+  const int64_t unwritten = std::max(
+      {Step<kTogether>::unwritten(plan), Step<2>::unwritten(plan), Step<1>::unwritten(plan)});
+  const auto memory = hwy::AllocateAligned<T>(zeros + unwritten);
   for (int64_t g = plan.first_group(chunk); g < plan.first_group(chunk + 1); ++g) {
-    std::fill_n(memory.get(), size, T(0));
-    Scratch<T> scratch(memory.get());
-    T* const kept_of_group = kept == nullptr ? nullptr : kept + plan.kept_offset(g);
-    if (plan.size(g) == kTogether) {
-      Together(plan, plan.first_sample(g), kept_of_group, scratch, arguments...).run();
-    } else {
-      Alone(plan, plan.first_sample(g), kept_of_group, scratch, arguments...).run();
+    std::fill_n(memory.get(), zeros, T(0));
+    Scratch<T> scratch{memory.get(), memory.get() + zeros};
+    const auto run = [&](auto size) {
+      T* const kept_of_group = kept == nullptr ? nullptr : kept + plan.kept_offset(g);
+      Step<size>(plan, plan.first_sample(g), kept_of_group, scratch, arguments...).run();
+    };
+    switch (plan.size(g)) {
+      case kTogether:
+        run(std::integral_constant<int, kTogether>());
+        break;
+      case 2:
+        run(std::integral_constant<int, 2>());
+        break;
+      default:
+        run(std::integral_constant<int, 1>());
     }
   }
 }

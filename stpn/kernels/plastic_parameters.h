@@ -61,13 +61,17 @@ class ChunkSums {
     std::fill_n(at(chunk).base, size_, T(0));
     return at(chunk);
   }
-  // In order, whoever made which.
-  void add_up() const {
-    T* total = memory_.get();
-    for (int64_t chunk = 1; chunk < chunks_; ++chunk) {
-      const T* mine = at(chunk).base;
-      for (int64_t k = 0; k < size_; ++k) total[k] += mine[k];
-    }
+  // In order, whoever made which; each thread a slice.
+  void add_up(const base::ParallelFor* parallel) const {
+    constexpr int64_t kSlice = 4096;
+    T* HWY_RESTRICT total = memory_.get();
+    for_each_chunk(parallel, (size_ + kSlice - 1) / kSlice, [&](int64_t slice) {
+      const int64_t end = std::min(size_, (slice + 1) * kSlice);
+      for (int64_t chunk = 1; chunk < chunks_; ++chunk) {
+        const T* HWY_RESTRICT mine = at(chunk).base;
+        for (int64_t k = slice * kSlice; k < end; ++k) total[k] += mine[k];
+      }
+    });
   }
   const T* row(int64_t which, int64_t i) const { return at(0).matrix(which) + i * row_; }
   const T* vector(int64_t which) const { return at(0).vector(which); }

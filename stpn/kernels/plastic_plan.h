@@ -1,10 +1,12 @@
 // How the CPU kernels of units with plastic synapses cut a call into pieces and lay out what they
 // keep: arithmetic only, the same on every SIMD target.
 //
-// Such a unit has one or more matrices a sample, (H, sources), that change at every step. Samples
-// run in groups, side by side, so that parameters are loaded once for all of a group: groups of
-// kTogether, then the rest one by one. A row is padded with zeros to 64 bytes, and the rows of a
-// sample alone to a multiple of kRowsAlone, so that no loop has a tail. Within a group of S:
+// Such a unit has one or more matrices a sample, (H, sources), that change at every step. kTogether
+// rows of them go side by side: their sums are independent of each other, which hides latencies,
+// and end in one reduction. They are of that many samples, so that parameters are loaded once for
+// all of such a group; of two samples where four would leave the cache; and of one for the samples
+// that are left over. A row is padded with zeros to 64 bytes, and rows to a multiple of those that
+// go together, so that no loop has a tail. Within a group of S:
 //   matrices      [matrices][rows][S][row]   row i of all S samples side by side
 //   presynaptic   [S][row]
 //   unit values   [rows][S], padded to 64 bytes
@@ -19,10 +21,7 @@ namespace stpn::kernels {
 inline constexpr double kNormFloor = 1e-16;
 
 inline constexpr int kTogether = 4;
-
-// One sample alone has nobody to share latencies with: so many of its rows go side by side instead.
-inline constexpr int kRowsAlone = 4;
-constexpr int rows_together(int samples) { return samples == 1 ? kRowsAlone : 1; }
+constexpr int rows_together(int samples) { return kTogether / samples; }
 
 // Parameter gradients are summed a chunk of groups at a time and then over chunks, in order: the
 // cut depends on the batch alone, so the bits do not depend on the threads. More chunks than this
@@ -47,14 +46,14 @@ struct PlasticPlan {
         row(padded(shape.sources)),
         matrices(shape.matrices),
         kept_per_unit(shape.kept_per_unit),
-        full_groups(batch / kTogether),
-        groups(full_groups + batch % kTogether),
+        together(bytes(kTogether) <= kMostGroupBytes ? kTogether : 2),
+        full_groups(batch / together),
+        groups(full_groups + batch % together),
         chunks(std::min(groups, kMostChunks)) {
     // Backward replays this many steps of the matrices from one checkpoint, in scratch memory that
     // should stay in the cache.
-    constexpr int64_t kScratchBytes = 192 * 1024;
-    const int64_t step_bytes =
-        hidden * kTogether * row * matrices * static_cast<int64_t>(sizeof(T));
+    constexpr int64_t kScratchBytes = 1024 * 1024;
+    const int64_t step_bytes = bytes(together);
     interval = std::clamp(kScratchBytes / step_bytes, int64_t{4}, int64_t{64});
     interval = std::min(interval, steps);
     checkpoints = (steps + interval - 1) / interval;
@@ -66,10 +65,9 @@ struct PlasticPlan {
   }
 
   // A group's samples: [first_sample, first_sample + size).
-  int64_t size(int64_t group) const { return group < full_groups ? kTogether : 1; }
+  int64_t size(int64_t group) const { return group < full_groups ? together : 1; }
   int64_t first_sample(int64_t group) const {
-    return group < full_groups ? group * kTogether
-                               : full_groups * kTogether + (group - full_groups);
+    return group < full_groups ? group * together : full_groups * together + (group - full_groups);
   }
   // A chunk's groups: [first_group(c), first_group(c + 1)).
   int64_t first_group(int64_t chunk) const { return chunk * groups / chunks; }
@@ -91,15 +89,22 @@ struct PlasticPlan {
     return steps * kept_per_unit * units(size) + checkpoints * all_matrices(size);
   }
   int64_t kept_offset(int64_t group) const {
-    return std::min(group, full_groups) * kept(kTogether) +
+    return std::min(group, full_groups) * kept(together) +
            std::max(group - full_groups, int64_t{0}) * kept(1);
   }
   int64_t kept_size() const { return kept_offset(groups); }
 
   int64_t steps, batch, hidden, sources, row;
   int64_t matrices, kept_per_unit;
-  int64_t full_groups, groups, chunks;
+  int64_t together, full_groups, groups, chunks;
   int64_t interval, checkpoints;
+
+ private:
+  // A group's matrices may take this much of the cache.
+  static constexpr int64_t kMostGroupBytes = 512 * 1024;
+  int64_t bytes(int64_t size) const {
+    return hidden * size * row * matrices * static_cast<int64_t>(sizeof(T));
+  }
 };
 
 // Where a group of S keeps what.

@@ -15,53 +15,46 @@ HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 
-template <typename T, Norm kNorm, bool kClamp, bool kEnergy>
-void forward_chunk(const StpnRecurrentForward<T>& p, const PaddedMatrices<T>& parameters,
-                   const PlasticPlan<T>& plan, int64_t chunk) {
-  run_chunk<StpnForward<T, kTogether, kNorm, kClamp, kEnergy>,
-            StpnForward<T, 1, kNorm, kClamp, kEnergy>>(plan, chunk, p.kept, p, parameters);
-}
-
 template <typename T, Norm kNorm, bool kClamp>
-void backward_chunk(const StpnRecurrentBackward<T>& p, const PaddedMatrices<T>& parameters,
-                    const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t chunk) {
-  run_chunk<StpnBackward<T, kTogether, kNorm, kClamp>, StpnBackward<T, 1, kNorm, kClamp>>(
-      plan, chunk, p.forward.kept, p, parameters, gradients);
+struct Steps {
+  template <int S>
+  using Forward = StpnForward<T, S, kNorm, kClamp>;
+  template <int S>
+  using Backward = StpnBackward<T, S, kNorm, kClamp>;
+};
+
+// Calls run(steps) with the steps made for the variant. Norm `post` always clamps, if only at
+// infinity.
+template <typename T, typename Run>
+void with_steps(const StpnRecurrentVariant& v, const Run& run) {
+  const bool clamp = v.clamp < std::numeric_limits<double>::infinity();
+  switch (v.norm) {
+    case Norm::none:
+      return clamp ? run(Steps<T, Norm::none, true>()) : run(Steps<T, Norm::none, false>());
+    case Norm::drive:
+      return clamp ? run(Steps<T, Norm::drive, true>()) : run(Steps<T, Norm::drive, false>());
+    case Norm::pre:
+      return clamp ? run(Steps<T, Norm::pre, true>()) : run(Steps<T, Norm::pre, false>());
+    case Norm::post:
+      return run(Steps<T, Norm::post, true>());
+  }
 }
 
-// From the variant of a call to the code made for it. Norm `post` always clamps, if only at
-// infinity.
 template <typename T>
 void forward(const StpnRecurrentForward<T>& p, const PaddedMatrices<T>& parameters,
              const PlasticPlan<T>& plan, int64_t chunk) {
-  using Chunk = void (*)(const StpnRecurrentForward<T>&, const PaddedMatrices<T>&,
-                         const PlasticPlan<T>&, int64_t);
-  constexpr Chunk kChunks[4][2][2] = {
-      {{forward_chunk<T, Norm::none, false, false>, forward_chunk<T, Norm::none, false, true>},
-       {forward_chunk<T, Norm::none, true, false>, forward_chunk<T, Norm::none, true, true>}},
-      {{forward_chunk<T, Norm::drive, false, false>, forward_chunk<T, Norm::drive, false, true>},
-       {forward_chunk<T, Norm::drive, true, false>, forward_chunk<T, Norm::drive, true, true>}},
-      {{forward_chunk<T, Norm::pre, false, false>, forward_chunk<T, Norm::pre, false, true>},
-       {forward_chunk<T, Norm::pre, true, false>, forward_chunk<T, Norm::pre, true, true>}},
-      {{forward_chunk<T, Norm::post, true, false>, forward_chunk<T, Norm::post, true, true>},
-       {forward_chunk<T, Norm::post, true, false>, forward_chunk<T, Norm::post, true, true>}}};
-  const bool clamp = p.variant.clamp < std::numeric_limits<double>::infinity();
-  const bool energy = p.energy != nullptr;
-  kChunks[static_cast<int>(p.variant.norm)][clamp][energy](p, parameters, plan, chunk);
+  with_steps<T>(p.variant, [&](auto steps) {
+    run_chunk<decltype(steps)::template Forward>(plan, chunk, p.kept, p, parameters);
+  });
 }
 
 template <typename T>
 void backward(const StpnRecurrentBackward<T>& p, const PaddedMatrices<T>& parameters,
               const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t chunk) {
-  using Chunk = void (*)(const StpnRecurrentBackward<T>&, const PaddedMatrices<T>&,
-                         const PlasticPlan<T>&, const GradientSums<T>&, int64_t);
-  constexpr Chunk kChunks[4][2] = {
-      {backward_chunk<T, Norm::none, false>, backward_chunk<T, Norm::none, true>},
-      {backward_chunk<T, Norm::drive, false>, backward_chunk<T, Norm::drive, true>},
-      {backward_chunk<T, Norm::pre, false>, backward_chunk<T, Norm::pre, true>},
-      {backward_chunk<T, Norm::post, true>, backward_chunk<T, Norm::post, true>}};
-  const bool clamp = p.forward.variant.clamp < std::numeric_limits<double>::infinity();
-  kChunks[static_cast<int>(p.forward.variant.norm)][clamp](p, parameters, plan, gradients, chunk);
+  with_steps<T>(p.forward.variant, [&](auto steps) {
+    run_chunk<decltype(steps)::template Backward>(plan, chunk, p.forward.kept, p, parameters,
+                                                  gradients);
+  });
 }
 
 void forward_float(const StpnRecurrentForward<float>& p, const PaddedMatrices<float>& parameters,
@@ -198,7 +191,7 @@ void stpn_recurrent_backward_cpu(const StpnRecurrentBackward<T>& p) {
   const ChunkSums<T> sums(plan, kStpnMatrices, kStpnVectors);
   for_each_chunk(f.parallel, plan.chunks,
                  [&](int64_t chunk) { dispatch(p, parameters, plan, sums.start(chunk), chunk); });
-  sums.add_up();
+  sums.add_up(f.parallel);
   store_gradients(p, plan, sums);
 }
 

@@ -21,10 +21,10 @@ namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// One pass over F a step: the update of step t-1 waits until h[t-1] is complete and is made while
-// row by row the drive of step t is summed.
-template <typename T, int S, Norm kNorm, bool kClamp, bool kEnergy>
-class StpnForward : public ForwardGroup<StpnForward<T, S, kNorm, kClamp, kEnergy>, T, S> {
+// One pass over F a step: the update of step t-1 waits until h[t-1] is complete
+// and is made while row by row the drive of step t is summed.
+template <typename T, int S, Norm kNorm, bool kClamp>
+class StpnForward : public ForwardGroup<StpnForward<T, S, kNorm, kClamp>, T, S> {
   using Loop = ForwardGroup<StpnForward, T, S>;
   using Loop::first_;
   using Loop::kept_;
@@ -37,7 +37,7 @@ class StpnForward : public ForwardGroup<StpnForward<T, S, kNorm, kClamp, kEnergy
   static constexpr int kLanes = kRows * S;
 
  public:
-  static int64_t scratch(const Plan& plan) { return 3 * S * plan.row + 6 * plan.units(S); }
+  static int64_t scratch(const Plan& plan) { return 3 * S * plan.row + 5 * plan.units(S); }
 
   StpnForward(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
               const StpnRecurrentForward<T>& call, const PaddedMatrices<T>& parameters)
@@ -46,12 +46,11 @@ class StpnForward : public ForwardGroup<StpnForward<T, S, kNorm, kClamp, kEnergy
         parameters_(parameters),
         z_(scratch.take(S * plan.row)),
         hebbian_(scratch.take(S * plan.row)),
-        power_(scratch.take(S * plan.row)),
+        z_squared_(scratch.take(S * plan.row)),
         h_(scratch.take(plan.units(S))),
         inverse_norm_(scratch.take(plan.units(S))),
         dot_(scratch.take(plan.units(S))),
         squares_(scratch.take(plan.units(S))),
-        spent_(scratch.take(plan.units(S))),
         bias_(scratch.take(plan.units(S))) {}
 
   void begin() {
@@ -97,13 +96,6 @@ class StpnForward : public ForwardGroup<StpnForward<T, S, kNorm, kClamp, kEnergy
       if (!call_.variant.recurrent) continue;
       for (int64_t i = 0; i < plan_.hidden; ++i) z[inputs + i] = h_[i * S + s];
     }
-    if constexpr (kEnergy) {
-      for (int64_t k = 0; k < S * plan_.row; ++k) {
-        const bool counts = call_.measured == nullptr || k % plan_.row >= plan_.sources ||
-                            call_.measured[k % plan_.row] != T(0);
-        power_[k] = counts ? z_[k] * z_[k] : T(0);
-      }
-    }
   }
 
   template <bool kUpdate, bool kDrive>
@@ -113,13 +105,14 @@ class StpnForward : public ForwardGroup<StpnForward<T, S, kNorm, kClamp, kEnergy
 
   struct Sums {
     explicit HWY_INLINE Sums(D d) {
-      for (int q = 0; q < kLanes; ++q) dot[q] = squares[q] = spent[q] = post[q] = hn::Zero(d);
+      STPN_UNROLL
+      for (int q = 0; q < kLanes; ++q) dot[q] = squares[q] = post[q] = hn::Zero(d);
     }
-    V dot[kLanes], squares[kLanes], spent[kLanes], post[kLanes];
+    V dot[kLanes], squares[kLanes], post[kLanes];
   };
 
-  // Rows i to i + kRows of all samples: the update of step t-1, then the sums that the drive of
-  // step t needs.
+  // Rows i to i + kRows of all samples: the update of step t-1, then the sums
+  // that the drive of step t needs.
   template <bool kUpdate, bool kDrive>
   HWY_INLINE void rows(int64_t i, int64_t t) {
     constexpr bool kPost = kUpdate && kNorm == Norm::post;
@@ -133,14 +126,17 @@ class StpnForward : public ForwardGroup<StpnForward<T, S, kNorm, kClamp, kEnergy
     T* HWY_RESTRICT F = this->matrix(0) + i * S * length;
     const V bound = hn::Set(d, static_cast<T>(call_.variant.clamp));
     V h[kLanes], scale[kLanes];
+    STPN_UNROLL
     for (int q = 0; q < kLanes; ++q) {
       h[q] = hn::Set(d, h_[i * S + q]);
       scale[q] = hn::Set(d, inverse_norm_[i * S + q]);
     }
     Sums sums(d);
     for (int64_t j = 0; j < length; j += hn::Lanes(d)) {
+      STPN_UNROLL
       for (int r = 0; r < kRows; ++r) {
         const V w = hn::Load(d, W + r * length + j);
+        STPN_UNROLL
         for (int s = 0; s < S; ++s) {
           const int q = r * S + s;
           V f = hn::Load(d, F + q * length + j);
@@ -157,7 +153,7 @@ class StpnForward : public ForwardGroup<StpnForward<T, S, kNorm, kClamp, kEnergy
             const V G = hn::Add(w, f);
             sums.post[q] = hn::MulAdd(G, G, sums.post[q]);
           } else if constexpr (kDrive) {
-            add_drive(d, sums, q, j, hn::Add(w, f), hn::Load(d, z + s * length + j));
+            add_drive(sums, q, hn::Add(w, f), hn::Load(d, z + s * length + j));
           }
         }
       }
@@ -165,20 +161,23 @@ class StpnForward : public ForwardGroup<StpnForward<T, S, kNorm, kClamp, kEnergy
     if constexpr (kPost) {
       alignas(64) T inverse[kLanes];
       sums_of_lanes<kLanes>(d, sums.post, inverse);
+      STPN_UNROLL
       for (int q = 0; q < kLanes; ++q) {
         inverse[q] = T(1) / (std::sqrt(inverse[q]) + static_cast<T>(kNormFloor));
         if (kept_) kept_.units(t - 1, kKeptInversePostNorm)[i * S + q] = inverse[q];
         scale[q] = hn::Set(d, inverse[q]);
       }
       for (int64_t j = 0; j < length; j += hn::Lanes(d)) {
+        STPN_UNROLL
         for (int r = 0; r < kRows; ++r) {
           const V w = hn::Load(d, W + r * length + j);
+          STPN_UNROLL
           for (int s = 0; s < S; ++s) {
             const int q = r * S + s;
             const V f = hn::Mul(hn::Load(d, F + q * length + j), scale[q]);
             hn::Store(f, d, F + q * length + j);
             if constexpr (kDrive) {
-              add_drive(d, sums, q, j, hn::Add(w, f), hn::Load(d, z + s * length + j));
+              add_drive(sums, q, hn::Add(w, f), hn::Load(d, z + s * length + j));
             }
           }
         }
@@ -187,21 +186,16 @@ class StpnForward : public ForwardGroup<StpnForward<T, S, kNorm, kClamp, kEnergy
     if constexpr (kDrive) {
       sums_of_lanes<kLanes>(d, sums.dot, dot_ + i * S);
       if constexpr (kNorm != Norm::none) sums_of_lanes<kLanes>(d, sums.squares, squares_ + i * S);
-      if constexpr (kEnergy) sums_of_lanes<kLanes>(d, sums.spent, spent_ + i * S);
     }
   }
 
-  HWY_INLINE void add_drive(D d, Sums& sums, int q, int64_t j, V G, V z) {
+  static HWY_INLINE void add_drive(Sums& sums, int q, V G, V z) {
     sums.dot[q] = hn::MulAdd(G, z, sums.dot[q]);
     if constexpr (kNorm != Norm::none) sums.squares[q] = hn::MulAdd(G, G, sums.squares[q]);
-    if constexpr (kEnergy) {
-      const V power = hn::Load(d, power_ + q % S * plan_.row + j);
-      sums.spent[q] = hn::MulAdd(hn::Abs(G), power, sums.spent[q]);
-    }
   }
 
-  // h = act(G z / n + b) for all units at once; what backward needs; and the presynaptic term of
-  // the update to come.
+  // h = act(G z / n + b) for all units at once; what backward needs; and the
+  // presynaptic term of the update to come.
   void activate_units(int64_t t) {
     const D d;
     for (int64_t k = 0; k < plan_.units(S); k += hn::Lanes(d)) {
@@ -219,12 +213,7 @@ class StpnForward : public ForwardGroup<StpnForward<T, S, kNorm, kClamp, kEnergy
       hn::Store(activate(d, call_.variant.activation, u), d, h_ + k);
     }
     this->units_out(h_, t, call_.output);
-    if constexpr (kEnergy) {
-      for (int64_t k = 0; k < plan_.units(S) && kNorm != Norm::none; ++k) {
-        spent_[k] *= inverse_norm_[k];
-      }
-      this->units_out(spent_, t, call_.energy);
-    }
+    if (call_.energy != nullptr) measure(t);
     if (call_.variant.recurrent && call_.variant.presynaptic == Presynaptic::current) {
       for (int s = 0; s < S; ++s) {
         T* HWY_RESTRICT z = z_ + s * plan_.row + call_.extent.inputs;
@@ -234,16 +223,40 @@ class StpnForward : public ForwardGroup<StpnForward<T, S, kNorm, kClamp, kEnergy
     std::swap(z_, hebbian_);
   }
 
+  // A pass of its own: energy is seldom asked for.
+  void measure(int64_t t) {
+    const D d;
+    for (int s = 0; s < S; ++s) {
+      T* HWY_RESTRICT power = z_squared_ + s * plan_.row;
+      for (int64_t j = 0; j < plan_.sources; ++j) {
+        const T z = z_[s * plan_.row + j];
+        power[j] = call_.measured == nullptr ? z * z : call_.measured[j] * z * z;
+      }
+    }
+    for (int64_t unit = 0; unit < plan_.hidden * S; ++unit) {
+      const T* HWY_RESTRICT W = parameters_.row(kWeight, unit / S);
+      const T* HWY_RESTRICT F = this->matrix(0) + unit * plan_.row;
+      const T* HWY_RESTRICT power = z_squared_ + unit % S * plan_.row;
+      V spent = hn::Zero(d);
+      for (int64_t j = 0; j < plan_.row; j += hn::Lanes(d)) {
+        const V G = hn::Add(hn::Load(d, W + j), hn::Load(d, F + j));
+        spent = hn::MulAdd(hn::Abs(G), hn::Load(d, power + j), spent);
+      }
+      dot_[unit] = hn::GetLane(hn::SumOfLanes(d, spent));
+      if constexpr (kNorm != Norm::none) dot_[unit] *= inverse_norm_[unit];
+    }
+    this->units_out(dot_, t, call_.energy);
+  }
+
   const StpnRecurrentForward<T>& call_;
   const PaddedMatrices<T>& parameters_;
   T* z_;        // of step t
   T* hebbian_;  // of step t-1
-  T* const power_;
+  T* const z_squared_;
   T* const h_;
   T* const inverse_norm_;
   T* const dot_;
   T* const squares_;
-  T* const spent_;
   T* const bias_;
 };
 

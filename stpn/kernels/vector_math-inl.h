@@ -12,6 +12,11 @@
 
 #include "stpn/kernels/activation.h"
 
+// For loops over a fixed few vectors: unrolled, they stay in registers.
+#ifndef STPN_UNROLL
+#define STPN_UNROLL _Pragma("GCC unroll 16")
+#endif
+
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
 namespace HWY_NAMESPACE {
