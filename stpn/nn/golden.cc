@@ -60,7 +60,8 @@ std::string state_name(const GoldenUnit& golden, const std::string& ours) {
 }
 
 void fit_all(const GoldenUnit& golden, GoldenFile& file) {
-  Shapes params, states, grads;
+  Shapes params = golden.unused;
+  Shapes states, grads;
   for (const auto& parameter : golden.parameters) {
     const auto shape = joined(parameter, parts_of(golden, parameter)).sizes().vec();
     params[parameter.name] = grads["param." + parameter.name] = shape;

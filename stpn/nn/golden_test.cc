@@ -105,8 +105,8 @@ TEST(GoldenTest, LeavesTheKernelOutWhereItLacksTheVariant) {
 
 // Each array that is compared, and some that go in: a change of one value must show.
 TEST(GoldenTest, OneWrongValueOfAnyArrayIsOff) {
-  for (const std::string name :
-       {"stpnr_layer_norm", "lstm", "rnn", "backpropamine_modplast_addpw2", "fast_weights_s3_ln"}) {
+  for (const std::string name : {"stpnr_layer_norm", "stpnf_plain_clamp_0p1", "hebbff", "lstm",
+                                 "rnn", "backpropamine_modplast_addpw2", "fast_weights_s3_ln"}) {
     const json good = load(name);
     std::vector<json::json_pointer> places = {
         json::json_pointer("/output"), json::json_pointer("/energy"), json::json_pointer("/x"),
@@ -226,11 +226,12 @@ TEST(GoldenTest, RefusesWhatIsNoGoldenFile) {
 
 TEST(GoldenTest, RefusesUnknownUnitNamingKnownOnes) {
   EXPECT_THAT(error_of("lstm", [](json& c) { c["config"]["unit"] = "GRU"; }),
-              AllOf(HasSubstr("\"GRU\""), HasSubstr("STPNr, LSTM")));
+              AllOf(HasSubstr("\"GRU\""), HasSubstr("STPNr, STPNf, HebbFF, LSTM")));
 }
 
 TEST(GoldenTest, RefusesEachMissingKey) {
-  for (const std::string name : {"stpnr_layer_norm", "lstm", "backpropamine_modul_addpw3"}) {
+  for (const std::string name :
+       {"stpnr_layer_norm", "stpnf_norm", "hebbff", "lstm", "backpropamine_modul_addpw3"}) {
     const json good = load(name);
     for (const std::string group :
          {"config", "params", "initial_state", "final_state", "cotangent_final_state", "grad"}) {
@@ -251,8 +252,9 @@ TEST(GoldenTest, RefusesEachMissingKey) {
 }
 
 TEST(GoldenTest, RefusesUnknownSwitchesAndValues) {
-  for (const std::string name : {"stpnr_plain", "lstm", "rnn", "backpropamine_modul_addpw3",
-                                 "backpropamine_plastic_addpw0", "fast_weights_s3_ln"}) {
+  for (const std::string name :
+       {"stpnr_plain", "stpnf_norm", "hebbff", "lstm", "rnn", "backpropamine_modul_addpw3",
+        "backpropamine_plastic_addpw0", "fast_weights_s3_ln"}) {
     EXPECT_THAT(error_of(name, [](json& c) { c["config"]["dropout"] = 0.5; }),
                 AllOf(HasSubstr("config.dropout"), HasSubstr("0.5")));
     for (const auto& [key, value] : load(name)["config"].items()) {
@@ -264,11 +266,24 @@ TEST(GoldenTest, RefusesUnknownSwitchesAndValues) {
   }
 }
 
+// The bias of a file that normalises without one: it is there, of the right shape, and does
+// nothing.
+TEST(GoldenTest, TakesABiasThatIsNotUsed) {
+  json content = load("stpnf_norm");
+  for (json& value : content["params"]["bias"]["data"]) value = 7.5;
+  for (const auto& result : verify(content)) EXPECT_TRUE(result.ok) << result.array;
+  content["grad"]["param.bias"] = content["params"]["bias"];
+  EXPECT_THAT(error_of_text(content.dump()), HasSubstr("grad.param.bias is not known"));
+  EXPECT_THAT(error_of("stpnf_norm", [](json& c) { c["params"].erase("bias"); }),
+              HasSubstr("params.bias is missing"));
+  EXPECT_THAT(error_of("stpnf_norm", [](json& c) { c["config"]["bias_with_weight_norm"] = true; }),
+              HasSubstr("grad.param.bias is missing"));
+}
+
 TEST(GoldenTest, RefusesNormsThatDoNotGoTogether) {
-  EXPECT_THAT(error_of("stpnr_plain", [](json& c) { c["config"]["weight_norm"] = "G"; }),
-              HasSubstr("weight_norm \"G\" with fast_weight_norm null is not a variant of STPNr"));
-  EXPECT_THAT(error_of("stpnr_plain", [](json& c) { c["config"]["fast_weight_norm"] = "post"; }),
-              HasSubstr("weight_norm null with fast_weight_norm \"post\" is not a variant"));
+  EXPECT_THAT(
+      error_of("stpnr_plain", [](json& c) { c["config"]["fast_weight_norm"] = "post"; }),
+      HasSubstr("weight_norm null with fast_weight_norm \"post\" is not a variant of STPNr"));
 }
 
 TEST(GoldenTest, RefusesWrongShapes) {

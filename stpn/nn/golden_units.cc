@@ -7,6 +7,7 @@
 #include "stpn/nn/fast_weights.h"
 #include "stpn/nn/lstm.h"
 #include "stpn/nn/rnn.h"
+#include "stpn/nn/stpn_feedforward.h"
 #include "stpn/nn/stpn_recurrent.h"
 #include "stpn/nn/tolerances.h"
 
@@ -18,18 +19,18 @@ void add_runs(GoldenUnit& golden, const std::string& name, Backend backend) {
   golden.runs.push_back({name, backend, torch::kFloat, kGoldenFloatTolerance});
 }
 
-// The file's norm of G is our norm of the same kind that its norm of F is.
+// The file's norm of G with one of F is our norm of that kind; alone, it divides the drive only.
 std::string norm_of(GoldenFile& file) {
   const auto weights = file.config.choice("weight_norm", {{"null", "null"}, {"G", "\"G\""}});
   const auto norm =
       file.config.choice("fast_weight_norm", {{"null", "none"}, {"pre", "pre"}, {"post", "post"}});
-  if ((weights == "null") != (norm == "none")) {
-    file.fail(fmt::format(
-        "config.weight_norm {} with fast_weight_norm {} is not a variant of {}: it has \"G\" with "
-        "\"pre\" or \"post\", or null with null",
-        weights, norm == "none" ? "null" : '"' + norm + '"', file.unit));
+  if (weights == "null" && norm != "none") {
+    file.fail(
+        fmt::format("config.weight_norm null with fast_weight_norm \"{}\" is not a variant of "
+                    "{}: F is divided by the norm of G only where the drive is",
+                    norm, file.unit));
   }
-  return norm;
+  return weights != "null" && norm == "none" ? "drive" : norm;
 }
 
 // The file does not say whether the rates of the plastic bias are one in all; their size does.
@@ -38,19 +39,15 @@ std::string bias_rates_of(const GoldenFile& file) {
   return found != file.params.end() && found->second.numel() == 1 ? "scalar" : "unit";
 }
 
-GoldenUnit make_stpn_recurrent(GoldenFile& file) {
+// What the switches of both units say.
+void read_options(GoldenFile& file, StpnOptions& options) {
   GoldenConfig& config = file.config;
-  StpnRecurrentOptions options;
   options.hidden_size = file.hidden_size;
   options.norm = norm_of(file);
   if (const auto clamp = config.bound("clamp")) options.clamp = *clamp;
-  options.connections =
-      config.choice("connections", {{"all", "all"}, {"input", "input"}, {"hidden", "recurrent"}});
   options.rule = config.choice("rule", {{"hebb", "hebb"}, {"oja", "oja"}});
   options.decay = config.choice(
       "decay", {{"before_update", "before_update"}, {"after_update", "after_update"}});
-  options.presynaptic = config.choice("hebbian_presynaptic_hidden",
-                                      {{"previous", "previous"}, {"current", "current"}});
   options.activation = config.choice(
       "activation",
       {{"tanh", "tanh"}, {"sigmoid", "sigmoid"}, {"relu", "relu"}, {"identity", "identity"}});
@@ -60,6 +57,23 @@ GoldenUnit make_stpn_recurrent(GoldenFile& file) {
                                                           {"per input", "source"},
                                                           {"per_source", "source"}});
   options.bias = config.flag("bias");
+}
+
+void add_stpn_runs(GoldenUnit& golden, const StpnOptions& options) {
+  add_runs(golden, "reference", Backend::reference);
+  if (kernels::stpn_recurrent_cpu_supports(variant_of(options))) {
+    add_runs(golden, "cpu", Backend::cpu);
+  }
+}
+
+GoldenUnit make_stpn_recurrent(GoldenFile& file) {
+  GoldenConfig& config = file.config;
+  StpnRecurrentOptions options;
+  read_options(file, options);
+  options.connections =
+      config.choice("connections", {{"all", "all"}, {"input", "input"}, {"hidden", "recurrent"}});
+  options.presynaptic = config.choice("hebbian_presynaptic_hidden",
+                                      {{"previous", "previous"}, {"current", "current"}});
   options.layer_norm = config.flag("layer_norm");
   options.plastic_bias = config.flag("plastic_bias");
   if (options.plastic_bias) options.bias_rates = bias_rates_of(file);
@@ -73,10 +87,40 @@ GoldenUnit make_stpn_recurrent(GoldenFile& file) {
     golden.parameters.push_back({dotted ? "layer_norm." + name.substr(11) : name, {name}});
   }
   if (file.initial_state.count("bias")) golden.state_names["beta"] = "bias";
-  add_runs(golden, "reference", Backend::reference);
-  if (kernels::stpn_recurrent_cpu_supports(variant_of(options))) {
-    add_runs(golden, "cpu", Backend::cpu);
+  add_stpn_runs(golden, options);
+  return golden;
+}
+
+GoldenUnit make_stpn_feedforward(GoldenFile& file) {
+  StpnFeedforwardOptions options;
+  read_options(file, options);
+  const bool has_bias = options.bias;
+  // Where it normalises, the published code has a bias and leaves it out.
+  if (!file.config.flag("bias_with_weight_norm") && options.norm != "none") options.bias = false;
+  GoldenUnit golden;
+  golden.unit = options.make(file.input_size);
+  for (const auto& item : golden.unit->named_parameters()) {
+    golden.parameters.push_back({item.key(), {item.key()}});
   }
+  if (has_bias && !options.bias) golden.unused["bias"] = {file.hidden_size};
+  add_stpn_runs(golden, options);
+  return golden;
+}
+
+GoldenUnit make_hebbff(GoldenFile& file) {
+  StpnFeedforwardOptions options;
+  options.hidden_size = file.hidden_size;
+  options.norm = "none";
+  options.activation = file.config.choice("activation", {{"sigmoid", "sigmoid"}});
+  options.rates = "scalar";
+  options.parametrisation = "hebbff";
+  GoldenUnit golden;
+  golden.unit = options.make(file.input_size);
+  golden.parameters = {{"weight", {"weight"}},
+                       {"bias", {"bias"}},
+                       {"lambda_logit", {"weight_lambda_logit"}},
+                       {"log_abs_gamma", {"weight_log_gamma"}}};
+  add_stpn_runs(golden, options);
   return golden;
 }
 
@@ -177,6 +221,8 @@ struct Adapter {
 
 const std::vector<Adapter>& adapters() {
   static const std::vector<Adapter> table = {{"STPNr", make_stpn_recurrent},
+                                             {"STPNf", make_stpn_feedforward},
+                                             {"HebbFF", make_hebbff},
                                              {"LSTM", make_lstm},
                                              {"RNN", make_rnn},
                                              {"Backpropamine", make_backpropamine},

@@ -34,6 +34,8 @@ struct GoldenUnit {
   std::shared_ptr<Unit> unit;
   std::vector<GoldenParameter> parameters;  // parameters of the unit in none of them are zero
   std::map<std::string, std::string> state_names;  // ours to the file's, where they differ
+  // Parameters that the file has and its equations do not use: they have no gradient.
+  std::map<std::string, std::vector<int64_t>> unused;
   std::vector<GoldenRun> runs;
 };
 

@@ -11,9 +11,11 @@
 namespace stpn::nn {
 namespace {
 
-struct StpnRecurrentOp {
+// Of the two ops, the one with a recurrent drive or the one without.
+template <bool recurrent>
+struct StpnOp {
   using Call = StpnRecurrentCall;
-  static constexpr const char* kName = "stpn_recurrent";
+  static constexpr const char* kName = recurrent ? "stpn_recurrent" : "stpn_feedforward";
 
   template <typename T>
   struct Kernel {
@@ -27,7 +29,8 @@ struct StpnRecurrentOp {
 
     static constexpr TensorSlot<T, Call, Forward, Backward> kTensors[] = {
         {"x", &Call::x, &Forward::x, &Backward::grad_x, Given::always},
-        {"h", &Call::h, &Forward::initial_h, &Backward::grad_initial_h, Given::always},
+        {"h", &Call::h, &Forward::initial_h, &Backward::grad_initial_h,
+         recurrent ? Given::always : Given::maybe},
         {"F", &Call::F, &Forward::initial_F, &Backward::grad_initial_F, Given::always},
         {"beta", &Call::beta, &Forward::initial_beta, &Backward::grad_initial_beta, Given::maybe},
         {"weight", &Call::weight, &Forward::weight, &Backward::grad_weight, Given::always},
@@ -64,11 +67,12 @@ struct StpnRecurrentOp {
   }
 
   static kernels::Extent extent_of(const Call& c) {
-    return {length(c.x, 0), length(c.x, 1), length(c.x, 2), length(c.h, 1)};
+    return {length(c.x, 0), length(c.x, 1), length(c.x, 2),
+            recurrent ? length(c.h, 1) : length(c.weight, 0)};
   }
 
   static kernels::StpnRecurrentVariant variant_of(const Call& c) {
-    kernels::StpnRecurrentVariant v = kernel_variant(c);
+    kernels::StpnRecurrentVariant v = kernel_variant(c, recurrent);
     v.layer_norm = c.layer_norm_weight.defined();
     v.plastic_bias = c.beta.defined();
     if (c.weight_lambda.dim() == 1) {
@@ -85,7 +89,11 @@ struct StpnRecurrentOp {
 
   static SequenceShapes shapes(const Call& c) {
     check_dimensions(kName, "x", c.x, "(T, B, I)");
-    check_dimensions(kName, "h", c.h, "(B, H)");
+    if (recurrent) {
+      check_dimensions(kName, "h", c.h, "(B, H)");
+    } else {
+      check_dimensions(kName, "weight", c.weight, "(H, I)");
+    }
     const kernels::Extent e = extent_of(c);
     STPN_CHECK(e.steps > 0 && e.batch > 0 && e.inputs > 0 && e.hidden > 0,
                "{}: T, B, I and H are {}, {}, {} and {}; each wants to be at least 1", kName,
@@ -118,6 +126,7 @@ struct StpnRecurrentOp {
   }
 
   static void check(const Call& c) {
+    STPN_CHECK(recurrent || !c.h.defined(), "{} takes no h", kName);
     STPN_CHECK(c.clamp > 0, "{}: clamp is {}, wants to be above 0", kName, c.clamp);
     STPN_CHECK(c.layer_norm_weight.defined() == c.layer_norm_bias.defined(),
                "{}: layer_norm_weight and layer_norm_bias go together", kName);
@@ -130,20 +139,19 @@ struct StpnRecurrentOp {
 using OptionalTensor = std::optional<at::Tensor>;
 using Results = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
 
-// The op with its arguments one by one, as Python names them.
-Results from_python(const at::Tensor& x, const at::Tensor& h, const at::Tensor& F,
-                    const at::Tensor& weight, const OptionalTensor& bias,
-                    const at::Tensor& weight_lambda, const at::Tensor& weight_gamma,
-                    const OptionalTensor& beta, const OptionalTensor& bias_lambda,
-                    const OptionalTensor& bias_gamma, const OptionalTensor& layer_norm_weight,
-                    const OptionalTensor& layer_norm_bias, const OptionalTensor& reset,
-                    const OptionalTensor& measured, std::string norm, std::optional<double> clamp,
-                    std::string connections, std::string rule, std::string decay,
-                    std::string presynaptic, std::string activation, bool energy) {
+// What both ops take, as Python names it.
+StpnRecurrentCall call_of(const at::Tensor& x, const at::Tensor& F, const at::Tensor& weight,
+                          const OptionalTensor& bias, const at::Tensor& weight_lambda,
+                          const at::Tensor& weight_gamma, const OptionalTensor& beta,
+                          const OptionalTensor& bias_lambda, const OptionalTensor& bias_gamma,
+                          const OptionalTensor& layer_norm_weight,
+                          const OptionalTensor& layer_norm_bias, const OptionalTensor& reset,
+                          const OptionalTensor& measured, std::string norm,
+                          std::optional<double> clamp, std::string rule, std::string decay,
+                          std::string activation, bool energy) {
   const auto given = [](const OptionalTensor& tensor) { return tensor.value_or(at::Tensor()); };
   StpnRecurrentCall c;
   c.x = x;
-  c.h = h;
   c.F = F;
   c.beta = given(beta);
   c.weight = weight;
@@ -158,22 +166,60 @@ Results from_python(const at::Tensor& x, const at::Tensor& h, const at::Tensor& 
   c.reset = given(reset);
   c.norm = std::move(norm);
   c.clamp = clamp.value_or(std::numeric_limits<double>::infinity());
-  c.connections = std::move(connections);
   c.rule = std::move(rule);
   c.decay = std::move(decay);
-  c.presynaptic = std::move(presynaptic);
   c.activation = std::move(activation);
   c.energy = energy;
-  const auto [output, final_F, final_beta, measured_energy] = stpn_recurrent(c);
-  return {output, final_F, final_beta, measured_energy};
+  return c;
+}
+
+template <bool recurrent>
+StpnRecurrentResult run(const StpnRecurrentCall& call) {
+  const std::vector<at::Tensor> results = SequenceOp<StpnOp<recurrent>>::run(call);
+  return {results[0], results[1], results[2], results[3]};
+}
+
+Results tuple_of(const StpnRecurrentResult& result) {
+  return {result.output, result.F, result.beta, result.energy};
+}
+
+Results recurrent_from_python(
+    const at::Tensor& x, const at::Tensor& h, const at::Tensor& F, const at::Tensor& weight,
+    const OptionalTensor& bias, const at::Tensor& weight_lambda, const at::Tensor& weight_gamma,
+    const OptionalTensor& beta, const OptionalTensor& bias_lambda, const OptionalTensor& bias_gamma,
+    const OptionalTensor& layer_norm_weight, const OptionalTensor& layer_norm_bias,
+    const OptionalTensor& reset, const OptionalTensor& measured, std::string norm,
+    std::optional<double> clamp, std::string connections, std::string rule, std::string decay,
+    std::string presynaptic, std::string activation, bool energy) {
+  StpnRecurrentCall c =
+      call_of(x, F, weight, bias, weight_lambda, weight_gamma, beta, bias_lambda, bias_gamma,
+              layer_norm_weight, layer_norm_bias, reset, measured, std::move(norm), clamp,
+              std::move(rule), std::move(decay), std::move(activation), energy);
+  c.h = h;
+  c.connections = std::move(connections);
+  c.presynaptic = std::move(presynaptic);
+  return tuple_of(run<true>(c));
+}
+
+Results feedforward_from_python(const at::Tensor& x, const at::Tensor& F, const at::Tensor& weight,
+                                const OptionalTensor& bias, const at::Tensor& weight_lambda,
+                                const at::Tensor& weight_gamma, const OptionalTensor& beta,
+                                const OptionalTensor& bias_lambda, const OptionalTensor& bias_gamma,
+                                const OptionalTensor& layer_norm_weight,
+                                const OptionalTensor& layer_norm_bias, const OptionalTensor& reset,
+                                const OptionalTensor& measured, std::string norm,
+                                std::optional<double> clamp, std::string rule, std::string decay,
+                                std::string activation, bool energy) {
+  return tuple_of(run<false>(call_of(x, F, weight, bias, weight_lambda, weight_gamma, beta,
+                                     bias_lambda, bias_gamma, layer_norm_weight, layer_norm_bias,
+                                     reset, measured, std::move(norm), clamp, std::move(rule),
+                                     std::move(decay), std::move(activation), energy)));
 }
 
 }  // namespace
 
-StpnRecurrentResult stpn_recurrent(const StpnRecurrentCall& call) {
-  const std::vector<at::Tensor> results = SequenceOp<StpnRecurrentOp>::run(call);
-  return {results[0], results[1], results[2], results[3]};
-}
+StpnRecurrentResult stpn_recurrent(const StpnRecurrentCall& call) { return run<true>(call); }
+StpnRecurrentResult stpn_feedforward(const StpnRecurrentCall& call) { return run<false>(call); }
 
 TORCH_LIBRARY_FRAGMENT(stpn, m) {
   m.def(
@@ -184,8 +230,17 @@ TORCH_LIBRARY_FRAGMENT(stpn, m) {
       "str norm='pre', float? clamp=None, str connections='all', str rule='hebb', "
       "str decay='before_update', str presynaptic='previous', str activation='tanh', "
       "bool energy=False) -> (Tensor output, Tensor F, Tensor beta, Tensor energy)",
-      torch::dispatch(c10::DispatchKey::CompositeImplicitAutograd, from_python));
-  SequenceOp<StpnRecurrentOp>::define(m);
+      torch::dispatch(c10::DispatchKey::CompositeImplicitAutograd, recurrent_from_python));
+  SequenceOp<StpnOp<true>>::define(m);
+  m.def(
+      "stpn_feedforward(Tensor x, Tensor F, Tensor weight, Tensor? bias, Tensor weight_lambda, "
+      "Tensor weight_gamma, *, Tensor? beta=None, Tensor? bias_lambda=None, "
+      "Tensor? bias_gamma=None, Tensor? layer_norm_weight=None, Tensor? layer_norm_bias=None, "
+      "Tensor? reset=None, Tensor? measured=None, str norm='pre', float? clamp=None, "
+      "str rule='hebb', str decay='before_update', str activation='tanh', bool energy=False) "
+      "-> (Tensor output, Tensor F, Tensor beta, Tensor energy)",
+      torch::dispatch(c10::DispatchKey::CompositeImplicitAutograd, feedforward_from_python));
+  SequenceOp<StpnOp<false>>::define(m);
 }
 
 }  // namespace stpn::nn

@@ -28,6 +28,8 @@ UnitCase variant(const std::string& name, Backend backend, const Change& change)
 INSTANTIATE_TEST_SUITE_P(StpnRecurrent, UnitContract,
                          testing::Values(variant("pre_cpu", Backend::cpu, [](auto&) {}),
                                          variant("pre_reference", Backend::reference, [](auto&) {}),
+                                         variant("drive_cpu", Backend::cpu,
+                                                 [](auto& o) { o.norm = "drive"; }),
                                          variant("post_clamp_cpu", Backend::cpu,
                                                  [](auto& o) {
                                                    o.norm = "post";

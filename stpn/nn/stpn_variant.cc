@@ -15,8 +15,8 @@ const std::vector<std::string> kActivations{"tanh", "sigmoid", "relu", "identity
 
 }  // namespace
 
-std::vector<base::Field> fields_of(StpnVariant& v) {
-  return {
+std::vector<base::Field> fields_of(StpnVariant& v, bool recurrent) {
+  std::vector<base::Field> fields{
       base::field(
           "norm", v.norm,
           "what the norm of each unit's efficacies divides: the drive and the fast weights on "
@@ -26,20 +26,26 @@ std::vector<base::Field> fields_of(StpnVariant& v) {
       base::field("clamp", v.clamp,
                   "bound of the fast weights; inf: none. Set it where norm is none or post",
                   {.least = std::numeric_limits<double>::min()}),
-      base::field("connections", v.connections, "synapses that have fast weights", kConnections),
       base::field("rule", v.rule, "what activity teaches the fast weights", kRules),
       base::field("decay", v.decay, "decay old fast weights only, or what was just learnt too",
                   kDecays),
-      base::field("presynaptic", v.presynaptic,
-                  "recurrent activity in the Hebbian term: h[t-1] (previous, the paper) or h[t] "
-                  "(current, the published retrieval code)",
-                  kPresynaptics),
       base::field("activation", v.activation, "of the units", kActivations),
   };
+  if (recurrent) {
+    fields.push_back(
+        base::field("connections", v.connections, "synapses that have fast weights", kConnections));
+    fields.push_back(
+        base::field("presynaptic", v.presynaptic,
+                    "recurrent activity in the Hebbian term: h[t-1] (previous, the paper) or h[t] "
+                    "(current, the published retrieval code)",
+                    kPresynaptics));
+  }
+  return fields;
 }
 
-kernels::StpnRecurrentVariant kernel_variant(const StpnVariant& v) {
+kernels::StpnRecurrentVariant kernel_variant(const StpnVariant& v, bool recurrent) {
   kernels::StpnRecurrentVariant variant;
+  variant.recurrent = recurrent;
   variant.norm = parse_word<kernels::Norm>("norm", v.norm, kNorms);
   variant.clamp = v.clamp;
   variant.connections =

@@ -20,10 +20,10 @@ struct StpnVariant {
   std::string activation = "tanh";       // tanh | sigmoid | relu | identity
 };
 
-// Bound to its members.
-std::vector<base::Field> fields_of(StpnVariant& variant);
+// Bound to its members; without a recurrent drive, `connections` and `presynaptic` are left out.
+std::vector<base::Field> fields_of(StpnVariant& variant, bool recurrent);
 
 // Throws base::UserError for a word that is none of the choices.
-kernels::StpnRecurrentVariant kernel_variant(const StpnVariant& variant);
+kernels::StpnRecurrentVariant kernel_variant(const StpnVariant& variant, bool recurrent);
 
 }  // namespace stpn::nn

@@ -9,6 +9,7 @@
 #include "stpn/nn/lstm.h"
 #include "stpn/nn/perceptron.h"
 #include "stpn/nn/rnn.h"
+#include "stpn/nn/stpn_feedforward.h"
 #include "stpn/nn/stpn_recurrent.h"
 
 namespace stpn::nn {
@@ -25,6 +26,8 @@ const std::vector<UnitEntry>& unit_registry() {
   static const std::vector<UnitEntry> table = {
       {"stpn_recurrent", "short-term plasticity neuron, recurrent (STPNr)",
        make_options<StpnRecurrentOptions>},
+      {"stpn_feedforward", "short-term plasticity neuron, feed-forward (STPNf; HebbFF)",
+       make_options<StpnFeedforwardOptions>},
       {"backpropamine", "plastic recurrent neurons, neuromodulated or not (Backpropamine)",
        make_options<BackpropamineOptions>},
       {"fast_weights", "recurrent neurons with a fast associative memory (Fast Weights)",
