@@ -15,6 +15,11 @@ stpn_recurrent(x, h, F, weight, bias, weight_lambda, weight_gamma, *, norm="pre"
     layer_norm_weight, layer_norm_bias (H)            layer norm
     reset (T, B) bool                                 True zeroes that sample's state before the step
     energy=True, measured (I+H) of 0 or 1             energy (T, B, H), of the sources marked 1
+
+stpn_feedforward(x, F, weight, bias, weight_lambda, weight_gamma, *, norm="pre", ...)
+    -> (output, F, beta, energy)
+
+    The same without recurrent synapses: no h, connections and presynaptic; I in place of I+H.
 """
 
 import os
@@ -46,3 +51,4 @@ except OSError as error:
                       f"against this torch: {error}") from error
 
 stpn_recurrent = torch.ops.stpn.stpn_recurrent
+stpn_feedforward = torch.ops.stpn.stpn_feedforward

@@ -6,7 +6,7 @@ import sys
 import unittest
 
 import torch
-from stpn.ops import stpn_recurrent
+from stpn.ops import stpn_feedforward, stpn_recurrent
 
 
 def equations(x, h, F, weight, bias, decay, growth):
@@ -65,7 +65,8 @@ class ContractTest(unittest.TestCase):
     """What PyTorch asks of an op, on the CPU kernel and on variants that the reference runs."""
 
     VARIANTS = [{}, {"norm": "post", "clamp": 1.0}, {"norm": "none", "clamp": 0.2},
-                {"presynaptic": "current"}, {"norm": "none", "rule": "oja"},
+                {"norm": "drive", "clamp": 1.0}, {"presynaptic": "current"},
+                {"norm": "none", "rule": "oja"},
                 {"decay": "after_update", "activation": "sigmoid"}]
 
     def test_opcheck(self):
@@ -104,6 +105,68 @@ class ContractTest(unittest.TestCase):
         given = [tensor.to("meta") for tensor in arguments()]
         output, F, _, energy = stpn_recurrent(*given, energy=True)
         self.assertEqual((output.shape, F.shape, energy.shape), ((7, 3, 5), (3, 5, 7), (7, 3, 5)))
+
+
+class FeedforwardTest(unittest.TestCase):
+    # Oja's rule runs on the reference.
+    VARIANTS = [{}, {"norm": "drive"}, {"norm": "post", "clamp": 1.0},
+                {"norm": "drive", "rule": "oja"},
+                {"norm": "none", "clamp": 0.2, "activation": "sigmoid"}]
+
+    @staticmethod
+    def equations(x, F, weight, bias, decay, growth, *, norm):
+        outputs = []
+        for x_t in x:
+            G = weight + F
+            n = G.norm(dim=2, keepdim=True) + 1e-16 if norm != "none" else torch.ones(())
+            h = torch.tanh((G / n @ x_t.unsqueeze(2)).squeeze(2) + bias)
+            kept = F / n if norm == "pre" else F
+            F = decay * kept + growth * h.unsqueeze(2) * x_t.unsqueeze(1)
+            if norm == "post":
+                F = F / ((weight + F).norm(dim=2, keepdim=True) + 1e-16)
+            outputs.append(h)
+        return torch.stack(outputs), F
+
+    @staticmethod
+    def arguments(T=6, B=3, I=3, H=5):
+        generator = torch.Generator().manual_seed(1)
+        shapes = [(T, B, I), (B, H, I), (H, I), (H,), (H, I), (H, I)]
+        return [torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True)
+                for shape in shapes]
+
+    def test_results_and_gradients_match_the_equations(self):
+        for norm in ("none", "drive", "pre", "post"):
+            with self.subTest(norm):
+                given = self.arguments()
+                results = []
+                for function in (stpn_feedforward, self.equations):
+                    output, F = function(*given, norm=norm)[:2]
+                    loss = output.cos().sum() + F.sin().sum()
+                    results.append([output, F, *torch.autograd.grad(loss, given)])
+                for ours, theirs in zip(*results):
+                    torch.testing.assert_close(ours, theirs)
+
+    def test_opcheck(self):
+        for variant in self.VARIANTS:
+            with self.subTest(variant):
+                torch.library.opcheck(stpn_feedforward, self.arguments(T=4),
+                                      {**variant, "energy": True})
+
+    def test_gradcheck(self):
+        for variant in self.VARIANTS:
+            with self.subTest(variant):
+                torch.autograd.gradcheck(lambda *given: stpn_feedforward(*given, **variant)[:2],
+                                         self.arguments(T=3, B=2, H=2))
+
+    def test_shape_inference_needs_no_data(self):
+        given = [tensor.to("meta") for tensor in self.arguments()]
+        output, F, _, energy = stpn_feedforward(*given, energy=True)
+        self.assertEqual((output.shape, F.shape, energy.shape), ((6, 3, 5), (3, 5, 3), (6, 3, 5)))
+
+    def test_rejects_weights_of_recurrent_synapses(self):
+        x, F, weight, *rest = self.arguments()
+        with self.assertRaisesRegex(RuntimeError, "stpn_feedforward: weight has shape"):
+            stpn_feedforward(x, F, torch.cat([weight, weight], dim=1), *rest)
 
 
 class ImportTest(unittest.TestCase):
