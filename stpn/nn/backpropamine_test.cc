@@ -11,14 +11,17 @@ namespace stpn::nn {
 namespace {
 
 UnitCase variant(const std::string& name, Backend backend, const BackpropamineWords& words) {
-  return {name,
-          [words](int64_t inputs, int64_t hidden) {
-            BackpropamineOptions options;
-            static_cast<BackpropamineWords&>(options) = words;
-            options.hidden_size = hidden;
-            return options.make(inputs);
-          },
-          backend};
+  UnitCase result;
+  result.name = name;
+  result.make = [words](int64_t inputs, int64_t hidden) {
+    BackpropamineOptions options;
+    static_cast<BackpropamineWords&>(options) = words;
+    options.hidden_size = hidden;
+    return options.make(inputs);
+  };
+  result.backend = backend;
+  result.same_bits = false;  // the drive is a matrix product of libtorch's
+  return result;
 }
 
 INSTANTIATE_TEST_SUITE_P(
