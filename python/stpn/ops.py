@@ -20,6 +20,22 @@ stpn_feedforward(x, F, weight, bias, weight_lambda, weight_gamma, *, norm="pre",
     -> (output, F, beta, energy)
 
     The same without recurrent synapses: no h, connections and presynaptic; I in place of I+H.
+
+fast_weights(x, h, A, weight, bias, *, layer_norm_weight=None, layer_norm_bias=None, ...)
+    -> (output, A, energy)
+
+    x (T, B, I); state h (B, H), A (B, H, H); weight (H, I+H); bias (H); layer_norm_weight and
+    layer_norm_bias (H), or no layer norm. inner_steps=1, decay=0.9, rate=0.5: as in docs/units.md.
+    Results, gradients, reset, energy and measured: as above.
+
+backpropamine(x, h, P, weight_ih, bias, weight_hh, alpha, *, neuromodulation="modplast", ...)
+    -> (output, P, E, energy)
+
+    x (T, B, I); state h (B, H), P (B, H, H); weight_ih (H, I); bias (H); weight_hh and alpha (H, H).
+    neuromodulation, addition, modulator: as in docs/units.md; neuromodulation says which of these
+    have to be there: modulator_weight (H) and modulator_bias (1) ("modplast", "modul"), rate (1)
+    ("plastic", "modul"), and the state E (B, H, H) ("modul"; else the E returned is empty).
+    Results, gradients, reset and energy: as above; measured (I): which inputs count.
 """
 
 import os
@@ -52,3 +68,5 @@ except OSError as error:
 
 stpn_recurrent = torch.ops.stpn.stpn_recurrent
 stpn_feedforward = torch.ops.stpn.stpn_feedforward
+fast_weights = torch.ops.stpn.fast_weights
+backpropamine = torch.ops.stpn.backpropamine

@@ -6,7 +6,7 @@ import sys
 import unittest
 
 import torch
-from stpn.ops import stpn_feedforward, stpn_recurrent
+from stpn.ops import backpropamine, fast_weights, stpn_feedforward, stpn_recurrent
 
 
 def equations(x, h, F, weight, bias, decay, growth):
@@ -105,6 +105,192 @@ class ContractTest(unittest.TestCase):
         given = [tensor.to("meta") for tensor in arguments()]
         output, F, _, energy = stpn_recurrent(*given, energy=True)
         self.assertEqual((output.shape, F.shape, energy.shape), ((7, 3, 5), (3, 5, 7), (7, 3, 5)))
+
+
+class FastWeightsTest(unittest.TestCase):
+    VARIANTS = [{}, {"inner_steps": 3}, {"decay": 0.6, "rate": -0.4, "inner_steps": 2}]
+
+    @staticmethod
+    def equations(x, h, A, weight, bias, gain=None, offset=None, *, inner_steps=1, decay=0.9,
+                  rate=0.5):
+        def activity(u):
+            if gain is not None:
+                u = torch.nn.functional.layer_norm(u, u.shape[1:], gain, offset)
+            return torch.tanh(u)
+
+        outputs = []
+        for x_t in x:
+            A = decay * A + rate * h.unsqueeze(2) * h.unsqueeze(1)
+            p = torch.cat([x_t, h], dim=1) @ weight.T + bias
+            s = activity(p)
+            for _ in range(inner_steps):
+                s = activity(p + (A @ s.unsqueeze(2)).squeeze(2))
+            h = s
+            outputs.append(h)
+        return torch.stack(outputs), A
+
+    @staticmethod
+    def op(x, h, A, weight, bias, gain=None, offset=None, **options):
+        return fast_weights(x, h, A, weight, bias, layer_norm_weight=gain, layer_norm_bias=offset,
+                            **options)[:2]
+
+    @staticmethod
+    def arguments(layer_norm, T=6, B=3, I=2, H=5):
+        generator = torch.Generator().manual_seed(1)
+        shapes = [(T, B, I), (B, H), (B, H, H), (H, I + H), (H,)] + [(H,), (H,)] * layer_norm
+        return [torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True)
+                for shape in shapes]
+
+    def test_results_and_gradients_match_the_equations(self):
+        for options in self.VARIANTS:
+            for layer_norm in (False, True):
+                with self.subTest(options, layer_norm=layer_norm):
+                    given = self.arguments(layer_norm)
+                    results = []
+                    for function in (self.op, self.equations):
+                        output, A = function(*given, **options)
+                        loss = output.cos().sum() + A.sin().sum()
+                        results.append([output, A, *torch.autograd.grad(loss, given)])
+                    for ours, theirs in zip(*results):
+                        torch.testing.assert_close(ours, theirs)
+
+    def test_opcheck(self):
+        for options in self.VARIANTS:
+            with self.subTest(options):
+                *given, gain, offset = self.arguments(True, T=4)
+                torch.library.opcheck(fast_weights, given,
+                                      {**options, "layer_norm_weight": gain,
+                                       "layer_norm_bias": offset, "energy": True})
+
+    def test_gradcheck(self):
+        for options in self.VARIANTS:
+            with self.subTest(options):
+                torch.autograd.gradcheck(lambda *given: self.op(*given, **options),
+                                         self.arguments(True, T=3, B=2, H=3))
+
+    def test_energy_counts_slow_and_fast_weights(self):
+        x, h, A, weight, bias = (tensor.detach() for tensor in self.arguments(False, T=1))
+        energy = fast_weights(x, h, A, weight, bias, energy=True)[2]
+        z = torch.cat([x[0], h], dim=1)
+        A = 0.9 * A + 0.5 * h.unsqueeze(2) * h.unsqueeze(1)
+        s = torch.tanh(z @ weight.T + bias)
+        expected = z**2 @ weight.abs().T + (A.abs() @ (s**2).unsqueeze(2)).squeeze(2)
+        torch.testing.assert_close(energy[0], expected)
+
+    def test_rejects_a_wrong_shape(self):
+        x, h, A, weight, bias = self.arguments(False)
+        with self.assertRaisesRegex(RuntimeError, "weight has shape"):
+            fast_weights(x, h, A, weight[:, 1:], bias)
+        with self.assertRaisesRegex(RuntimeError, "A has shape"):
+            fast_weights(x, h, A[:, 1:], weight, bias)
+
+
+class BackpropamineTest(unittest.TestCase):
+    VARIANTS = [{}, {"addition": "soft_clamp", "modulator": "sigmoid"},
+                {"neuromodulation": "plastic", "addition": "decaying"},
+                {"neuromodulation": "modul"},
+                {"neuromodulation": "modul", "addition": "soft_clamp", "modulator": "linear"},
+                {"neuromodulation": "modul", "addition": "additive"}]
+    ACTIVATIONS = {"tanh": torch.tanh, "sigmoid": torch.sigmoid, "linear": lambda u: u}
+
+    @classmethod
+    def equations(cls, x, h, P, weight_ih, bias, weight_hh, alpha, *, E=None, modulator_weight=None,
+                  modulator_bias=None, rate=None, neuromodulation="modplast", addition="clamp",
+                  modulator="tanh"):
+        outputs = []
+        for x_t in x:
+            before = h
+            recurrent = ((weight_hh + alpha * P) @ before.unsqueeze(2)).squeeze(2)
+            h = torch.tanh(x_t @ weight_ih.T + bias + recurrent)
+            D = h.unsqueeze(2) * before.unsqueeze(1)
+            m = rate
+            if neuromodulation != "plastic":
+                m = cls.ACTIVATIONS[modulator](h @ modulator_weight + modulator_bias).view(-1, 1, 1)
+            d = m * (E if neuromodulation == "modul" else D)
+            if addition == "clamp":
+                P = (P + d).clamp(-1, 1)
+            elif addition == "soft_clamp":
+                bound = 0.99999 if neuromodulation == "modul" else 1
+                P = (P + d.clamp(min=0) * (1 - P) + d.clamp(max=0) * (P + 1)).clamp(-bound, bound)
+            elif addition == "additive":
+                P = P + d
+            else:
+                P = (1 - m) * P + d
+            if neuromodulation == "modul":
+                E = (1 - rate) * E + rate * D
+            outputs.append(h)
+        return (torch.stack(outputs), P) + ((E,) if neuromodulation == "modul" else ())
+
+    @staticmethod
+    def arguments(variant, T=6, B=3, I=2, H=5):
+        """Positional arguments, and those by name that the variant asks for."""
+        generator = torch.Generator().manual_seed(1)
+
+        def draw(*shape):
+            values = torch.rand(shape, generator=generator, dtype=torch.float64)
+            return (1.6 * values - 0.8).requires_grad_()
+
+        given = [draw(T, B, I), draw(B, H), draw(B, H, H), draw(H, I), draw(H), draw(H, H),
+                 draw(H, H)]
+        neuromodulation = variant.get("neuromodulation", "modplast")
+        named = {}
+        if neuromodulation != "plastic":
+            named |= {"modulator_weight": draw(H), "modulator_bias": draw(1)}
+        if neuromodulation != "modplast":
+            named |= {"rate": draw(1)}
+        if neuromodulation == "modul":
+            named |= {"E": draw(B, H, H)}
+        return given, named
+
+    def test_results_and_gradients_match_the_equations(self):
+        for variant in self.VARIANTS:
+            with self.subTest(variant):
+                given, named = self.arguments(variant)
+                results = []
+                for function in (backpropamine, self.equations):
+                    states = function(*given, **named, **variant)[:2 + ("E" in named)]
+                    loss = sum(state.sin().sum() for state in states)
+                    inputs = [*given, *named.values()]
+                    results.append([*states, *torch.autograd.grad(loss, inputs)])
+                for ours, theirs in zip(*results):
+                    torch.testing.assert_close(ours, theirs)
+
+    def test_opcheck(self):
+        for variant in self.VARIANTS:
+            with self.subTest(variant):
+                given, named = self.arguments(variant, T=4)
+                torch.library.opcheck(backpropamine, given, {**named, **variant, "energy": True})
+
+    def test_gradcheck(self):
+        for variant in self.VARIANTS:
+            with self.subTest(variant):
+                given, named = self.arguments(variant, T=3, B=2, H=3)
+
+                def op(*tensors):
+                    by_name = dict(zip(named, tensors[len(given):]))
+                    states = backpropamine(*tensors[:len(given)], **by_name, **variant)
+                    return states[:2 + ("E" in named)]
+
+                torch.autograd.gradcheck(op, [*given, *named.values()])
+
+    def test_energy_counts_inputs_and_recurrent_synapses(self):
+        given, named = self.arguments({}, T=1)
+        measured = torch.tensor([1.0, 0.0], dtype=torch.float64)
+        energy = backpropamine(*given, **named, energy=True, measured=measured)[3]
+        x, h, P, weight_ih, _, weight_hh, alpha = given
+        recurrent = (weight_hh + alpha * P).abs() @ (h**2).unsqueeze(2)
+        expected = (x[0] ** 2 * measured) @ weight_ih.abs().T + recurrent.squeeze(2)
+        torch.testing.assert_close(energy[0], expected)
+        self.assertFalse(energy.requires_grad)
+
+    def test_says_what_a_variant_wants(self):
+        given, named = self.arguments({})
+        with self.assertRaisesRegex(RuntimeError, "modulator_weight is missing"):
+            backpropamine(*given)
+        with self.assertRaisesRegex(RuntimeError, "modulator_weight is given"):
+            backpropamine(*given, **named, rate=given[4][:1], neuromodulation="plastic")
+        with self.assertRaisesRegex(RuntimeError, "weight_ih has shape"):
+            backpropamine(*given[:3], given[3].T, *given[4:], **named)
 
 
 class FeedforwardTest(unittest.TestCase):
