@@ -172,24 +172,30 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<T, S, kPlain, k
 
   void back_through_modulator() {
     const bool modulated = forward_.variant.has_modulator();
-    T* const d_rate = gradients_.vector(kRate);
+    T dm[S] = {};
+    T d_rate = T(0);
+    for (int64_t i = 0; i < plan_.hidden; ++i) {
+      for (int s = 0; s < S; ++s) dm[s] += along_m_[i * S + s];
+    }
+    for (int64_t unit = 0; unit < plan_.hidden * S && kTrace; ++unit) d_rate += along_rate_[unit];
+    T du[S];
     for (int s = 0; s < S; ++s) {
-      T dm = T(0);
-      for (int64_t i = 0; i < plan_.hidden; ++i) {
-        dm += along_m_[i * S + s];
-        d_rate[0] += along_rate_[i * S + s];
+      if (!modulated) d_rate += dm[s];
+      du[s] = dm[s] * kernels::activation_slope(forward_.variant.modulator_activation(), m_[s]);
+    }
+    gradients_.vector(kRate)[0] += d_rate;
+    if (!modulated) return;
+    for (int s = 0; s < S; ++s) gradients_.vector(kModulatorBias)[0] += du[s];
+    T* HWY_RESTRICT d_weight = gradients_.vector(kModulatorWeight);
+    const T* HWY_RESTRICT h = h_;
+    T* HWY_RESTRICT dh = dh_;
+    for (int64_t i = 0; i < plan_.hidden; ++i) {
+      T sum = d_weight[i];
+      for (int s = 0; s < S; ++s) {
+        sum += du[s] * h[i * S + s];
+        dh[i * S + s] += du[s] * forward_.modulator_weight[i];
       }
-      if (!modulated) {
-        d_rate[0] += dm;
-        continue;
-      }
-      const T du = dm * kernels::activation_slope(forward_.variant.modulator_activation(), m_[s]);
-      gradients_.vector(kModulatorBias)[0] += du;
-      T* HWY_RESTRICT d_weight = gradients_.vector(kModulatorWeight);
-      for (int64_t i = 0; i < plan_.hidden; ++i) {
-        d_weight[i] += du * h_[i * S + s];
-        dh_[i * S + s] += du * forward_.modulator_weight[i];
-      }
+      d_weight[i] = sum;
     }
   }
 
@@ -221,6 +227,9 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<T, S, kPlain, k
       du[q] = hn::Set(d, du_[i * S + q]);
     }
     [[maybe_unused]] const T* HWY_RESTRICT P_rows = this->seen(t, kP) + first;
+    const T* HWY_RESTRICT z = z_;
+    T* HWY_RESTRICT dz = dz_;
+    T* HWY_RESTRICT d_hebbian = d_hebbian_;
     Into into;
     if constexpr (kInto) into.begin(*this, t - 1, i);
     for (int64_t j = 0; j < length; j += hn::Lanes(d)) {
@@ -238,13 +247,14 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<T, S, kPlain, k
           V dE = kTrace ? hn::Load(d, dE_rows + at) : hn::Zero(d);
           if constexpr (kBack) {
             const V P = hn::Load(d, P_rows + at);
-            const V dG = hn::Mul(hn::Load(d, z_ + s * length + j), du[q]);
+            const V dG = hn::Mul(hn::Load(d, z + s * length + j), du[q]);
             d_weight = hn::Add(d_weight, dG);
             d_alpha = hn::MulAdd(dG, P, d_alpha);
-            add_to(d, hn::Mul(hn::MulAdd(a, P, w), du[q]), dz_ + s * length + j);
+            T* at_dz = dz + s * length + j;
+            hn::Store(hn::MulAdd(hn::MulAdd(a, P, w), du[q], hn::Load(d, at_dz)), d, at_dz);
             dP = hn::MulAdd(dG, a, dP);
           }
-          if constexpr (kInto) into.step(d_hebbian_ + s * length + j, update, q, j, dP, dE);
+          if constexpr (kInto) into.step(d_hebbian + s * length + j, update, q, j, dP, dE);
           hn::Store(dP, d, dP_rows + at);
           if constexpr (kTrace) hn::Store(dE, d, dE_rows + at);
         }

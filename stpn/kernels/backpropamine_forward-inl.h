@@ -176,12 +176,16 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<T, S, kPlain, kTra
       std::fill_n(m_, S, call_.rate[0]);
       return;
     }
-    std::fill_n(m_, S, call_.modulator_bias[0]);
+    T sums[S];
+    std::fill_n(sums, S, call_.modulator_bias[0]);
     for (int64_t i = 0; i < plan_.hidden; ++i) {
-      for (int s = 0; s < S; ++s) m_[s] += call_.modulator_weight[i] * h_[i * S + s];
+      for (int s = 0; s < S; ++s) sums[s] += call_.modulator_weight[i] * h_[i * S + s];
     }
-    for (int s = 0; s < S; ++s) {
-      m_[s] = kernels::activate(call_.variant.modulator_activation(), m_[s]);
+    std::copy_n(sums, S, m_);
+    const D d;
+    for (int64_t k = 0; k < Plan::padded(S); k += hn::Lanes(d)) {
+      const V m = activate(d, call_.variant.modulator_activation(), hn::Load(d, m_ + k));
+      hn::Store(m, d, m_ + k);
     }
     if (kept_) std::copy_n(m_, S, kept_.units(t, kKeptModulator));
   }

@@ -98,7 +98,8 @@ class FastWeightsForwardStep : public ForwardGroup<FastWeightsForwardStep<T, S, 
     const T* HWY_RESTRICT W = parameters_.row(kSlowWeight, i);
     const T* HWY_RESTRICT h_rows = h_rows_;
     V sums[kLanes];
-    for (V& sum : sums) sum = hn::Zero(d);
+    STPN_UNROLL
+    for (int q = 0; q < kLanes; ++q) sums[q] = hn::Zero(d);
     for (int64_t j = 0; j < length; j += hn::Lanes(d)) {
       STPN_UNROLL
       for (int s = 0; s < S; ++s) {

@@ -77,8 +77,10 @@ HWY_INLINE PerSample<T, S> normalise(const PlasticPlan<T>& plan, const T* HWY_RE
     hn::Store(centred, d, values + unit);
     return hn::Mul(centred, centred);
   });
-  for (T& value : inverse.values) {
-    value = T(1) / std::sqrt(value + static_cast<T>(kLayerNormFloor));
+  for (int64_t k = 0; k < inverse.kWidth; k += hn::Lanes(d)) {
+    const auto variance = hn::Load(d, inverse.values + k);
+    const auto floor = hn::Set(d, static_cast<T>(kLayerNormFloor));
+    hn::Store(hn::Div(hn::Set(d, T(1)), hn::Sqrt(hn::Add(variance, floor))), d, inverse.values + k);
   }
   for (int64_t unit = 0; unit < plan.units(S); unit += hn::Lanes(d)) {
     hn::Store(hn::Mul(hn::Load(d, values + unit), inverse.at(unit)), d, values + unit);
