@@ -1,2 +1,2 @@
-// libstpn_ops.so is made of the library's op registrations (stpn_recurrent_op.cc); a shared library
+// libstpn_ops.so is made of the library's op registrations (*_op.cc); a shared library
 // needs a source of its own.
