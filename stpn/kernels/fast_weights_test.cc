@@ -236,12 +236,14 @@ TEST_P(FastWeightsCpuTest, RunsASingleUnit) {
   }
 }
 
-// Longer than one interval of replay, with and without a remainder, at a size whose interval is
-// short.
+// Longer than one interval of replay, with and without a remainder, at sizes whose interval is
+// short; the larger one runs two samples at a time.
 TEST_P(FastWeightsCpuTest, ReplaysFromManyCheckpoints) {
-  for (const int64_t steps : {16, 19}) {
-    const Case<double> c({.steps = steps, .batch = 5, .hidden = 70}, {.inner_steps = 2}, 3);
-    expect_same<double>(c.cpu(), c.reference());
+  for (const int64_t hidden : {70, 131}) {
+    for (const int64_t steps : {12, 15}) {
+      const Case<double> c({.steps = steps, .batch = 5, .hidden = hidden}, {.inner_steps = 2}, 3);
+      expect_same<double>(c.cpu(), c.reference());
+    }
   }
 }
 
