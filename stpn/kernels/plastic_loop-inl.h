@@ -1,22 +1,22 @@
-// The loop over time of every unit with plastic synapses, forward and backward:
-// groups of samples, resets, checkpoints and replay. A unit states its step.
-// Compiled once a target.
+// The loop over time of every unit with plastic synapses, forward and backward: groups of samples,
+// resets, checkpoints and replay. A unit states its step. Compiled once a target.
 //
-// A step of S samples forward, `class Step : public ForwardGroup<Step, T, S>`,
-// has
-//   static int64_t scratch(plan)    how much it takes of the scratch memory,
-//   besides the matrices begin()        state in forget(s)      a reset: what
-//   it holds of sample s besides the matrices becomes zero forward(t)     one
-//   step; leaves matrices() as backward of step t will want to see them end()
-//   updates that still wait; state out
+// A step of S samples forward, `class Step : public ForwardGroup<Step, T, S>`, has
+//   static int64_t scratch(plan)
+//                  how much it takes of the scratch memory, besides the matrices
+//   begin()        state in
+//   forget(s)      a reset: what it holds of sample s besides the matrices becomes zero
+//   forward(t)     one step; leaves the matrices as backward of step t will want to see them
+//   end()          updates that still wait; state out
+//
 // and backward, `class Step : public BackwardGroup<Step, T, S>`,
 //   static int64_t scratch(plan)
+//                  as forward
 //   begin(), end() gradients of the final state in, of the initial state out
 //   kSeesNext      whether it reads seen(t + 1) while step t goes back
 //   replay(t)      seen(t + 1) from seen(t), with what forward kept
-//   enter(t)       a replayed interval ends before step t, and is about to be
-//   gone back through back(t, more)  step t, from the gradient of what comes
-//   after it to that of what comes before;
+//   enter(t)       a replayed interval ends before step t, and is about to be gone back through
+//   back(t, more)  step t, from the gradient of what comes after it to that of what comes before;
 //                  more: step t - 1 is of the same interval and comes next
 
 #if defined(STPN_KERNELS_PLASTIC_LOOP_INL_H_) == defined(HWY_TARGET_TOGGLE)
