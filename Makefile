@@ -8,10 +8,10 @@ TIDIED = $(filter-out %_test.cc,$(filter stpn/base/%.cc stpn/kernels/%.cc stpn/t
 CORES = $(shell nproc)
 PREFIX ?= /usr/local
 
-.PHONY: help setup build demo test lint format install clean
+.PHONY: help setup build demo experiments test lint format install clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
 setup:  ## install what is missing: Debian packages, and Python wheels into .venv
 	@cmake/setup.sh
@@ -22,6 +22,10 @@ build: setup  ## build the program build/bin/stpn and the ops build/lib/libstpn_
 
 demo: build  ## train an STPN and an LSTM, a minute each; a table and a picture of both
 	.venv/bin/python python/demo.py
+
+experiments: build  ## every model of every task over several seeds, with tables and figures: hours
+	failed=0; for file in experiments/*/reproduce.toml; do \
+	  build/bin/stpn reproduce $$(basename $$(dirname $$file)) || failed=1; done; exit $$failed
 
 test: build  ## every test, then those of the layers below torch again with sanitizers
 	ctest --preset release -j $(CORES)

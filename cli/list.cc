@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/places.h"
 #include "stpn/base/config.h"
-#include "stpn/base/error.h"
 #include "stpn/nn/unit_registry.h"
 #include "stpn/tasks/task_registry.h"
 #include "stpn/train/supervised.h"
@@ -48,16 +48,6 @@ void list_registry(const Registry& registry) {
   }
 }
 
-// ./experiments in a checkout; else where `make install` put them, found from the program.
-fs::path experiments_folder() {
-  if (fs::is_directory("experiments")) return "experiments";
-  const fs::path program = fs::read_symlink("/proc/self/exe");
-  const fs::path installed = program.parent_path().parent_path() / "share" / "stpn" / "experiments";
-  if (fs::is_directory(installed)) return installed;
-  throw base::UserError(
-      fmt::format("experiments: there is neither ./experiments nor {}", installed.string()));
-}
-
 // The file's first line without its "# ", if it is a comment.
 std::string first_comment(const fs::path& path) {
   std::ifstream file(path);
@@ -69,7 +59,8 @@ std::string first_comment(const fs::path& path) {
 void list_experiments() {
   std::vector<fs::path> paths;
   for (const auto& entry : fs::recursive_directory_iterator(experiments_folder())) {
-    if (entry.path().extension() == ".toml") paths.push_back(entry.path());
+    const fs::path& path = entry.path();
+    if (path.extension() == ".toml" && path.filename() != kReproductionFile) paths.push_back(path);
   }
   std::sort(paths.begin(), paths.end());
   for (const fs::path& path : paths) {

@@ -57,9 +57,11 @@ int main(int argc, char** argv) {
       "  stpn list experiments\n"
       "  stpn train experiments/retrieval/stpn.toml\n"
       "  stpn eval runs/associative_retrieval/stpn/seed1\n"
+      "  stpn reproduce retrieval --budget short\n"
       "`stpn COMMAND --help` tells more of each. Exit codes: 0 done, 2 your mistake, 1 failure.");
   stpn::cli::add_train(app);
   stpn::cli::add_eval(app);
+  stpn::cli::add_reproduce(app);
   stpn::cli::add_list(app);
   stpn::cli::add_verify(app);
   try {

@@ -13,11 +13,6 @@ namespace {
 constexpr auto kRedraw = std::chrono::milliseconds(100);
 constexpr int kBarWidth = 24;
 
-std::string clock_of(double seconds) {
-  const auto whole = static_cast<int64_t>(seconds + 0.5);
-  return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
-}
-
 }  // namespace
 
 Progress::Progress(int64_t batch_size)

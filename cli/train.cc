@@ -1,6 +1,7 @@
 // stpn train
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,6 +25,16 @@ struct TrainArguments {
   bool quiet = false;
 };
 
+// " (chance accuracy 0.1000, no binding accuracy 0.4300)", or nothing.
+std::string in_brackets(const std::vector<tasks::Yardstick>& yardsticks) {
+  std::string text;
+  for (const auto& [name, value] : yardsticks) {
+    text += fmt::format("{}{} {:.4f}", text.empty() ? " (" : ", ", name, value);
+  }
+  std::replace(text.begin(), text.end(), '_', ' ');
+  return text.empty() ? text : text + ")";
+}
+
 void run_train(const TrainArguments& arguments) {
   if (arguments.threads) torch::set_num_threads(*arguments.threads);
   const train::Experiment experiment =
@@ -46,15 +57,13 @@ void run_train(const TrainArguments& arguments) {
     return;
   }
   fmt::print(
-      "test accuracy {:.4f} with the weights of epoch {:.0f}, {:.4f} with the last (chance {:.4f}, "
-      "without binding {:.4f})\n"
+      "test accuracy {:.4f} with the weights of epoch {:.0f}, {:.4f} with the last{}\n"
       "energy {:.4g} a step, {:.4g} a sequence; {} parameters; {:.1f} s\n"
       "{}\n",
       summary->metric("test_accuracy"), summary->metric("best_epoch"),
-      summary->metric("last_test_accuracy"), summary->metric("chance_accuracy"),
-      summary->metric("no_binding_accuracy"), summary->metric("energy_per_step"),
-      summary->metric("energy_per_sequence"), summary->parameters, summary->wall_seconds,
-      folder.string());
+      summary->metric("last_test_accuracy"), in_brackets(summary->yardsticks),
+      summary->metric("energy_per_step"), summary->metric("energy_per_sequence"),
+      summary->parameters, summary->wall_seconds, folder.string());
 }
 
 }  // namespace

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from stpn import learning_curves
+from stpn.runs import read_run
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -43,7 +44,7 @@ def main(arguments=None):
     print("\n1. An STPN learns it.", flush=True)
     try:
         train(given.stpn, "stpn.toml", runs[0], [f"train.target_accuracy={given.target_accuracy}"])
-        epochs = len(learning_curves.read_run(runs[0]).epochs)
+        epochs = len(read_run(runs[0]).epochs)
         print(f"\n2. An LSTM of about as many parameters gets as many epochs: {epochs}.", flush=True)
         train(given.stpn, "lstm.toml", runs[1], [f"train.epochs={epochs}"])
     except subprocess.CalledProcessError as error:

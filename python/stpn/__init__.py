@@ -3,4 +3,6 @@
 stpn.ops              the units as PyTorch ops
 stpn.learning_curves  a table and a picture of runs:  python -m stpn.learning_curves RUN_DIR...
 stpn.maze_picture     a picture of an episode:        python -m stpn.maze_picture TRACE.json
+stpn.reproduction     table and figures of many runs:  python -m stpn.reproduction FOLDER
+stpn.runs             finished runs, read
 """

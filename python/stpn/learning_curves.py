@@ -4,9 +4,7 @@ python -m stpn.learning_curves RUN_DIR... -o curves.png
 """
 
 import argparse
-import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
@@ -14,76 +12,14 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from stpn.runs import RunError, read_runs, yardstick_label
+
 # Told apart also by those who see few colours (Okabe and Ito).
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
-NAMES = {"stpn": "STPN", "lstm": "LSTM"}
-LEVELS = ("no_binding_accuracy", "chance_accuracy")
-
-
-class RunError(Exception):
-    """A run folder that cannot be read; the message says which file and why."""
-
-
-@dataclass
-class Run:
-    name: str
-    task: str
-    parameters: int
-    seconds: float
-    metrics: dict  # of summary.json
-    epochs: list  # the lines of metrics.jsonl
-
-    def curve(self, metric):
-        return [epoch[metric] for epoch in self.epochs]
-
-
-def read_json(path, parse, wanted):
-    """What `parse` makes of the text of a file. `wanted(content)` raises KeyError for a lack."""
-    try:
-        content = parse(path.read_text())
-        wanted(content)
-        return content
-    except FileNotFoundError:
-        raise RunError(f"{path}: not there; give the folder of a run that has ended") from None
-    except KeyError as error:
-        raise RunError(f"{path}: has no {error}") from None
-    except (ValueError, TypeError) as error:
-        raise RunError(f"{path}: not what a run writes: {error}") from None
-
-
-def read_run(folder):
-    """The run in `folder`. Raises RunError where it is none, or has not ended."""
-    folder = Path(folder)
-    summary = read_json(folder / "summary.json", json.loads, lambda content: (
-        [content[key] for key in ("model", "task", "parameters", "wall_seconds")],
-        [content["metrics"][key] for key in LEVELS + ("test_accuracy", "energy_per_step")]))
-    epochs = read_json(
-        folder / "metrics.jsonl",
-        lambda text: [json.loads(line) for line in text.splitlines()],
-        lambda lines: [line[key] for line in lines
-                       for key in ("epoch", "validation_accuracy", "energy_per_step")])
-    if not epochs:
-        raise RunError(f"{folder / 'metrics.jsonl'}: empty; the run has not come through one epoch")
-    return Run(NAMES.get(summary["model"], summary["model"]), summary["task"],
-               summary["parameters"], summary["wall_seconds"], summary["metrics"], epochs)
-
-
-def read_runs(folders):
-    """All runs, of one task, with names that differ."""
-    runs = [read_run(folder) for folder in folders]
-    tasks = sorted({run.task for run in runs})
-    if len(tasks) > 1:
-        raise RunError(f"runs of different tasks do not go in one picture: {', '.join(tasks)}")
-    names = [run.name for run in runs]
-    for run, folder in zip(runs, folders):
-        if names.count(run.name) > 1:
-            run.name += f" ({Path(folder).name})"
-    return runs
 
 
 def table(runs):
     """What the runs came to, beside what guessing gives, as lines of text."""
-    metrics = runs[0].metrics
     rows = [["", "parameters", "test accuracy", "energy a step", "epochs", "seconds"]]
     for run in runs:
         rows.append([
@@ -94,8 +30,8 @@ def table(runs):
             str(len(run.epochs)),
             f"{run.seconds:.0f}",
         ])
-    rows.append(["no binding", "", f"{100 * metrics['no_binding_accuracy']:.1f} %", "", "", ""])
-    rows.append(["chance", "", f"{100 * metrics['chance_accuracy']:.1f} %", "", "", ""])
+    for name, value in runs[0].yardsticks.items():
+        rows.append([yardstick_label(name), "", f"{100 * value:.1f} %", "", "", ""])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join([row[0].ljust(widths[0])] +
@@ -125,21 +61,25 @@ def draw_lines(axes, runs, metric, gap):
                       annotation_clip=False)
 
 
+def percent_axis(axis):
+    """The whole of an accuracy, with room for a line at the top."""
+    axis.axes.set(**{f"{axis.axis_name}lim": (0, 1.03)})
+    axis.set_major_formatter(matplotlib.ticker.PercentFormatter(1))
+
+
 def picture(runs, path):
     """Accuracy and energy over the epochs, to `path`."""
-    metrics = runs[0].metrics
     figure, (accuracy, energy) = plt.subplots(
         2, 1, figsize=(7.2, 6.4), sharex=True, height_ratios=[3, 2], layout="constrained")
     figure.suptitle(runs[0].task.replace("_", " ").capitalize(), x=0.02, ha="left", weight="bold")
 
-    accuracy.set_ylim(0, 1.03)
-    accuracy.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1))
-    accuracy.set_title("Validation accuracy", loc="left", size=10)
-    for level, label in ((metrics["no_binding_accuracy"], "best without binding key to value"),
-                         (metrics["chance_accuracy"], "chance")):
+    percent_axis(accuracy.yaxis)
+    for name, level in runs[0].yardsticks.items():
         accuracy.axhline(level, color="0.75", linewidth=0.8, zorder=0)
-        accuracy.annotate(label, (0.99, level), xycoords=("axes fraction", "data"), xytext=(0, 3),
-                          textcoords="offset points", ha="right", color="0.45", size=8)
+        accuracy.annotate(yardstick_label(name), (0.99, level), xycoords=("axes fraction", "data"),
+                          xytext=(0, 3), textcoords="offset points", ha="right", color="0.45",
+                          size=8)
+    accuracy.set_title("Validation accuracy", loc="left", size=10)
     draw_lines(accuracy, runs, "validation_accuracy", gap=0.05)
 
     energy.set_title("Energy a step (V² × conductance)", loc="left", size=10)

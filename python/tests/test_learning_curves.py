@@ -1,24 +1,12 @@
 import contextlib
 import io
-import json
 import tempfile
 import unittest
 from pathlib import Path
 
 import matplotlib.image
 from stpn import learning_curves
-
-
-def write_run(folder, model="stpn", task="associative_retrieval", accuracies=(0.1, 0.5, 0.9)):
-    folder.mkdir(parents=True)
-    (folder / "metrics.jsonl").write_text("".join(
-        json.dumps({"epoch": epoch, "validation_accuracy": accuracy, "energy_per_step": 2.5}) + "\n"
-        for epoch, accuracy in enumerate(accuracies, 1)))
-    (folder / "summary.json").write_text(json.dumps({
-        "model": model, "task": task, "parameters": 1234, "wall_seconds": 56.7,
-        "metrics": {"test_accuracy": 0.8765, "energy_per_step": 2.5, "chance_accuracy": 0.1,
-                    "no_binding_accuracy": 1 / 3}}))
-    return str(folder)
+from support import write_run
 
 
 class LearningCurvesTest(unittest.TestCase):

@@ -1,6 +1,7 @@
 #include "stpn/base/files.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -167,6 +168,22 @@ void LineLog::append(std::string_view line) {
     throw Error(fmt::format("{}: cannot be written: {}", path_.string(), why));
   }
   bytes_ += static_cast<int64_t>(bytes.size());
+}
+
+FileLock::FileLock(const fs::path& path) {
+  file_ = open_retrying(path, O_RDWR | O_CREAT);
+  if (file_ < 0) throw Error(fmt::format("{}: cannot be made: {}", path.string(), cause()));
+  int failed;
+  do failed = ::flock(file_, LOCK_EX | LOCK_NB);
+  while (failed != 0 && errno == EINTR);
+  held_ = failed == 0 || errno != EWOULDBLOCK;
+}
+
+FileLock::FileLock(FileLock&& other) noexcept
+    : file_(std::exchange(other.file_, -1)), held_(std::exchange(other.held_, false)) {}
+
+FileLock::~FileLock() {
+  if (file_ >= 0) ::close(file_);
 }
 
 }  // namespace stpn::base

@@ -1,4 +1,4 @@
-// Files that are written whole or not at all.
+// Files that are written whole or not at all, and by one process at a time.
 #pragma once
 
 #include <cstdint>
@@ -37,6 +37,23 @@ class LineLog {
   std::filesystem::path path_;
   int file_ = -1;
   int64_t bytes_ = 0;
+};
+
+// A file that one process at a time holds. It lets go when the object ends, or the process, however
+// that ends. The file stays. Where the file system knows no locks, everybody holds it.
+class FileLock {
+ public:
+  // Makes the file where there is none. Throws Error if it cannot.
+  explicit FileLock(const std::filesystem::path& path);
+  ~FileLock();
+  FileLock(FileLock&& other) noexcept;
+  FileLock& operator=(FileLock&&) = delete;
+
+  bool held() const { return held_; }  // or else by somebody else
+
+ private:
+  int file_ = -1;
+  bool held_ = false;
 };
 
 }  // namespace stpn::base

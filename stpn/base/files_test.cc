@@ -208,5 +208,25 @@ TEST(LineLog, FullDiskLeavesNoHalfLine) {
   EXPECT_EQ(log.bytes(), 12);
 }
 
+TEST(FileLock, IsHeldByOneAtATime) {
+  const Folder folder;
+  {
+    FileLock first(folder / "lock");
+    EXPECT_TRUE(first.held());
+    EXPECT_FALSE(FileLock(folder / "lock").held());
+    const FileLock moved(std::move(first));
+    EXPECT_TRUE(moved.held());
+    EXPECT_FALSE(FileLock(folder / "lock").held());
+    EXPECT_TRUE(FileLock(folder / "another").held());
+  }
+  EXPECT_TRUE(FileLock(folder / "lock").held()) << "let go";
+}
+
+TEST(FileLock, NamesTheFileItCannotMake) {
+  const Folder folder;
+  const std::string message = error_of<Error>([&] { FileLock lock(folder / "absent/lock"); });
+  EXPECT_NE(message.find("absent/lock"), std::string::npos) << message;
+}
+
 }  // namespace
 }  // namespace stpn::base

@@ -4,9 +4,10 @@
 
 #include <cstdint>
 #include <memory>
-#include <string>
+#include <vector>
 
 #include "stpn/tasks/split.h"
+#include "stpn/tasks/yardstick.h"
 
 namespace stpn::tasks {
 
@@ -27,10 +28,8 @@ class SequenceTask {
   virtual void batch(Split split, int64_t first, int64_t count, float* x,
                      int64_t* target) const = 0;
 
-  // Accuracy in [0, 1] of guessing a class of the answers at random, and the best that a model
-  // which cannot tell which key goes with which value reaches.
-  virtual double chance_accuracy() const = 0;
-  virtual double no_binding_accuracy() const = 0;
+  // Accuracies in [0, 1] to hold a model's against; each has a name of its own.
+  virtual std::vector<Yardstick> yardsticks() const = 0;
 };
 
 }  // namespace stpn::tasks

@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "stpn/tasks/sequence_task.h"
@@ -76,9 +78,13 @@ inline void expect_sequence_task_contract(const SequenceTaskOptions& options) {
   ASSERT_GE(task->steps(), 1);
   ASSERT_GE(task->input_size(), 1);
   ASSERT_GE(task->classes(), 2);
-  EXPECT_GT(task->chance_accuracy(), 0);
-  EXPECT_LE(task->chance_accuracy(), task->no_binding_accuracy());
-  EXPECT_LE(task->no_binding_accuracy(), 1);
+  std::set<std::string> names;
+  for (const auto& [name, value] : task->yardsticks()) {
+    EXPECT_TRUE(name.ends_with("accuracy")) << name;
+    EXPECT_TRUE(names.insert(name).second) << name << " comes twice";
+    EXPECT_GT(value, 0) << name;
+    EXPECT_LE(value, 1) << name;
+  }
 
   for (const Split split : {Split::training, Split::validation, Split::test}) {
     SCOPED_TRACE(testing::Message() << "split " << static_cast<int>(split));

@@ -28,6 +28,8 @@ double Summary::metric(const std::string& name) const {
 std::string to_json(const Summary& summary) {
   Json metrics = Json::object();
   for (const auto& [name, value] : summary.metrics) metrics[name] = value;
+  Json yardsticks = Json::object();
+  for (const auto& [name, value] : summary.yardsticks) yardsticks[name] = value;
   const Json json = {{"experiment", summary.experiment},
                      {"task", summary.task},
                      {"model", summary.model},
@@ -36,6 +38,7 @@ std::string to_json(const Summary& summary) {
                      {"steps", summary.steps},
                      {"wall_seconds", summary.wall_seconds},
                      {"metrics", metrics},
+                     {"yardsticks", yardsticks},
                      {"version", summary.version}};
   // The name of a file need not be UTF-8.
   return json.dump(2, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n";

@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "stpn/tasks/yardstick.h"
+
 namespace stpn::train {
 
 struct EpochMetrics {
@@ -31,6 +33,7 @@ struct Summary {
   int64_t steps = 0;
   double wall_seconds = 0;
   std::vector<std::pair<std::string, double>> metrics;
+  std::vector<tasks::Yardstick> yardsticks;  // that the metrics are to be held against
   std::string version;
 
   double metric(const std::string& name) const;  // REQUIRES: there is one of that name.

@@ -52,6 +52,8 @@ std::optional<Summary> run_experiment(const Experiment& experiment,
   const auto model = experiment.make_model(*task);
   Adam adam(model->parameters(), options.learning_rate);
   SupervisedTrainer trainer(*task, *model, adam, options.batch_size);
+  evaluate(*model, *task, Split::validation, 1);  // what the unit refuses, it refuses now
+  const base::FileLock lock = folder.lock();
   Progress progress;
   if (std::filesystem::exists(folder.last())) {
     load_checkpoint(folder.best(), *model, nullptr,
@@ -61,7 +63,6 @@ std::optional<Summary> run_experiment(const Experiment& experiment,
   }
   if (finished(progress, options) && std::filesystem::exists(folder.summary())) return {};
 
-  evaluate(*model, *task, Split::validation, 1);  // what the unit refuses, it refuses now
   folder.open(config);
   base::LineLog log(folder.metrics(), progress.metrics_bytes);
   const Stopwatch stopwatch(progress.wall_seconds);
@@ -124,10 +125,9 @@ std::optional<Summary> run_experiment(const Experiment& experiment,
                   {"best_epoch", static_cast<double>(progress.best_epoch)},
                   {"energy_per_step", best.energy_per_step},
                   {"energy_per_sequence", best.energy_per_sequence},
-                  {"chance_accuracy", task->chance_accuracy()},
-                  {"no_binding_accuracy", task->no_binding_accuracy()},
                   {"seconds_per_epoch",
                    progress.wall_seconds / static_cast<double>(progress.epoch)}},
+      .yardsticks = task->yardsticks(),
       .version = version()};
   base::write_file(folder.summary(), to_json(summary));
   return summary;

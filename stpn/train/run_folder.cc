@@ -5,18 +5,18 @@
 #include <algorithm>
 
 #include "stpn/base/error.h"
-#include "stpn/base/files.h"
 
 namespace stpn::train {
 namespace {
 
 namespace fs = std::filesystem;
 
-// Nothing in it, or only what a run killed while it wrote its first file leaves.
+// Nothing in it, or only what a run killed while it wrote its first files leaves.
 bool is_unused(const fs::path& folder) {
   return std::all_of(fs::directory_iterator(folder), fs::directory_iterator(),
                      [](const fs::directory_entry& entry) {
-                       return entry.path().filename().string().starts_with("config.toml");
+                       const std::string name = entry.path().filename();
+                       return name.starts_with("config.toml") || name == "lock";
                      });
 }
 
@@ -64,6 +64,24 @@ void RunFolder::check(const std::string& config, bool resume) const {
   }
 }
 
+base::FileLock RunFolder::lock() const {
+  std::error_code error;
+  fs::create_directories(path_, error);  // the lock tells of what went wrong
+  base::FileLock lock(path_ / "lock");
+  if (!lock.held()) {
+    throw base::UserError(fmt::format(
+        "{}: another process is at work on this run: wait for its end, or choose another folder "
+        "with --out",
+        path_.string()));
+  }
+  return lock;
+}
+
+bool RunFolder::finished(const std::string& config) const {
+  return fs::exists(summary()) && fs::exists(this->config()) &&
+         base::read_file(this->config()) == config;
+}
+
 void RunFolder::check_metrics(int64_t bytes) const {
   std::error_code error;
   const auto size = fs::file_size(metrics(), error);
@@ -77,7 +95,6 @@ void RunFolder::check_metrics(int64_t bytes) const {
 
 void RunFolder::open(const std::string& config) const {
   try {
-    fs::create_directories(path_);
     if (!fs::exists(this->config()) || base::read_file(this->config()) != config) {
       base::write_file(this->config(), config);
     }

@@ -5,12 +5,14 @@
 //   checkpoint/last.safetensors   after the last epoch: where --resume goes on
 //   checkpoint/best.safetensors   after the epoch with the best validation accuracy
 //   summary.json                  once the run is finished
+//   lock                          held by the process that works on the run
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <string>
 
+#include "stpn/base/files.h"
 #include "stpn/train/experiment.h"
 
 namespace stpn::train {
@@ -30,11 +32,18 @@ class RunFolder {
   // written yet. Throws base::UserError if not.
   void check(const std::string& config, bool resume) const;
 
+  // Makes the folder, and keeps other processes out of the run. Throws base::UserError if one is at
+  // it.
+  base::FileLock lock() const;
+
+  // Whether just this experiment has been run in it, to the end.
+  bool finished(const std::string& config) const;
+
   // Throws base::UserError unless metrics.jsonl has at least so many bytes.
   void check_metrics(int64_t bytes) const;
 
-  // Makes the folder, writes config.toml, and removes the summary of a shorter run and what a
-  // killed one left half written.
+  // Writes config.toml, and removes the summary of a shorter run and what a killed one left half
+  // written. REQUIRES: the lock is held.
   void open(const std::string& config) const;
 
  private:

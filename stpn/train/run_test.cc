@@ -84,11 +84,15 @@ TEST_F(RunTest, LeavesAWholeRunFolder) {
   EXPECT_EQ(json["steps"], 36);
   EXPECT_EQ(json["parameters"], 4 * 5 * (37 + 5 + 2) + 37 * (5 + 1));
   EXPECT_EQ(json["version"], version());
-  for (const char* key : {"test_accuracy", "last_test_accuracy", "validation_accuracy",
-                          "best_epoch", "energy_per_step", "energy_per_sequence", "chance_accuracy",
-                          "no_binding_accuracy", "seconds_per_epoch"}) {
+  for (const char* key :
+       {"test_accuracy", "last_test_accuracy", "validation_accuracy", "best_epoch",
+        "energy_per_step", "energy_per_sequence", "seconds_per_epoch"}) {
     EXPECT_TRUE(json["metrics"][key].is_number()) << key;
   }
+  for (const auto& [name, value] : small().make_task()->yardsticks()) {
+    EXPECT_EQ(json["yardsticks"][name], value);
+  }
+  EXPECT_FALSE(json["yardsticks"].empty());
   const auto evaluation = evaluate_run(folder_ / "run", {});
   EXPECT_EQ(evaluation.result.accuracy, json["metrics"]["test_accuracy"].get<double>());
   EXPECT_EQ(evaluation.epoch, json["metrics"]["best_epoch"].get<int64_t>());
@@ -206,6 +210,21 @@ TEST_F(RunTest, ForeignFoldersAreLeftAlone) {
   EXPECT_THAT(base::testing::error_of([&] { run("file"); }), HasSubstr("no folder"));
   std::filesystem::create_directories(folder_ / "empty");
   EXPECT_TRUE(run("empty", {"train.epochs=1"}));
+}
+
+TEST_F(RunTest, TwoProcessesDoNotWorkOnOneRun) {
+  run("run", {"train.epochs=1"});
+  const std::string before = base::read_file(RunFolder(folder_ / "run").summary());
+  {
+    const base::FileLock other = RunFolder(folder_ / "run").lock();
+    EXPECT_THAT(base::testing::error_of([&] { run("run", {}, /*resume=*/true); }),
+                testing::AllOf(HasSubstr("another process"), HasSubstr("--out")));
+    EXPECT_EQ(base::read_file(RunFolder(folder_ / "run").summary()), before);
+  }
+  EXPECT_TRUE(run("run", {}, /*resume=*/true)) << "the lock is let go";
+  const base::FileLock before_anything_else = RunFolder(folder_ / "new").lock();
+  EXPECT_THAT(base::testing::error_of([&] { run("new", {}, /*resume=*/true); }),
+              HasSubstr("another process"));
 }
 
 TEST_F(RunTest, BadInputLeavesNoFolder) {

@@ -24,7 +24,7 @@ class Runs(support.ProgramTest):
         self.assertEqual(sorted(str(path.relative_to(self.folder / run))
                                 for path in (self.folder / run).rglob("*") if path.is_file()),
                          ["checkpoint/best.safetensors", "checkpoint/last.safetensors",
-                          "config.toml", "metrics.jsonl", "summary.json"])
+                          "config.toml", "lock", "metrics.jsonl", "summary.json"])
         summary = json.loads((self.folder / run / "summary.json").read_text())
         self.assertEqual((summary["model"], summary["seed"], summary["steps"]), ("small", 3, 80))
 
@@ -62,6 +62,18 @@ class Runs(support.ProgramTest):
     def test_interrupted_before_anything_was_written(self):
         (self.folder / "run").mkdir()
         self.write("run/config.toml.99.0.tmp", "[task]\nna")
+        self.succeed(*self.train("run", "--resume", "--quiet", "--set", "train.epochs=1"))
+
+    def test_a_second_process_keeps_out_of_a_run(self):
+        with self.popen(*self.train("run", "--set", "train.epochs=100000")) as first:
+            try:
+                self.assertIn("epoch 1/", first.stderr.readline())
+                code, out, err = self.run_stpn(*self.train("run", "--resume"))
+                self.assertEqual((code, out), (2, ""), err)
+                self.expect_one_line(err, "run", "another process", "--out")
+            finally:
+                first.kill()
+        # The lock of a killed process is free.
         self.succeed(*self.train("run", "--resume", "--quiet", "--set", "train.epochs=1"))
 
     def test_threads_change_no_bit(self):

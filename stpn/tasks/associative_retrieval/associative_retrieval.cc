@@ -41,6 +41,17 @@ double none_exceeds(int64_t most, int64_t draws, int64_t values) {
   return sum[draws] / poisson(draws, static_cast<double>(draws));
 }
 
+// E[max] = sum over m of P(max > m); zero from where rounding hides it.
+double expected_largest_count(int64_t draws, int64_t values) {
+  double expected = 0;
+  for (int64_t most = 0; most < draws; ++most) {
+    const double exceeds = 1 - none_exceeds(most, draws, values);
+    if (exceeds < 1e-15) break;
+    expected += exceeds;
+  }
+  return expected;
+}
+
 }  // namespace
 
 std::vector<base::Field> AssociativeRetrievalOptions::fields() {
@@ -134,19 +145,10 @@ void AssociativeRetrieval::batch(Split split, int64_t first, int64_t count, floa
   }
 }
 
-double AssociativeRetrieval::chance_accuracy() const {
-  return 1.0 / static_cast<double>(options_.values);
-}
-
-double AssociativeRetrieval::no_binding_accuracy() const {
-  // E[max] = sum over m of P(max > m); zero from where rounding hides it.
-  double expected = 0;
-  for (int64_t most = 0; most < options_.pairs; ++most) {
-    const double exceeds = 1 - none_exceeds(most, options_.pairs, options_.values);
-    if (exceeds < 1e-15) break;
-    expected += exceeds;
-  }
-  return expected / static_cast<double>(options_.pairs);
+std::vector<Yardstick> AssociativeRetrieval::yardsticks() const {
+  return {{"chance_accuracy", 1.0 / static_cast<double>(options_.values)},
+          {"no_binding_accuracy", expected_largest_count(options_.pairs, options_.values) /
+                                      static_cast<double>(options_.pairs)}};
 }
 
 }  // namespace stpn::tasks

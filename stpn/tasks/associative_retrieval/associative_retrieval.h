@@ -58,10 +58,10 @@ class AssociativeRetrieval : public SequenceTask {
   int64_t size(Split split) const override;
   void batch(Split split, int64_t first, int64_t count, float* x, int64_t* target) const override;
 
-  // 1 / values: one of the values at random.
-  double chance_accuracy() const override;
-  // Guessing the value that is shown most often: the expected largest count of a value / pairs.
-  double no_binding_accuracy() const override;
+  // chance_accuracy       one of the values at random: 1 / values
+  // no_binding_accuracy   the value that is shown most often, which is the best for whom cannot
+  //                       tell what went together: the expected largest count of a value / pairs
+  std::vector<Yardstick> yardsticks() const override;
 
  private:
   struct Sequences {

@@ -1,0 +1,90 @@
+#include "cli/process_pool.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+
+#include "stpn/base/error.h"
+
+namespace stpn::cli {
+namespace {
+
+int wait_for(pid_t process) {
+  int status = 0;
+  while (::waitpid(process, &status, 0) < 0 && errno == EINTR) {
+  }
+  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+// In the child: only what may be called between fork and exec.
+[[noreturn]] void become(char* const* command, pid_t parent, int errors) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != parent) ::_exit(1);  // it ended before it could be watched
+  ::dup2(errors, STDERR_FILENO);
+  ::execvp(command[0], command);
+  const char* const why = std::strerror(errno);
+  [[maybe_unused]] const ssize_t told = ::write(STDERR_FILENO, why, std::strlen(why));
+  ::_exit(127);
+}
+
+}  // namespace
+
+ProcessPool::~ProcessPool() {
+  for (const Child& child : children_) {
+    ::kill(child.process, SIGKILL);
+    wait_for(child.process);
+    ::close(child.errors);
+  }
+}
+
+void ProcessPool::start(size_t key, const std::vector<std::string>& command) {
+  std::vector<char*> words;
+  for (const std::string& word : command) words.push_back(const_cast<char*>(word.c_str()));
+  words.push_back(nullptr);
+
+  std::array<int, 2> pipe;
+  const pid_t parent = ::getpid();
+  pid_t process = -1;
+  if (::pipe2(pipe.data(), O_CLOEXEC) == 0) {
+    process = ::fork();
+    if (process == 0) become(words.data(), parent, pipe[1]);
+    ::close(pipe[1]);
+    if (process < 0) ::close(pipe[0]);
+  }
+  if (process < 0) {
+    throw base::Error(fmt::format("{}: cannot be started: {}", command[0], std::strerror(errno)));
+  }
+  children_.push_back({key, process, pipe[0], ""});
+}
+
+std::optional<ProcessPool::Ended> ProcessPool::wait(std::chrono::milliseconds patience) {
+  std::vector<pollfd> pipes;
+  for (const Child& child : children_) pipes.push_back({child.errors, POLLIN, 0});
+  if (::poll(pipes.data(), pipes.size(), static_cast<int>(patience.count())) <= 0) return {};
+  for (size_t i = 0; i < children_.size(); ++i) {
+    if (pipes[i].revents == 0) continue;
+    Child& child = children_[i];
+    std::array<char, 4096> bytes;
+    const ssize_t got = ::read(child.errors, bytes.data(), bytes.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got > 0) {
+      child.text.append(bytes.data(), static_cast<size_t>(got));
+      continue;
+    }
+    // The end of its standard error is its end.
+    Ended ended = {child.key, wait_for(child.process), std::move(child.text)};
+    ::close(child.errors);
+    children_.erase(children_.begin() + static_cast<std::ptrdiff_t>(i));
+    return ended;
+  }
+  return {};
+}
+
+}  // namespace stpn::cli

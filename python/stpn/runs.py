@@ -1,0 +1,100 @@
+"""Finished runs of a sequence task, as `stpn train` leaves them: summary.json and metrics.jsonl."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+# How models are called where people read, in the order they come in tables and figures.
+NAMES = {
+    "stpn": "STPN",
+    "lstm": "LSTM",
+    "gru": "GRU",
+    "rnn": "RNN",
+    "fast_weights": "Fast weights",
+    "modplast": "Modplast",
+    "stpn_current": "STPN, current",
+    "stpn_scalar": "STPN, scalar",
+    "stpn_feedforward": "STPNf",
+    "stpn_feedforward_scalar": "STPNf, scalar",
+    "hebbff": "HebbFF",
+    "lstm_normalised": "LSTM, normalised",
+    "rnn_normalised": "RNN, normalised",
+}
+
+
+class RunError(Exception):
+    """A run folder that cannot be read; the message says which file and why."""
+
+
+@dataclass
+class Run:
+    name: str
+    model: str
+    task: str
+    seed: int
+    parameters: int
+    seconds: float
+    metrics: dict  # of summary.json
+    yardsticks: dict  # name to accuracy: what the task says to hold the metrics against
+    epochs: list  # the lines of metrics.jsonl
+
+    def curve(self, metric):
+        return [epoch[metric] for epoch in self.epochs]
+
+
+def yardstick_label(name):
+    """As people read it: "no_binding_accuracy" is "no binding"."""
+    return name.removesuffix("_accuracy").replace("_", " ")
+
+
+def read_json(path, parse, wanted):
+    """What `parse` makes of the text of a file. `wanted(content)` raises KeyError for a lack."""
+    try:
+        content = parse(path.read_text())
+        wanted(content)
+        return content
+    except FileNotFoundError:
+        raise RunError(f"{path}: not there; give the folder of a run that has ended") from None
+    except KeyError as error:
+        raise RunError(f"{path}: has no {error}") from None
+    except (AttributeError, ValueError, TypeError) as error:
+        raise RunError(f"{path}: not what a run writes: {error}") from None
+
+
+def read_run(folder):
+    """The run in `folder`. Raises RunError where it is none, or has not ended."""
+    folder = Path(folder)
+    summary = read_json(folder / "summary.json", json.loads, lambda content: (
+        [content[key] for key in ("model", "task", "seed", "parameters", "wall_seconds")],
+        [content["metrics"][key] + 0.0
+         for key in ("test_accuracy", "energy_per_step", "energy_per_sequence")],
+        [value + 0.0 for value in content["yardsticks"].values()]))
+    epochs = read_json(
+        folder / "metrics.jsonl",
+        lambda text: [json.loads(line) for line in text.splitlines()],
+        lambda lines: [line[key] + 0.0 for line in lines
+                       for key in ("epoch", "validation_accuracy", "energy_per_step")])
+    if not epochs:
+        raise RunError(f"{folder / 'metrics.jsonl'}: empty; the run has not come through one epoch")
+    model = summary["model"]
+    return Run(NAMES.get(model, model), model, summary["task"], summary["seed"],
+               summary["parameters"], summary["wall_seconds"], summary["metrics"],
+               summary["yardsticks"], epochs)
+
+
+def of_one_task(runs):
+    """The runs; RunError where they are of different tasks."""
+    tasks = sorted({run.task for run in runs})
+    if len(tasks) > 1:
+        raise RunError(f"runs of different tasks do not go in one picture: {', '.join(tasks)}")
+    return runs
+
+
+def read_runs(folders):
+    """All runs, of one task, with names that differ."""
+    runs = of_one_task([read_run(folder) for folder in folders])
+    names = [run.name for run in runs]
+    for run, folder in zip(runs, folders):
+        if names.count(run.name) > 1:
+            run.name += f" ({Path(folder).name})"
+    return runs

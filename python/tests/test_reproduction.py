@@ -1,0 +1,130 @@
+import contextlib
+import io
+import re
+import tempfile
+import unittest
+from pathlib import Path
+
+import matplotlib.image
+from stpn import reproduction
+from support import write_run
+
+
+class ReproductionTest(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.folder = Path(scratch.name) / "runs"
+
+    def write(self, set_name, model, seed, **run):
+        return write_run(self.folder / set_name / model / f"seed{seed}", model, seed=seed, **run)
+
+    def run_main(self, *arguments):
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = reproduction.main([str(self.folder), *map(str, arguments)])
+        return code, out.getvalue(), err.getvalue()
+
+    def row(self, text, name):
+        line, = [line for line in text.splitlines() if line.startswith(f"| {name} ")]
+        return [cell.strip() for cell in line.strip("|").split("|")]
+
+    def test_table_has_mean_and_deviation_over_seeds(self):
+        for seed, accuracy, energy in ((1, 0.5, 2.0), (2, 0.7, 2.5)):
+            self.write("pairs3", "stpn", seed, test_accuracy=accuracy, energy=energy,
+                       accuracies=(0.2, 0.99) if seed == 1 else (0.2, 0.3, 0.4, 0.995))
+        self.write("pairs3", "lstm", 1, accuracies=(0.2, 0.98), energy=1234.5)
+        code, out, err = self.run_main()
+        self.assertEqual((code, err), (0, ""))
+        # Deviations by hand: 14.14 of 50 and 70, 0.354 of 2 and 2.5, 1.41 of 2 and 4.
+        self.assertEqual(self.row(out, "STPN"),
+                         ["STPN", "2", "1234", "60.00 ± 14.14 %", "3 ± 1", "2.25 ± 0.35",
+                          "20.2 ± 3.2", "57"])
+        self.assertEqual(self.row(out, "LSTM"),
+                         ["LSTM", "1", "1234", "87.65 %", "never", "1234", "11110", "57"])
+        self.assertEqual(self.row(out, "no binding")[3], "33.33 %")
+        self.assertEqual(self.row(out, "chance")[3], "10.00 %")
+        self.assertIn((self.folder / "table.md").read_text(), out)
+
+    def test_says_how_many_seeds_learnt(self):
+        self.write("pairs3", "stpn", 1, accuracies=(0.5, 0.99))
+        self.write("pairs3", "stpn", 2, accuracies=(0.5, 0.5))
+        _, out, _ = self.run_main()
+        self.assertEqual(self.row(out, "STPN")[4], "2 (1 of 2)")
+
+    def test_sets_and_models_come_in_order(self):
+        for name in ("pairs16", "pairs4", "other"):
+            for model in ("zebra", "lstm", "stpn"):
+                self.write(name, model, 1)
+        _, out, _ = self.run_main()
+        self.assertEqual(re.findall("^## (.*)$", out, re.M), ["other", "pairs4", "pairs16"])
+        self.assertEqual(re.findall("^[|] (STPN|LSTM|zebra) ", out, re.M),
+                         3 * ["STPN", "LSTM", "zebra"])
+
+    def test_draws_every_set_and_the_sets_of_one_word_together(self):
+        for name in ("pairs3", "pairs4", "other"):
+            for model in ("stpn", "lstm"):
+                for seed in (1, 2, 10):
+                    self.write(name, model, seed, energy=5 + seed)
+        out_folder = self.folder.parent / "new" / "figures"
+        code, _, err = self.run_main("-o", out_folder)
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual(sorted(path.name for path in out_folder.iterdir()),
+                         ["other.png", "other_energy.png", "pairs.png", "pairs3.png",
+                          "pairs3_energy.png", "pairs4.png", "pairs4_energy.png", "table.md"])
+        for path in out_folder.glob("*.png"):
+            pixels = matplotlib.image.imread(path)[..., :3]
+            for colour in reproduction.COLOURS[:2]:
+                wanted = matplotlib.colors.to_rgb(colour)
+                self.assertGreater((abs(pixels - wanted).max(axis=-1) < 0.01).sum(), 50,
+                                   (path.name, colour))
+
+    def test_many_models_have_styles_of_their_own(self):
+        names = [f"model{i}" for i in range(30)]
+        style = reproduction.styles({"set": dict.fromkeys(names)})
+        marks = {(each["color"], each["marker"]) for each in style.values()}
+        self.assertEqual(len(marks), 30)
+
+    def test_a_run_that_has_not_ended_is_passed_over(self):
+        self.write("pairs3", "stpn", 1)
+        unfinished = Path(self.write("pairs3", "stpn", 2))
+        (unfinished / "summary.json").unlink()
+        code, out, _ = self.run_main()
+        self.assertEqual(code, 0)
+        self.assertEqual(self.row(out, "STPN")[1], "1")
+
+    def test_keeps_the_small_files_from_which_the_same_table_comes(self):
+        run = Path(self.write("pairs3", "stpn", 1))
+        (run / "checkpoint").mkdir()
+        (run / "checkpoint" / "last.safetensors").write_text("large")
+        results = self.folder.parent / "results"
+        _, first, _ = self.run_main("--keep", results)
+        self.assertEqual(sorted(str(path.relative_to(results)) for path in results.rglob("*")
+                                if path.is_file()),
+                         ["pairs3/stpn/seed1/metrics.jsonl", "pairs3/stpn/seed1/summary.json"])
+        self.folder = results
+        _, again, _ = self.run_main("-o", self.folder.parent / "figures")
+        self.assertEqual(first.split("Figures")[0], again.split("Figures")[0])
+
+    def assert_refused(self, message):
+        code, _, err = self.run_main()
+        self.assertEqual(code, 2)
+        self.assertRegex(err, message)
+        self.assertEqual(len(err.splitlines()), 1, err)
+
+    def test_refuses_what_it_cannot_report(self):
+        self.assert_refused("no run in it has ended")
+        run = Path(self.write("pairs3", "stpn", 1))
+        (run / "summary.json").write_text("{")
+        self.assert_refused("seed1/summary.json: not what a run writes")
+        (run / "summary.json").write_text('{"yardsticks": []}')
+        self.assert_refused("seed1/summary.json: ")
+
+    def test_refuses_runs_of_two_tasks(self):
+        self.write("pairs3", "stpn", 1)
+        self.write("pairs3", "lstm", 1, task="maze")
+        self.assert_refused("different tasks")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,213 @@
+"""A reproduction: whole, killed and gone on with, with a model that fails; and the committed one."""
+
+import os
+import pathlib
+import signal
+import sys
+import time
+import unittest.mock
+
+import support
+
+CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
+
+REPRODUCTION = """
+[[set]]
+name = "pairs2"
+models = ["lstm", "stpn"]
+seeds = 2
+
+[[set]]
+name = "pairs3"
+models = ["lstm"]
+settings = ["task.pairs=3"]
+
+[budget.full]
+settings = ["train.epochs=2"]
+
+[budget.long]
+settings = ["train.epochs=40"]
+"""
+RUNS = ["pairs2/lstm/seed1", "pairs2/lstm/seed2", "pairs2/stpn/seed1", "pairs2/stpn/seed2",
+        "pairs3/lstm/seed1"]
+
+
+def children(pid):
+    return [int(word) for word in
+            pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def runs(pid):
+    """Not ended; nobody need have asked for its exit code yet."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_until(true):
+    end = time.monotonic() + 60
+    while not true():
+        if time.monotonic() > end:
+            raise TimeoutError
+        time.sleep(0.01)
+
+
+class Reproduce(support.ProgramTest):
+    def setUp(self):
+        super().setUp()
+        experiments = self.folder / "experiments" / "toy"
+        experiments.mkdir(parents=True)
+        (experiments / "lstm.toml").write_text(support.EXPERIMENT)
+        (experiments / "stpn.toml").write_text(
+            support.EXPERIMENT.replace('"lstm"', '"stpn_recurrent"'))
+        (experiments / "reproduce.toml").write_text(REPRODUCTION)
+        self.patch(STPN_PYTHON="true")  # most tests need no figures
+
+    def with_figures(self):
+        self.patch(STPN_PYTHON=sys.executable, PYTHONPATH=str(CHECKOUT / "python"))
+
+    def patch(self, **variables):
+        patch = unittest.mock.patch.dict(os.environ, variables)
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    def finished(self, out="runs/toy"):
+        return sorted(str(path.parent.relative_to(self.folder / out))
+                      for path in (self.folder / out).rglob("summary.json"))
+
+    def test_runs_everything_once(self):
+        self.with_figures()
+        code, out, err = self.run_stpn("reproduce", "toy", "--jobs", 2)
+        self.assertEqual(code, 0, err)
+        self.assertEqual(self.finished(), RUNS)
+        self.assertEqual([line for line in out.splitlines() if line.startswith("##")],
+                         ["## pairs2", "## pairs3"])
+        self.assertEqual((self.folder / "runs/toy/table.md").read_text(),
+                         out[:out.index("\nFigures: ")])
+        for figure in ("pairs2.png", "pairs2_energy.png", "pairs3.png", "pairs.png"):
+            self.assertGreater((self.folder / "runs/toy" / figure).stat().st_size, 10_000)
+        lines = err.splitlines()
+        self.assertIn("5 runs, 0 of them finished before; 2 at once", lines[0])
+        self.assertEqual(sorted(line.split(":")[0] for line in lines[1:]), RUNS)
+        self.assertIn("5/5 done, 0:00:00 left", lines[-1])
+
+        before = {path: path.stat().st_mtime_ns for path in self.folder.rglob("seed*/**/*")}
+        code, _, err = self.run_stpn("reproduce", "toy")
+        self.assertEqual(code, 0, err)
+        self.assertIn("5 runs, 5 of them finished before", err)
+        self.assertEqual({path: path.stat().st_mtime_ns
+                          for path in self.folder.rglob("seed*/**/*")}, before)
+
+    def test_a_run_is_that_of_train(self):
+        self.succeed("reproduce", "toy", "--jobs", 2, "--seeds", 1, "--out", "there")
+        self.assertEqual(self.finished("there"), [run for run in RUNS if "seed1" in run])
+        self.succeed("train", "experiments/toy/lstm.toml", "--set", "task.pairs=3", "--set",
+                     "train.epochs=2", "--seed", 1, "--out", "alone", "--quiet")
+        self.expect_same_run("there/pairs3/lstm/seed1", "alone")
+
+    def test_children_end_with_it_and_it_goes_on(self):
+        arguments = ("reproduce", "toy", "--budget", "long", "--seeds", 1, "--jobs", 2)
+        first = self.folder / "runs/toy_long/pairs2/lstm/seed1/metrics.jsonl"
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+            # In the background of a shell, SIGINT would be ignored.
+            with self.popen(*arguments, preexec_fn=lambda: signal.signal(
+                    signal.SIGINT, signal.SIG_DFL)) as process:
+                lines = first.read_text().count("\n") if first.exists() else 0
+                wait_until(lambda: first.exists() and first.read_text().count("\n") > lines)
+                pids = children(process.pid)
+                self.assertIn(len(pids), (1, 2))
+                process.send_signal(number)
+                self.assertEqual(process.wait(60), -number)
+                wait_until(lambda: not any(runs(pid) for pid in pids))
+        self.assertLess(len(self.finished("runs/toy_long")), 3)
+        self.succeed(*arguments)
+        self.assertEqual(len(self.finished("runs/toy_long")), 3)
+        self.succeed("train", "experiments/toy/lstm.toml", "--set", "train.epochs=40", "--out",
+                     "whole", "--quiet")
+        self.expect_same_run("runs/toy_long/pairs2/lstm/seed1", "whole")
+
+    def test_a_run_that_fails_stops_no_other(self):
+        toy = self.folder / "experiments" / "toy"
+        (toy / "stpn.toml").write_text(support.EXPERIMENT.replace("1e-2", "1e38"))
+        code, out, err = self.run_stpn("reproduce", "toy", "--jobs", 2, "--seeds", 1)
+        self.assertEqual(code, 1, err)
+        self.assertEqual(self.finished(), ["pairs2/lstm/seed1", "pairs3/lstm/seed1"])
+        failed, = [line for line in err.splitlines() if line.startswith("pairs2/stpn/seed1: ")]
+        for part in ("failed with exit code 1", "loss", "epoch 1"):
+            self.assertIn(part, failed)
+        last = err.splitlines()[-1]
+        self.assertTrue(last.startswith("stpn: 1 of 3 runs failed (pairs2/stpn/seed1)"), last)
+        self.assertNotIn("table", last)
+
+        (toy / "lstm.toml").write_text((toy / "stpn.toml").read_text())
+        code, out, err = self.run_stpn("reproduce", "toy", "--seeds", 1, "--out", "all_fail")
+        self.assertEqual((code, out), (1, ""))
+        self.assertIn("3 of 3 runs failed", err)
+
+    def test_a_run_at_which_another_process_works_is_left_to_it(self):
+        with self.popen("train", "experiments/toy/lstm.toml", "--seed", 1, "--out",
+                        "runs/toy/pairs2/lstm/seed1", "--set", "train.epochs=100000") as other:
+            try:
+                other.stderr.readline()
+                code, _, err = self.run_stpn("reproduce", "toy", "--seeds", 1)
+                self.assertEqual(code, 1)
+                self.assertRegex(err, "pairs2/lstm/seed1: failed with exit code 2: .*another process")
+                self.assertEqual(self.finished(), ["pairs2/stpn/seed1", "pairs3/lstm/seed1"])
+            finally:
+                other.kill()
+
+    def test_two_reproductions_keep_out_of_each_other(self):
+        with self.popen("reproduce", "toy", "--budget", "long") as other:
+            try:
+                other.stderr.readline()
+                code, out, err = self.run_stpn("reproduce", "toy", "--budget", "long")
+                self.assertEqual((code, out), (2, ""))
+                self.expect_one_line(err, "runs/toy_long", "another process", "--out")
+            finally:
+                other.kill()
+
+    def test_without_python_the_runs_stay_and_the_command_is_named(self):
+        self.patch(STPN_PYTHON="/absent/python")
+        code, out, err = self.run_stpn("reproduce", "toy", "--seeds", 1)
+        self.assertEqual((code, out), (1, ""))
+        self.assertEqual(len(self.finished()), 3)
+        self.assertIn("by hand: /absent/python -m stpn.reproduction runs/toy", err.splitlines()[-1])
+        self.patch(STPN_PYTHON=sys.executable, PYTHONPATH="")
+        code, out, err = self.run_stpn("reproduce", "toy", "--seeds", 1)
+        self.assertEqual((code, out), (1, ""))
+        self.assertIn("No module named", err.splitlines()[-1])
+
+    def test_mistakes_are_found_before_anything_runs(self):
+        self.expect_user_error(("reproduce",), "TASK")
+        self.expect_user_error(("reproduce", "toys"), "toys", "reproduce.toml")
+        self.expect_user_error(("reproduce", "toy", "--budget", "tiny"), "tiny", "full, long")
+        self.expect_user_error(("reproduce", "toy", "--seeds", 0), "--seeds")
+        self.expect_user_error(("reproduce", "toy", "--jobs", 0), "--jobs")
+        self.write("experiments/toy/reproduce.toml", REPRODUCTION.replace("pairs=3", "pair=3"))
+        self.expect_user_error(("reproduce", "toy"), "pair", "pairs")
+        self.write("experiments/toy/reproduce.toml", REPRODUCTION.replace('"stpn"', '"stnp"'))
+        self.expect_user_error(("reproduce", "toy"), "stnp.toml")
+
+    def test_list_knows_experiments_from_reproductions(self):
+        listed = self.succeed("list", "experiments").splitlines()
+        self.assertEqual([line.split(":")[0] for line in listed],
+                         ["experiments/toy/lstm.toml", "experiments/toy/stpn.toml"])
+
+    def test_the_committed_reproduction_runs(self):
+        self.with_figures()
+        (self.folder / "experiments").rename(self.folder / "toys")
+        (self.folder / "experiments").symlink_to(CHECKOUT / "experiments")
+        code, out, err = self.run_stpn("reproduce", "retrieval", "--budget", "smoke")
+        self.assertEqual(code, 0, err)
+        models = {path.stem for path in (CHECKOUT / "experiments/retrieval").glob("*.toml")}
+        self.assertEqual({path.name for path in
+                          (self.folder / "runs/retrieval_smoke/pairs3").iterdir()},
+                         models - {"reproduce"})
+        # What guessing reaches falls with the number of pairs.
+        for level in ("43.00 %", "38.35 %", "33.66 %", "29.99 %", "23.60 %"):
+            self.assertIn(level, out)
+
+
+if __name__ == "__main__":
+    support.main()
