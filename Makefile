@@ -8,7 +8,7 @@ TIDIED = $(filter-out %_test.cc,$(filter stpn/base/%.cc stpn/kernels/%.cc stpn/t
 CORES = $(shell nproc)
 PREFIX ?= /usr/local
 
-.PHONY: help setup build demo experiments test lint format install clean
+.PHONY: help setup build demo bench experiments test lint format install clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -22,6 +22,9 @@ build: setup  ## build the program build/bin/stpn and the ops build/lib/libstpn_
 
 demo: build  ## train an STPN and an LSTM, a minute each; a table and a picture of both
 	.venv/bin/python python/demo.py
+
+bench: build  ## time the units against PyTorch: a quarter of an hour on an idle machine
+	.venv/bin/python benchmarks/bench.py --threads 1 $(CORES)
 
 experiments: build  ## every model of every task over several seeds, with tables and figures: hours
 	failed=0; for file in experiments/*/reproduce.toml; do \

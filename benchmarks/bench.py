@@ -1,0 +1,233 @@
+"""Times the fused units against PyTorch: forward and backward over whole sequences, on the CPU.
+
+Each unit and shape has four contenders: our op, the loop one would write in eager PyTorch, the same
+with its step compiled by torch.compile, and nn.LSTM of about as many parameters as the STPN has.
+They take turns, so that a busy moment of the machine hits all; medians count. `limit` is arithmetic
+alone, at the rate of multiply-adds measured in the same run (fma_rate).
+
+    make bench                                            # everything; a quarter of an hour
+    .venv/bin/python benchmarks/bench.py --only stpn_recurrent retrieval --no-compile
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+import cases
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "python"))
+from stpn import ops  # noqa: E402,F401  registers torch.ops.stpn
+
+PEERS = ["ours", "eager", "compile", "lstm"]
+MOST_ROUNDS = 60
+
+
+class Contender:
+    """Forward, then backward of a fixed random weighting of the output."""
+
+    def __init__(self, forward, inputs):
+        self.forward = forward
+        self.inputs = inputs
+        self.cotangent = None
+        self.forward_s, self.total_s = [], []
+
+    def run(self):
+        start = time.perf_counter()
+        output = self.forward()
+        middle = time.perf_counter()
+        if self.cotangent is None:
+            self.cotangent = torch.rand_like(output)
+            middle = time.perf_counter()
+        torch.autograd.grad([output], self.inputs, [self.cotangent])
+        return middle - start, time.perf_counter() - start
+
+    def measure(self):
+        forward, total = self.run()
+        self.forward_s.append(forward)
+        self.total_s.append(total)
+
+
+def lstm(case):
+    shape = cases.SHAPES[case.shape]
+    unit = torch.nn.LSTM(shape.inputs, shape.lstm_hidden)
+    inputs = list(unit.parameters()) + ([case.x] if case.x.requires_grad else [])
+    return Contender(lambda: unit(case.x)[0], inputs)
+
+
+def contenders(case, compile_too):
+    inputs = case.parameters + ([case.x] if case.x.requires_grad else [])
+    made = {
+        "ours": Contender(case.ours, inputs),
+        "eager": Contender(lambda: case.loop(case.step), inputs),
+        "lstm": lstm(case),
+    }
+    if compile_too:
+        compiled = torch.compile(case.step)
+        made["compile"] = Contender(lambda: case.loop(compiled), inputs)
+    return made
+
+
+def check(case):
+    """What is timed must be the same computation."""
+    with torch.no_grad():
+        ours, theirs = case.ours(), case.loop(case.step)
+    steps = min(20, len(ours))  # rounding grows with the steps
+    worst = (ours[:steps] - theirs[:steps]).abs().max().item()
+    if worst > 1e-3:
+        sys.exit(f"bench: {case.unit} {case.shape}: ours and the eager loop differ by {worst:.2g}")
+
+
+def ms(seconds):
+    return statistics.median(seconds) * 1e3 if seconds else None
+
+
+def measure(key, threads, arguments, rates):
+    torch.set_num_threads(threads)
+    torch.manual_seed(1)
+    case = cases.CASES[key]()
+    check(case)
+    found = contenders(case, not arguments.no_compile)
+    for contender in found.values():
+        contender.run()  # first calls compile, and touch memory
+    # The slow ones get fewer turns; nobody waits for an eager loop for minutes.
+    for _ in range(MOST_ROUNDS):
+        waiting = [c for c in found.values()
+                   if len(c.total_s) < 3 or sum(c.total_s) < arguments.seconds]
+        if not waiting:
+            break
+        for contender in waiting:
+            contender.measure()
+    row = {"unit": case.unit, "shape": case.shape, "threads": threads}
+    row["forward_ms"] = ms(found["ours"].forward_s)
+    row["total_ms"] = ms(found["ours"].total_s)
+    for peer in PEERS[1:]:
+        row[f"{peer}_ms"] = ms(found[peer].total_s) if peer in found else None
+    row["limit_ms"] = case.limit_ms(rates[str(threads)])
+    row["peak_mb"] = peak_mb(key, threads)
+    deciles = [statistics.quantiles(found["ours"].total_s, n=10)[k] * 1e3 for k in (0, 8)]
+    row["total_ms_p10"], row["total_ms_p90"] = deciles
+    return row
+
+
+def peak_mb(key, threads):
+    """Peak resident memory of a process that does nothing but our forward and backward, in MB."""
+    command = [sys.executable, __file__, "--peak", *key, "--threads", str(threads)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def print_peak(key, threads):
+    torch.set_num_threads(threads)
+    case = cases.CASES[key]()
+    contender = contenders(case, False)["ours"]
+    for _ in range(2):
+        contender.run()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def number(value):
+    if value is None:
+        return "-"
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def print_table(rows):
+    head = ["unit", "shape", "threads", "forward ms", "total ms", "eager", "compile", "LSTM",
+            "limit ms", "peak MB"]
+    print("| " + " | ".join(head) + " |")
+    print("|" + " --- |" * len(head))
+    for row in rows:
+        total = row["total_ms"]
+        times = [None if row[f"{peer}_ms"] is None else row[f"{peer}_ms"] / total
+                 for peer in PEERS[1:]]
+        cells = [row["unit"], row["shape"], str(row["threads"]), number(row["forward_ms"]),
+                 f"{number(total)} ({number(row['total_ms_p10'])}..{number(row['total_ms_p90'])})",
+                 f"{number(times[0])} x", f"{number(times[1])} x",
+                 "-" if times[2] is None else f"{number(1 / times[2])} of it",
+                 f"{number(row['limit_ms'])}, {number(total / row['limit_ms'])} x",
+                 number(row["peak_mb"])]
+        print("| " + " | ".join(cells) + " |")
+
+
+def sweep(threads):
+    """Time and kept memory of the STPN as one size grows and the others stay."""
+    torch.set_num_threads(threads)
+    base = {"T": 64, "B": 32, "H": 48, "I": 48}
+    rows = []
+    for name in base:
+        for factor in (0.25, 0.5, 1, 2, 4):
+            size = {**base, name: int(base[name] * factor)}
+            sources = size["I"] + size["H"]
+            shape = cases.Shape(size["T"], size["B"], size["I"], 8)
+            cases.SHAPES["sweep"] = shape
+            case = cases.stpn("sweep", size["H"], "pre", None, True)
+            contender = contenders(case, False)["ours"]
+            contender.run()
+            for _ in range(10):
+                contender.measure()
+            synapse_steps = size["T"] * size["B"] * size["H"] * sources
+            rows.append({**size, "varied": name, "total_ms": ms(contender.total_s),
+                         "ns_per_synapse_step": ms(contender.total_s) * 1e6 / synapse_steps})
+    return rows
+
+
+def print_sweep(rows):
+    print("| varied | T | B | I | H | total ms | ns a synapse and step |")
+    print("|" + " --- |" * 7)
+    for row in rows:
+        print(f"| {row['varied']} | {row['T']} | {row['B']} | {row['I']} | {row['H']} | "
+              f"{number(row['total_ms'])} | {row['ns_per_synapse_step']:.3f} |")
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs=2, metavar=("UNIT", "SHAPE"), help="one of the rows")
+    parser.add_argument("--threads", type=int, nargs="+", default=[os.cpu_count()],
+                        help="measure with each of these numbers (default: one a core)")
+    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
+    parser.add_argument("--no-sweep", action="store_true", help="leave the sweep over sizes out")
+    parser.add_argument("--seconds", type=float, default=3, help="time of each contender")
+    parser.add_argument("--json", type=Path, default=ROOT / "build" / "bench.json",
+                        help="where the rows go (default: build/bench.json)")
+    parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    key = tuple(arguments.only or arguments.peak or ())
+    if key and key not in cases.CASES:
+        known = ", ".join(" ".join(k) for k in cases.CASES)
+        parser.error(f"there is no {' '.join(key)}; there are: {known}")
+    return arguments
+
+
+def main():
+    arguments = parse()
+    if arguments.peak:
+        return print_peak(tuple(arguments.peak), arguments.threads[0])
+    rate_program = ROOT / "build" / "bin" / "fma_rate"
+    if not rate_program.exists():
+        sys.exit(f"bench: there is no {rate_program}: run `make build` first")
+    rates = json.loads(subprocess.run([rate_program], check=True, capture_output=True).stdout)
+    rows = []
+    for threads in arguments.threads:
+        for key in [tuple(arguments.only)] if arguments.only else cases.CASES:
+            print(f"bench: {' '.join(key)}, {threads} threads", file=sys.stderr)
+            rows.append(measure(key, threads, arguments, rates))
+    arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
+    rate_text = ", ".join(f"{n}: {r / 1e9:.2f}e9" for n, r in rates.items())
+    print(f"\nMultiply-adds of 16 floats a second, by threads: {rate_text}\n")
+    print_table(rows)
+    if not arguments.no_sweep and not arguments.only:
+        print()
+        print_sweep(sweep(max(arguments.threads)))
+
+
+if __name__ == "__main__":
+    main()

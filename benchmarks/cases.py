@@ -1,0 +1,152 @@
+"""What bench.py measures: the units at the shapes of the experiments, ours and in eager PyTorch."""
+
+import math
+from dataclasses import dataclass
+from typing import Callable
+
+import torch
+
+import eager
+
+
+@dataclass
+class Shape:
+    """T steps, B samples, I inputs; an LSTM of about as many parameters as the STPN has H units."""
+
+    steps: int
+    batch: int
+    inputs: int
+    lstm_hidden: int
+    x_needs_gradient: bool = False  # where the unit stands behind a trained layer
+
+
+SHAPES = {
+    "retrieval": Shape(9, 128, 37, 9),
+    "maze": Shape(200, 512, 17, 47),
+    "familiarity": Shape(5000, 1, 100, 21),
+    "pong": Shape(20, 64, 2592, 48, x_needs_gradient=True),
+}
+
+# Vector instructions that a step cannot do without, for 16 synapses: forward, replay in backward,
+# backward. Norm `pre` forward: add G; fma of the drive; fma of the norm; mul of Lambda F, by 1/n; mul
+# of Gamma z; fma of the new F. The others are counted in the same way; docs/kernels.md has the lists.
+INSTRUCTIONS = {
+    "pre": 7 + 4 + 15,
+    "post": 12 + 6 + 22,
+    "drive": 6 + 3 + 14,
+    "modplast": 5 + 3 + 9,
+    "fast_weights": 3 + 2 + 5,
+}
+
+
+@dataclass
+class Case:
+    """One unit at one shape. The callables run forward over the whole sequence: (T, B, H)."""
+
+    unit: str
+    shape: str
+    synapses: int  # with a fast weight, of one sample
+    instructions: int  # for 16 of them, a step
+    x: torch.Tensor
+    parameters: list
+    ours: Callable
+    loop: Callable  # of a step function: eager, or compiled
+    step: Callable
+
+    def limit_ms(self, fma_rate):
+        """Arithmetic alone, at this many vector operations of 16 floats a second."""
+        steps = self.x.shape[0] * self.x.shape[1]
+        return steps * self.synapses / 16 * self.instructions / fma_rate * 1e3
+
+
+def uniform(*shape, low=-1.0, high=1.0):
+    return torch.empty(shape).uniform_(low, high)
+
+
+def trained(tensor):
+    return tensor.requires_grad_()
+
+
+def stpn(shape_name, hidden, norm, clamp, recurrent):
+    shape = SHAPES[shape_name]
+    sources = shape.inputs + (hidden if recurrent else 0)
+    k = 1 / math.sqrt(hidden if recurrent else shape.inputs)
+    p = {
+        "weight": trained(uniform(hidden, sources) * k),
+        "bias": None if norm == "drive" else trained(uniform(hidden) * k),
+        "weight_lambda": trained(uniform(hidden, sources, low=0)),
+        "weight_gamma": trained(uniform(hidden, sources) * 0.001 * k),
+    }
+    x = uniform(shape.steps, shape.batch, shape.inputs).requires_grad_(shape.x_needs_gradient)
+    h = torch.zeros(shape.batch, hidden)
+    F = torch.zeros(shape.batch, hidden, sources)
+    state = (h, F) if recurrent else (F,)
+    op = torch.ops.stpn.stpn_recurrent if recurrent else torch.ops.stpn.stpn_feedforward
+
+    def ours():
+        return op(x, *state, p["weight"], p["bias"], p["weight_lambda"], p["weight_gamma"],
+                  norm=norm, clamp=clamp)[0]
+
+    def loop(step):
+        return eager.loop(step, x, (h, F), p, norm, clamp, recurrent)[0]
+
+    return Case("stpn_recurrent" if recurrent else "stpn_feedforward", shape_name,
+                hidden * sources, INSTRUCTIONS[norm], x, [v for v in p.values() if v is not None],
+                ours, loop, eager.stpn_step)
+
+
+def fast_weights(shape_name, hidden):
+    shape = SHAPES[shape_name]
+    k = 1 / math.sqrt(hidden)
+    p = {
+        "weight": trained(uniform(hidden, shape.inputs + hidden) * k),
+        "bias": trained(uniform(hidden) * k),
+        "layer_norm_weight": trained(torch.ones(hidden)),
+        "layer_norm_bias": trained(torch.zeros(hidden)),
+    }
+    x = uniform(shape.steps, shape.batch, shape.inputs)
+    state = torch.zeros(shape.batch, hidden), torch.zeros(shape.batch, hidden, hidden)
+
+    def ours():
+        return torch.ops.stpn.fast_weights(x, *state, **p)[0]
+
+    return Case("fast_weights", shape_name, hidden * hidden, INSTRUCTIONS["fast_weights"], x,
+                list(p.values()), ours, lambda step: eager.loop(step, x, state, p)[0],
+                eager.fast_weights_step)
+
+
+def modplast(shape_name, hidden):
+    shape = SHAPES[shape_name]
+    k = 1 / math.sqrt(hidden)
+    p = {
+        "weight_ih": trained(uniform(hidden, shape.inputs) / math.sqrt(shape.inputs)),
+        "bias": trained(uniform(hidden) / math.sqrt(shape.inputs)),
+        "weight_hh": trained(uniform(hidden, hidden, low=0) * 0.01),
+        "alpha": trained(uniform(hidden, hidden, low=0) * 0.01),
+        "modulator_weight": trained(uniform(hidden) * k),
+        "modulator_bias": trained(uniform(1) * k),
+    }
+    x = uniform(shape.steps, shape.batch, shape.inputs)
+    state = torch.zeros(shape.batch, hidden), torch.zeros(shape.batch, hidden, hidden)
+
+    def ours():
+        return torch.ops.stpn.backpropamine(x, *state, **p)[0]
+
+    return Case("backpropamine", shape_name, hidden * hidden, INSTRUCTIONS["modplast"], x,
+                list(p.values()), ours, lambda step: eager.loop(step, x, state, p)[0],
+                eager.modplast_step)
+
+
+CASES = {
+    ("stpn_recurrent", "retrieval"): lambda: stpn("retrieval", 11, "pre", None, True),
+    ("stpn_recurrent", "maze"): lambda: stpn("maze", 55, "post", 1.0, True),
+    ("stpn_recurrent", "familiarity"): lambda: stpn("familiarity", 27, "pre", None, True),
+    ("stpn_recurrent", "pong"): lambda: stpn("pong", 64, "pre", None, True),
+    ("stpn_feedforward", "retrieval"): lambda: stpn("retrieval", 13, "drive", None, False),
+    ("stpn_feedforward", "maze"): lambda: stpn("maze", 76, "pre", None, False),
+    ("stpn_feedforward", "familiarity"): lambda: stpn("familiarity", 34, "pre", None, False),
+    ("backpropamine", "retrieval"): lambda: modplast("retrieval", 17),
+    ("backpropamine", "maze"): lambda: modplast("maze", 73),
+    ("fast_weights", "retrieval"): lambda: fast_weights("retrieval", 20),
+    ("fast_weights", "maze"): lambda: fast_weights("maze", 73),
+}
