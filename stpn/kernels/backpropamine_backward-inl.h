@@ -26,40 +26,43 @@ namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-template <typename T, int S, bool kPlain, bool kTrace>
-class ModulatedBackward : public BackwardGroup<ModulatedBackward<T, S, kPlain, kTrace>, T, S> {
-  using Loop = BackwardGroup<ModulatedBackward, T, S>;
+template <class Layout, bool kPlain, bool kTrace>
+class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain, kTrace>, Layout> {
+  using Loop = BackwardGroup<ModulatedBackward, Layout>;
   using Loop::is_reset;
   using Loop::kept_;
+  using Loop::kLanes;
   using Loop::kRows;
+  using Loop::kVectors;
+  using Loop::layout_;
   using Loop::plan_;
+  using Loop::S;
   using typename Loop::D;
   using typename Loop::Plan;
+  using typename Loop::T;
   using typename Loop::V;
-  // Rows that go together: kRows units of S samples.
-  static constexpr int kLanes = kRows * S;
 
  public:
   // The clamp's gradient computes what it bounds again, from what it does see.
   static constexpr bool kSeesNext = false;
 
   static int64_t scratch(const Plan& plan) {
-    return 4 * S * plan.row + 6 * plan.units(S) + Plan::padded(S);
+    return 4 * plan.presynaptic(S) + 6 * plan.units(S) + Plan::padded(S);
   }
 
   // Adds to `gradients`.
   ModulatedBackward(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
                     const BackpropamineBackward<T>& call, const PaddedMatrices<T>& parameters,
-                    const GradientSums<T>& gradients)
+                    const Gradients<T>& gradients)
       : Loop(plan, first, kept, call.forward.reset, scratch),
         call_(call),
         forward_(call.forward),
         parameters_(parameters),
         gradients_(gradients),
-        z_(scratch.take(S * plan.row)),
-        hebbian_(scratch.take(S * plan.row)),
-        dz_(scratch.take(S * plan.row)),
-        d_hebbian_(scratch.take(S * plan.row)),
+        z_(scratch.take(plan.presynaptic(S))),
+        hebbian_(scratch.take(plan.presynaptic(S))),
+        dz_(scratch.take(plan.presynaptic(S))),
+        d_hebbian_(scratch.take(plan.presynaptic(S))),
         h_(scratch.take(plan.units(S))),
         dh_(scratch.take(plan.units(S))),
         du_(scratch.take(plan.units(S))),
@@ -83,7 +86,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<T, S, kPlain, k
 
   void replay(int64_t t) {
     load_update(t);
-    for (int64_t unit = 0; unit < plan_.rows(S) * S; ++unit) replay_row(t, unit);
+    for (int64_t i = 0; i < plan_.rows(S); i += kRows) replay_rows(t, i);
   }
 
   void enter(int64_t end) {
@@ -103,11 +106,9 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<T, S, kPlain, k
       }
       if (more) sweep<false, true>(t);
     }
+    this->sources_to_units(dz_, 0, dh_);
     for (int s = 0; s < S; ++s) {
-      const bool cut = is_reset(t, s);
-      for (int64_t i = 0; i < plan_.hidden; ++i) {
-        dh_[i * S + s] = cut ? T(0) : dz_[s * plan_.row + i];
-      }
+      for (int64_t i = 0; i < plan_.hidden && is_reset(t, s); ++i) dh_[i * S + s] = T(0);
     }
   }
 
@@ -116,37 +117,42 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<T, S, kPlain, k
   void load_update(int64_t t) {
     this->units_in(forward_.output, t, h_);
     for (int s = 0; s < S; ++s) {
-      T* HWY_RESTRICT to = hebbian_ + s * plan_.row;
-      if (is_reset(t, s)) {
-        std::fill_n(to, plan_.hidden, T(0));
-      } else {
-        const T* from = t > 0 ? forward_.output + this->place(t - 1, s, plan_.hidden)
+      const T* before = t > 0 ? forward_.output + this->place(t - 1, s, plan_.hidden)
                               : forward_.initial_h + this->place(0, s, plan_.hidden);
-        std::copy_n(from, plan_.hidden, to);
-      }
+      this->put_sources(is_reset(t, s) ? nullptr : before, plan_.hidden, s, 0, hebbian_);
       m_[s] =
           forward_.variant.has_modulator() ? kept_.units(t, kKeptModulator)[s] : forward_.rate[0];
     }
   }
 
-  // Row i of one sample, i * S + s.
-  HWY_INLINE void replay_row(int64_t t, int64_t unit) {
+  HWY_INLINE void replay_rows(int64_t t, int64_t i) {
     const D d;
-    const int64_t first = unit * plan_.row;
-    const T* HWY_RESTRICT hebbian = hebbian_ + unit % S * plan_.row;
-    const T* HWY_RESTRICT P = this->seen(t, kP) + first;
-    T* HWY_RESTRICT new_P = this->seen(t + 1, kP) + first;
+    const Layout layout = layout_;
+    const T* HWY_RESTRICT hebbian = hebbian_;
+    const T* HWY_RESTRICT P = this->seen(t, kP) + this->row_of(i);
+    T* HWY_RESTRICT new_P = this->seen(t + 1, kP) + this->row_of(i);
+    [[maybe_unused]] const T* HWY_RESTRICT E =
+        kTrace ? this->seen(t, kE) + this->row_of(i) : nullptr;
+    [[maybe_unused]] T* HWY_RESTRICT new_E =
+        kTrace ? this->seen(t + 1, kE) + this->row_of(i) : nullptr;
     const SynapseUpdate<T, kPlain> update(forward_);
-    const V h = hn::Set(d, h_[unit]);
-    const V m = hn::Set(d, m_[unit % S]);
-    for (int64_t j = 0; j < plan_.row; j += hn::Lanes(d)) {
-      V learnt = hn::Mul(h, hn::Load(d, hebbian + j));
-      if constexpr (kTrace) {
-        const V e = hn::Load(d, this->seen(t, kE) + first + j);
-        hn::Store(update.trace(e, learnt), d, this->seen(t + 1, kE) + first + j);
-        learnt = e;
+    V h[kLanes], m[kVectors];
+    STPN_UNROLL
+    for (int v = 0; v < kVectors; ++v) m[v] = layout.sample(m_, v);
+    STPN_UNROLL
+    for (int q = 0; q < kLanes; ++q) h[q] = layout.unit(h_ + i * S, q);
+    for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
+      STPN_UNROLL
+      for (int q = 0; q < kLanes; ++q) {
+        const int64_t at = layout.synapse(q, j);
+        V learnt = hn::Mul(h[q], hn::Load(d, hebbian + layout.source(q % kVectors, j)));
+        if constexpr (kTrace) {
+          const V e = hn::Load(d, E + at);
+          hn::Store(update.trace(e, learnt), d, new_E + at);
+          learnt = e;
+        }
+        hn::Store(update.updated(hn::Load(d, P + at), m[q % kVectors], learnt), d, new_P + at);
       }
-      hn::Store(update.updated(hn::Load(d, P + j), m, learnt), d, new_P + j);
     }
   }
 
@@ -167,7 +173,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<T, S, kPlain, k
     if (call_.grad_drive != nullptr) this->units_out(du_, t, call_.grad_drive);
     std::swap(z_, hebbian_);
     std::swap(dz_, d_hebbian_);  // what the update of step t gave to h[t-1], to add to
-    std::fill_n(d_hebbian_, S * plan_.row, T(0));
+    std::fill_n(d_hebbian_, plan_.presynaptic(S), T(0));
   }
 
   void back_through_modulator() {
@@ -212,56 +218,67 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<T, S, kPlain, k
   template <bool kBack, bool kInto>
   HWY_INLINE void rows(int64_t t, int64_t i) {
     const D d;
-    const int64_t length = plan_.row;
-    const int64_t first = i * S * length;
+    const Layout layout = this->layout_;
+    const int64_t width = layout.width;
+    const int64_t first = this->row_of(i);
     const T* HWY_RESTRICT W = parameters_.row(kWeight, i);
     const T* HWY_RESTRICT alpha = parameters_.row(kAlpha, i);
-    T* HWY_RESTRICT sum_weight = gradients_.matrix(kWeight) + i * length;
-    T* HWY_RESTRICT sum_alpha = gradients_.matrix(kAlpha) + i * length;
+    T* HWY_RESTRICT sum_weight = gradients_.template rows<Layout>(kWeight, i);
+    T* HWY_RESTRICT sum_alpha = gradients_.template rows<Layout>(kAlpha, i);
     T* HWY_RESTRICT dP_rows = this->d_matrix(kP) + first;
     [[maybe_unused]] T* HWY_RESTRICT dE_rows = kTrace ? this->d_matrix(kE) + first : nullptr;
     const SynapseUpdate<T, kPlain> update(forward_);
     V du[kLanes];
     STPN_UNROLL
     for (int q = 0; q < kLanes; ++q) {
-      du[q] = hn::Set(d, du_[i * S + q]);
+      du[q] = layout.unit(du_ + i * S, q);
     }
     [[maybe_unused]] const T* HWY_RESTRICT P_rows = this->seen(t, kP) + first;
     const T* HWY_RESTRICT z = z_;
-    T* HWY_RESTRICT dz = dz_;
-    T* HWY_RESTRICT d_hebbian = d_hebbian_;
-    Into into;
+    T* HWY_RESTRICT dz_rows = dz_;
+    T* HWY_RESTRICT d_hebbian_rows = d_hebbian_;
+    Into into(layout);
     if constexpr (kInto) into.begin(*this, t - 1, i);
-    for (int64_t j = 0; j < length; j += hn::Lanes(d)) {
+    for (int64_t j = 0; j < width; j += Layout::kStep) {
+      V dz[kVectors], d_hebbian[kVectors];
+      STPN_UNROLL
+      for (int v = 0; v < kVectors; ++v) {
+        dz[v] = hn::Load(d, dz_rows + layout.source(v, j));
+        d_hebbian[v] = hn::Load(d, d_hebbian_rows + layout.source(v, j));
+      }
       STPN_UNROLL
       for (int r = 0; r < kRows; ++r) {
-        const V w = hn::Load(d, W + r * length + j);
-        const V a = hn::Load(d, alpha + r * length + j);
+        const V w = layout.parameter(W, r, j);
+        const V a = layout.parameter(alpha, r, j);
         V d_weight = hn::Zero(d);
         V d_alpha = hn::Zero(d);
         STPN_UNROLL
-        for (int s = 0; s < S; ++s) {
-          const int q = r * S + s;
-          const int64_t at = q * length + j;
+        for (int v = 0; v < kVectors; ++v) {
+          const int q = r * kVectors + v;
+          const int64_t at = layout.synapse(q, j);
           V dP = hn::Load(d, dP_rows + at);
           V dE = kTrace ? hn::Load(d, dE_rows + at) : hn::Zero(d);
           if constexpr (kBack) {
             const V P = hn::Load(d, P_rows + at);
-            const V dG = hn::Mul(hn::Load(d, z + s * length + j), du[q]);
+            const V dG = hn::Mul(hn::Load(d, z + layout.source(v, j)), du[q]);
             d_weight = hn::Add(d_weight, dG);
             d_alpha = hn::MulAdd(dG, P, d_alpha);
-            T* at_dz = dz + s * length + j;
-            hn::Store(hn::MulAdd(hn::MulAdd(a, P, w), du[q], hn::Load(d, at_dz)), d, at_dz);
+            dz[v] = hn::MulAdd(hn::MulAdd(a, P, w), du[q], dz[v]);
             dP = hn::MulAdd(dG, a, dP);
           }
-          if constexpr (kInto) into.step(d_hebbian + s * length + j, update, q, j, dP, dE);
+          if constexpr (kInto) into.step(d_hebbian[v], update, q, j, dP, dE);
           hn::Store(dP, d, dP_rows + at);
           if constexpr (kTrace) hn::Store(dE, d, dE_rows + at);
         }
         if constexpr (kBack) {
-          add_to(d, d_weight, sum_weight + r * length + j);
-          add_to(d, d_alpha, sum_alpha + r * length + j);
+          add_to(d, d_weight, sum_weight + layout.gradient(r, j));
+          add_to(d, d_alpha, sum_alpha + layout.gradient(r, j));
         }
+      }
+      STPN_UNROLL
+      for (int v = 0; v < kVectors; ++v) {
+        hn::Store(dz[v], d, dz_rows + layout.source(v, j));
+        hn::Store(d_hebbian[v], d, d_hebbian_rows + layout.source(v, j));
       }
     }
     if constexpr (kInto) into.finish(*this, i);
@@ -269,66 +286,66 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<T, S, kPlain, k
 
   // Rows i to i + kRows on their way into step t: what is fixed along them, and the sums over them.
   struct Into {
+    explicit HWY_INLINE Into(const Layout& its_layout) : layout(its_layout) {}
+
     HWY_INLINE void begin(const ModulatedBackward& group, int64_t t, int64_t i) {
       const D d;
-      row = group.plan_.row;
       hebbian = group.hebbian_;
-      P = group.seen(t, kP) + i * S * row;
-      if constexpr (kTrace) E = group.seen(t, kE) + i * S * row;
+      P = group.seen(t, kP) + group.row_of(i);
+      if constexpr (kTrace) E = group.seen(t, kE) + group.row_of(i);
       STPN_UNROLL
-      for (int s = 0; s < S; ++s) m[s] = hn::Set(d, group.m_[s]);
+      for (int v = 0; v < kVectors; ++v) m[v] = Layout::sample(group.m_, v);
       STPN_UNROLL
       for (int q = 0; q < kLanes; ++q) {
-        h[q] = hn::Set(d, group.h_[i * S + q]);
+        h[q] = Layout::unit(group.h_ + i * S, q);
         along_hebbian[q] = along_m[q] = along_rate[q] = hn::Zero(d);
       }
     }
 
     // From the gradients of P and E after the update to those before it; adds to all that it
     // touches.
-    HWY_INLINE void step(T* HWY_RESTRICT d_hebbian, const SynapseUpdate<T, kPlain>& update, int q,
-                         int64_t j, V& dP, V& dE) {
+    HWY_INLINE void step(V& d_hebbian, const SynapseUpdate<T, kPlain>& update, int q, int64_t j,
+                         V& dP, V& dE) {
       const D d;
-      const int s = q % S;
-      const V before = hn::Load(d, hebbian + s * row + j);
+      const int v = q % kVectors;
+      const V before = hn::Load(d, hebbian + layout.source(v, j));
       const V learnt = hn::Mul(h[q], before);
-      const V p = hn::Load(d, P + q * row + j);
+      const V p = hn::Load(d, P + layout.synapse(q, j));
       V d_learnt;
       if constexpr (kTrace) {
-        const V e = hn::Load(d, E + q * row + j);
-        const V d_delta = update.back(p, m[s], e, dP, along_m[q]);
+        const V e = hn::Load(d, E + layout.synapse(q, j));
+        const V d_delta = update.back(p, m[v], e, dP, along_m[q]);
         along_m[q] = hn::MulAdd(d_delta, e, along_m[q]);
         d_learnt = update.back_trace(e, learnt, dE, along_rate[q]);
-        dE = hn::MulAdd(d_delta, m[s], dE);
+        dE = hn::MulAdd(d_delta, m[v], dE);
       } else {
-        d_learnt = update.back(p, m[s], learnt, dP, along_m[q]);
+        d_learnt = update.back(p, m[v], learnt, dP, along_m[q]);
       }
       along_hebbian[q] = hn::MulAdd(d_learnt, before, along_hebbian[q]);
-      if constexpr (!kTrace) d_learnt = hn::Mul(d_learnt, m[s]);
-      hn::Store(hn::MulAdd(d_learnt, h[q], hn::Load(d, d_hebbian)), d, d_hebbian);
+      if constexpr (!kTrace) d_learnt = hn::Mul(d_learnt, m[v]);
+      d_hebbian = hn::MulAdd(d_learnt, h[q], d_hebbian);
     }
 
     HWY_INLINE void finish(const ModulatedBackward& group, int64_t i) {
-      const D d;
       T* HWY_RESTRICT along_h = group.along_h_ + i * S;
-      sums_of_lanes<kLanes>(d, along_hebbian, along_h);
-      sums_of_lanes<kLanes>(d, along_m, group.along_m_ + i * S);
+      Layout::store_sums(along_hebbian, along_h);
+      Layout::store_sums(along_m, group.along_m_ + i * S);
       if constexpr (kTrace) {
-        sums_of_lanes<kLanes>(d, along_rate, group.along_rate_ + i * S);
+        Layout::store_sums(along_rate, group.along_rate_ + i * S);
         return;
       }
       // Both m and h multiply the same sum.
-      for (int q = 0; q < kLanes; ++q) {
-        group.along_m_[i * S + q] += along_h[q] * group.h_[i * S + q];
-        along_h[q] *= group.m_[q % S];
+      for (int k = 0; k < kRows * S; ++k) {
+        group.along_m_[i * S + k] += along_h[k] * group.h_[i * S + k];
+        along_h[k] *= group.m_[k % S];
       }
     }
 
-    int64_t row;
+    const Layout layout;
     const T* HWY_RESTRICT hebbian;
     const T* HWY_RESTRICT P;
     const T* HWY_RESTRICT E;
-    V m[S], h[kLanes];
+    V m[kVectors], h[kLanes];
     V along_hebbian[kLanes];  // of the gradient of D (without a trace: of m D) times h[t-1]
     V along_m[kLanes], along_rate[kLanes];
   };
@@ -336,7 +353,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<T, S, kPlain, k
   const BackpropamineBackward<T>& call_;
   const BackpropamineForward<T>& forward_;
   const PaddedMatrices<T>& parameters_;
-  const GradientSums<T>& gradients_;
+  const Gradients<T>& gradients_;
   T* z_;                 // h[t-1], what drives step t
   T* hebbian_;           // the same of the step that is gone into
   T* dz_;                // gradient of z

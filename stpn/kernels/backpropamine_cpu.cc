@@ -17,10 +17,10 @@ namespace HWY_NAMESPACE {
 
 template <typename T, bool kPlain, bool kTrace>
 struct Steps {
-  template <int S>
-  using Forward = ModulatedForward<T, S, kPlain, kTrace>;
-  template <int S>
-  using Backward = ModulatedBackward<T, S, kPlain, kTrace>;
+  template <class Layout>
+  using Forward = ModulatedForward<Layout, kPlain, kTrace>;
+  template <class Layout>
+  using Backward = ModulatedBackward<Layout, kPlain, kTrace>;
 };
 
 // As SynapseUpdate has it.
@@ -42,17 +42,20 @@ template <typename T>
 void forward(const BackpropamineForward<T>& p, const PaddedMatrices<T>& parameters,
              const PlasticPlan<T>& plan, int64_t chunk) {
   with_steps<T>(p.variant, [&](auto steps) {
-    run_chunk<decltype(steps)::template Forward>(plan, chunk, p.kept, p, parameters);
+    run_chunk<decltype(steps)::template Forward, kBackpropamineAcross>(plan, chunk, p.kept, p,
+                                                                       parameters);
   });
 }
 
 template <typename T>
 void backward(const BackpropamineBackward<T>& p, const PaddedMatrices<T>& parameters,
               const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t chunk) {
+  const Gradients<T> of_layouts(plan, gradients);
   with_steps<T>(p.forward.variant, [&](auto steps) {
-    run_chunk<decltype(steps)::template Backward>(plan, chunk, p.forward.kept, p, parameters,
-                                                  gradients);
+    run_chunk<decltype(steps)::template Backward, kBackpropamineAcross>(plan, chunk, p.forward.kept,
+                                                                        p, parameters, of_layouts);
   });
+  of_layouts.bring_lanes_together();
 }
 
 void forward_float(const BackpropamineForward<float>& p, const PaddedMatrices<float>& parameters,

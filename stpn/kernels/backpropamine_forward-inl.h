@@ -21,21 +21,24 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 // One pass over P a step: the update of step t-1 waits until the modulator knows all of h[t-1] and
 // is made while row by row the drive of step t is summed.
-template <typename T, int S, bool kPlain, bool kTrace>
-class ModulatedForward : public ForwardGroup<ModulatedForward<T, S, kPlain, kTrace>, T, S> {
-  using Loop = ForwardGroup<ModulatedForward, T, S>;
+template <class Layout, bool kPlain, bool kTrace>
+class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kTrace>, Layout> {
+  using Loop = ForwardGroup<ModulatedForward, Layout>;
   using Loop::kept_;
+  using Loop::kLanes;
   using Loop::kRows;
+  using Loop::kVectors;
+  using Loop::layout_;
   using Loop::plan_;
+  using Loop::S;
   using typename Loop::D;
   using typename Loop::Plan;
+  using typename Loop::T;
   using typename Loop::V;
-  // Rows that go together: kRows units of S samples.
-  static constexpr int kLanes = kRows * S;
 
  public:
   static int64_t scratch(const Plan& plan) {
-    return 2 * S * plan.row + 2 * plan.units(S) + Plan::padded(S);
+    return 2 * plan.presynaptic(S) + 2 * plan.units(S) + Plan::padded(S);
   }
 
   ModulatedForward(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
@@ -43,8 +46,8 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<T, S, kPlain, kTra
       : Loop(plan, first, kept, call.reset, scratch),
         call_(call),
         parameters_(parameters),
-        z_(scratch.take(S * plan.row)),
-        hebbian_(scratch.take(S * plan.row)),
+        z_(scratch.take(plan.presynaptic(S))),
+        hebbian_(scratch.take(plan.presynaptic(S))),
         h_(scratch.take(plan.units(S))),
         sums_(scratch.take(plan.units(S))),
         m_(scratch.take(S)) {}
@@ -57,15 +60,13 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<T, S, kPlain, kTra
 
   // The update that still waits then leaves P and E zero, whatever was there.
   void forget(int s) {
-    std::fill_n(hebbian_ + s * plan_.row, plan_.row, T(0));
+    this->put_sources(nullptr, plan_.sources, s, 0, hebbian_);
     for (int64_t i = 0; i < plan_.hidden; ++i) h_[i * S + s] = T(0);
     m_[s] = T(0);
   }
 
   void forward(int64_t t) {
-    for (int s = 0; s < S; ++s) {
-      for (int64_t i = 0; i < plan_.hidden; ++i) z_[s * plan_.row + i] = h_[i * S + s];
-    }
+    this->units_to_sources(h_, 0, z_);
     if (t == 0) {
       sweep<false, true>();
     } else {
@@ -93,49 +94,50 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<T, S, kPlain, kTra
   template <bool kUpdate, bool kDrive>
   HWY_INLINE void rows(int64_t i) {
     const D d;
-    const int64_t length = plan_.row;
+    const Layout layout = this->layout_;
+    const int64_t width = layout.width;
     const T* HWY_RESTRICT W = parameters_.row(kWeight, i);
     const T* HWY_RESTRICT alpha = parameters_.row(kAlpha, i);
     const T* HWY_RESTRICT z = z_;
     const T* HWY_RESTRICT hebbian = hebbian_;
-    T* HWY_RESTRICT P = this->matrix(kP) + i * S * length;
-    [[maybe_unused]] T* HWY_RESTRICT E = kTrace ? this->matrix(kE) + i * S * length : nullptr;
+    T* HWY_RESTRICT P = this->matrix(kP) + this->row_of(i);
+    [[maybe_unused]] T* HWY_RESTRICT E = kTrace ? this->matrix(kE) + this->row_of(i) : nullptr;
     const SynapseUpdate<T, kPlain> update(call_);
-    V h[kLanes], m[S], dot[kLanes];
+    V h[kLanes], m[kVectors], dot[kLanes];
     STPN_UNROLL
-    for (int s = 0; s < S; ++s) m[s] = hn::Set(d, m_[s]);
+    for (int v = 0; v < kVectors; ++v) m[v] = layout.sample(m_, v);
     STPN_UNROLL
     for (int q = 0; q < kLanes; ++q) {
-      h[q] = hn::Set(d, h_[i * S + q]);
+      h[q] = layout.unit(h_ + i * S, q);
       dot[q] = hn::Zero(d);
     }
-    for (int64_t j = 0; j < length; j += hn::Lanes(d)) {
+    for (int64_t j = 0; j < width; j += Layout::kStep) {
       STPN_UNROLL
       for (int r = 0; r < kRows; ++r) {
-        const V w = hn::Load(d, W + r * length + j);
-        const V a = hn::Load(d, alpha + r * length + j);
+        const V w = layout.parameter(W, r, j);
+        const V a = layout.parameter(alpha, r, j);
         STPN_UNROLL
-        for (int s = 0; s < S; ++s) {
-          const int q = r * S + s;
-          V p = hn::Load(d, P + q * length + j);
+        for (int v = 0; v < kVectors; ++v) {
+          const int q = r * kVectors + v;
+          V p = hn::Load(d, P + layout.synapse(q, j));
           if constexpr (kUpdate) {
-            V learnt = hn::Mul(h[q], hn::Load(d, hebbian + s * length + j));
+            V learnt = hn::Mul(h[q], hn::Load(d, hebbian + layout.source(v, j)));
             if constexpr (kTrace) {
-              const V e = hn::Load(d, E + q * length + j);
-              hn::Store(update.trace(e, learnt), d, E + q * length + j);
+              const V e = hn::Load(d, E + layout.synapse(q, j));
+              hn::Store(update.trace(e, learnt), d, E + layout.synapse(q, j));
               learnt = e;
             }
-            p = update.updated(p, m[s], learnt);
-            hn::Store(p, d, P + q * length + j);
+            p = update.updated(p, m[v], learnt);
+            hn::Store(p, d, P + layout.synapse(q, j));
           }
           if constexpr (kDrive) {
             const V G = hn::MulAdd(a, p, w);
-            dot[q] = hn::MulAdd(G, hn::Load(d, z + s * length + j), dot[q]);
+            dot[q] = hn::MulAdd(G, hn::Load(d, z + layout.source(v, j)), dot[q]);
           }
         }
       }
     }
-    if constexpr (kDrive) sums_of_lanes<kLanes>(d, dot, sums_ + i * S);
+    if constexpr (kDrive) Layout::store_sums(dot, sums_ + i * S);
   }
 
   // h = tanh(drive + (w + alpha P) z) for all units at once.
@@ -151,23 +153,29 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<T, S, kPlain, kTra
 
   // A pass of its own: energy is seldom asked for.
   void measure(int64_t t) {
+    for (int64_t i = 0; i < plan_.rows(S); i += kRows) measure_rows(i);
+    this->units_out(sums_, t, call_.energy);
+  }
+  HWY_INLINE void measure_rows(int64_t i) {
     const D d;
-    for (int64_t i = 0; i < plan_.rows(S); i += kRows) {
+    const Layout layout = layout_;
+    const T* HWY_RESTRICT W = parameters_.row(kWeight, i);
+    const T* HWY_RESTRICT alpha = parameters_.row(kAlpha, i);
+    const T* HWY_RESTRICT P = this->matrix(kP) + this->row_of(i);
+    V spent[kLanes];
+    STPN_UNROLL
+    for (int q = 0; q < kLanes; ++q) spent[q] = hn::Zero(d);
+    for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
       STPN_UNROLL
       for (int q = 0; q < kLanes; ++q) {
-        const T* HWY_RESTRICT P = this->matrix(kP) + (i * S + q) * plan_.row;
-        const T* HWY_RESTRICT W = parameters_.row(kWeight, i + q / S);
-        const T* HWY_RESTRICT alpha = parameters_.row(kAlpha, i + q / S);
-        V spent = hn::Zero(d);
-        for (int64_t j = 0; j < plan_.row; j += hn::Lanes(d)) {
-          const V z = hn::Load(d, z_ + q % S * plan_.row + j);
-          const V G = hn::MulAdd(hn::Load(d, alpha + j), hn::Load(d, P + j), hn::Load(d, W + j));
-          spent = hn::MulAdd(hn::Abs(G), hn::Mul(z, z), spent);
-        }
-        sums_[i * S + q] = hn::GetLane(hn::SumOfLanes(d, spent));
+        const V z = hn::Load(d, z_ + layout.source(q % kVectors, j));
+        const V G =
+            hn::MulAdd(layout.parameter(alpha, q / kVectors, j),
+                       hn::Load(d, P + layout.synapse(q, j)), layout.parameter(W, q / kVectors, j));
+        spent[q] = hn::MulAdd(hn::Abs(G), hn::Mul(z, z), spent[q]);
       }
     }
-    this->units_out(sums_, t, call_.energy);
+    Layout::store_sums(spent, sums_ + i * S);
   }
 
   // m of step t, for the update to come.

@@ -17,6 +17,8 @@ enum BackpropamineVector { kModulatorWeight, kModulatorBias, kRate, kBackpropami
 // Kept at each step where there is a modulator: its value, one a sample.
 enum BackpropamineKept { kKeptModulator, kBackpropamineKept };
 
+inline constexpr bool kBackpropamineAcross = true;
+
 template <typename T>
 PlasticPlan<T> backpropamine_plan(const Extent& extent, const BackpropamineVariant& variant) {
   return PlasticPlan<T>({.steps = extent.steps,
@@ -24,7 +26,8 @@ PlasticPlan<T> backpropamine_plan(const Extent& extent, const BackpropamineVaria
                          .hidden = extent.hidden,
                          .sources = extent.hidden,
                          .matrices = variant.has_trace() ? 2 : 1,
-                         .kept_per_unit = variant.has_modulator() ? kBackpropamineKept : 0});
+                         .kept_per_unit = variant.has_modulator() ? kBackpropamineKept : 0,
+                         .across = kBackpropamineAcross});
 }
 
 }  // namespace stpn::kernels

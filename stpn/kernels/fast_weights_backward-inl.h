@@ -27,37 +27,40 @@ namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-template <typename T, int S>
-class FastWeightsBackwardStep : public BackwardGroup<FastWeightsBackwardStep<T, S>, T, S> {
-  using Loop = BackwardGroup<FastWeightsBackwardStep, T, S>;
+template <class Layout>
+class FastWeightsBackwardStep : public BackwardGroup<FastWeightsBackwardStep<Layout>, Layout> {
+  using Loop = BackwardGroup<FastWeightsBackwardStep, Layout>;
   using Loop::is_reset;
   using Loop::kept_;
+  using Loop::kLanes;
   using Loop::kRows;
+  using Loop::kVectors;
+  using Loop::layout_;
   using Loop::plan_;
+  using Loop::S;
   using typename Loop::D;
   using typename Loop::Plan;
+  using typename Loop::T;
   using typename Loop::V;
-  // Rows of A that go together: kRows units of S samples.
-  static constexpr int kLanes = kRows * S;
 
  public:
   static constexpr bool kSeesNext = false;
 
-  static int64_t scratch(const Plan& plan) { return 4 * S * plan.row + 9 * plan.units(S); }
+  static int64_t scratch(const Plan& plan) { return 4 * plan.presynaptic(S) + 9 * plan.units(S); }
 
   // Adds to `gradients`.
   FastWeightsBackwardStep(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
                           const FastWeightsBackward<T>& call, const PaddedMatrices<T>& parameters,
-                          const GradientSums<T>& gradients)
+                          const Gradients<T>& gradients)
       : Loop(plan, first, kept, call.forward.reset, scratch),
         call_(call),
         forward_(call.forward),
         parameters_(parameters),
         gradients_(gradients),
-        h_rows_(scratch.take(S * plan.row)),
-        s_rows_(scratch.take(S * plan.row)),
-        dh_rows_(scratch.take(S * plan.row)),
-        ds_rows_(scratch.take(S * plan.row)),
+        h_rows_(scratch.take(plan.presynaptic(S))),
+        s_rows_(scratch.take(plan.presynaptic(S))),
+        dh_rows_(scratch.take(plan.presynaptic(S))),
+        ds_rows_(scratch.take(plan.presynaptic(S))),
         h_(scratch.take(plan.units(S))),
         dh_(scratch.take(plan.units(S))),
         ds_(scratch.take(plan.units(S))),
@@ -97,12 +100,12 @@ class FastWeightsBackwardStep : public BackwardGroup<FastWeightsBackwardStep<T, 
     load_gradient(t);
     for (int64_t k = forward_.variant.inner_steps; k >= 1; --k) {
       back_through_activity(t, k);
-      units_to_rows<S>(plan_, kept_.units(t, kept_of(k - 1) + kKeptActivity), s_rows_);
-      std::fill_n(ds_rows_, S * plan_.row, T(0));
+      this->units_to_sources(kept_.units(t, kept_of(k - 1) + kKeptActivity), 0, s_rows_);
+      std::fill_n(ds_rows_, plan_.presynaptic(S), T(0));
       for (int64_t i = 0; i < plan_.rows(S); i += kRows) {
         k == 1 ? fast_rows<true>(t, i) : fast_rows<false>(t, i);
       }
-      rows_to_units<S>(plan_, ds_rows_, ds_);
+      this->sources_to_units(ds_rows_, 0, ds_);
     }
     back_through_activity(t, 0);
     for (int64_t i = 0; i < plan_.rows(S); i += kRows) slow_rows(i);
@@ -115,39 +118,36 @@ class FastWeightsBackwardStep : public BackwardGroup<FastWeightsBackwardStep<T, 
   // h before step t.
   void load_before(int64_t t) {
     for (int s = 0; s < S; ++s) {
-      T* HWY_RESTRICT to = h_rows_ + s * plan_.row;
-      if (is_reset(t, s)) {
-        std::fill_n(to, plan_.hidden, T(0));
-      } else {
-        const T* from = t == 0 ? forward_.initial_h + this->place(0, s, plan_.hidden)
-                               : forward_.output + this->place(t - 1, s, plan_.hidden);
-        std::copy_n(from, plan_.hidden, to);
-      }
+      const T* h = t == 0 ? forward_.initial_h + this->place(0, s, plan_.hidden)
+                          : forward_.output + this->place(t - 1, s, plan_.hidden);
+      this->put_sources(is_reset(t, s) ? nullptr : h, plan_.hidden, s, 0, h_rows_);
     }
-    rows_to_units<S>(plan_, h_rows_, h_);
+    this->sources_to_units(h_rows_, 0, h_);
   }
 
   HWY_INLINE void replay_rows(int64_t t, int64_t i) {
     const D d;
-    const int64_t length = plan_.row;
+    const Layout layout = this->layout_;
+    const int64_t width = layout.width;
     const T* HWY_RESTRICT h_rows = h_rows_;
-    const T* HWY_RESTRICT before = this->seen(t) + i * S * length;
-    T* HWY_RESTRICT after = this->seen(t + 1) + i * S * length;
+    const T* HWY_RESTRICT before = this->seen(t) + this->row_of(i);
+    T* HWY_RESTRICT after = this->seen(t + 1) + this->row_of(i);
     const V decay = hn::Set(d, static_cast<T>(forward_.variant.decay));
+    const V rate = hn::Set(d, static_cast<T>(forward_.variant.rate));
     V learnt[kLanes];
     STPN_UNROLL
     for (int q = 0; q < kLanes; ++q) {
-      learnt[q] = hn::Set(d, static_cast<T>(forward_.variant.rate) * h_[i * S + q]);
+      learnt[q] = hn::Mul(rate, layout.unit(h_ + i * S, q));
     }
-    for (int64_t j = 0; j < length; j += hn::Lanes(d)) {
+    for (int64_t j = 0; j < width; j += Layout::kStep) {
       STPN_UNROLL
-      for (int s = 0; s < S; ++s) {
-        const V h = hn::Load(d, h_rows + s * length + j);
+      for (int v = 0; v < kVectors; ++v) {
+        const V h = hn::Load(d, h_rows + layout.source(v, j));
         STPN_UNROLL
         for (int r = 0; r < kRows; ++r) {
-          const int64_t at = (r * S + s) * length + j;
+          const int64_t at = layout.synapse(r * kVectors + v, j);
           const V old = hn::Mul(decay, hn::Load(d, before + at));
-          hn::Store(hn::MulAdd(learnt[r * S + s], h, old), d, after + at);
+          hn::Store(hn::MulAdd(learnt[r * kVectors + v], h, old), d, after + at);
         }
       }
     }
@@ -159,7 +159,7 @@ class FastWeightsBackwardStep : public BackwardGroup<FastWeightsBackwardStep<T, 
     if (call_.grad_output != nullptr) this->units_in(call_.grad_output, t, ds_);
     for (int64_t unit = 0; unit < plan_.units(S); ++unit) ds_[unit] += dh_[unit];
     std::fill_n(d_slow_, plan_.units(S), T(0));
-    std::fill_n(dh_rows_, S * plan_.row, T(0));
+    std::fill_n(dh_rows_, plan_.presynaptic(S), T(0));
   }
 
   // From ds_k, in place, to du_k; adds to dp.
@@ -193,80 +193,89 @@ class FastWeightsBackwardStep : public BackwardGroup<FastWeightsBackwardStep<T, 
   template <bool kLast>
   HWY_INLINE void fast_rows(int64_t t, int64_t i) {
     const D d;
-    const int64_t length = plan_.row;
+    const Layout layout = this->layout_;
+    const int64_t width = layout.width;
     const T* HWY_RESTRICT h_rows = h_rows_;
     const T* HWY_RESTRICT s_rows = s_rows_;
     T* HWY_RESTRICT dh_rows = dh_rows_;
     T* HWY_RESTRICT ds_rows = ds_rows_;
-    const T* HWY_RESTRICT A = this->seen(t) + i * S * length;
-    T* HWY_RESTRICT dA_rows = this->d_matrix(0) + i * S * length;
+    const T* HWY_RESTRICT A = this->seen(t) + this->row_of(i);
+    T* HWY_RESTRICT dA_rows = this->d_matrix(0) + this->row_of(i);
     const V decay = hn::Set(d, static_cast<T>(forward_.variant.decay));
+    const V rate = hn::Set(d, static_cast<T>(forward_.variant.rate));
     V du[kLanes], learnt[kLanes], along_h[kLanes];
     STPN_UNROLL
     for (int q = 0; q < kLanes; ++q) {
-      du[q] = hn::Set(d, ds_[i * S + q]);
-      learnt[q] = hn::Set(d, static_cast<T>(forward_.variant.rate) * h_[i * S + q]);
+      du[q] = layout.unit(ds_ + i * S, q);
+      learnt[q] = hn::Mul(rate, layout.unit(h_ + i * S, q));
       along_h[q] = hn::Zero(d);
     }
-    for (int64_t j = 0; j < length; j += hn::Lanes(d)) {
+    for (int64_t j = 0; j < width; j += Layout::kStep) {
       STPN_UNROLL
-      for (int s = 0; s < S; ++s) {
-        const int64_t source = s * length + j;
+      for (int v = 0; v < kVectors; ++v) {
+        const int64_t source = layout.source(v, j);
         const V h = hn::Load(d, h_rows + source);
         const V activity = hn::Load(d, s_rows + source);
         V dh = hn::Load(d, dh_rows + source);
         V ds = hn::Load(d, ds_rows + source);
         STPN_UNROLL
         for (int r = 0; r < kRows; ++r) {
-          const int q = r * S + s;
-          ds = hn::MulAdd(hn::Load(d, A + q * length + j), du[q], ds);
-          V dA = hn::MulAdd(du[q], activity, hn::Load(d, dA_rows + q * length + j));
+          const int q = r * kVectors + v;
+          ds = hn::MulAdd(hn::Load(d, A + layout.synapse(q, j)), du[q], ds);
+          V dA = hn::MulAdd(du[q], activity, hn::Load(d, dA_rows + layout.synapse(q, j)));
           if constexpr (kLast) {
             along_h[q] = hn::MulAdd(dA, h, along_h[q]);
             dh = hn::MulAdd(dA, learnt[q], dh);
             dA = hn::Mul(decay, dA);
           }
-          hn::Store(dA, d, dA_rows + q * length + j);
+          hn::Store(dA, d, dA_rows + layout.synapse(q, j));
         }
         hn::Store(ds, d, ds_rows + source);
         if constexpr (kLast) hn::Store(dh, d, dh_rows + source);
       }
     }
-    if constexpr (kLast) sums_of_lanes<kLanes>(d, along_h, along_h_ + i * S);
+    if constexpr (kLast) Layout::store_sums(along_h, along_h_ + i * S);
   }
 
   // dW and W's part of dh.
   HWY_INLINE void slow_rows(int64_t i) {
     const D d;
-    const int64_t length = plan_.row;
+    const Layout layout = this->layout_;
+    const int64_t width = layout.width;
     const T* HWY_RESTRICT W = parameters_.row(kSlowWeight, i);
     const T* HWY_RESTRICT h_rows = h_rows_;
     T* HWY_RESTRICT dh_rows = dh_rows_;
-    T* HWY_RESTRICT sum_weight = gradients_.matrix(kSlowWeight) + i * length;
+    T* HWY_RESTRICT sum_weight = gradients_.template rows<Layout>(kSlowWeight, i);
     V dp[kLanes];
     STPN_UNROLL
-    for (int q = 0; q < kLanes; ++q) dp[q] = hn::Set(d, d_slow_[i * S + q]);
-    for (int64_t j = 0; j < length; j += hn::Lanes(d)) {
+    for (int q = 0; q < kLanes; ++q) dp[q] = layout.unit(d_slow_ + i * S, q);
+    for (int64_t j = 0; j < width; j += Layout::kStep) {
+      V h[kVectors], dh[kVectors];
+      STPN_UNROLL
+      for (int v = 0; v < kVectors; ++v) {
+        h[v] = hn::Load(d, h_rows + layout.source(v, j));
+        dh[v] = hn::Load(d, dh_rows + layout.source(v, j));
+      }
       STPN_UNROLL
       for (int r = 0; r < kRows; ++r) {
-        const V w = hn::Load(d, W + r * length + j);
-        V dW = hn::Load(d, sum_weight + r * length + j);
+        const V w = layout.parameter(W, r, j);
+        V dW = hn::Load(d, sum_weight + layout.gradient(r, j));
         STPN_UNROLL
-        for (int s = 0; s < S; ++s) {
-          const int64_t source = s * length + j;
-          dW = hn::MulAdd(dp[r * S + s], hn::Load(d, h_rows + source), dW);
-          hn::Store(hn::MulAdd(w, dp[r * S + s], hn::Load(d, dh_rows + source)), d,
-                    dh_rows + source);
+        for (int v = 0; v < kVectors; ++v) {
+          dW = hn::MulAdd(dp[r * kVectors + v], h[v], dW);
+          dh[v] = hn::MulAdd(w, dp[r * kVectors + v], dh[v]);
         }
-        hn::Store(dW, d, sum_weight + r * length + j);
+        hn::Store(dW, d, sum_weight + layout.gradient(r, j));
       }
+      STPN_UNROLL
+      for (int v = 0; v < kVectors; ++v) hn::Store(dh[v], d, dh_rows + layout.source(v, j));
     }
   }
 
   // The gradients of the drive and of the state before the step are complete.
   void store_gradient(int64_t t) {
     if (call_.grad_drive != nullptr) this->units_out(d_slow_, t, call_.grad_drive);
-    rows_to_units<S>(plan_, dh_rows_, dh_);
+    this->sources_to_units(dh_rows_, 0, dh_);
     for (int64_t unit = 0; unit < plan_.hidden * S; ++unit) {
       dh_[unit] += static_cast<T>(forward_.variant.rate) * along_h_[unit];
     }
@@ -280,7 +289,7 @@ class FastWeightsBackwardStep : public BackwardGroup<FastWeightsBackwardStep<T, 
   const FastWeightsBackward<T>& call_;
   const FastWeightsForward<T>& forward_;
   const PaddedMatrices<T>& parameters_;
-  const GradientSums<T>& gradients_;
+  const Gradients<T>& gradients_;
   T* const h_rows_;  // h before the step
   T* const s_rows_;
   T* const dh_rows_;

@@ -17,27 +17,31 @@ namespace HWY_NAMESPACE {
 
 template <typename T, bool kEnergy>
 struct Steps {
-  template <int S>
-  using Forward = FastWeightsForwardStep<T, S, kEnergy>;
-  template <int S>
-  using Backward = FastWeightsBackwardStep<T, S>;
+  template <class Layout>
+  using Forward = FastWeightsForwardStep<Layout, kEnergy>;
+  template <class Layout>
+  using Backward = FastWeightsBackwardStep<Layout>;
 };
 
 template <typename T>
 void forward(const FastWeightsForward<T>& p, const PaddedMatrices<T>& parameters,
              const PlasticPlan<T>& plan, int64_t chunk) {
   if (p.energy == nullptr) {
-    run_chunk<Steps<T, false>::template Forward>(plan, chunk, p.kept, p, parameters);
+    run_chunk<Steps<T, false>::template Forward, kFastWeightsAcross>(plan, chunk, p.kept, p,
+                                                                     parameters);
   } else {
-    run_chunk<Steps<T, true>::template Forward>(plan, chunk, p.kept, p, parameters);
+    run_chunk<Steps<T, true>::template Forward, kFastWeightsAcross>(plan, chunk, p.kept, p,
+                                                                    parameters);
   }
 }
 
 template <typename T>
 void backward(const FastWeightsBackward<T>& p, const PaddedMatrices<T>& parameters,
               const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t chunk) {
-  run_chunk<Steps<T, false>::template Backward>(plan, chunk, p.forward.kept, p, parameters,
-                                                gradients);
+  const Gradients<T> of_layouts(plan, gradients);
+  run_chunk<Steps<T, false>::template Backward, kFastWeightsAcross>(plan, chunk, p.forward.kept, p,
+                                                                    parameters, of_layouts);
+  of_layouts.bring_lanes_together();
 }
 
 void forward_float(const FastWeightsForward<float>& p, const PaddedMatrices<float>& parameters,

@@ -23,28 +23,32 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 // One pass over W and, for the first inner step, one over A that updates it before its use; a pass
 // over A for each further inner step.
-template <typename T, int S, bool kEnergy>
-class FastWeightsForwardStep : public ForwardGroup<FastWeightsForwardStep<T, S, kEnergy>, T, S> {
-  using Loop = ForwardGroup<FastWeightsForwardStep, T, S>;
+template <class Layout, bool kEnergy>
+class FastWeightsForwardStep
+    : public ForwardGroup<FastWeightsForwardStep<Layout, kEnergy>, Layout> {
+  using Loop = ForwardGroup<FastWeightsForwardStep, Layout>;
   using Loop::kept_;
+  using Loop::kLanes;
   using Loop::kRows;
+  using Loop::kVectors;
+  using Loop::layout_;
   using Loop::plan_;
+  using Loop::S;
   using typename Loop::D;
   using typename Loop::Plan;
+  using typename Loop::T;
   using typename Loop::V;
-  // Rows of A that go together: kRows units of S samples.
-  static constexpr int kLanes = kRows * S;
 
  public:
-  static int64_t scratch(const Plan& plan) { return 2 * S * plan.row + 8 * plan.units(S); }
+  static int64_t scratch(const Plan& plan) { return 2 * plan.presynaptic(S) + 8 * plan.units(S); }
 
   FastWeightsForwardStep(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
                          const FastWeightsForward<T>& call, const PaddedMatrices<T>& parameters)
       : Loop(plan, first, kept, call.reset, scratch),
         call_(call),
         parameters_(parameters),
-        h_rows_(scratch.take(S * plan.row)),
-        s_rows_(scratch.take(S * plan.row)),
+        h_rows_(scratch.take(plan.presynaptic(S))),
+        s_rows_(scratch.take(plan.presynaptic(S))),
         h_(scratch.take(plan.units(S))),
         s_(scratch.take(plan.units(S))),
         slow_(scratch.take(plan.units(S))),
@@ -57,7 +61,7 @@ class FastWeightsForwardStep : public ForwardGroup<FastWeightsForwardStep<T, S, 
   void begin() {
     this->copy_in(call_.initial_A, plan_.hidden, 0, this->matrix(0));
     this->units_in(call_.initial_h, 0, h_);
-    units_to_rows<S>(plan_, h_, h_rows_);
+    this->units_to_sources(h_, 0, h_rows_);
     if (!call_.variant.layer_norm) return;
     for (int64_t k = 0; k < plan_.hidden * S; ++k) {
       gain_[k] = call_.layer_norm_weight[k / S];
@@ -67,7 +71,7 @@ class FastWeightsForwardStep : public ForwardGroup<FastWeightsForwardStep<T, S, 
   }
 
   void forget(int s) {
-    std::fill_n(h_rows_ + s * plan_.row, plan_.row, T(0));
+    this->put_sources(nullptr, plan_.sources, s, 0, h_rows_);
     for (int64_t i = 0; i < plan_.hidden; ++i) h_[i * S + s] = T(0);
   }
 
@@ -94,52 +98,55 @@ class FastWeightsForwardStep : public ForwardGroup<FastWeightsForwardStep<T, S, 
   // sums = W h
   HWY_INLINE void slow_rows(int64_t i) {
     const D d;
-    const int64_t length = plan_.row;
+    const Layout layout = this->layout_;
+    const int64_t width = layout.width;
     const T* HWY_RESTRICT W = parameters_.row(kSlowWeight, i);
     const T* HWY_RESTRICT h_rows = h_rows_;
     V sums[kLanes];
     STPN_UNROLL
     for (int q = 0; q < kLanes; ++q) sums[q] = hn::Zero(d);
-    for (int64_t j = 0; j < length; j += hn::Lanes(d)) {
+    for (int64_t j = 0; j < width; j += Layout::kStep) {
       STPN_UNROLL
-      for (int s = 0; s < S; ++s) {
-        const V h = hn::Load(d, h_rows + s * length + j);
+      for (int v = 0; v < kVectors; ++v) {
+        const V h = hn::Load(d, h_rows + layout.source(v, j));
         STPN_UNROLL
         for (int r = 0; r < kRows; ++r) {
-          sums[r * S + s] = hn::MulAdd(hn::Load(d, W + r * length + j), h, sums[r * S + s]);
+          sums[r * kVectors + v] = hn::MulAdd(layout.parameter(W, r, j), h, sums[r * kVectors + v]);
         }
       }
     }
-    sums_of_lanes<kLanes>(d, sums, sums_ + i * S);
+    Layout::store_sums(sums, sums_ + i * S);
   }
 
   // sums = A s, after the update of A if kUpdate.
   template <bool kUpdate>
   HWY_INLINE void fast_rows(int64_t i) {
     const D d;
-    const int64_t length = plan_.row;
+    const Layout layout = this->layout_;
+    const int64_t width = layout.width;
     const T* HWY_RESTRICT h_rows = h_rows_;
     const T* HWY_RESTRICT s_rows = s_rows_;
-    T* HWY_RESTRICT A = this->matrix(0) + i * S * length;
+    T* HWY_RESTRICT A = this->matrix(0) + this->row_of(i);
     const V decay = hn::Set(d, static_cast<T>(call_.variant.decay));
+    const V rate = hn::Set(d, static_cast<T>(call_.variant.rate));
     V learnt[kLanes], sums[kLanes], spent[kLanes];
     STPN_UNROLL
     for (int q = 0; q < kLanes; ++q) {
-      learnt[q] = hn::Set(d, static_cast<T>(call_.variant.rate) * h_[i * S + q]);
+      learnt[q] = hn::Mul(rate, layout.unit(h_ + i * S, q));
       sums[q] = spent[q] = hn::Zero(d);
     }
-    for (int64_t j = 0; j < length; j += hn::Lanes(d)) {
+    for (int64_t j = 0; j < width; j += Layout::kStep) {
       STPN_UNROLL
-      for (int s = 0; s < S; ++s) {
-        const V h = hn::Load(d, h_rows + s * length + j);
-        const V activity = hn::Load(d, s_rows + s * length + j);
+      for (int v = 0; v < kVectors; ++v) {
+        const V h = hn::Load(d, h_rows + layout.source(v, j));
+        const V activity = hn::Load(d, s_rows + layout.source(v, j));
         STPN_UNROLL
         for (int r = 0; r < kRows; ++r) {
-          const int q = r * S + s;
-          V a = hn::Load(d, A + q * length + j);
+          const int q = r * kVectors + v;
+          V a = hn::Load(d, A + layout.synapse(q, j));
           if constexpr (kUpdate) {
             a = hn::MulAdd(learnt[q], h, hn::Mul(decay, a));
-            hn::Store(a, d, A + q * length + j);
+            hn::Store(a, d, A + layout.synapse(q, j));
           }
           sums[q] = hn::MulAdd(a, activity, sums[q]);
           if constexpr (kEnergy) {
@@ -148,11 +155,11 @@ class FastWeightsForwardStep : public ForwardGroup<FastWeightsForwardStep<T, S, 
         }
       }
     }
-    sums_of_lanes<kLanes>(d, sums, sums_ + i * S);
+    Layout::store_sums(sums, sums_ + i * S);
     if constexpr (kEnergy) {
-      alignas(64) T step[kLanes];
-      sums_of_lanes<kLanes>(d, spent, step);
-      for (int q = 0; q < kLanes; ++q) spent_[i * S + q] += step[q];
+      alignas(64) T step[kRows * S];
+      Layout::store_sums(spent, step);
+      for (int k = 0; k < kRows * S; ++k) spent_[i * S + k] += step[k];
     }
   }
 
@@ -184,7 +191,7 @@ class FastWeightsForwardStep : public ForwardGroup<FastWeightsForwardStep<T, S, 
       hn::Store(s, d, s_ + unit);
       if (kept_) hn::StoreU(s, d, kept_.units(t, kept + kKeptActivity) + unit);
     }
-    units_to_rows<S>(plan_, s_, s_rows_);
+    this->units_to_sources(s_, 0, s_rows_);
   }
 
   const FastWeightsForward<T>& call_;

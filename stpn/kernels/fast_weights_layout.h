@@ -18,6 +18,8 @@ inline int64_t kept_per_activity(const FastWeightsVariant& variant) {
   return variant.layer_norm ? kKeptInverseDeviation + 1 : kKeptActivity + 1;
 }
 
+inline constexpr bool kFastWeightsAcross = true;
+
 template <typename T>
 PlasticPlan<T> fast_weights_plan(const Extent& extent, const FastWeightsVariant& variant) {
   return PlasticPlan<T>({.steps = extent.steps,
@@ -25,21 +27,8 @@ PlasticPlan<T> fast_weights_plan(const Extent& extent, const FastWeightsVariant&
                          .hidden = extent.hidden,
                          .sources = extent.hidden,
                          .matrices = 1,
-                         .kept_per_unit = (variant.inner_steps + 1) * kept_per_activity(variant)});
-}
-
-// Unit values [rows][S] as presynaptic activity [S][row], and back.
-template <int S, typename T>
-void units_to_rows(const PlasticPlan<T>& plan, const T* units, T* rows) {
-  for (int s = 0; s < S; ++s) {
-    for (int64_t i = 0; i < plan.hidden; ++i) rows[s * plan.row + i] = units[i * S + s];
-  }
-}
-template <int S, typename T>
-void rows_to_units(const PlasticPlan<T>& plan, const T* rows, T* units) {
-  for (int s = 0; s < S; ++s) {
-    for (int64_t i = 0; i < plan.hidden; ++i) units[i * S + s] = rows[s * plan.row + i];
-  }
+                         .kept_per_unit = (variant.inner_steps + 1) * kept_per_activity(variant),
+                         .across = kFastWeightsAcross});
 }
 
 }  // namespace stpn::kernels

@@ -217,7 +217,7 @@ void matches_reference() {
   for (int round = 0; round < 4; ++round) {
     for (const FastWeightsVariant& v : all_variants()) {
       const Extent e{
-          .steps = 1 + sizes.below(14), .batch = 1 + sizes.below(9), .hidden = 2 + sizes.below(40)};
+          .steps = 1 + sizes.below(14), .batch = 1 + sizes.below(40), .hidden = 2 + sizes.below(40)};
       SCOPED_TRACE(fmt::format("T {} B {} H {} {}", e.steps, e.batch, e.hidden, name_of(v)));
       const Case<T> c(e, v, e.hidden);
       expect_same<T>(c.cpu(), c.reference());

@@ -1,7 +1,8 @@
 // The loop over time of every unit with plastic synapses, forward and backward: groups of samples,
 // resets, checkpoints and replay. A unit states its step. Compiled once a target.
 //
-// A step of S samples forward, `class Step : public ForwardGroup<Step, T, S>`, has
+// A step of a group of samples forward, of either layout (plastic_layout-inl.h),
+// `template <class Layout> class Step : public ForwardGroup<Step<Layout>, Layout>`, has
 //   static int64_t scratch(plan)
 //                  how much it takes of the scratch memory, besides the matrices
 //   begin()        state in
@@ -9,7 +10,7 @@
 //   forward(t)     one step; leaves the matrices as backward of step t will want to see them
 //   end()          updates that still wait; state out
 //
-// and backward, `class Step : public BackwardGroup<Step, T, S>`,
+// and backward, `class Step : public BackwardGroup<Step<Layout>, Layout>`,
 //   static int64_t scratch(plan)
 //                  as forward
 //   begin(), end() gradients of the final state in, of the initial state out
@@ -33,6 +34,7 @@
 #include <type_traits>
 
 #include "stpn/kernels/denormals.h"
+#include "stpn/kernels/plastic_layout-inl.h"
 #include "stpn/kernels/plastic_parameters.h"
 #include "stpn/kernels/plastic_plan.h"
 #include "stpn/kernels/vector_math-inl.h"
@@ -56,17 +58,21 @@ struct Scratch {
 };
 
 // What groups forward and backward have in common.
-template <typename T, int S>
+template <class Layout>
 class Group {
  protected:
-  using D = hn::ScalableTag<T>;
-  using V = hn::Vec<D>;
+  using T = typename Layout::Value;
+  using D = typename Layout::D;
+  using V = typename Layout::V;
   using Plan = PlasticPlan<T>;
-  static constexpr int kRows = rows_together(S);
+  static constexpr int S = Layout::kSamples;
+  static constexpr int kRows = Layout::kRows;
+  static constexpr int kVectors = Layout::kVectors;
+  static constexpr int kLanes = Layout::kLanes;
 
   // `reset` (T, B) or null.
   Group(const Plan& plan, int64_t first, T* kept, const uint8_t* reset)
-      : plan_(plan), first_(first), kept_(kept, plan), reset_(reset) {}
+      : plan_(plan), layout_(plan), first_(first), kept_(kept, plan), reset_(reset) {}
 
   bool is_reset(int64_t t, int s) const {
     return reset_ != nullptr && reset_[t * plan_.batch + first_ + s] != 0;
@@ -81,20 +87,22 @@ class Group {
   int64_t place(int64_t t, int s, int64_t width) const {
     return (t * plan_.batch + first_ + s) * width;
   }
+  // Where the rows of unit i begin in a matrix.
+  int64_t row_of(int64_t i) const { return i * S * layout_.width; }
+
   void clear_sample(T* matrices, int s) const {
-    for (int64_t r = s; r < plan_.matrices * plan_.rows(S) * S; r += S) {
-      std::fill_n(matrices + r * plan_.row, plan_.row, T(0));
-    }
+    const int64_t rows = plan_.matrices * plan_.rows(S);
+    for (int64_t i = 0; i < rows; ++i)
+      put_sources(nullptr, layout_.width, s, 0, matrices + row_of(i));
   }
 
-  // A matrix of the caller's, (B, H, columns), whose columns are ours from
-  // `column` on.
+  // A matrix of the caller's, (B, H, columns), whose columns are ours from `column` on.
   void copy_in(const T* from, int64_t columns, int64_t column, T* matrix) const {
     if (from == nullptr) return;
     for (int64_t i = 0; i < plan_.hidden; ++i) {
       for (int s = 0; s < S; ++s) {
-        std::copy_n(from + ((first_ + s) * plan_.hidden + i) * columns, columns,
-                    matrix + (i * S + s) * plan_.row + column);
+        put_sources(from + ((first_ + s) * plan_.hidden + i) * columns, columns, s, column,
+                    matrix + row_of(i));
       }
     }
   }
@@ -102,13 +110,36 @@ class Group {
     if (to == nullptr) return;
     for (int64_t i = 0; i < plan_.hidden; ++i) {
       for (int s = 0; s < S; ++s) {
-        std::copy_n(matrix + (i * S + s) * plan_.row + column, columns,
+        get_sources(matrix + row_of(i), s, column, columns,
                     to + ((first_ + s) * plan_.hidden + i) * columns);
       }
     }
   }
-  // Values of the units of step t in a (T, B, H) array, or of the state in a
-  // (B, H) array (t = 0).
+  // Values of a sample between an array of the caller's and presynaptic activity, or a unit's row,
+  // from source `begin` on. From null: zeros.
+  void put_sources(const T* HWY_RESTRICT from, int64_t count, int s, int64_t begin,
+                   T* HWY_RESTRICT to) const {
+    for (int64_t j = 0; j < count; ++j) {
+      to[layout_.value(s, begin + j)] = from == nullptr ? T(0) : from[j];
+    }
+  }
+  void get_sources(const T* HWY_RESTRICT from, int s, int64_t begin, int64_t count,
+                   T* HWY_RESTRICT to) const {
+    for (int64_t j = 0; j < count; ++j) to[j] = from[layout_.value(s, begin + j)];
+  }
+  // Unit values as presynaptic activity from source `begin` on, and back.
+  void units_to_sources(const T* HWY_RESTRICT units, int64_t begin, T* HWY_RESTRICT to) const {
+    for (int s = 0; s < S; ++s) {
+      for (int64_t i = 0; i < plan_.hidden; ++i) to[layout_.value(s, begin + i)] = units[i * S + s];
+    }
+  }
+  void sources_to_units(const T* HWY_RESTRICT from, int64_t begin, T* HWY_RESTRICT units) const {
+    for (int s = 0; s < S; ++s) {
+      for (int64_t i = 0; i < plan_.hidden; ++i)
+        units[i * S + s] = from[layout_.value(s, begin + i)];
+    }
+  }
+  // Values of the units of step t in a (T, B, H) array, or of the state in a (B, H) array (t = 0).
   void units_in(const T* from, int64_t t, T* units) const {
     for (int s = 0; s < S; ++s) {
       const T* HWY_RESTRICT sample = from + place(t, s, plan_.hidden);
@@ -123,6 +154,7 @@ class Group {
   }
 
   const Plan& plan_;
+  const Layout layout_;
   const int64_t first_;
   const Kept<T, S> kept_;  // false when only predicting
 
@@ -130,8 +162,12 @@ class Group {
   const uint8_t* const reset_;
 };
 
-template <class Step, typename T, int S>
-class ForwardGroup : public Group<T, S> {
+template <class Step, class Layout>
+class ForwardGroup : public Group<Layout> {
+ protected:
+  using T = typename Layout::Value;
+  static constexpr int S = Layout::kSamples;
+
  public:
   static int64_t zeros(const PlasticPlan<T>& plan) {
     return plan.all_matrices(S) + Step::scratch(plan);
@@ -159,7 +195,7 @@ class ForwardGroup : public Group<T, S> {
  protected:
   ForwardGroup(const PlasticPlan<T>& plan, int64_t first, T* kept, const uint8_t* reset,
                Scratch<T>& scratch)
-      : Group<T, S>(plan, first, kept, reset), matrices_(scratch.take(plan.all_matrices(S))) {}
+      : Group<Layout>(plan, first, kept, reset), matrices_(scratch.take(plan.all_matrices(S))) {}
 
   T* matrix(int64_t which) const { return matrices_ + which * this->plan_.matrix(S); }
 
@@ -167,8 +203,12 @@ class ForwardGroup : public Group<T, S> {
   T* const matrices_;
 };
 
-template <class Step, typename T, int S>
-class BackwardGroup : public Group<T, S> {
+template <class Step, class Layout>
+class BackwardGroup : public Group<Layout> {
+ protected:
+  using T = typename Layout::Value;
+  static constexpr int S = Layout::kSamples;
+
  public:
   static int64_t zeros(const PlasticPlan<T>& plan) {
     return plan.all_matrices(S) + Step::scratch(plan);
@@ -200,7 +240,7 @@ class BackwardGroup : public Group<T, S> {
  protected:
   BackwardGroup(const PlasticPlan<T>& plan, int64_t first, T* kept, const uint8_t* reset,
                 Scratch<T>& scratch)
-      : Group<T, S>(plan, first, kept, reset),
+      : Group<Layout>(plan, first, kept, reset),
         seen_(scratch.unwritten),
         d_matrices_(scratch.take(plan.all_matrices(S))) {}
 
@@ -218,32 +258,81 @@ class BackwardGroup : public Group<T, S> {
   T* const d_matrices_;
 };
 
-// Runs the groups of a chunk. Step<S> of S samples is made of the plan, the group's first sample,
-// its part of `kept` (null when only predicting), its scratch memory and the unit's own arguments.
-template <template <int> class Step, typename T, class... Arguments>
+// Where steps of either layout add their gradients of parameters. Across the samples each lane has
+// its own sum; they come together at the end.
+template <typename T>
+class Gradients {
+  using D = hn::ScalableTag<T>;
+
+ public:
+  Gradients(const PlasticPlan<T>& plan, const GradientSums<T>& sums)
+      : plan_(plan), sums_(sums), lanes_(plan.across_groups > 0 ? allocate() : nullptr) {}
+
+  T* vector(int64_t which) const { return sums_.vector(which); }
+  // Of rows i to i + kRows.
+  template <class Layout>
+  T* rows(int64_t which, int64_t i) const {
+    if constexpr (Layout::kSamples != kAcross<T>) return sums_.matrix(which) + i * plan_.row;
+    return lanes_.get() + (which * plan_.hidden_rows() + i) * lanes_of_row();
+  }
+  void bring_lanes_together() const {
+    if (lanes_ == nullptr) return;
+    const D d;
+    for (int64_t row = 0; row < sums_.matrices * plan_.hidden_rows(); ++row) {
+      T* to = sums_.base + row * plan_.row;
+      const T* from = lanes_.get() + row * lanes_of_row();
+      for (int64_t j = 0; j < plan_.sources; ++j) {
+        to[j] += hn::GetLane(hn::SumOfLanes(d, hn::Load(d, from + j * hn::Lanes(d))));
+      }
+    }
+  }
+
+ private:
+  int64_t lanes_of_row() const { return plan_.sources * hn::Lanes(D()); }
+  hwy::AlignedFreeUniquePtr<T[]> allocate() const {
+    const int64_t count = sums_.matrices * plan_.hidden_rows() * lanes_of_row();
+    auto lanes = hwy::AllocateAligned<T>(count);
+    std::fill_n(lanes.get(), count, T(0));
+    return lanes;
+  }
+
+  const PlasticPlan<T>& plan_;
+  const GradientSums<T>& sums_;
+  const hwy::AlignedFreeUniquePtr<T[]> lanes_;
+};
+
+// Runs the groups of a chunk. Step<Layout> is made of the plan, the group's first sample, its part
+// of `kept` (null when only predicting), its scratch memory and the unit's own arguments.
+// kAcrossToo: what the plan was told.
+template <template <class> class Step, bool kAcrossToo, typename T, class... Arguments>
 void run_chunk(const PlasticPlan<T>& plan, int64_t chunk, T* kept, const Arguments&... arguments) {
   const FlushDenormals flush;
-  const int64_t zeros =
-      std::max({Step<kTogether>::zeros(plan), Step<2>::zeros(plan), Step<1>::zeros(plan)});
-  const int64_t unwritten = std::max(
-      {Step<kTogether>::unwritten(plan), Step<2>::unwritten(plan), Step<1>::unwritten(plan)});
-  const auto memory = hwy::AllocateAligned<T>(zeros + unwritten);
+  hwy::AlignedFreeUniquePtr<T[]> memory;
+  int64_t last_size = 0;
   for (int64_t g = plan.first_group(chunk); g < plan.first_group(chunk + 1); ++g) {
-    std::fill_n(memory.get(), zeros, T(0));
-    Scratch<T> scratch{memory.get(), memory.get() + zeros};
-    const auto run = [&](auto size) {
+    const auto run = [&](auto layout) {
+      using Group = Step<decltype(layout)>;
+      const int64_t zeros = Group::zeros(plan);
+      if (last_size != plan.size(g))
+        memory = hwy::AllocateAligned<T>(zeros + Group::unwritten(plan));
+      last_size = plan.size(g);
+      std::fill_n(memory.get(), zeros, T(0));
+      Scratch<T> scratch{memory.get(), memory.get() + zeros};
       T* const kept_of_group = kept == nullptr ? nullptr : kept + plan.kept_offset(g);
-      Step<size>(plan, plan.first_sample(g), kept_of_group, scratch, arguments...).run();
+      Group(plan, plan.first_sample(g), kept_of_group, scratch, arguments...).run();
     };
     switch (plan.size(g)) {
+      case kAcross<T>:
+        if constexpr (kAcrossToo) run(Across<T>(plan));
+        break;
       case kTogether:
-        run(std::integral_constant<int, kTogether>());
+        run(Along<T, kTogether>(plan));
         break;
       case 2:
-        run(std::integral_constant<int, 2>());
+        run(Along<T, 2>(plan));
         break;
       default:
-        run(std::integral_constant<int, 1>());
+        run(Along<T, 1>(plan));
     }
   }
 }

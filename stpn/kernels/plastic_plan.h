@@ -1,14 +1,21 @@
 // How the CPU kernels of units with plastic synapses cut a call into pieces and lay out what they
 // keep: arithmetic only, the same on every SIMD target.
 //
-// Such a unit has one or more matrices a sample, (H, sources), that change at every step. kTogether
-// rows of them go side by side: their sums are independent of each other, which hides latencies,
-// and end in one reduction. They are of that many samples, so that parameters are loaded once for
-// all of such a group; of two samples where four would leave the cache; and of one for the samples
-// that are left over. A row is padded with zeros to 64 bytes, and rows to a multiple of those that
-// go together, so that no loop has a tail. Within a group of S:
-//   matrices      [matrices][rows][S][row]   row i of all S samples side by side
-//   presynaptic   [S][row]
+// Such a unit has one or more matrices a sample, (H, sources), that change at every step. Samples
+// run in groups, in one of two layouts.
+//
+// Along: vectors run along the rows. kTogether rows go side by side: their sums are independent of
+// each other, which hides latencies, and end in one reduction. They are of that many samples, so
+// that parameters are loaded once for all of such a group; of two samples where four would leave
+// the cache; and of one for the samples that are left over. Rows are padded with zeros to 64 bytes.
+//
+// Across: vectors run across 64 bytes of samples. Nothing is padded or reduced, but each gradient
+// of a parameter is a vector, of a sum a lane: for small units with few parameters a synapse.
+//
+// Rows are padded to a multiple of kTogether, so that no loop has a tail. Within a group of S:
+//                 along                   across
+//   matrices      [matrices][rows][S][row]   [matrices][rows][sources][S]
+//   presynaptic   [S][row]                   [sources][S]
 //   unit values   [rows][S], padded to 64 bytes
 #pragma once
 
@@ -21,7 +28,10 @@ namespace stpn::kernels {
 inline constexpr double kNormFloor = 1e-16;
 
 inline constexpr int kTogether = 4;
-constexpr int rows_together(int samples) { return kTogether / samples; }
+
+// Samples of a group across.
+template <typename T>
+inline constexpr int kAcross = 64 / sizeof(T);
 
 // Parameter gradients are summed a chunk of groups at a time and then over chunks, in order: the
 // cut depends on the batch alone, so the bits do not depend on the threads. More chunks than this
@@ -34,6 +44,7 @@ struct PlasticShape {
   int64_t sources;        // columns of a matrix
   int64_t matrices;       // plastic matrices of a sample
   int64_t kept_per_unit;  // values a unit keeps at each step for backward
+  bool across = false;    // whether its kernel has this layout too
 };
 
 template <typename T>
@@ -46,15 +57,16 @@ struct PlasticPlan {
         row(padded(shape.sources)),
         matrices(shape.matrices),
         kept_per_unit(shape.kept_per_unit),
-        together(bytes(kTogether) <= kMostGroupBytes ? kTogether : 2),
-        full_groups(batch / together),
-        groups(full_groups + batch % together),
+        across_groups(shape.across && bytes(kAcross<T>) <= kMostBytesAcross ? batch / kAcross<T>
+                                                                            : 0),
+        together(bytes(kTogether) <= kMostBytesTogether ? kTogether : 2),
+        together_groups((batch - across_groups * kAcross<T>) / together),
+        groups(across_groups + together_groups + (batch - across_groups * kAcross<T>) % together),
         chunks(std::min(groups, kMostChunks)) {
     // Backward replays this many steps of the matrices from one checkpoint, in scratch memory that
     // should stay in the cache.
     constexpr int64_t kScratchBytes = 1024 * 1024;
-    const int64_t step_bytes = bytes(together);
-    interval = std::clamp(kScratchBytes / step_bytes, int64_t{4}, int64_t{64});
+    interval = std::clamp(kScratchBytes / bytes(size(0)), int64_t{4}, int64_t{64});
     interval = std::min(interval, steps);
     checkpoints = (steps + interval - 1) / interval;
   }
@@ -65,23 +77,30 @@ struct PlasticPlan {
   }
 
   // A group's samples: [first_sample, first_sample + size).
-  int64_t size(int64_t group) const { return group < full_groups ? together : 1; }
+  int64_t size(int64_t group) const {
+    if (group < across_groups) return kAcross<T>;
+    return group < across_groups + together_groups ? together : 1;
+  }
   int64_t first_sample(int64_t group) const {
-    return group < full_groups ? group * together : full_groups * together + (group - full_groups);
+    return up_to(group, [](int64_t size) { return size; });
   }
   // A chunk's groups: [first_group(c), first_group(c + 1)).
   int64_t first_group(int64_t chunk) const { return chunk * groups / chunks; }
 
+  // Of a group's row: in samples along padded, across not.
+  int64_t width(int64_t size) const { return size == kAcross<T> ? sources : row; }
   int64_t rows(int64_t size) const {
-    const int64_t together = rows_together(static_cast<int>(size));
-    return (hidden + together - 1) / together * together;
+    const int64_t side_by_side = size == kAcross<T> ? kTogether : kTogether / size;
+    return (hidden + side_by_side - 1) / side_by_side * side_by_side;
   }
   int64_t units(int64_t size) const { return padded(rows(size) * size); }
-  int64_t matrix(int64_t size) const { return rows(size) * size * row; }
+  int64_t presynaptic(int64_t size) const { return size * width(size); }
+  int64_t matrix(int64_t size) const { return rows(size) * presynaptic(size); }
   int64_t all_matrices(int64_t size) const { return matrices * matrix(size); }
 
-  // A parameter matrix: rows enough for a sample alone.
-  int64_t parameter_matrix() const { return rows(1) * row; }
+  // Rows of a parameter matrix: enough for a sample alone, and across.
+  int64_t hidden_rows() const { return rows(1); }
+  int64_t parameter_matrix() const { return hidden_rows() * row; }
 
   // Kept for backward, a group after the other: for each step `kept_per_unit` times `units`
   // values; then the matrices as the steps 0, interval, 2 interval ... see them.
@@ -89,21 +108,30 @@ struct PlasticPlan {
     return steps * kept_per_unit * units(size) + checkpoints * all_matrices(size);
   }
   int64_t kept_offset(int64_t group) const {
-    return std::min(group, full_groups) * kept(together) +
-           std::max(group - full_groups, int64_t{0}) * kept(1);
+    return up_to(group, [this](int64_t size) { return kept(size); });
   }
   int64_t kept_size() const { return kept_offset(groups); }
 
   int64_t steps, batch, hidden, sources, row;
   int64_t matrices, kept_per_unit;
-  int64_t together, full_groups, groups, chunks;
+  int64_t across_groups, together, together_groups, groups, chunks;
   int64_t interval, checkpoints;
 
  private:
-  // A group's matrices may take this much of the cache.
-  static constexpr int64_t kMostGroupBytes = 512 * 1024;
+  // A group's matrices may take this much of the cache: of its first level, of its second.
+  static constexpr int64_t kMostBytesAcross = 32 * 1024;
+  static constexpr int64_t kMostBytesTogether = 512 * 1024;
   int64_t bytes(int64_t size) const {
-    return hidden * size * row * matrices * static_cast<int64_t>(sizeof(T));
+    return hidden * presynaptic(size) * matrices * static_cast<int64_t>(sizeof(T));
+  }
+
+  // The sum of what each of the groups before this one has.
+  template <typename Has>
+  int64_t up_to(int64_t group, const Has& has) const {
+    const int64_t of_across = std::min(group, across_groups);
+    const int64_t of_together = std::clamp(group - across_groups, int64_t{0}, together_groups);
+    return of_across * has(kAcross<T>) + of_together * has(together) +
+           (group - of_across - of_together) * has(1);
   }
 };
 

@@ -29,21 +29,24 @@ namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-template <typename T, int S, Norm kNorm, bool kClamp>
-class StpnBackward : public BackwardGroup<StpnBackward<T, S, kNorm, kClamp>, T, S> {
-  using Loop = BackwardGroup<StpnBackward, T, S>;
+template <class Layout, Norm kNorm, bool kClamp>
+class StpnBackward : public BackwardGroup<StpnBackward<Layout, kNorm, kClamp>, Layout> {
+  using Loop = BackwardGroup<StpnBackward, Layout>;
   using Loop::is_reset;
   using Loop::kept_;
+  using Loop::kLanes;
   using Loop::kRows;
+  using Loop::kVectors;
+  using Loop::layout_;
   using Loop::plan_;
+  using Loop::S;
   using typename Loop::D;
   using typename Loop::Plan;
+  using typename Loop::T;
   using typename Loop::V;
   static constexpr bool kNormed = kNorm != Norm::none;
   static constexpr bool kPre = kNorm == Norm::pre;
   static constexpr bool kPost = kNorm == Norm::post;
-  // Rows of F that go together: kRows units of S samples.
-  static constexpr int kLanes = kRows * S;
 
  public:
   // What the last step makes is asked for only by the clamp and the norm after
@@ -52,15 +55,15 @@ class StpnBackward : public BackwardGroup<StpnBackward<T, S, kNorm, kClamp>, T, 
   static constexpr bool kSeesNext = kClamp || kPost;
 
   static int64_t scratch(const Plan& plan) {
-    return plan.interval * (2 * S * plan.row + plan.units(S)) + 2 * S * plan.row +
-           7 * plan.units(S) +
+    return plan.interval * (2 * plan.presynaptic(S) + plan.units(S)) + 2 * plan.presynaptic(S) +
+           8 * plan.units(S) +
            plan.padded(inside_bytes(plan) * (plan.interval + 1) / sizeof(T) + 8);
   }
 
   // Adds to `gradients`.
   StpnBackward(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
                const StpnRecurrentBackward<T>& call, const PaddedMatrices<T>& parameters,
-               const GradientSums<T>& gradients)
+               const Gradients<T>& gradients)
       : Loop(plan, first, kept, call.forward.reset, scratch),
         call_(call),
         forward_(call.forward),
@@ -69,18 +72,19 @@ class StpnBackward : public BackwardGroup<StpnBackward<T, S, kNorm, kClamp>, T, 
         inputs_(call.forward.extent.inputs),
         recurrent_(call.forward.variant.recurrent),
         current_(recurrent_ && call.forward.variant.presynaptic == Presynaptic::current),
-        first_dz_(call.grad_x != nullptr ? 0 : inputs_ / hn::Lanes(D()) * hn::Lanes(D())),
-        z_(scratch.take(plan.interval * S * plan.row)),
-        hebbian_(scratch.take(plan.interval * S * plan.row)),
+        first_dz_(call.grad_x != nullptr ? 0 : Layout::vector_of(inputs_)),
+        z_(scratch.take(plan.interval * plan.presynaptic(S))),
+        hebbian_(scratch.take(plan.interval * plan.presynaptic(S))),
         h_(scratch.take(plan.interval * plan.units(S))),
-        dz_(scratch.take(S * plan.row)),
-        d_hebbian_(scratch.take(S * plan.row)),
+        dz_(scratch.take(plan.presynaptic(S))),
+        d_hebbian_(scratch.take(plan.presynaptic(S))),
         dh_(scratch.take(plan.units(S))),
         along_h_(scratch.take(plan.units(S))),
         along_norm_(scratch.take(plan.units(S))),
         per_z_(scratch.take(plan.units(S))),
         per_G_(scratch.take(plan.units(S))),
         d_bias_(scratch.take(plan.units(S))),
+        from_update_(scratch.take(plan.units(S))),
         ones_(scratch.take(plan.units(S))),
         inside_(reinterpret_cast<uint8_t*>(
             scratch.take(inside_bytes(plan) * (plan.interval + 1) / sizeof(T) + 8))) {
@@ -136,7 +140,7 @@ class StpnBackward : public BackwardGroup<StpnBackward<T, S, kNorm, kClamp>, T, 
   uint8_t* inside(int64_t t, int64_t i) const {
     const D d;
     return inside_ + this->within(t) * inside_bytes(plan_) +
-           i * S * plan_.row / hn::Lanes(d) * inside_stride(d);
+           this->row_of(i) / hn::Lanes(d) * inside_stride(d);
   }
 
   const T* inverse_norm(int64_t t) const {
@@ -144,9 +148,9 @@ class StpnBackward : public BackwardGroup<StpnBackward<T, S, kNorm, kClamp>, T, 
   }
   // Activity of the interval's steps: what drives a step, the presynaptic term
   // of its update, and h.
-  T* z(int64_t t) const { return z_ + this->within(t) * S * plan_.row; }
+  T* z(int64_t t) const { return z_ + this->within(t) * plan_.presynaptic(S); }
   T* hebbian(int64_t t) const {
-    return current_ ? hebbian_ + this->within(t) * S * plan_.row : z(t);
+    return current_ ? hebbian_ + this->within(t) * plan_.presynaptic(S) : z(t);
   }
   T* h(int64_t t) const { return h_ + this->within(t) * plan_.units(S); }
 
@@ -156,60 +160,55 @@ class StpnBackward : public BackwardGroup<StpnBackward<T, S, kNorm, kClamp>, T, 
     this->units_in(forward_.output, t, h(t));
   }
 
-  // z of step t; its recurrent part is h[t] (current) or h[t-1], zero after a
-  // reset.
+  // z of step t; its recurrent part is h[t] (current) or h[t-1], zero after a reset.
   void load_presynaptic(int64_t t, bool current, T* z) const {
     for (int s = 0; s < S; ++s) {
-      T* HWY_RESTRICT to = z + s * plan_.row;
-      std::copy_n(forward_.x + this->place(t, s, inputs_), inputs_, to);
+      this->put_sources(forward_.x + this->place(t, s, inputs_), inputs_, s, 0, z);
       if (!recurrent_) continue;
-      if (!current && is_reset(t, s)) {
-        std::fill_n(to + inputs_, plan_.hidden, T(0));
-        continue;
-      }
-      const T* h = forward_.output + this->place(current ? t : t - 1, s, plan_.hidden);
-      if (!current && t == 0) h = forward_.initial_h + this->place(0, s, plan_.hidden);
-      std::copy_n(h, plan_.hidden, to + inputs_);
+      const T* h = forward_.initial_h + this->place(0, s, plan_.hidden);
+      if (current || t > 0) h = forward_.output + this->place(current ? t : t - 1, s, plan_.hidden);
+      if (!current && is_reset(t, s)) h = nullptr;
+      this->put_sources(h, plan_.hidden, s, inputs_, z);
     }
   }
 
   HWY_INLINE void replay_rows(int64_t t, int64_t i) {
     const D d;
-    const int64_t length = plan_.row;
+    const Layout layout = this->layout_;
+    const int64_t width = layout.width;
     const T* HWY_RESTRICT lambda = parameters_.row(kLambda, i);
     const T* HWY_RESTRICT gamma = parameters_.row(kGamma, i);
     const T* HWY_RESTRICT hebbian = this->hebbian(t);
-    const T* HWY_RESTRICT before = this->seen(t) + i * S * length;
-    T* HWY_RESTRICT after = this->seen(t + 1) + i * S * length;
+    const T* HWY_RESTRICT before = this->seen(t) + this->row_of(i);
+    T* HWY_RESTRICT after = this->seen(t + 1) + this->row_of(i);
     uint8_t* HWY_RESTRICT inside = kClamp ? this->inside(t + 1, i) : nullptr;
     const V bound = hn::Set(d, static_cast<T>(forward_.variant.clamp));
     V h[kLanes], scale[kLanes];
     STPN_UNROLL
     for (int q = 0; q < kLanes; ++q) {
-      const int64_t unit = i * S + q;
-      h[q] = hn::Set(d, this->h(t)[unit]);
-      if constexpr (kPre) scale[q] = hn::Set(d, inverse_norm(t)[unit]);
-      if constexpr (kPost) scale[q] = hn::Set(d, kept_.units(t, kKeptInversePostNorm)[unit]);
+      h[q] = layout.unit(this->h(t) + i * S, q);
+      if constexpr (kPre) scale[q] = layout.unit(inverse_norm(t) + i * S, q);
+      if constexpr (kPost) scale[q] = layout.unit(kept_.units(t, kKeptInversePostNorm) + i * S, q);
     }
-    for (int64_t j = 0; j < length; j += hn::Lanes(d)) {
+    for (int64_t j = 0; j < width; j += Layout::kStep) {
       STPN_UNROLL
       for (int r = 0; r < kRows; ++r) {
-        const V l = hn::Load(d, lambda + r * length + j);
-        const V g = hn::Load(d, gamma + r * length + j);
+        const V l = layout.parameter(lambda, r, j);
+        const V g = layout.parameter(gamma, r, j);
         STPN_UNROLL
-        for (int s = 0; s < S; ++s) {
-          const int q = r * S + s;
-          V old = hn::Mul(l, hn::Load(d, before + q * length + j));
+        for (int v = 0; v < kVectors; ++v) {
+          const int q = r * kVectors + v;
+          V old = hn::Mul(l, hn::Load(d, before + layout.synapse(q, j)));
           if constexpr (kPre) old = hn::Mul(old, scale[q]);
-          const V learnt = hn::Mul(g, hn::Load(d, hebbian + s * length + j));
+          const V learnt = hn::Mul(g, hn::Load(d, hebbian + layout.source(v, j)));
           V F = hn::MulAdd(learnt, h[q], old);
           if constexpr (kClamp) {
             hn::StoreMaskBits(d, hn::Le(hn::Abs(F), bound),
-                              inside + (q * length + j) / hn::Lanes(d) * inside_stride(d));
+                              inside + layout.synapse(q, j) / hn::Lanes(d) * inside_stride(d));
             F = hn::Min(hn::Max(F, hn::Neg(bound)), bound);
           }
           if constexpr (kPost) F = hn::Mul(F, scale[q]);
-          hn::Store(F, d, after + q * length + j);
+          hn::Store(F, d, after + layout.synapse(q, j));
         }
       }
     }
@@ -219,17 +218,16 @@ class StpnBackward : public BackwardGroup<StpnBackward<T, S, kNorm, kClamp>, T, 
   // for all units at once.
   void load_drive(int64_t t) {
     const D d;
-    for (int s = 0; s < S; ++s) {
-      const T* d_output = call_.grad_output == nullptr
-                              ? nullptr
-                              : call_.grad_output + this->place(t, s, plan_.hidden);
-      for (int64_t i = 0; i < plan_.hidden && d_output != nullptr; ++i) {
-        dh_[i * S + s] += d_output[i];
+    if (call_.grad_output != nullptr) {
+      this->units_in(call_.grad_output, t, from_update_);
+      add_units(from_update_);
+    }
+    if (current_) {
+      this->sources_to_units(d_hebbian_, inputs_, from_update_);
+      add_units(from_update_);
+      for (int s = 0; s < S; ++s) {
+        this->put_sources(nullptr, plan_.hidden, s, inputs_, d_hebbian_);
       }
-      if (!current_) continue;
-      T* HWY_RESTRICT presynaptic = d_hebbian_ + s * plan_.row + inputs_;
-      for (int64_t i = 0; i < plan_.hidden; ++i) dh_[i * S + s] += presynaptic[i];
-      std::fill_n(presynaptic, plan_.hidden, T(0));
     }
     // Where n is zero its gradient is taken as zero, and 1/n is this large.
     const V no_norm = hn::Set(d, static_cast<T>(0.5 / kNormFloor));
@@ -251,46 +249,77 @@ class StpnBackward : public BackwardGroup<StpnBackward<T, S, kNorm, kClamp>, T, 
       }
     }
     std::swap(dz_, d_hebbian_);  // what the update of step t gave to z[t], to add to
-    std::fill_n(d_hebbian_, S * plan_.row, T(0));
+    std::fill_n(d_hebbian_, plan_.presynaptic(S), T(0));
+  }
+
+  void add_units(const T* HWY_RESTRICT units) {
+    for (int64_t k = 0; k < plan_.units(S); ++k) dh_[k] += units[k];
   }
 
   // The gradient of z[t] is complete: that of x[t], and what h[t-1] gets of it.
   void store_presynaptic(int64_t t) {
+    for (int s = 0; s < S && call_.grad_x != nullptr; ++s) {
+      this->get_sources(dz_, s, 0, inputs_, call_.grad_x + this->place(t, s, inputs_));
+    }
+    if (!recurrent_) {
+      std::fill_n(dh_, plan_.units(S), T(0));
+      return;
+    }
+    this->sources_to_units(dz_, inputs_, dh_);
     for (int s = 0; s < S; ++s) {
-      const T* HWY_RESTRICT dz = dz_ + s * plan_.row;
-      if (call_.grad_x != nullptr) {
-        std::copy_n(dz, inputs_, call_.grad_x + this->place(t, s, inputs_));
-      }
-      const bool cut = !recurrent_ || is_reset(t, s);
-      for (int64_t i = 0; i < plan_.hidden; ++i) {
-        dh_[i * S + s] = cut ? T(0) : dz[inputs_ + i];
-      }
+      for (int64_t i = 0; i < plan_.hidden && is_reset(t, s); ++i) dh_[i * S + s] = T(0);
     }
   }
 
+  // The gradient of presynaptic activity, in registers for the rows that go together.
+  template <bool kUsed>
+  struct PresynapticGradient {
+    HWY_INLINE PresynapticGradient(const Layout& its_layout, T* HWY_RESTRICT its_memory,
+                                   int64_t from)
+        : layout(its_layout), memory(its_memory), first(from) {
+      STPN_UNROLL
+      for (int v = 0; v < kVectors; ++v) sums[v] = hn::Zero(D());
+    }
+    HWY_INLINE void load(int64_t j) {
+      wanted = kUsed && j >= first;
+      if (!wanted) return;
+      STPN_UNROLL
+      for (int v = 0; v < kVectors; ++v) sums[v] = hn::Load(D(), memory + layout.source(v, j));
+    }
+    HWY_INLINE void store(int64_t j) const {
+      if (!wanted) return;
+      STPN_UNROLL
+      for (int v = 0; v < kVectors; ++v) hn::Store(sums[v], D(), memory + layout.source(v, j));
+    }
+
+    const Layout layout;
+    T* const HWY_RESTRICT memory;
+    const int64_t first;  // sources before need none
+    bool wanted = false;
+    V sums[kVectors];
+  };
+
   // Rows on their way into step t: what is fixed along them, and the sums over them.
   struct Into {
+    explicit HWY_INLINE Into(const Layout& its_layout) : layout(its_layout) {}
+    const Layout layout;
     V h[kLanes], inverse[kLanes];
     V along_h[kLanes], along_norm[kLanes];
     const T* HWY_RESTRICT before;  // F before the update
     const uint8_t* HWY_RESTRICT inside;
     const T* HWY_RESTRICT hebbian;
-    T* HWY_RESTRICT d_hebbian;
-    int64_t length, first_dz;
+    int64_t first_dz;
   };
 
   HWY_INLINE void begin_into(D d, int64_t t, int64_t i, Into& into) {
-    into.before = this->seen(t) + i * S * plan_.row;
+    into.before = this->seen(t) + this->row_of(i);
     into.inside = kClamp ? inside(t + 1, i) : nullptr;
     into.hebbian = hebbian(t);
-    into.d_hebbian = d_hebbian_;
-    into.length = plan_.row;
     into.first_dz = first_dz_;
     STPN_UNROLL
     for (int q = 0; q < kLanes; ++q) {
-      const int64_t unit = i * S + q;
-      into.h[q] = hn::Set(d, h(t)[unit]);
-      into.inverse[q] = hn::Set(d, inverse_norm(t)[unit]);
+      into.h[q] = Layout::unit(h(t) + i * S, q);
+      into.inverse[q] = Layout::unit(inverse_norm(t) + i * S, q);
       into.along_h[q] = into.along_norm[q] = hn::Zero(d);
     }
   }
@@ -298,22 +327,19 @@ class StpnBackward : public BackwardGroup<StpnBackward<T, S, kNorm, kClamp>, T, 
   // From the gradient of the clamped new F to that of the unclamped one, which is returned; adds to
   // all that it touches.
   static HWY_INLINE V into_step(D d, Into& into, int q, int64_t j, V d_new, V l, V g, V& d_lambda,
-                                V& d_gamma) {
-    const int64_t at = q % S * into.length + j;
+                                V& d_gamma, V& d_hebbian) {
+    const int64_t at = into.layout.source(q % kVectors, j);
     if constexpr (kClamp) {
-      const int64_t vector = (q * into.length + j) / hn::Lanes(d);
+      const int64_t vector = into.layout.synapse(q, j) / hn::Lanes(d);
       d_new =
           hn::IfThenElseZero(hn::LoadMaskBits(d, into.inside + vector * inside_stride(d)), d_new);
     }
     const V z = hn::Load(d, into.hebbian + at);
     const V learnt = hn::Mul(d_new, g);
     into.along_h[q] = hn::MulAdd(learnt, z, into.along_h[q]);
-    if (j >= into.first_dz) {
-      hn::Store(hn::MulAdd(learnt, into.h[q], hn::Load(d, into.d_hebbian + at)), d,
-                into.d_hebbian + at);
-    }
+    if (j >= into.first_dz) d_hebbian = hn::MulAdd(learnt, into.h[q], d_hebbian);
     d_gamma = hn::MulAdd(hn::Mul(d_new, into.h[q]), z, d_gamma);
-    V decayed = hn::Mul(d_new, hn::Load(d, into.before + q * into.length + j));
+    V decayed = hn::Mul(d_new, hn::Load(d, into.before + into.layout.synapse(q, j)));
     if constexpr (kPre) {
       decayed = hn::Mul(decayed, into.inverse[q]);
       into.along_norm[q] = hn::MulAdd(decayed, l, into.along_norm[q]);
@@ -322,9 +348,9 @@ class StpnBackward : public BackwardGroup<StpnBackward<T, S, kNorm, kClamp>, T, 
     return d_new;
   }
 
-  HWY_INLINE void finish_into(D d, int64_t i, const Into& into) {
-    sums_of_lanes<kLanes>(d, into.along_h, along_h_ + i * S);
-    if constexpr (kPre) sums_of_lanes<kLanes>(d, into.along_norm, along_norm_ + i * S);
+  HWY_INLINE void finish_into(int64_t i, const Into& into) {
+    Layout::store_sums(into.along_h, along_h_ + i * S);
+    if constexpr (kPre) Layout::store_sums(into.along_norm, along_norm_ + i * S);
   }
 
   static HWY_INLINE void add_to(D d, V value, T* HWY_RESTRICT sum) {
@@ -340,62 +366,61 @@ class StpnBackward : public BackwardGroup<StpnBackward<T, S, kNorm, kClamp>, T, 
   template <bool kBack, bool kInto>
   HWY_INLINE void rows(int64_t t, int64_t i) {
     const D d;
-    const int64_t length = plan_.row;
+    const Layout layout = this->layout_;
+    const int64_t width = layout.width;
     const T* HWY_RESTRICT W = parameters_.row(kWeight, i);
     const T* HWY_RESTRICT lambda = parameters_.row(kLambda, i);
     const T* HWY_RESTRICT gamma = parameters_.row(kGamma, i);
-    T* HWY_RESTRICT sum_weight = gradients_.matrix(kWeight) + i * length;
-    T* HWY_RESTRICT sum_lambda = gradients_.matrix(kLambda) + i * length;
-    T* HWY_RESTRICT sum_gamma = gradients_.matrix(kGamma) + i * length;
-    const T* HWY_RESTRICT F_rows = this->seen(t) + i * S * length;
-    T* HWY_RESTRICT dF_rows = this->d_matrix(0) + i * S * length;
+    T* HWY_RESTRICT sum_weight = gradients_.template rows<Layout>(kWeight, i);
+    T* HWY_RESTRICT sum_lambda = gradients_.template rows<Layout>(kLambda, i);
+    T* HWY_RESTRICT sum_gamma = gradients_.template rows<Layout>(kGamma, i);
+    const T* HWY_RESTRICT F_rows = this->seen(t) + this->row_of(i);
+    T* HWY_RESTRICT dF_rows = this->d_matrix(0) + this->row_of(i);
     const T* HWY_RESTRICT z = kBack ? this->z(t) : nullptr;
-    T* HWY_RESTRICT dz = dz_;
-    const int64_t first_dz = first_dz_;
+    PresynapticGradient<kBack> of_z(layout, dz_, first_dz_);
+    PresynapticGradient<kInto && !kPost> of_hebbian(layout, d_hebbian_, first_dz_);
     V inverse[kLanes], per_z[kLanes], per_G[kLanes], along_F[kLanes];
     STPN_UNROLL
     for (int q = 0; q < kLanes; ++q) {
-      const int64_t unit = i * S + q;
-      inverse[q] = hn::Set(d, kBack ? inverse_norm(t)[unit] : T(1));
-      per_z[q] = hn::Set(d, per_z_[unit]);
-      per_G[q] = hn::Set(d, per_G_[unit]);
+      inverse[q] = kBack ? layout.unit(inverse_norm(t) + i * S, q) : hn::Set(d, T(1));
+      per_z[q] = layout.unit(per_z_ + i * S, q);
+      per_G[q] = layout.unit(per_G_ + i * S, q);
       along_F[q] = hn::Zero(d);
     }
-    Into into;
+    Into into(layout);
     if constexpr (kInto) begin_into(d, t - 1, i, into);
-    for (int64_t j = 0; j < length; j += hn::Lanes(d)) {
+    for (int64_t j = 0; j < width; j += Layout::kStep) {
+      of_z.load(j);
+      of_hebbian.load(j);
       STPN_UNROLL
       for (int r = 0; r < kRows; ++r) {
-        const int64_t parameter = r * length + j;
-        const V w = hn::Load(d, W + parameter);
-        const V l = hn::Load(d, lambda + parameter);
-        const V g = hn::Load(d, gamma + parameter);
+        const int64_t parameter = layout.gradient(r, j);
+        const V w = layout.parameter(W, r, j);
+        const V l = layout.parameter(lambda, r, j);
+        const V g = layout.parameter(gamma, r, j);
         V d_weight = hn::Zero(d);
         V d_lambda = hn::Zero(d);
         V d_gamma = hn::Zero(d);
         STPN_UNROLL
-        for (int s = 0; s < S; ++s) {
-          const int q = r * S + s;
-          const int64_t at = q * length + j;
+        for (int v = 0; v < kVectors; ++v) {
+          const int q = r * kVectors + v;
+          const int64_t at = layout.synapse(q, j);
           const V F = hn::Load(d, F_rows + at);
           V dF = hn::Load(d, dF_rows + at);
           if constexpr (kBack) {
             const V G = hn::Add(w, F);
             V decayed = hn::Mul(dF, l);
             if constexpr (kPre) decayed = hn::Mul(decayed, inverse[q]);
-            V dG = hn::Mul(hn::Load(d, z + s * length + j), per_z[q]);
+            V dG = hn::Mul(hn::Load(d, z + layout.source(v, j)), per_z[q]);
             if constexpr (kNormed) dG = hn::MulAdd(G, per_G[q], dG);
             d_weight = hn::Add(d_weight, dG);
             dF = hn::Add(decayed, dG);
-            if (j >= first_dz) {
-              T* at_dz = dz + s * length + j;
-              hn::Store(hn::MulAdd(G, per_z[q], hn::Load(d, at_dz)), d, at_dz);
-            }
+            if (of_z.wanted) of_z.sums[v] = hn::MulAdd(G, per_z[q], of_z.sums[v]);
           }
           if constexpr (kInto && kPost) {
             along_F[q] = hn::MulAdd(dF, F, along_F[q]);
           } else if constexpr (kInto) {
-            dF = into_step(d, into, q, j, dF, l, g, d_lambda, d_gamma);
+            dF = into_step(d, into, q, j, dF, l, g, d_lambda, d_gamma, of_hebbian.sums[v]);
           }
           hn::Store(dF, d, dF_rows + at);
         }
@@ -405,9 +430,11 @@ class StpnBackward : public BackwardGroup<StpnBackward<T, S, kNorm, kClamp>, T, 
           add_to(d, d_gamma, sum_gamma + parameter);
         }
       }
+      of_z.store(j);
+      of_hebbian.store(j);
     }
     if constexpr (kInto && kPost) through_post_norm(d, t, i, along_F, into);
-    if constexpr (kInto) finish_into(d, i, into);
+    if constexpr (kInto) finish_into(i, into);
   }
 
   // Norm `post` of step t-1, F = C / m with m = |W + C| and C the clamped new F: first
@@ -415,56 +442,62 @@ class StpnBackward : public BackwardGroup<StpnBackward<T, S, kNorm, kClamp>, T, 
   // of which W gets the second part too; then as without the norm.
   HWY_INLINE void through_post_norm(D d, int64_t t, int64_t i, const V (&along_F)[kLanes],
                                     Into& into) {
-    const int64_t length = plan_.row;
+    const Layout layout = this->layout_;
+    const int64_t width = layout.width;
     const T* HWY_RESTRICT W = parameters_.row(kWeight, i);
     const T* HWY_RESTRICT lambda = parameters_.row(kLambda, i);
     const T* HWY_RESTRICT gamma = parameters_.row(kGamma, i);
-    T* HWY_RESTRICT sum_weight = gradients_.matrix(kWeight) + i * length;
-    T* HWY_RESTRICT sum_lambda = gradients_.matrix(kLambda) + i * length;
-    T* HWY_RESTRICT sum_gamma = gradients_.matrix(kGamma) + i * length;
-    const T* HWY_RESTRICT F_rows = this->seen(t) + i * S * length;
-    T* HWY_RESTRICT dF_rows = this->d_matrix(0) + i * S * length;
-    alignas(64) T sums[kLanes];
-    sums_of_lanes<kLanes>(d, along_F, sums);
+    T* HWY_RESTRICT sum_weight = gradients_.template rows<Layout>(kWeight, i);
+    T* HWY_RESTRICT sum_lambda = gradients_.template rows<Layout>(kLambda, i);
+    T* HWY_RESTRICT sum_gamma = gradients_.template rows<Layout>(kGamma, i);
+    const T* HWY_RESTRICT F_rows = this->seen(t) + this->row_of(i);
+    T* HWY_RESTRICT dF_rows = this->d_matrix(0) + this->row_of(i);
+    alignas(64) T sums[kRows * S];
+    Layout::store_sums(along_F, sums);
+    const V no_norm = hn::Set(d, static_cast<T>(0.5 / kNormFloor));
+    const T* kept_inverse = kept_.units(t - 1, kKeptInversePostNorm) + i * S;
     V inverse[kLanes], per_W[kLanes], per_F[kLanes];
     STPN_UNROLL
     for (int q = 0; q < kLanes; ++q) {
-      const T inverse_q = kept_.units(t - 1, kKeptInversePostNorm)[i * S + q];
-      const bool no_norm = inverse_q >= static_cast<T>(0.5 / kNormFloor);
-      inverse[q] = hn::Set(d, inverse_q);
-      per_W[q] = hn::Set(d, no_norm ? T(0) : -sums[q] * inverse_q * inverse_q);
-      per_F[q] = hn::Set(d, no_norm ? T(0) : -sums[q] * inverse_q);
+      inverse[q] = layout.unit(kept_inverse, q);
+      const V per = hn::Neg(hn::Mul(layout.unit(sums, q), inverse[q]));
+      per_F[q] = hn::IfThenElseZero(hn::Lt(inverse[q], no_norm), per);
+      per_W[q] = hn::Mul(per_F[q], inverse[q]);
     }
-    for (int64_t j = 0; j < length; j += hn::Lanes(d)) {
+    PresynapticGradient<true> of_hebbian(layout, d_hebbian_, first_dz_);
+    for (int64_t j = 0; j < width; j += Layout::kStep) {
+      of_hebbian.load(j);
       STPN_UNROLL
       for (int r = 0; r < kRows; ++r) {
-        const int64_t parameter = r * length + j;
-        const V w = hn::Load(d, W + parameter);
-        const V l = hn::Load(d, lambda + parameter);
-        const V g = hn::Load(d, gamma + parameter);
+        const int64_t parameter = layout.gradient(r, j);
+        const V w = layout.parameter(W, r, j);
+        const V l = layout.parameter(lambda, r, j);
+        const V g = layout.parameter(gamma, r, j);
         V d_weight = hn::Zero(d);
         V d_lambda = hn::Zero(d);
         V d_gamma = hn::Zero(d);
         STPN_UNROLL
-        for (int s = 0; s < S; ++s) {
-          const int q = r * S + s;
-          const int64_t at = q * length + j;
+        for (int v = 0; v < kVectors; ++v) {
+          const int q = r * kVectors + v;
+          const int64_t at = layout.synapse(q, j);
           const V dG = hn::MulAdd(hn::Load(d, F_rows + at), per_F[q], hn::Mul(w, per_W[q]));
           d_weight = hn::Add(d_weight, dG);
           const V dC = hn::MulAdd(hn::Load(d, dF_rows + at), inverse[q], dG);
-          hn::Store(into_step(d, into, q, j, dC, l, g, d_lambda, d_gamma), d, dF_rows + at);
+          const V dA = into_step(d, into, q, j, dC, l, g, d_lambda, d_gamma, of_hebbian.sums[v]);
+          hn::Store(dA, d, dF_rows + at);
         }
         add_to(d, d_weight, sum_weight + parameter);
         add_to(d, d_lambda, sum_lambda + parameter);
         add_to(d, d_gamma, sum_gamma + parameter);
       }
+      of_hebbian.store(j);
     }
   }
 
   const StpnRecurrentBackward<T>& call_;
   const StpnRecurrentForward<T>& forward_;
   const PaddedMatrices<T>& parameters_;
-  const GradientSums<T>& gradients_;
+  const Gradients<T>& gradients_;
   const int64_t inputs_;
   const bool recurrent_;
   const bool current_;      // h[t] in the Hebbian term
@@ -480,6 +513,7 @@ class StpnBackward : public BackwardGroup<StpnBackward<T, S, kNorm, kClamp>, T, 
   T* const per_z_;          // du / n
   T* const per_G_;          // dn / n
   T* const d_bias_;
+  T* const from_update_;  // what h gets of the update as a presynaptic activity, and of the caller
   T* const ones_;
   uint8_t* const inside_;
 };

@@ -17,10 +17,10 @@ namespace HWY_NAMESPACE {
 
 template <typename T, Norm kNorm, bool kClamp>
 struct Steps {
-  template <int S>
-  using Forward = StpnForward<T, S, kNorm, kClamp>;
-  template <int S>
-  using Backward = StpnBackward<T, S, kNorm, kClamp>;
+  template <class Layout>
+  using Forward = StpnForward<Layout, kNorm, kClamp>;
+  template <class Layout>
+  using Backward = StpnBackward<Layout, kNorm, kClamp>;
 };
 
 // Calls run(steps) with the steps made for the variant. Norm `post` always clamps, if only at
@@ -44,17 +44,19 @@ template <typename T>
 void forward(const StpnRecurrentForward<T>& p, const PaddedMatrices<T>& parameters,
              const PlasticPlan<T>& plan, int64_t chunk) {
   with_steps<T>(p.variant, [&](auto steps) {
-    run_chunk<decltype(steps)::template Forward>(plan, chunk, p.kept, p, parameters);
+    run_chunk<decltype(steps)::template Forward, kStpnAcross>(plan, chunk, p.kept, p, parameters);
   });
 }
 
 template <typename T>
 void backward(const StpnRecurrentBackward<T>& p, const PaddedMatrices<T>& parameters,
               const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t chunk) {
+  const Gradients<T> of_layouts(plan, gradients);
   with_steps<T>(p.forward.variant, [&](auto steps) {
-    run_chunk<decltype(steps)::template Backward>(plan, chunk, p.forward.kept, p, parameters,
-                                                  gradients);
+    run_chunk<decltype(steps)::template Backward, kStpnAcross>(plan, chunk, p.forward.kept, p,
+                                                               parameters, of_layouts);
   });
+  of_layouts.bring_lanes_together();
 }
 
 void forward_float(const StpnRecurrentForward<float>& p, const PaddedMatrices<float>& parameters,

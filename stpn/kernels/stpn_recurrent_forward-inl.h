@@ -23,30 +23,32 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 // One pass over F a step: the update of step t-1 waits until h[t-1] is complete
 // and is made while row by row the drive of step t is summed.
-template <typename T, int S, Norm kNorm, bool kClamp>
-class StpnForward : public ForwardGroup<StpnForward<T, S, kNorm, kClamp>, T, S> {
-  using Loop = ForwardGroup<StpnForward, T, S>;
-  using Loop::first_;
+template <class Layout, Norm kNorm, bool kClamp>
+class StpnForward : public ForwardGroup<StpnForward<Layout, kNorm, kClamp>, Layout> {
+  using Loop = ForwardGroup<StpnForward, Layout>;
   using Loop::kept_;
+  using Loop::kLanes;
   using Loop::kRows;
+  using Loop::kVectors;
+  using Loop::layout_;
   using Loop::plan_;
+  using Loop::S;
   using typename Loop::D;
   using typename Loop::Plan;
+  using typename Loop::T;
   using typename Loop::V;
-  // Rows of F that go together: kRows units of S samples.
-  static constexpr int kLanes = kRows * S;
 
  public:
-  static int64_t scratch(const Plan& plan) { return 3 * S * plan.row + 5 * plan.units(S); }
+  static int64_t scratch(const Plan& plan) { return 3 * plan.presynaptic(S) + 5 * plan.units(S); }
 
   StpnForward(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
               const StpnRecurrentForward<T>& call, const PaddedMatrices<T>& parameters)
       : Loop(plan, first, kept, call.reset, scratch),
         call_(call),
         parameters_(parameters),
-        z_(scratch.take(S * plan.row)),
-        hebbian_(scratch.take(S * plan.row)),
-        z_squared_(scratch.take(S * plan.row)),
+        z_(scratch.take(plan.presynaptic(S))),
+        hebbian_(scratch.take(plan.presynaptic(S))),
+        z_squared_(scratch.take(plan.presynaptic(S))),
         h_(scratch.take(plan.units(S))),
         inverse_norm_(scratch.take(plan.units(S))),
         dot_(scratch.take(plan.units(S))),
@@ -65,7 +67,7 @@ class StpnForward : public ForwardGroup<StpnForward<T, S, kNorm, kClamp>, T, S> 
 
   // The update that still waits then leaves F zero, whatever was there.
   void forget(int s) {
-    std::fill_n(hebbian_ + s * plan_.row, plan_.row, T(0));
+    this->put_sources(nullptr, plan_.sources, s, 0, hebbian_);
     for (int64_t i = 0; i < plan_.hidden; ++i) h_[i * S + s] = inverse_norm_[i * S + s] = T(0);
   }
 
@@ -91,11 +93,9 @@ class StpnForward : public ForwardGroup<StpnForward<T, S, kNorm, kClamp>, T, S> 
   void load_presynaptic(int64_t t) {
     const int64_t inputs = call_.extent.inputs;
     for (int s = 0; s < S; ++s) {
-      T* HWY_RESTRICT z = z_ + s * plan_.row;
-      std::copy_n(call_.x + this->place(t, s, inputs), inputs, z);
-      if (!call_.variant.recurrent) continue;
-      for (int64_t i = 0; i < plan_.hidden; ++i) z[inputs + i] = h_[i * S + s];
+      this->put_sources(call_.x + this->place(t, s, inputs), inputs, s, 0, z_);
     }
+    if (call_.variant.recurrent) this->units_to_sources(h_, inputs, z_);
   }
 
   template <bool kUpdate, bool kDrive>
@@ -117,75 +117,81 @@ class StpnForward : public ForwardGroup<StpnForward<T, S, kNorm, kClamp>, T, S> 
   HWY_INLINE void rows(int64_t i, int64_t t) {
     constexpr bool kPost = kUpdate && kNorm == Norm::post;
     const D d;
-    const int64_t length = plan_.row;
+    const Layout layout = this->layout_;
+    const int64_t width = layout.width;
     const T* HWY_RESTRICT W = parameters_.row(kWeight, i);
     const T* HWY_RESTRICT lambda = parameters_.row(kLambda, i);
     const T* HWY_RESTRICT gamma = parameters_.row(kGamma, i);
     const T* HWY_RESTRICT z = z_;
     const T* HWY_RESTRICT hebbian = hebbian_;
-    T* HWY_RESTRICT F = this->matrix(0) + i * S * length;
+    T* HWY_RESTRICT F = this->matrix(0) + this->row_of(i);
     const V bound = hn::Set(d, static_cast<T>(call_.variant.clamp));
     V h[kLanes], scale[kLanes];
     STPN_UNROLL
     for (int q = 0; q < kLanes; ++q) {
-      h[q] = hn::Set(d, h_[i * S + q]);
-      scale[q] = hn::Set(d, inverse_norm_[i * S + q]);
+      h[q] = layout.unit(h_ + i * S, q);
+      scale[q] = layout.unit(inverse_norm_ + i * S, q);
     }
     Sums sums(d);
-    for (int64_t j = 0; j < length; j += hn::Lanes(d)) {
+    for (int64_t j = 0; j < width; j += Layout::kStep) {
       STPN_UNROLL
       for (int r = 0; r < kRows; ++r) {
-        const V w = hn::Load(d, W + r * length + j);
+        const V w = layout.parameter(W, r, j);
         STPN_UNROLL
-        for (int s = 0; s < S; ++s) {
-          const int q = r * S + s;
-          V f = hn::Load(d, F + q * length + j);
+        for (int v = 0; v < kVectors; ++v) {
+          const int q = r * kVectors + v;
+          V f = hn::Load(d, F + layout.synapse(q, j));
           if constexpr (kUpdate) {
-            V old = hn::Mul(hn::Load(d, lambda + r * length + j), f);
+            V old = hn::Mul(layout.parameter(lambda, r, j), f);
             if constexpr (kNorm == Norm::pre) old = hn::Mul(old, scale[q]);
             const V learnt =
-                hn::Mul(hn::Load(d, gamma + r * length + j), hn::Load(d, hebbian + s * length + j));
+                hn::Mul(layout.parameter(gamma, r, j), hn::Load(d, hebbian + layout.source(v, j)));
             f = hn::MulAdd(learnt, h[q], old);
             if constexpr (kClamp) f = hn::Min(hn::Max(f, hn::Neg(bound)), bound);
-            hn::Store(f, d, F + q * length + j);
+            hn::Store(f, d, F + layout.synapse(q, j));
           }
           if constexpr (kPost) {
             const V G = hn::Add(w, f);
             sums.post[q] = hn::MulAdd(G, G, sums.post[q]);
           } else if constexpr (kDrive) {
-            add_drive(sums, q, hn::Add(w, f), hn::Load(d, z + s * length + j));
+            add_drive(sums, q, hn::Add(w, f), hn::Load(d, z + layout.source(v, j)));
           }
         }
       }
     }
     if constexpr (kPost) {
-      alignas(64) T inverse[kLanes];
-      sums_of_lanes<kLanes>(d, sums.post, inverse);
-      STPN_UNROLL
-      for (int q = 0; q < kLanes; ++q) {
-        inverse[q] = T(1) / (std::sqrt(inverse[q]) + static_cast<T>(kNormFloor));
-        if (kept_) kept_.units(t - 1, kKeptInversePostNorm)[i * S + q] = inverse[q];
-        scale[q] = hn::Set(d, inverse[q]);
+      constexpr int64_t kUnits = kRows * S;
+      alignas(64) T inverse[std::max(kUnits, Layout::kStep)] = {};
+      Layout::store_sums(sums.post, inverse);
+      const V floor = hn::Set(d, static_cast<T>(kNormFloor));
+      for (int64_t k = 0; k < kUnits; k += hn::Lanes(d)) {
+        const V norm = hn::Add(hn::Sqrt(hn::Load(d, inverse + k)), floor);
+        hn::Store(hn::Div(hn::Set(d, T(1)), norm), d, inverse + k);
       }
-      for (int64_t j = 0; j < length; j += hn::Lanes(d)) {
+      if (kept_) {
+        std::copy_n(inverse, kUnits, kept_.units(t - 1, kKeptInversePostNorm) + i * S);
+      }
+      STPN_UNROLL
+      for (int q = 0; q < kLanes; ++q) scale[q] = layout.unit(inverse, q);
+      for (int64_t j = 0; j < width; j += Layout::kStep) {
         STPN_UNROLL
         for (int r = 0; r < kRows; ++r) {
-          const V w = hn::Load(d, W + r * length + j);
+          const V w = layout.parameter(W, r, j);
           STPN_UNROLL
-          for (int s = 0; s < S; ++s) {
-            const int q = r * S + s;
-            const V f = hn::Mul(hn::Load(d, F + q * length + j), scale[q]);
-            hn::Store(f, d, F + q * length + j);
+          for (int v = 0; v < kVectors; ++v) {
+            const int q = r * kVectors + v;
+            const V f = hn::Mul(hn::Load(d, F + layout.synapse(q, j)), scale[q]);
+            hn::Store(f, d, F + layout.synapse(q, j));
             if constexpr (kDrive) {
-              add_drive(sums, q, hn::Add(w, f), hn::Load(d, z + s * length + j));
+              add_drive(sums, q, hn::Add(w, f), hn::Load(d, z + layout.source(v, j)));
             }
           }
         }
       }
     }
     if constexpr (kDrive) {
-      sums_of_lanes<kLanes>(d, sums.dot, dot_ + i * S);
-      if constexpr (kNorm != Norm::none) sums_of_lanes<kLanes>(d, sums.squares, squares_ + i * S);
+      Layout::store_sums(sums.dot, dot_ + i * S);
+      if constexpr (kNorm != Norm::none) Layout::store_sums(sums.squares, squares_ + i * S);
     }
   }
 
@@ -215,37 +221,42 @@ class StpnForward : public ForwardGroup<StpnForward<T, S, kNorm, kClamp>, T, S> 
     this->units_out(h_, t, call_.output);
     if (call_.energy != nullptr) measure(t);
     if (call_.variant.recurrent && call_.variant.presynaptic == Presynaptic::current) {
-      for (int s = 0; s < S; ++s) {
-        T* HWY_RESTRICT z = z_ + s * plan_.row + call_.extent.inputs;
-        for (int64_t i = 0; i < plan_.hidden; ++i) z[i] = h_[i * S + s];
-      }
+      this->units_to_sources(h_, call_.extent.inputs, z_);
     }
     std::swap(z_, hebbian_);
   }
 
   // A pass of its own: energy is seldom asked for.
   void measure(int64_t t) {
-    const D d;
-    for (int s = 0; s < S; ++s) {
-      T* HWY_RESTRICT power = z_squared_ + s * plan_.row;
-      for (int64_t j = 0; j < plan_.sources; ++j) {
-        const T z = z_[s * plan_.row + j];
-        power[j] = call_.measured == nullptr ? z * z : call_.measured[j] * z * z;
+    for (int64_t j = 0; j < plan_.sources; ++j) {
+      const T counts = call_.measured == nullptr ? T(1) : call_.measured[j];
+      for (int s = 0; s < S; ++s) {
+        const T z = z_[layout_.value(s, j)];
+        z_squared_[layout_.value(s, j)] = counts * z * z;
       }
     }
-    for (int64_t unit = 0; unit < plan_.hidden * S; ++unit) {
-      const T* HWY_RESTRICT W = parameters_.row(kWeight, unit / S);
-      const T* HWY_RESTRICT F = this->matrix(0) + unit * plan_.row;
-      const T* HWY_RESTRICT power = z_squared_ + unit % S * plan_.row;
-      V spent = hn::Zero(d);
-      for (int64_t j = 0; j < plan_.row; j += hn::Lanes(d)) {
-        const V G = hn::Add(hn::Load(d, W + j), hn::Load(d, F + j));
-        spent = hn::MulAdd(hn::Abs(G), hn::Load(d, power + j), spent);
-      }
-      dot_[unit] = hn::GetLane(hn::SumOfLanes(d, spent));
-      if constexpr (kNorm != Norm::none) dot_[unit] *= inverse_norm_[unit];
-    }
+    for (int64_t i = 0; i < plan_.rows(S); i += kRows) measure_rows(i);
+    for (int64_t k = 0; k < plan_.units(S) && kNorm != Norm::none; ++k) dot_[k] *= inverse_norm_[k];
     this->units_out(dot_, t, call_.energy);
+  }
+  HWY_INLINE void measure_rows(int64_t i) {
+    const D d;
+    const Layout layout = layout_;
+    const T* HWY_RESTRICT W = parameters_.row(kWeight, i);
+    const T* HWY_RESTRICT F = this->matrix(0) + this->row_of(i);
+    V spent[kLanes];
+    STPN_UNROLL
+    for (int q = 0; q < kLanes; ++q) spent[q] = hn::Zero(d);
+    for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
+      STPN_UNROLL
+      for (int q = 0; q < kLanes; ++q) {
+        const V G =
+            hn::Add(layout.parameter(W, q / kVectors, j), hn::Load(d, F + layout.synapse(q, j)));
+        const V power = hn::Load(d, z_squared_ + layout.source(q % kVectors, j));
+        spent[q] = hn::MulAdd(hn::Abs(G), power, spent[q]);
+      }
+    }
+    Layout::store_sums(spent, dot_ + i * S);
   }
 
   const StpnRecurrentForward<T>& call_;

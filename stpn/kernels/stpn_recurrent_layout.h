@@ -18,6 +18,9 @@ enum StpnVector { kBias, kStpnVectors };
 // the update (norm `post`).
 enum StpnKept { kKeptDrive, kKeptInverseNorm, kKeptInversePostNorm };
 
+// It would be slower: three parameters a synapse.
+inline constexpr bool kStpnAcross = false;
+
 template <typename T>
 PlasticPlan<T> stpn_recurrent_plan(const Extent& extent, const StpnRecurrentVariant& variant) {
   int64_t kept = kKeptDrive + 1;
@@ -28,7 +31,8 @@ PlasticPlan<T> stpn_recurrent_plan(const Extent& extent, const StpnRecurrentVari
                          .hidden = extent.hidden,
                          .sources = sources(extent, variant),
                          .matrices = 1,
-                         .kept_per_unit = kept});
+                         .kept_per_unit = kept,
+                         .across = kStpnAcross});
 }
 
 }  // namespace stpn::kernels

@@ -12,8 +12,13 @@
 
 #include "stpn/kernels/activation.h"
 
-// For loops over a fixed few vectors: unrolled, they stay in registers.
-#ifndef STPN_UNROLL
+// For loops over a fixed few vectors: unrolled, they stay in registers. Where a vector is one value
+// they are not few, and with sanitizers it would gain nothing: either would take minutes to
+// compile.
+#undef STPN_UNROLL
+#if HWY_TARGET == HWY_SCALAR || defined(__SANITIZE_ADDRESS__)
+#define STPN_UNROLL
+#else
 #define STPN_UNROLL _Pragma("GCC unroll 16")
 #endif
 

@@ -47,7 +47,7 @@ using Numbers = std::vector<double>;
 
 using Forward = Tensors(const Optionals& tensors, const Words& words, const Numbers& numbers,
                         bool energy, bool keep);
-using Backward = Tensors(at::TensorList grads, const at::Tensor& output, const at::Tensor& kept,
+using Backward = Tensors(const Optionals& grads, const at::Tensor& output, const at::Tensor& kept,
                          const c10::List<bool>& needed, const Optionals& tensors,
                          const Words& words, const Numbers& numbers);
 
@@ -66,13 +66,17 @@ Optionals optionals_of(const Tensors& tensors) {
   return optionals;
 }
 
+Tensors tensors_of(const Optionals& optionals) {
+  Tensors tensors;
+  for (const std::optional<at::Tensor>& tensor : optionals) {
+    tensors.push_back(tensor.value_or(at::Tensor()));
+  }
+  return tensors;
+}
+
 SequenceArguments arguments_of(const Optionals& optionals, const Words& words,
                                const Numbers& numbers, bool energy) {
-  SequenceArguments arguments{{}, words, numbers, energy};
-  for (const std::optional<at::Tensor>& tensor : optionals) {
-    arguments.tensors.push_back(tensor.value_or(at::Tensor()));
-  }
-  return arguments;
+  return {tensors_of(optionals), words, numbers, energy};
 }
 
 Tensors call_forward(const std::string& name, const SequenceArguments& arguments, bool keep) {
@@ -118,6 +122,7 @@ class AnySequenceOp::Differentiable : public torch::autograd::Function<Different
     context->saved_data["numbers"] = arguments.numbers;
     results.pop_back();
     context->mark_non_differentiable({results.back()});  // energy
+    context->set_materialize_grads(false);  // zeros for the final state would cost a pass over it
     return results;
   }
 
@@ -135,7 +140,7 @@ class AnySequenceOp::Differentiable : public torch::autograd::Function<Different
     {
       at::AutoDispatchBelowADInplaceOrView guard;
       all = registered<Backward>(name + "_backward")
-                .call(grads, saved[0], saved[1], needed,
+                .call(optionals_of(grads), saved[0], saved[1], needed,
                       optionals_of(Tensors(saved.begin() + 2, saved.end())),
                       context->saved_data["words"].to<Words>(),
                       context->saved_data["numbers"].to<Numbers>());
@@ -174,7 +179,7 @@ void AnySequenceOp::define_any(torch::Library& m) const {
   m.def((forward + "(Tensor?[] tensors, str[] words, float[] numbers, bool energy, bool keep) "
                    "-> Tensor[]")
             .c_str());
-  m.def((backward + "(Tensor[] grads, Tensor output, Tensor kept, bool[] needed, "
+  m.def((backward + "(Tensor?[] grads, Tensor output, Tensor kept, bool[] needed, "
                     "Tensor?[] tensors, str[] words, float[] numbers) -> Tensor[]")
             .c_str());
   const auto on = [&m](c10::DispatchKey key, const std::string& name, auto kernel) {
@@ -191,14 +196,14 @@ void AnySequenceOp::define_any(torch::Library& m) const {
        return empty_results(arguments_of(tensors, words, numbers, energy), keep);
      });
   on(c10::DispatchKey::CPU, backward,
-     [this](at::TensorList grads, const at::Tensor& output, const at::Tensor& kept,
+     [this](const Optionals& grads, const at::Tensor& output, const at::Tensor& kept,
             const c10::List<bool>& needed, const Optionals& tensors, const Words& words,
             const Numbers& numbers) {
-       return run_backward(arguments_of(tensors, words, numbers, false), grads, output, kept,
-                           needed);
+       return run_backward(arguments_of(tensors, words, numbers, false), tensors_of(grads), output,
+                           kept, needed);
      });
   on(c10::DispatchKey::Meta, backward,
-     [this](at::TensorList, const at::Tensor&, const at::Tensor&, const c10::List<bool>& needed,
+     [this](const Optionals&, const at::Tensor&, const at::Tensor&, const c10::List<bool>& needed,
             const Optionals& tensors, const Words& words, const Numbers& numbers) {
        return empty_gradients(arguments_of(tensors, words, numbers, false), needed);
      });
@@ -272,10 +277,11 @@ Tensors AnySequenceOp::empty_gradients(const SequenceArguments& arguments,
   return gradients;
 }
 
-Tensors AnySequenceOp::run_backward(SequenceArguments arguments, const at::TensorList& grads,
+Tensors AnySequenceOp::run_backward(SequenceArguments arguments, Tensors grads,
                                     const at::Tensor& output, const at::Tensor& kept,
                                     const c10::List<bool>& needed) const {
   make_contiguous(arguments.tensors);
+  make_contiguous(grads);
   const SequenceShapes wanted = check(arguments);
   const bool on_cpu = kept.numel() > 0;
   const auto want = [&](const std::string& name, const at::Tensor& tensor, const Shape& shape) {
@@ -292,9 +298,7 @@ Tensors AnySequenceOp::run_backward(SequenceArguments arguments, const at::Tenso
   want("output", output, wanted.output);
   want("kept", kept, {on_cpu ? kept_size(arguments) : 0});
   Tensors gradients = empty_gradients(arguments, needed);
-  Tensors contiguous_grads = grads.vec();
-  make_contiguous(contiguous_grads);
-  backward(arguments, on_cpu, contiguous_grads, output.contiguous(), kept.contiguous(), gradients);
+  backward(arguments, on_cpu, grads, output.contiguous(), kept.contiguous(), gradients);
   return gradients;
 }
 

@@ -92,9 +92,9 @@ class AnySequenceOp {
   Tensors empty_results(const SequenceArguments& arguments, bool keep) const;
   Tensors run_forward(SequenceArguments arguments, bool keep) const;
   Tensors empty_gradients(const SequenceArguments& arguments, const c10::List<bool>& needed) const;
-  Tensors run_backward(SequenceArguments arguments, const at::TensorList& grads,
-                       const at::Tensor& output, const at::Tensor& kept,
-                       const c10::List<bool>& needed) const;
+  // `grads`: of the output and the final states; undefined: zero.
+  Tensors run_backward(SequenceArguments arguments, Tensors grads, const at::Tensor& output,
+                       const at::Tensor& kept, const c10::List<bool>& needed) const;
 
   Info info_;
 };

@@ -1,0 +1,113 @@
+// The two layouts of a group's values, as plastic_plan.h has them, in the vectors of a target: what
+// a unit's step says once for both. Compiled once a target.
+//
+// A step goes over its rows kRows at a time, and over their sources:
+//   for (int64_t j = 0; j < layout.width; j += Layout::kStep)
+//     for r < kRows, v < kVectors:     vector q = r * kVectors + v of kLanes
+
+#if defined(STPN_KERNELS_PLASTIC_LAYOUT_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef STPN_KERNELS_PLASTIC_LAYOUT_INL_H_
+#undef STPN_KERNELS_PLASTIC_LAYOUT_INL_H_
+#else
+#define STPN_KERNELS_PLASTIC_LAYOUT_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <algorithm>
+
+#include "stpn/kernels/plastic_plan.h"
+#include "stpn/kernels/vector_math-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace stpn::kernels {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+template <typename T, int S>
+struct Along {
+  using Value = T;
+  using D = hn::ScalableTag<T>;
+  using V = hn::Vec<D>;
+  static constexpr int kSamples = S;
+  static constexpr int kVectors = S;
+  static constexpr int kRows = kTogether / S;
+  static constexpr int kLanes = kRows * kVectors;
+  static constexpr int64_t kStep = hn::MaxLanes(D());
+
+  explicit Along(const PlasticPlan<T>& plan) : width(plan.row) {}
+
+  // Offsets of vectors: of a presynaptic array; of rows of a matrix, from the first of kRows on; of
+  // rows of sums of gradients, likewise.
+  HWY_INLINE int64_t source(int v, int64_t j) const { return v * width + j; }
+  HWY_INLINE int64_t synapse(int q, int64_t j) const { return q * width + j; }
+  HWY_INLINE int64_t gradient(int r, int64_t j) const { return r * width + j; }
+  // Offset of one value of a presynaptic array.
+  HWY_INLINE int64_t value(int s, int64_t j) const { return s * width + j; }
+  // Sources from this one on are those from `first` on, and some before.
+  static int64_t vector_of(int64_t first) { return first / kStep * kStep; }
+
+  // Of padded rows of parameters, from the first of kRows on.
+  HWY_INLINE V parameter(const T* HWY_RESTRICT rows, int r, int64_t j) const {
+    return hn::Load(D(), rows + r * width + j);
+  }
+  // Of unit values, from those of the first of kRows on.
+  static HWY_INLINE V unit(const T* HWY_RESTRICT units, int q) { return hn::Set(D(), units[q]); }
+  // One value a sample.
+  static HWY_INLINE V sample(const T* HWY_RESTRICT values, int v) {
+    return hn::Set(D(), values[v]);
+  }
+  // Sums over the sources, to unit values.
+  static HWY_INLINE void store_sums(const V (&sums)[kLanes], T* HWY_RESTRICT units) {
+    sums_of_lanes<kLanes>(D(), sums, units);
+  }
+
+  const int64_t width;
+};
+
+template <typename T>
+struct Across {
+  using Value = T;
+  using D = hn::ScalableTag<T>;
+  using V = hn::Vec<D>;
+  static constexpr int kSamples = kAcross<T>;
+  static constexpr int kVectors = kSamples / static_cast<int>(hn::MaxLanes(D()));
+  static constexpr int kRows = std::max(1, kTogether / kVectors);
+  static constexpr int kLanes = kRows * kVectors;
+  static constexpr int64_t kStep = 1;
+
+  explicit Across(const PlasticPlan<T>& plan) : width(plan.sources), row_(plan.row) {}
+
+  HWY_INLINE int64_t source(int v, int64_t j) const { return j * kSamples + v * hn::Lanes(D()); }
+  HWY_INLINE int64_t synapse(int q, int64_t j) const {
+    return (q / kVectors * width + j) * kSamples + q % kVectors * hn::Lanes(D());
+  }
+  HWY_INLINE int64_t gradient(int r, int64_t j) const { return (r * width + j) * hn::Lanes(D()); }
+  HWY_INLINE int64_t value(int s, int64_t j) const { return j * kSamples + s; }
+  static int64_t vector_of(int64_t first) { return first; }
+
+  HWY_INLINE V parameter(const T* HWY_RESTRICT rows, int r, int64_t j) const {
+    return hn::Set(D(), rows[r * row_ + j]);
+  }
+  static HWY_INLINE V unit(const T* HWY_RESTRICT units, int q) {
+    return hn::LoadU(D(), units + q * hn::Lanes(D()));
+  }
+  static HWY_INLINE V sample(const T* HWY_RESTRICT values, int v) {
+    return hn::Load(D(), values + v * hn::Lanes(D()));
+  }
+  static HWY_INLINE void store_sums(const V (&sums)[kLanes], T* HWY_RESTRICT units) {
+    STPN_UNROLL
+    for (int q = 0; q < kLanes; ++q) hn::Store(sums[q], D(), units + q * hn::Lanes(D()));
+  }
+
+  const int64_t width;
+
+ private:
+  const int64_t row_;
+};
+
+}  // namespace HWY_NAMESPACE
+}  // namespace stpn::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif
