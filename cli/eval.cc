@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/say.h"
 #include "stpn/base/error.h"
 #include "stpn/base/files.h"
 #include "stpn/train/policy_experiment.h"
@@ -31,30 +32,26 @@ void print_json(const Json& json) {
 }
 
 void eval_run(const EvalArguments& arguments) {
-  if (!arguments.settings.empty() || !arguments.trace.empty()) {
-    throw base::UserError(fmt::format("{}: --set and --trace want an experiment, not a run folder",
-                                      arguments.subject));
+  if (!arguments.settings.empty()) {
+    throw base::UserError(
+        fmt::format("{}: --set wants an experiment, not a run folder", arguments.subject));
   }
-  const train::RunEvaluation evaluation =
-      train::evaluate_run(arguments.subject, arguments.episodes);
-  const train::Evaluation& result = evaluation.result;
+  const train::RunEvaluation result =
+      train::evaluate_run(arguments.subject, arguments.episodes, !arguments.trace.empty());
+  if (!arguments.trace.empty()) base::write_file(arguments.trace, result.trace + "\n");
   if (arguments.json) {
+    Json metrics = Json::object();
+    for (const auto& [name, value] : result.metrics) metrics[name] = value;
     print_json({{"run", arguments.subject},
-                {"task", evaluation.task},
-                {"unit", evaluation.unit},
-                {"epoch", evaluation.epoch},
-                {"sequences", evaluation.sequences},
-                {"metrics",
-                 {{"test_accuracy", result.accuracy},
-                  {"test_loss", result.loss},
-                  {"energy_per_step", result.energy_per_step},
-                  {"energy_per_sequence", result.energy_per_sequence}}}});
+                {"task", result.task},
+                {"unit", result.unit},
+                {"epoch", result.epoch},
+                {result.items, result.count},
+                {"metrics", metrics}});
     return;
   }
-  fmt::print("{} on {}, weights of epoch {}, {} test sequences\n", evaluation.unit, evaluation.task,
-             evaluation.epoch, evaluation.sequences);
-  fmt::print("accuracy {:.4f}  loss {:.4f}  energy {:.4g} a step, {:.4g} a sequence\n",
-             result.accuracy, result.loss, result.energy_per_step, result.energy_per_sequence);
+  fmt::print("{} on {}, weights of epoch {}, {} test {}\n{}\n", result.unit, result.task,
+             result.epoch, result.count, result.items, listed(result.metrics));
 }
 
 void eval_policy(const EvalArguments& arguments) {
@@ -88,8 +85,8 @@ void eval_policy(const EvalArguments& arguments) {
 }  // namespace
 
 void add_eval(CLI::App& app) {
-  CLI::App* command = app.add_subcommand(
-      "eval", "Test the best weights of a run, or a policy that needs no training");
+  CLI::App* command =
+      app.add_subcommand("eval", "Test what a run has learnt, or a policy that needs no training");
   auto arguments = std::make_shared<EvalArguments>();
   command
       ->add_option("RUN_DIR|EXPERIMENT", arguments->subject,

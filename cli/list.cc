@@ -13,7 +13,7 @@
 #include "stpn/base/config.h"
 #include "stpn/nn/unit_registry.h"
 #include "stpn/tasks/task_registry.h"
-#include "stpn/train/supervised.h"
+#include "stpn/train/trainer.h"
 
 namespace stpn::cli {
 namespace {
@@ -87,8 +87,7 @@ void add_list(CLI::App& app) {
       list_registry(tasks::sequence_task_registry());
       list_registry(tasks::environment_registry());
     } else if (*kind == "trainers") {
-      fmt::print("supervised: a class for each sequence, cross-entropy, Adam\n");
-      list_fields(train::SupervisedOptions().fields());
+      list_registry(train::trainer_registry());
     } else {
       list_experiments();
     }

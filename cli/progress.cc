@@ -15,14 +15,16 @@ constexpr int kBarWidth = 24;
 
 }  // namespace
 
-Progress::Progress(int64_t batch_size)
-    : batch_size_(batch_size), terminal_(isatty(STDERR_FILENO) != 0) {}
+Progress::Progress() : terminal_(isatty(STDERR_FILENO) != 0) {}
 
 Progress::~Progress() {
   if (drawn_) say("\n");
 }
 
-void Progress::on_start(int64_t epochs_done, int64_t epochs) {
+void Progress::on_start(const train::Trainer& trainer, int64_t epochs_done, int64_t epochs) {
+  batch_size_ = trainer.batch_size();
+  items_ = trainer.items();
+  score_ = trainer.score();
   epochs_ = epochs;
   first_epoch_ = epochs_done;
   start_ = last_draw_ = Clock::now();
@@ -30,22 +32,22 @@ void Progress::on_start(int64_t epochs_done, int64_t epochs) {
 }
 
 void Progress::on_batch(int64_t epoch, int64_t done, int64_t batches) {
-  sequences_ += batch_size_;
+  seen_ += batch_size_;
   if (!terminal_ || Clock::now() - last_draw_ < kRedraw) return;
   draw(static_cast<double>(epoch - 1) + static_cast<double>(done) / static_cast<double>(batches));
 }
 
-void Progress::on_epoch(const train::EpochMetrics& metrics) {
-  accuracy_ = fmt::format("{:.4f}", metrics.validation_accuracy);
+void Progress::on_epoch(const train::EpochMetrics& line) {
+  latest_score_ = number(train::value_of(line.metrics, score_));
   if (terminal_) {
-    draw(static_cast<double>(metrics.epoch));
-  } else {
-    say(fmt::format(
-        "epoch {}/{}  loss {:.4f}  validation loss {:.4f}  validation accuracy {}  energy a "
-        "step {:.4g}  {:.1f} s\n",
-        metrics.epoch, epochs_, metrics.train_loss, metrics.validation_loss, accuracy_,
-        metrics.energy_per_step, metrics.wall_seconds));
+    draw(static_cast<double>(line.epoch));
+    return;
   }
+  std::string text = fmt::format("epoch {}/{}", line.epoch, epochs_);
+  for (const auto& [name, value] : line.metrics) {
+    text += fmt::format("  {} {}", words(name), number(value));
+  }
+  say(fmt::format("{}  {:.1f} s\n", text, line.wall_seconds));
 }
 
 void Progress::draw(double epochs_done) {
@@ -57,10 +59,11 @@ void Progress::draw(double epochs_done) {
                       (epochs_done - static_cast<double>(first_epoch_));
   const int filled = std::clamp(static_cast<int>(share * kBarWidth), 0, kBarWidth);
   say(fmt::format(
-      "\r[{:=<{}}{:<{}}] epoch {}/{}  {:.0f} sequences/s  validation accuracy {}  {} left "
+      "\r[{:=<{}}{:<{}}] epoch {}/{}  {:.0f} {}/s  {} {}  {} left "
       "\x1b[K",
       "", filled, "", kBarWidth - filled, std::min(static_cast<int64_t>(epochs_done) + 1, epochs_),
-      epochs_, static_cast<double>(sequences_) / seconds, accuracy_, clock_of(left)));
+      epochs_, static_cast<double>(seen_) / seconds, items_, words(score_), latest_score_,
+      clock_of(left)));
 }
 
 }  // namespace stpn::cli

@@ -11,10 +11,10 @@ namespace stpn::cli {
 
 class Progress : public train::Observer {
  public:
-  explicit Progress(int64_t batch_size);
+  Progress();
   ~Progress() override;  // leaves the terminal's line
 
-  void on_start(int64_t epochs_done, int64_t epochs) override;
+  void on_start(const train::Trainer& trainer, int64_t epochs_done, int64_t epochs) override;
   void on_batch(int64_t epoch, int64_t done, int64_t batches) override;
   void on_epoch(const train::EpochMetrics& metrics) override;
 
@@ -23,14 +23,15 @@ class Progress : public train::Observer {
 
   void draw(double epochs_done);
 
-  int64_t batch_size_;
   bool terminal_;
   bool drawn_ = false;
   int64_t epochs_ = 0;
   int64_t first_epoch_ = 0;  // done before this process
-  int64_t sequences_ = 0;    // trained on by this process
+  int64_t batch_size_ = 0;
+  int64_t seen_ = 0;  // trained on by this process
+  std::string items_, score_;
   Clock::time_point start_, last_draw_;
-  std::string accuracy_ = "-";
+  std::string latest_score_ = "-";
 };
 
 }  // namespace stpn::cli

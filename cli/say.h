@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <string>
@@ -19,6 +20,25 @@ inline void say(const std::string& text) {
 inline std::string clock_of(double seconds) {
   const auto whole = static_cast<int64_t>(seconds + 0.5);
   return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
+}
+
+// "validation_accuracy" as words.
+inline std::string words(std::string name) {
+  std::replace(name.begin(), name.end(), '_', ' ');
+  return name;
+}
+
+// Four digits.
+inline std::string number(double value) { return fmt::format("{:.4g}", value); }
+
+// "test accuracy 0.9985, chance accuracy 0.1": pairs of name and value.
+template <typename Named>
+std::string listed(const Named& named) {
+  std::string text;
+  for (const auto& [name, value] : named) {
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", words(name), number(value));
+  }
+  return text;
 }
 
 }  // namespace stpn::cli

@@ -1,7 +1,6 @@
 // stpn train
 #include <torch/torch.h>
 
-#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -9,6 +8,7 @@
 
 #include "cli/commands.h"
 #include "cli/progress.h"
+#include "cli/say.h"
 #include "stpn/train/run.h"
 #include "stpn/train/run_folder.h"
 
@@ -25,16 +25,6 @@ struct TrainArguments {
   bool quiet = false;
 };
 
-// " (chance accuracy 0.1000, no binding accuracy 0.4300)", or nothing.
-std::string in_brackets(const std::vector<tasks::Yardstick>& yardsticks) {
-  std::string text;
-  for (const auto& [name, value] : yardsticks) {
-    text += fmt::format("{}{} {:.4f}", text.empty() ? " (" : ", ", name, value);
-  }
-  std::replace(text.begin(), text.end(), '_', ' ');
-  return text.empty() ? text : text + ")";
-}
-
 void run_train(const TrainArguments& arguments) {
   if (arguments.threads) torch::set_num_threads(*arguments.threads);
   const train::Experiment experiment =
@@ -46,24 +36,22 @@ void run_train(const TrainArguments& arguments) {
   if (arguments.quiet) {
     observer = std::make_unique<train::Observer>();
   } else {
-    observer = std::make_unique<Progress>(experiment.train.batch_size);
+    observer = std::make_unique<Progress>();
   }
   const auto summary = train::run_experiment(experiment, folder, arguments.resume, *observer);
   observer.reset();
   if (arguments.quiet) return;
   if (!summary) {
-    fmt::print("{}: is finished: a larger train.epochs, or another early stop, would go on\n",
+    fmt::print("{}: is finished: a later end, as by a larger train.epochs, would go on\n",
                folder.string());
     return;
   }
-  fmt::print(
-      "test accuracy {:.4f} with the weights of epoch {:.0f}, {:.4f} with the last{}\n"
-      "energy {:.4g} a step, {:.4g} a sequence; {} parameters; {:.1f} s\n"
-      "{}\n",
-      summary->metric("test_accuracy"), summary->metric("best_epoch"),
-      summary->metric("last_test_accuracy"), in_brackets(summary->yardsticks),
-      summary->metric("energy_per_step"), summary->metric("energy_per_sequence"),
-      summary->parameters, summary->wall_seconds, folder.string());
+  fmt::print("{}\n", listed(summary->metrics));
+  if (!summary->yardsticks.empty()) {
+    fmt::print("to be held against: {}\n", listed(summary->yardsticks));
+  }
+  fmt::print("{} parameters; {:.1f} s\n{}\n", summary->parameters, summary->wall_seconds,
+             folder.string());
 }
 
 }  // namespace

@@ -27,6 +27,7 @@
 
 #include "stpn/base/parallel.h"
 #include "stpn/kernels/activation.h"
+#include "stpn/kernels/closed_loop.h"
 #include "stpn/kernels/extent.h"
 
 namespace stpn::kernels {
@@ -94,6 +95,7 @@ struct BackpropamineForward {
   T* kept = nullptr;  // out (backpropamine_kept_size)
 
   const base::ParallelFor* parallel = nullptr;  // null: the calling thread
+  ClosedLoop* closed_loop = nullptr;            // null: inputs and reset are complete
 };
 
 // Gradients of a scalar loss, given those of what forward returned. Those that are null are taken

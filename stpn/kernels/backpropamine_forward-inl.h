@@ -43,7 +43,7 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
 
   ModulatedForward(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
                    const BackpropamineForward<T>& call, const PaddedMatrices<T>& parameters)
-      : Loop(plan, first, kept, call.reset, scratch),
+      : Loop(plan, first, kept, call, scratch),
         call_(call),
         parameters_(parameters),
         z_(scratch.take(plan.presynaptic(S))),

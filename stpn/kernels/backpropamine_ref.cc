@@ -225,7 +225,9 @@ void backpropamine_forward_ref(const BackpropamineForward<T>& p) {
     Step<T> step;
     for (int64_t t = 0; t < p.extent.steps; ++t) {
       run_step(s, t, state, step, p.energy);
-      copy_out(step.h, p.output + s.row(t) * H);
+      T* const output = p.output + s.row(t) * H;
+      copy_out(step.h, output);
+      if (p.closed_loop != nullptr) p.closed_loop->after_step(t, b, 1, output);
     }
     copy_out(state.P, block(p.final_P, b, H * H));
     copy_out(state.E, block(p.final_E, b, H * H));

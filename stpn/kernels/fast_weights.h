@@ -17,6 +17,7 @@
 #include <cstdint>
 
 #include "stpn/base/parallel.h"
+#include "stpn/kernels/closed_loop.h"
 #include "stpn/kernels/extent.h"
 
 namespace stpn::kernels {
@@ -57,6 +58,7 @@ struct FastWeightsForward {
   T* kept = nullptr;  // out (fast_weights_kept_size)
 
   const base::ParallelFor* parallel = nullptr;  // null: the calling thread
+  ClosedLoop* closed_loop = nullptr;            // null: inputs and reset are complete
 };
 
 // Gradients of a scalar loss, given those of what forward returned. Those that are null are taken

@@ -44,7 +44,7 @@ class FastWeightsForwardStep
 
   FastWeightsForwardStep(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
                          const FastWeightsForward<T>& call, const PaddedMatrices<T>& parameters)
-      : Loop(plan, first, kept, call.reset, scratch),
+      : Loop(plan, first, kept, call, scratch),
         call_(call),
         parameters_(parameters),
         h_rows_(scratch.take(plan.presynaptic(S))),

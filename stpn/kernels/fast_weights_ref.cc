@@ -181,6 +181,7 @@ void fast_weights_forward_ref(const FastWeightsForward<T>& p) {
       const int64_t at = (t * p.extent.batch + b) * H;
       run_step(p, t, b, state, p.energy == nullptr ? nullptr : p.energy + at);
       copy_out(state.h, p.output + at);
+      if (p.closed_loop != nullptr) p.closed_loop->after_step(t, b, 1, p.output + at);
     }
     copy_out(state.A, p.final_A + b * H * H);
   }

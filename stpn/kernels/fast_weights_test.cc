@@ -216,8 +216,9 @@ void matches_reference() {
   base::Random sizes(11, base::Stream::test_data, 0);
   for (int round = 0; round < 4; ++round) {
     for (const FastWeightsVariant& v : all_variants()) {
-      const Extent e{
-          .steps = 1 + sizes.below(14), .batch = 1 + sizes.below(40), .hidden = 2 + sizes.below(40)};
+      const Extent e{.steps = 1 + sizes.below(14),
+                     .batch = 1 + sizes.below(40),
+                     .hidden = 2 + sizes.below(40)};
       SCOPED_TRACE(fmt::format("T {} B {} H {} {}", e.steps, e.batch, e.hidden, name_of(v)));
       const Case<T> c(e, v, e.hidden);
       expect_same<T>(c.cpu(), c.reference());

@@ -33,6 +33,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "stpn/kernels/closed_loop.h"
 #include "stpn/kernels/denormals.h"
 #include "stpn/kernels/plastic_layout-inl.h"
 #include "stpn/kernels/plastic_parameters.h"
@@ -184,6 +185,10 @@ class ForwardGroup : public Group<Layout> {
         step.forget(s);
       }
       step.forward(t);
+      if (closed_loop_ != nullptr) {
+        closed_loop_->after_step(t, this->first_, S,
+                                 output_ + this->place(t, 0, this->plan_.hidden));
+      }
       if (this->kept_ && t % this->plan_.interval == 0) {
         std::copy_n(matrices_, this->plan_.all_matrices(S),
                     this->kept_.checkpoint(t / this->plan_.interval));
@@ -193,14 +198,20 @@ class ForwardGroup : public Group<Layout> {
   }
 
  protected:
-  ForwardGroup(const PlasticPlan<T>& plan, int64_t first, T* kept, const uint8_t* reset,
+  template <class Call>
+  ForwardGroup(const PlasticPlan<T>& plan, int64_t first, T* kept, const Call& call,
                Scratch<T>& scratch)
-      : Group<Layout>(plan, first, kept, reset), matrices_(scratch.take(plan.all_matrices(S))) {}
+      : Group<Layout>(plan, first, kept, call.reset),
+        matrices_(scratch.take(plan.all_matrices(S))),
+        closed_loop_(call.closed_loop),
+        output_(call.output) {}
 
   T* matrix(int64_t which) const { return matrices_ + which * this->plan_.matrix(S); }
 
  private:
   T* const matrices_;
+  ClosedLoop* const closed_loop_;
+  const T* const output_;
 };
 
 template <class Step, class Layout>

@@ -24,6 +24,7 @@
 
 #include "stpn/base/parallel.h"
 #include "stpn/kernels/activation.h"
+#include "stpn/kernels/closed_loop.h"
 #include "stpn/kernels/extent.h"
 
 namespace stpn::kernels {
@@ -122,6 +123,7 @@ struct StpnRecurrentForward {
   T* kept = nullptr;  // out (stpn_recurrent_kept_size)
 
   const base::ParallelFor* parallel = nullptr;  // null: the calling thread
+  ClosedLoop* closed_loop = nullptr;            // null: inputs and reset are complete
 };
 
 // Gradients of a scalar loss, given those of what forward returned. Those that are null are taken

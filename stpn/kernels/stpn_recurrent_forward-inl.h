@@ -43,7 +43,7 @@ class StpnForward : public ForwardGroup<StpnForward<Layout, kNorm, kClamp>, Layo
 
   StpnForward(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
               const StpnRecurrentForward<T>& call, const PaddedMatrices<T>& parameters)
-      : Loop(plan, first, kept, call.reset, scratch),
+      : Loop(plan, first, kept, call, scratch),
         call_(call),
         parameters_(parameters),
         z_(scratch.take(plan.presynaptic(S))),

@@ -358,6 +358,7 @@ void stpn_recurrent_forward_ref(const StpnRecurrentForward<T>& p) {
       drive(p, s, step, p.energy == nullptr ? nullptr : p.energy + row);
       update(p, s, step, state);
       copy_out(step.h, p.output + row);
+      if (p.closed_loop != nullptr) p.closed_loop->after_step(t, b, 1, p.output + row);
     }
     copy_out(state.F, p.final_F + b * s.H * s.P);
     if (s.variant.plastic_bias) copy_out(state.beta, p.final_beta + b * s.H);

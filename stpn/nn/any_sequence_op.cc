@@ -76,13 +76,7 @@ Tensors tensors_of(const Optionals& optionals) {
 
 SequenceArguments arguments_of(const Optionals& optionals, const Words& words,
                                const Numbers& numbers, bool energy) {
-  return {tensors_of(optionals), words, numbers, energy};
-}
-
-Tensors call_forward(const std::string& name, const SequenceArguments& arguments, bool keep) {
-  return registered<Forward>(name + "_forward")
-      .call(optionals_of(arguments.tensors), arguments.words, arguments.numbers, arguments.energy,
-            keep);
+  return {tensors_of(optionals), words, numbers, energy, nullptr};
 }
 
 void make_contiguous(Tensors& tensors) {
@@ -107,17 +101,16 @@ Tensors refuse_second_derivative(const std::string& op, Tensors gradients) {
 class AnySequenceOp::Differentiable : public torch::autograd::Function<Differentiable> {
  public:
   // Autograd sees only arguments that are tensors themselves: `given` are those that have
-  // gradients, `gradients` how many there would be were all given.
+  // gradients.
   static Tensors forward(torch::autograd::AutogradContext* context, at::TensorList /*given*/,
-                         const std::string& name, size_t gradients,
-                         const SequenceArguments& arguments) {
+                         const AnySequenceOp* op, const SequenceArguments& arguments) {
     at::AutoDispatchBelowADInplaceOrView guard;
-    Tensors results = call_forward(name, arguments, /*keep=*/true);
+    Tensors results = op->call_forward(arguments, /*keep=*/true);
     Tensors saved{results.front(), results.back()};
     saved.insert(saved.end(), arguments.tensors.begin(), arguments.tensors.end());
     context->save_for_backward(saved);
-    context->saved_data["name"] = name;
-    context->saved_data["gradients"] = static_cast<int64_t>(gradients);
+    context->saved_data["name"] = std::string(op->info_.name);
+    context->saved_data["gradients"] = static_cast<int64_t>(op->info_.gradients);
     context->saved_data["words"] = arguments.words;
     context->saved_data["numbers"] = arguments.numbers;
     results.pop_back();
@@ -149,10 +142,24 @@ class AnySequenceOp::Differentiable : public torch::autograd::Function<Different
     for (size_t k = 0; k < count; ++k) {
       if (saved[2 + k].defined()) gradients.push_back(needed.get(k) ? all[k] : at::Tensor());
     }
-    gradients.resize(gradients.size() + 3);  // of the arguments that are no tensors
+    gradients.resize(gradients.size() + 2);  // of the arguments that are no tensors
     return at::GradMode::is_enabled() ? refuse_second_derivative(name, gradients) : gradients;
   }
 };
+
+Tensors AnySequenceOp::call_forward(const SequenceArguments& arguments, bool keep) const {
+  if (arguments.closed_loop != nullptr) {
+    for (const at::Tensor& tensor : {arguments.tensors[0], arguments.tensors.back()}) {
+      STPN_CHECK(!tensor.defined() || tensor.is_contiguous(),
+                 "{}: in a closed loop {} and reset are written as it goes: want to be contiguous",
+                 info_.name, info_.tensors[0].name);
+    }
+    return run_forward(arguments, keep);
+  }
+  return registered<Forward>(std::string(info_.name) + "_forward")
+      .call(optionals_of(arguments.tensors), arguments.words, arguments.numbers, arguments.energy,
+            keep);
+}
 
 Tensors AnySequenceOp::run_any(const SequenceArguments& arguments) const {
   Tensors given;
@@ -164,11 +171,10 @@ Tensors AnySequenceOp::run_any(const SequenceArguments& arguments) const {
     differentiable = differentiable || tensor.requires_grad();
   }
   if (differentiable && at::GradMode::is_enabled()) {
-    return Differentiable::apply(at::TensorList(given), std::string(info_.name), info_.gradients,
-                                 arguments);
+    return Differentiable::apply(at::TensorList(given), this, arguments);
   }
   at::AutoDispatchBelowADInplaceOrView guard;
-  Tensors results = call_forward(info_.name, arguments, /*keep=*/false);
+  Tensors results = call_forward(arguments, /*keep=*/false);
   results.pop_back();
   return results;
 }

@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "stpn/kernels/closed_loop.h"
+
 namespace stpn::nn {
 
 using Shape = std::vector<int64_t>;
@@ -45,6 +47,7 @@ struct SequenceArguments {
   std::vector<std::string> words;
   std::vector<double> numbers;
   bool energy = false;
+  kernels::ClosedLoop* closed_loop = nullptr;  // the dispatcher does not take it
 };
 
 class AnySequenceOp {
@@ -90,6 +93,7 @@ class AnySequenceOp {
   SequenceShapes check(const SequenceArguments& arguments) const;
   bool on_cpu_kernel(const SequenceArguments& arguments) const;
   Tensors empty_results(const SequenceArguments& arguments, bool keep) const;
+  Tensors call_forward(const SequenceArguments& arguments, bool keep) const;
   Tensors run_forward(SequenceArguments arguments, bool keep) const;
   Tensors empty_gradients(const SequenceArguments& arguments, const c10::List<bool>& needed) const;
   // `grads`: of the output and the final states; undefined: zero.

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <memory>
 #include <string_view>
+#include <utility>
 
 #include "stpn/base/error.h"
 
@@ -18,6 +19,7 @@ namespace {
 constexpr int kNoGuard = -1;
 thread_local int guarded = kNoGuard;
 thread_local KernelThreadsGuard* kernel_threads = nullptr;
+thread_local bool alone = false;  // in run_side_by_side
 
 Backend from_environment() {
   const char* variable = std::getenv("STPN_BACKEND");
@@ -71,9 +73,20 @@ void KernelThreadsGuard::run(int64_t count, const std::function<void(int64_t)>& 
   });
 }
 
+void run_side_by_side(int64_t count, const std::function<void(int64_t)>& body) {
+  const auto run_alone = [&](int64_t i) {
+    const bool before = std::exchange(alone, true);
+    body(i);
+    alone = before;
+  };
+  kernel_threads != nullptr ? kernel_threads->run(count, run_alone)
+                            : base::serial_for(count, run_alone);
+}
+
 const base::ParallelFor& kernel_parallel_for() {
   static const base::ParallelFor loop = [](int64_t count,
                                            const std::function<void(int64_t)>& body) {
+    if (alone) return base::serial_for(count, body);
     if (kernel_threads != nullptr) return kernel_threads->run(count, body);
     at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) body(i);

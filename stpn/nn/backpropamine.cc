@@ -84,6 +84,7 @@ UnitOutput Backpropamine::forward(const UnitInput& input) {
     call.measured = measured().slice(0, 0, input_size()).to(weight_ih_.scalar_type());
   }
   call.energy = input.energy;
+  call.closed_loop = input.closed_loop;
   const BackpropamineResult result = backpropamine(call);
 
   UnitOutput output;

@@ -6,6 +6,7 @@
 
 #include "stpn/base/error.h"
 #include "stpn/nn/fixed_weights.h"
+#include "stpn/nn/input_projection.h"
 #include "stpn/nn/sequence_op.h"
 #include "stpn/nn/words.h"
 
@@ -23,6 +24,7 @@ struct DrivenCall : BackpropamineWords {
   at::Tensor h, P, E, weight, alpha, modulator_weight, modulator_bias, rate;
   at::Tensor reset;
   bool energy = false;
+  kernels::ClosedLoop* closed_loop = nullptr;
 };
 
 struct BackpropamineOp {
@@ -178,9 +180,10 @@ kernels::BackpropamineVariant kernel_variant(const BackpropamineWords& w) {
 
 BackpropamineResult backpropamine(const BackpropamineCall& c) {
   check_inputs(c);
+  const InputProjection projection(c.x, c.weight_ih, c.bias, c.closed_loop);
   DrivenCall driven;
   static_cast<BackpropamineWords&>(driven) = c;
-  driven.drive = at::linear(c.x, c.weight_ih, c.bias);
+  driven.drive = projection.drive();
   driven.h = c.h;
   driven.P = c.P;
   driven.E = c.E;
@@ -191,6 +194,7 @@ BackpropamineResult backpropamine(const BackpropamineCall& c) {
   driven.rate = c.rate;
   driven.reset = c.reset;
   driven.energy = c.energy;
+  driven.closed_loop = projection.closed_loop();
   Tensors results = SequenceOp<BackpropamineOp>::run(driven);
   if (c.energy) results[3] = results[3] + energy_of_fixed_weights(c.weight_ih, c.x, c.measured);
   return {results[0], results[1], results[2], results[3]};

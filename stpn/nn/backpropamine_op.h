@@ -41,6 +41,8 @@ struct BackpropamineCall : BackpropamineWords {
   at::Tensor measured;                          // (I), 0 or 1: inputs that count as energy, or none
   at::Tensor reset;                             // (T, B) bool, or none
   bool energy = false;
+  kernels::ClosedLoop* closed_loop =
+      nullptr;  // writes x and reset as it goes; null: they are complete
 };
 
 struct BackpropamineResult {

@@ -159,7 +159,7 @@ TEST(BackpropamineTest, InitialValuesLieWithinTheirBounds) {
   lies_within("alpha", 0, 0.01);
   lies_within("modulator_weight", -0.2, 0.2);
   EXPECT_FLOAT_EQ(named["rate"].item<float>(), 0.01f);
-  EXPECT_EQ(unit->parameter_count(), 25 * 16 + 25 + 2 * 25 * 25 + 25 + 1 + 1);
+  EXPECT_EQ(parameter_count(*unit), 25 * 16 + 25 + 2 * 25 * 25 + 25 + 1 + 1);
 }
 
 TEST(BackpropamineTest, VariantsHaveOnlyTheParametersTheyUse) {

@@ -78,6 +78,7 @@ UnitOutput FastWeights::forward(const UnitInput& input) {
   call.decay = options_.decay;
   call.rate = options_.rate;
   call.energy = input.energy;
+  call.closed_loop = input.closed_loop;
   const FastWeightsResult result = fast_weights(call);
 
   UnitOutput output;

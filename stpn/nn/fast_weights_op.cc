@@ -7,6 +7,7 @@
 #include "stpn/base/error.h"
 #include "stpn/kernels/fast_weights.h"
 #include "stpn/nn/fixed_weights.h"
+#include "stpn/nn/input_projection.h"
 #include "stpn/nn/sequence_op.h"
 
 namespace stpn::nn {
@@ -23,6 +24,7 @@ struct DrivenCall {
   double decay = 0;
   double rate = 0;
   bool energy = false;
+  kernels::ClosedLoop* closed_loop = nullptr;
 };
 
 struct FastWeightsOp {
@@ -152,8 +154,9 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> from_python(
 FastWeightsResult fast_weights(const FastWeightsCall& c) {
   check_inputs(c);
   const int64_t inputs = length(c.x, 2);
+  const InputProjection projection(c.x, c.weight.slice(1, 0, inputs), c.bias, c.closed_loop);
   DrivenCall driven;
-  driven.drive = at::linear(c.x, c.weight.slice(1, 0, inputs), c.bias);
+  driven.drive = projection.drive();
   driven.h = c.h;
   driven.A = c.A;
   driven.weight = c.weight.slice(1, inputs);
@@ -164,6 +167,7 @@ FastWeightsResult fast_weights(const FastWeightsCall& c) {
   driven.decay = c.decay;
   driven.rate = c.rate;
   driven.energy = c.energy;
+  driven.closed_loop = projection.closed_loop();
   Tensors results = SequenceOp<FastWeightsOp>::run(driven);
   if (c.energy) results[2] = results[2] + energy_of_slow_weights(c, results[0]);
   return {results[0], results[1], results[2]};

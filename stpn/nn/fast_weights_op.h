@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "stpn/kernels/closed_loop.h"
+
 namespace stpn::nn {
 
 // An undefined tensor is not given. With layer_norm_weight there is a layer norm.
@@ -22,6 +24,8 @@ struct FastWeightsCall {
   double decay = 0.9;
   double rate = 0.5;
   bool energy = false;
+  kernels::ClosedLoop* closed_loop =
+      nullptr;  // writes x and reset as it goes; null: they are complete
 };
 
 struct FastWeightsResult {

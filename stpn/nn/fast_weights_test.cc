@@ -155,7 +155,7 @@ TEST(FastWeightsTest, InitialValuesLieWithinTheirBounds) {
   const auto unit = options.make(60);
   unit->reset_parameters(3);
   const auto named = unit->named_parameters();
-  EXPECT_EQ(unit->parameter_count(), 25 * 85 + 25 * 3);
+  EXPECT_EQ(parameter_count(*unit), 25 * 85 + 25 * 3);
   for (const char* name : {"weight", "bias"}) {
     EXPECT_GE(named[name].min().item<double>(), -0.2);
     EXPECT_LT(named[name].max().item<double>(), 0.2);

@@ -42,8 +42,9 @@ LibraryRecurrence::LibraryRecurrence(int64_t input_size, int64_t hidden_size, Li
   }
 }
 
-UnitOutput LibraryRecurrence::forward(const UnitInput& input) {
-  check_input(input);
+UnitOutput LibraryRecurrence::forward(const UnitInput& all_input) {
+  check_input(all_input);
+  const UnitInput input = walk_through(all_input);
   const auto& x = input.x;
   torch::Tensor weight = torch::cat({weight_ih_, weight_hh_}, 1);
   Tensors parameters = {weight_ih_, weight_hh_};

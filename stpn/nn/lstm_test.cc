@@ -62,7 +62,7 @@ TEST(LstmTest, MatchesTheEquationsStepByStep) {
 TEST(LstmTest, ParametersLieWithinTheirBound) {
   const auto unit = make_plain(7, 16);
   unit->reset_parameters(3);
-  EXPECT_EQ(unit->parameter_count(), 4 * 16 * (7 + 16 + 2));
+  EXPECT_EQ(parameter_count(*unit), 4 * 16 * (7 + 16 + 2));
   for (const auto& item : unit->named_parameters()) {
     const double largest = item.value().abs().max().item<double>();
     EXPECT_LE(largest, 0.25) << item.key();

@@ -54,8 +54,9 @@ Perceptron::Perceptron(int64_t input_size, const PerceptronOptions& options)
   bias_ = register_parameter("bias", torch::zeros({hidden_size()}));
 }
 
-UnitOutput Perceptron::forward(const UnitInput& input) {
-  check_input(input);
+UnitOutput Perceptron::forward(const UnitInput& all_input) {
+  check_input(all_input);
+  const UnitInput input = walk_through(all_input);
   UnitOutput output;
   output.y = activation_(at::linear(input.x, weight_, bias_));
   if (input.energy) output.energy = energy_of_fixed_weights(weight_, input.x, measured());

@@ -68,7 +68,7 @@ TEST(PerceptronTest, KnowsNothingOfOtherSteps) {
 TEST(PerceptronTest, ParametersLieWithinTheirBound) {
   const auto unit = make_perceptron(16, 7, "tanh");
   unit->reset_parameters(3);
-  EXPECT_EQ(unit->parameter_count(), 7 * (16 + 1));
+  EXPECT_EQ(parameter_count(*unit), 7 * (16 + 1));
   for (const auto& item : unit->named_parameters()) {
     const double largest = item.value().abs().max().item<double>();
     EXPECT_LE(largest, 0.25) << item.key();

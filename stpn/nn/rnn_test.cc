@@ -73,7 +73,7 @@ TEST(RnnTest, ParametersLieWithinTheirBound) {
   for (const bool normalised : {false, true}) {
     const auto unit = make_rnn(7, 16, normalised);
     unit->reset_parameters(3);
-    EXPECT_EQ(unit->parameter_count(), 16 * (7 + 16 + 1));
+    EXPECT_EQ(parameter_count(*unit), 16 * (7 + 16 + 1));
     for (const auto& item : unit->named_parameters()) {
       const double largest = item.value().abs().max().item<double>();
       EXPECT_LE(largest, 0.25) << item.key();

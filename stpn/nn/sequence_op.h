@@ -7,6 +7,7 @@
 //     at::Tensor reset;                 // (T, B) bool; every call has it
 //     std::string activation = "tanh";  // options: words and numbers
 //     bool energy = false;              // every call has it
+//     kernels::ClosedLoop* closed_loop = nullptr;  // likewise
 //   };
 //
 //   struct LeakyOp {
@@ -15,7 +16,8 @@
 //
 //     template <typename T>
 //     struct Kernel {
-//       // With members extent, variant, reset, output, energy, kept and parallel.
+//       // With members extent, variant, reset, output, energy, kept, parallel and
+//       // closed_loop.
 //       using Forward = kernels::LeakyForward<T>;
 //       // With members forward and grad_output.
 //       using Backward = kernels::LeakyBackward<T>;
@@ -139,6 +141,7 @@ class SequenceOp : public AnySequenceOp {
       }
     });
     arguments.energy = c.energy;
+    arguments.closed_loop = c.closed_loop;
     return arguments;
   }
 
@@ -157,6 +160,7 @@ class SequenceOp : public AnySequenceOp {
       }
     });
     c.energy = arguments.energy;
+    c.closed_loop = arguments.closed_loop;
     return c;
   }
 
@@ -211,6 +215,7 @@ class SequenceOp : public AnySequenceOp {
     for (const auto& slot : Kernel<T>::kStates)
       p.*slot.values = internal::write<T>(results[next++]);
     p.energy = internal::write<T>(results[next]);
+    p.closed_loop = c.closed_loop;
     on_cpu_kernel ? Kernel<T>::forward_cpu(p) : Kernel<T>::forward_ref(p);
   }
 

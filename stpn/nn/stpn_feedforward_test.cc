@@ -125,7 +125,7 @@ TEST(StpnFeedforwardTest, InitialValuesDependOnTheInputs) {
   options.hidden_size = 60;
   const auto unit = options.make(25);
   unit->reset_parameters(3);
-  EXPECT_EQ(unit->parameter_count(), 60 * 25 * 3 + 60);
+  EXPECT_EQ(parameter_count(*unit), 60 * 25 * 3 + 60);
   const auto named = unit->named_parameters();
   const auto most = [&](const char* name) { return named[name].abs().max().item<double>(); };
   EXPECT_LE(most("weight"), 0.2);
@@ -146,7 +146,7 @@ StpnFeedforwardOptions hebbff_options() {
 TEST(StpnFeedforwardTest, HebbFFLearnsLogitAndLogFromTheirInitialValues) {
   const auto unit = hebbff_options().make(4);
   unit->reset_parameters(3);
-  EXPECT_EQ(unit->parameter_count(), 20 * 4 + 20 + 2);
+  EXPECT_EQ(parameter_count(*unit), 20 * 4 + 20 + 2);
   const auto named = unit->named_parameters();
   EXPECT_FALSE(named.contains("weight_lambda"));
   EXPECT_NEAR(torch::sigmoid(named["weight_lambda_logit"]).item<double>(), 0.99, 1e-6);

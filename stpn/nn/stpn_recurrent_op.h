@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "stpn/kernels/closed_loop.h"
 #include "stpn/nn/stpn_variant.h"
 
 namespace stpn::nn {
@@ -25,6 +26,8 @@ struct StpnRecurrentCall : StpnVariant {
   at::Tensor measured;  // (N), 0 or 1: sources that count as energy; none: all
   at::Tensor reset;     // (T, B) bool, or none
   bool energy = false;
+  kernels::ClosedLoop* closed_loop =
+      nullptr;  // writes x and reset as it goes; null: they are complete
 };
 
 struct StpnRecurrentResult {

@@ -154,7 +154,7 @@ TEST(StpnRecurrentTest, InitialValuesLieWithinTheirBounds) {
   const auto range = [&](const char* name) {
     return std::pair(named[name].min().item<double>(), named[name].max().item<double>());
   };
-  EXPECT_EQ(unit->parameter_count(), 25 * 85 * 3 + 25 * 5);
+  EXPECT_EQ(parameter_count(*unit), 25 * 85 * 3 + 25 * 5);
   for (const char* name : {"weight", "bias"}) {
     EXPECT_GE(range(name).first, -0.2);
     EXPECT_LT(range(name).second, 0.2);

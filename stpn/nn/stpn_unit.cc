@@ -135,6 +135,7 @@ UnitOutput StpnUnit::forward(const UnitInput& input) {
     call.measured = measured().slice(0, 0, weight_.size(1)).to(weight_.scalar_type());
   }
   call.energy = input.energy;
+  call.closed_loop = input.closed_loop;
   const StpnRecurrentResult result =
       variant_.recurrent ? stpn_recurrent(call) : stpn_feedforward(call);
 

@@ -1,6 +1,7 @@
 #include "stpn/nn/unit.h"
 
 #include <sstream>
+#include <utility>
 
 #include "stpn/base/error.h"
 
@@ -23,9 +24,9 @@ void check_tensor(const torch::Tensor& tensor, const std::string& name, const to
 
 }  // namespace
 
-int64_t Unit::parameter_count() const {
+int64_t parameter_count(const torch::nn::Module& module) {
   int64_t count = 0;
-  for (const auto& parameter : parameters()) count += parameter.numel();
+  for (const auto& parameter : module.parameters()) count += parameter.numel();
   return count;
 }
 
@@ -39,6 +40,29 @@ void Unit::leave_out_of_energy(const std::vector<int64_t>& inputs) {
   measured_ = inputs.empty() ? torch::Tensor() : measured;
 }
 
+UnitInput Unit::walk_through(UnitInput input) {
+  kernels::ClosedLoop* const loop = std::exchange(input.closed_loop, nullptr);
+  if (loop == nullptr) return input;
+  const torch::NoGradGuard no_grad;
+  State state = input.state;
+  const int64_t batch = input.x.size(1);
+  for (int64_t t = 0; t < input.x.size(0); ++t) {
+    UnitInput step;
+    step.x = input.x.slice(0, t, t + 1);
+    step.state = state;
+    if (input.reset.defined()) step.reset = input.reset.slice(0, t, t + 1);
+    UnitOutput output = forward(step);
+    const torch::Tensor h = output.y.contiguous();
+    if (h.scalar_type() == torch::kFloat) {
+      loop->after_step(t, 0, batch, h.const_data_ptr<float>());
+    } else {
+      loop->after_step(t, 0, batch, h.const_data_ptr<double>());
+    }
+    state = std::move(output.state);
+  }
+  return input;
+}
+
 void Unit::check_input(const UnitInput& input) const {
   const auto like = parameters().front();
   check_tensor(input.x, "x", like);
@@ -49,6 +73,11 @@ void Unit::check_input(const UnitInput& input) const {
   const int64_t steps = input.x.size(0);
   const int64_t batch = input.x.size(1);
 
+  STPN_CHECK(
+      input.closed_loop == nullptr || (input.x.is_contiguous() && !input.x.requires_grad() &&
+                                       (!input.reset.defined() || input.reset.is_contiguous())),
+      "in a closed loop x and reset are written as it goes: they must be contiguous, and x "
+      "without gradient");
   if (input.reset.defined()) {
     STPN_CHECK(input.reset.scalar_type() == torch::kBool && input.reset.device().is_cpu() &&
                    input.reset.sizes() == torch::IntArrayRef({steps, batch}),

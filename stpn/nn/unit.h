@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "stpn/kernels/closed_loop.h"
+
 namespace stpn::nn {
 
 // A unit's memory between two calls: named tensors, each (B, ...), in the order of `initial_state`.
@@ -19,6 +21,9 @@ struct UnitInput {
   torch::Tensor
       reset;  // (T, B) bool, or undefined: none. True: that sample's state is zeroed before step t
   bool energy = false;  // also measure energy (not differentiable)
+  // Answers the outputs of each step with inputs and reset marks of the next: both are contiguous
+  // then, and x needs no gradient. Null: they are complete.
+  kernels::ClosedLoop* closed_loop = nullptr;
 };
 
 struct UnitOutput {
@@ -28,6 +33,9 @@ struct UnitOutput {
                          // LSTM 4H, GRU 3H)
 };
 
+// Of all parameters of a unit or a model.
+int64_t parameter_count(const torch::nn::Module& module);
+
 class Unit : public torch::nn::Module {
  public:
   Unit(int64_t input_size, int64_t hidden_size)
@@ -35,7 +43,6 @@ class Unit : public torch::nn::Module {
 
   int64_t input_size() const { return input_size_; }
   int64_t hidden_size() const { return hidden_size_; }
-  int64_t parameter_count() const;
 
   // Runs a whole sequence. Throws base::UserError for a wrong shape, dtype or device.
   virtual UnitOutput forward(const UnitInput& input) = 0;
@@ -60,6 +67,11 @@ class Unit : public torch::nn::Module {
   // T and B at least 1, reset undefined or (T, B) bool, and each state tensor has the name and
   // shape of initial_state (B).
   void check_input(const UnitInput& input) const;
+
+  // For units that cannot be told of between steps: goes through the sequence a step at a time,
+  // without gradients, so that input.closed_loop has written all of it; what is returned is without
+  // a loop. Costs another forward pass.
+  UnitInput walk_through(UnitInput input);
 
  private:
   int64_t input_size_;

@@ -1,6 +1,8 @@
 #include "stpn/nn/unit_contract.h"
 
+#include <atomic>
 #include <cmath>
+#include <type_traits>
 #include <vector>
 
 #include "stpn/base/error.h"
@@ -266,6 +268,99 @@ TEST_P(UnitContract, GivesTheSameForAnyNumberOfThreads) {
     }
   }
   at::set_num_threads(before);
+}
+
+// The next input is a function of what the unit just did; some samples are reset on the way.
+template <typename T>
+class Echo : public kernels::ClosedLoop {
+ public:
+  Echo(const torch::Tensor& x, const torch::Tensor& reset, int64_t hidden)
+      : x_(x), reset_(reset), hidden_(hidden) {}
+  void after_step(int64_t t, int64_t first, int64_t count, const float* h) override {
+    answer(t, first, count, h);
+  }
+  void after_step(int64_t t, int64_t first, int64_t count, const double* h) override {
+    answer(t, first, count, h);
+  }
+  int64_t calls() const { return calls_; }
+
+ private:
+  template <typename U>
+  void answer(int64_t t, int64_t first, int64_t count, const U* h) {
+    if constexpr (!std::is_same_v<T, U>) {
+      ADD_FAILURE() << "h is of another type than x";
+    } else {
+      const int64_t batch = x_.size(1), inputs = x_.size(2);
+      calls_ += count;
+      for (int64_t b = first; b < first + count && t + 1 < x_.size(0); ++b) {
+        for (int64_t j = 0; j < inputs; ++j) {
+          const T seen = h[(b - first) * hidden_ + j % hidden_];
+          x_.data_ptr<T>()[((t + 1) * batch + b) * inputs + j] =
+              static_cast<T>(0.3 + 0.1 * static_cast<double>(j)) - seen;
+        }
+        reset_.data_ptr<bool>()[(t + 1) * batch + b] = (t + b) % 4 == 3;
+      }
+    }
+  }
+
+  torch::Tensor x_, reset_;
+  int64_t hidden_;
+  std::atomic<int64_t> calls_ = 0;
+};
+
+template <typename T>
+void expect_closed_loop_equals_whole(Unit& unit, double tolerance) {
+  constexpr int64_t kSteps = 7, kBatch = 19;
+  UnitInput input;
+  input.x = torch::full({kSteps, kBatch, unit.input_size()}, NAN, c10::CppTypeToScalarType<T>::value);
+  input.x[0] = 0.5;
+  input.reset = torch::zeros({kSteps, kBatch}, torch::kBool);
+  Echo<T> echo(input.x, input.reset, unit.hidden_size());
+  input.closed_loop = &echo;
+  const auto gradients = [&](const UnitOutput& output) {
+    return torch::autograd::grad({output.y.square().sum()}, unit.parameters());
+  };
+  const UnitOutput looped = unit.forward(input);
+  EXPECT_EQ(echo.calls(), kSteps * kBatch);
+  const auto looped_gradients = gradients(looped);
+  ASSERT_FALSE(input.x.isnan().any().item<bool>());
+
+  input.closed_loop = nullptr;
+  const UnitOutput whole = unit.forward(input);
+  expect_close(looped.y, whole.y, tolerance, "y");
+  const auto whole_gradients = gradients(whole);
+  for (size_t i = 0; i < whole_gradients.size(); ++i) {
+    expect_close(looped_gradients[i], whole_gradients[i], tolerance, std::to_string(i));
+  }
+  // And each step's output was there when its loop was called: a unit that had told of another
+  // could not give the same inputs again, one step at a time.
+  State state = unit.initial_state(kBatch);
+  for (int64_t t = 0; t < kSteps; ++t) {
+    UnitOutput step = unit.forward(steps_of(input, t, t + 1, state));
+    expect_close(step.y[0], whole.y[t], tolerance, "step");
+    if (t + 1 < kSteps) {
+      const auto expected = 0.3 - step.y[0].select(1, 0);
+      expect_close(input.x[t + 1].select(1, 0), expected, tolerance, "input");
+    }
+    state = step.state;
+  }
+}
+
+TEST_P(UnitContract, ClosedLoopSeesEachStepAndGivesTheNext) {
+  const auto in_double = make(3, 5, torch::kDouble);
+  expect_closed_loop_equals_whole<double>(*in_double, kSameInDoubleTolerance);
+  const auto in_float = make(3, 5, torch::kFloat);
+  expect_closed_loop_equals_whole<float>(*in_float, 1e-4);
+}
+
+TEST_P(UnitContract, ClosedLoopWantsContiguousInputWithoutGradient) {
+  const auto unit = make(3, 5, torch::kDouble);
+  UnitInput input = random_input(*unit, 4, 2, /*with_reset=*/false);
+  Echo<double> echo(input.x, {}, 5);
+  input.closed_loop = &echo;
+  EXPECT_THROW(unit->forward(input), base::UserError);  // x has a gradient
+  input.x = torch::randn({2, 4, 3}, torch::kDouble).transpose(0, 1);
+  EXPECT_THROW(unit->forward(input), base::UserError);
 }
 
 TEST_P(UnitContract, RejectsWrongInput) {

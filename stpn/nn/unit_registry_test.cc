@@ -48,7 +48,7 @@ TEST(UnitRegistryTest, MakesUnitsOfTheAskedSize) {
     const auto unit = options->make(3);
     EXPECT_EQ(unit->input_size(), 3) << entry.name;
     EXPECT_EQ(unit->hidden_size(), 5) << entry.name;
-    EXPECT_GT(unit->parameter_count(), 0) << entry.name;
+    EXPECT_GT(parameter_count(*unit), 0) << entry.name;
   }
 }
 

@@ -28,6 +28,8 @@ class Environment {
   virtual int64_t actions() const = 0;           // an action is one of 0 .. actions-1
   virtual int64_t episode_length() const = 0;    // steps an episode has at most
   virtual int64_t test_episodes() const = 0;     // to measure on at the end, 0 .. that-1
+  // Those of the I that show reward: an agent's energy is also told without them.
+  virtual std::vector<int64_t> reward_inputs() const = 0;
 
   // Starts an episode in slot b, whatever went on there.
   //   observation  out (I), every element written

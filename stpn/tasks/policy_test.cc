@@ -22,6 +22,7 @@ class Counting : public Environment {
   int64_t actions() const override { return 5; }
   int64_t episode_length() const override { return 3; }
   int64_t test_episodes() const override { return 1; }
+  std::vector<int64_t> reward_inputs() const override { return {}; }
   void start(int64_t b, Split /*split*/, int64_t episode, float* observation) override {
     episode_[b] = episode;
     steps_[b] = 0;

@@ -13,23 +13,24 @@
 
 namespace stpn::tasks {
 
-// The options of a task of sequences.
-class SequenceTaskOptions {
+class TaskOptions {
  public:
-  virtual ~SequenceTaskOptions() = default;
+  virtual ~TaskOptions() = default;
   // Bound to this object's members.
   virtual std::vector<base::Field> fields() = 0;
+};
+
+// The options of a task of sequences.
+class SequenceTaskOptions : public TaskOptions {
+ public:
   // Throws base::UserError for values that are impossible together. The data depend on the options
   // and the seed alone.
   virtual std::unique_ptr<SequenceTask> make(uint64_t seed) const = 0;
 };
 
 // The options of a task that is played.
-class EnvironmentOptions {
+class EnvironmentOptions : public TaskOptions {
  public:
-  virtual ~EnvironmentOptions() = default;
-  // Bound to this object's members.
-  virtual std::vector<base::Field> fields() = 0;
   // With so many slots. Throws base::UserError for values that are impossible.
   virtual std::unique_ptr<Environment> make(uint64_t seed, int64_t batch) const = 0;
 };

@@ -6,11 +6,12 @@
 
 namespace stpn::train {
 
-Adam::Adam(std::vector<torch::Tensor> parameters, double learning_rate)
+Adam::Adam(std::vector<torch::Tensor> parameters, double learning_rate, double epsilon)
     : parameters_(std::move(parameters)),
       gradients_(parameters_.size()),
       steps_(parameters_.size(), torch::zeros({})),
-      learning_rate_(learning_rate) {
+      learning_rate_(learning_rate),
+      epsilon_(epsilon) {
   for (const torch::Tensor& parameter : parameters_) {
     mean_.push_back(torch::zeros_like(parameter));
     square_.push_back(torch::zeros_like(parameter));
@@ -27,7 +28,7 @@ void Adam::step() {
   *steps_[0].data_ptr<float>() += 1;
   at::_fused_adam_(parameters_, gradients_, mean_, square_, /*max_exp_avg_sqs=*/{}, steps_,
                    learning_rate_, /*beta1=*/0.9, /*beta2=*/0.999, /*weight_decay=*/0,
-                   /*eps=*/1e-8, /*amsgrad=*/false, /*maximize=*/false);
+                   /*eps=*/epsilon_, /*amsgrad=*/false, /*maximize=*/false);
 }
 
 int64_t Adam::steps() const { return static_cast<int64_t>(*steps_[0].data_ptr<float>()); }

@@ -1,4 +1,4 @@
-// Adam (Kingma, Ba 2015; betas 0.9 and 0.999, eps 1e-8) through libtorch's fused multi-tensor op.
+// Adam (Kingma, Ba 2015; betas 0.9 and 0.999) through libtorch's fused multi-tensor op.
 #pragma once
 
 #include <torch/torch.h>
@@ -10,7 +10,7 @@ namespace stpn::train {
 
 class Adam {
  public:
-  Adam(std::vector<torch::Tensor> parameters, double learning_rate);
+  Adam(std::vector<torch::Tensor> parameters, double learning_rate, double epsilon = 1e-8);
 
   // Changes the parameters by their gradients, and lets go of the gradients: the next backward pass
   // then hands over its own tensors instead of adding to ours.
@@ -27,7 +27,7 @@ class Adam {
  private:
   std::vector<torch::Tensor> parameters_, gradients_, mean_, square_;
   std::vector<torch::Tensor> steps_;  // the same tensor for every parameter
-  double learning_rate_;
+  double learning_rate_, epsilon_;
 };
 
 }  // namespace stpn::train

@@ -14,13 +14,13 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int kFormat = 1;
+constexpr int kFormat = 2;
 constexpr const char* kMetadataKey = "stpn";
 
 using Slots = std::vector<std::pair<std::string, torch::Tensor>>;
 
 // Where every tensor of a checkpoint comes from and goes to.
-Slots slots(const nn::Classifier& model, const Adam* adam) {
+Slots slots(const torch::nn::Module& model, const Adam* adam) {
   Slots slots;
   size_t i = 0;
   for (const auto& parameter : model.named_parameters()) {
@@ -54,7 +54,7 @@ Progress read_metadata(const base::Safetensors& content, const std::string& path
     return {.epoch = json.at("epoch").get<int64_t>(),
             .step = json.at("step").get<int64_t>(),
             .best_epoch = json.at("best_epoch").get<int64_t>(),
-            .best_accuracy = json.at("best_accuracy").get<double>(),
+            .best_score = json.at("best_score").get<double>(),
             .metrics_bytes = json.at("metrics_bytes").get<int64_t>(),
             .wall_seconds = json.at("wall_seconds").get<double>()};
   } catch (const nlohmann::json::exception&) {
@@ -64,7 +64,7 @@ Progress read_metadata(const base::Safetensors& content, const std::string& path
 
 }  // namespace
 
-void save_checkpoint(const std::filesystem::path& path, const nn::Classifier& model,
+void save_checkpoint(const std::filesystem::path& path, const torch::nn::Module& model,
                      const Adam& adam, const Progress& progress, const std::string& config) {
   base::Safetensors content;
   for (const auto& [name, tensor] : slots(model, &adam)) {
@@ -77,14 +77,14 @@ void save_checkpoint(const std::filesystem::path& path, const nn::Classifier& mo
       {"epoch", progress.epoch},
       {"step", progress.step},
       {"best_epoch", progress.best_epoch},
-      {"best_accuracy", progress.best_accuracy},
+      {"best_score", progress.best_score},
       {"metrics_bytes", progress.metrics_bytes},
       {"wall_seconds", progress.wall_seconds},
       {"config", config}}.dump();
   base::write_safetensors(path, content);
 }
 
-Progress load_checkpoint(const std::filesystem::path& path, nn::Classifier& model, Adam* adam,
+Progress load_checkpoint(const std::filesystem::path& path, torch::nn::Module& model, Adam* adam,
                          const std::string& config) {
   const base::Safetensors content = base::read_safetensors(path);
   const Progress progress = read_metadata(content, path.string(), config);

@@ -14,7 +14,7 @@ using testing::HasSubstr;
 const Progress kProgress = {.epoch = 3,
                             .step = 27,
                             .best_epoch = 2,
-                            .best_accuracy = 1.0 / 3,
+                            .best_score = 1.0 / 3,
                             .metrics_bytes = 1234,
                             .wall_seconds = 0.1};
 
@@ -22,7 +22,7 @@ const Progress kProgress = {.epoch = 3,
 struct Trained {
   explicit Trained(const Experiment& experiment)
       : config(experiment.to_toml()),
-        model(experiment.make_model(*experiment.make_task())),
+        model(model_of(experiment)),
         adam(model->parameters(), 1e-2) {}
   void step() {
     const auto x = torch::ones({7, 4, 37});
@@ -73,7 +73,7 @@ TEST_F(CheckpointTest, BringsBackProgress) {
   EXPECT_EQ(read.epoch, kProgress.epoch);
   EXPECT_EQ(read.step, kProgress.step);
   EXPECT_EQ(read.best_epoch, kProgress.best_epoch);
-  EXPECT_EQ(read.best_accuracy, kProgress.best_accuracy);
+  EXPECT_EQ(read.best_score, kProgress.best_score);
   EXPECT_EQ(read.metrics_bytes, kProgress.metrics_bytes);
   EXPECT_EQ(read.wall_seconds, kProgress.wall_seconds);
 }
@@ -94,14 +94,14 @@ TEST_F(CheckpointTest, RejectsForeignFiles) {
   expect_rejected(write("text.safetensors", "no checkpoint, but long enough for a header"), "");
   base::write_safetensors(folder_ / "plain.safetensors", {});
   expect_rejected(folder_ / "plain.safetensors", "no checkpoint of stpn");
-  for (const char* json : {"", "7", "{}", "{\"format\": \"one\"}", "{\"format\": 1}"}) {
+  for (const char* json : {"", "7", "{}", "{\"format\": \"one\"}", "{\"format\": 2}"}) {
     base::write_safetensors(folder_ / "odd.safetensors",
                             {.metadata = {{"stpn", json}}, .tensors = {}});
     expect_rejected(folder_ / "odd.safetensors", "no checkpoint of stpn");
   }
   base::write_safetensors(folder_ / "new.safetensors",
-                          {.metadata = {{"stpn", "{\"format\": 2}"}}, .tensors = {}});
-  expect_rejected(folder_ / "new.safetensors", "format 2");
+                          {.metadata = {{"stpn", "{\"format\": 3}"}}, .tensors = {}});
+  expect_rejected(folder_ / "new.safetensors", "format 3");
 }
 
 TEST_F(CheckpointTest, RejectsAnotherExperimentsOrModelsCheckpoint) {

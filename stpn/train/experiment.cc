@@ -10,8 +10,6 @@
 namespace stpn::train {
 namespace {
 
-constexpr const char* kAlgorithm = "supervised";
-
 struct Name {
   std::string value;
   std::string where;
@@ -41,21 +39,10 @@ std::map<std::string, std::string> options_of(const std::string& toml) {
 
 }  // namespace
 
-std::unique_ptr<tasks::SequenceTask> Experiment::make_task() const {
-  return task->make(static_cast<uint64_t>(train.seed));
-}
-
-std::shared_ptr<nn::Classifier> Experiment::make_model(const tasks::SequenceTask& data) const {
-  auto model = std::make_shared<nn::Classifier>(unit->make(data.input_size()), data.classes());
-  model->reset_parameters(static_cast<uint64_t>(train.seed));
-  return model;
-}
-
 std::string Experiment::to_toml() const {
-  SupervisedOptions train_options = train;
   return base::to_toml("task", {{"name", task_name}}, task->fields()) + "\n" +
          base::to_toml("unit", {{"name", unit_name}}, unit->fields()) + "\n" +
-         base::to_toml("train", {{"algorithm", kAlgorithm}}, train_options.fields());
+         base::to_toml("train", {{"algorithm", algorithm}}, train->fields());
 }
 
 Experiment read_experiment(const std::filesystem::path& path,
@@ -71,26 +58,24 @@ Experiment read_experiment(const std::filesystem::path& path,
   const Name task = take_name(config, "task", "name");
   const Name unit = take_name(config, "unit", "name");
   const Name algorithm = take_name(config, "train", "algorithm");
-  if (algorithm.value != kAlgorithm) {
-    throw base::UserError(fmt::format("{}: there is no train.algorithm \"{}\"; there is \"{}\"",
-                                      algorithm.where, algorithm.value, kAlgorithm));
-  }
 
   Experiment experiment;
   experiment.model = path.stem().string();
   experiment.name = (std::filesystem::absolute(path).parent_path().filename() / path.stem());
   experiment.task_name = task.value;
   experiment.unit_name = unit.value;
-  experiment.task = tasks::find_sequence_task(task.value, task.where).options();
+  experiment.algorithm = algorithm.value;
+  experiment.train = find_trainer(algorithm.value, algorithm.where).options();
+  experiment.task = experiment.train->task_options(task.value, task.where);
   experiment.unit = nn::find_unit(unit.value, unit.where).options();
   base::assign(config, "task", experiment.task->fields());
   base::assign(config, "unit", experiment.unit->fields());
-  base::assign(config, "train", experiment.train.fields());
+  base::assign(config, "train", experiment.train->fields());
   return experiment;
 }
 
 // What may differ between a run and its resumption: it changes no step, only how many there are.
-const std::set<std::string> kWhenToStop = {"train.epochs", "train.patience",
+const std::set<std::string> kWhenToStop = {"train.epochs", "train.iterations", "train.patience",
                                            "train.target_accuracy"};
 
 std::string first_difference(const std::string& there, const std::string& here) {

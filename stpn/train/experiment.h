@@ -9,10 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "stpn/nn/models/classifier.h"
 #include "stpn/nn/unit_registry.h"
 #include "stpn/tasks/task_registry.h"
-#include "stpn/train/supervised.h"
+#include "stpn/train/trainer.h"
 
 namespace stpn::train {
 
@@ -21,13 +20,14 @@ struct Experiment {
   std::string model;  // its stem: "stpn"
   std::string task_name;
   std::string unit_name;
-  std::unique_ptr<tasks::SequenceTaskOptions> task;
+  std::string algorithm;
+  std::unique_ptr<tasks::TaskOptions> task;
   std::unique_ptr<nn::UnitOptions> unit;
-  SupervisedOptions train;
+  std::unique_ptr<TrainerOptions> train;
 
-  // Both throw base::UserError for options that are impossible together.
-  std::unique_ptr<tasks::SequenceTask> make_task() const;
-  std::shared_ptr<nn::Classifier> make_model(const tasks::SequenceTask& task) const;
+  // Freshly drawn. Throws base::UserError for options that are impossible together. The experiment
+  // must outlive it.
+  std::unique_ptr<Trainer> make_trainer() const { return train->make(*task, *unit); }
 
   // Every option with its value: itself an experiment that reads back to the same bits.
   std::string to_toml() const;
@@ -39,8 +39,8 @@ Experiment read_experiment(const std::filesystem::path& path,
                            const std::vector<std::string>& settings = {},
                            std::optional<int64_t> seed = {});
 
-// Of two texts of Experiment::to_toml, the first option that differs, train.epochs aside (a run may
-// be made longer): "unit.hidden_size is 11 there and 12 here"; empty if none does.
+// Of two texts of Experiment::to_toml, the first option that differs, those aside that tell when to
+// stop (a run may be made longer): "unit.hidden_size is 11 there and 12 here"; empty if none does.
 std::string first_difference(const std::string& there, const std::string& here);
 
 }  // namespace stpn::train

@@ -19,14 +19,14 @@ class ExperimentTest : public TrainTest {
 
 TEST_F(ExperimentTest, FileSettingsAndSeedArriveInThisOrder) {
   const auto path = write("model.toml", std::string(kSmall) + "seed = 5\n");
-  EXPECT_EQ(read_experiment(path).train.seed, 5);
-  EXPECT_EQ(read_experiment(path, {"train.seed=6"}).train.seed, 6);
+  EXPECT_EQ(read_experiment(path).train->seed, 5);
+  EXPECT_EQ(read_experiment(path, {"train.seed=6"}).train->seed, 6);
   const Experiment experiment = read_experiment(path, {"train.seed=6", "train.epochs=9"}, 7);
-  EXPECT_EQ(experiment.train.seed, 7);
-  EXPECT_EQ(experiment.train.epochs, 9);
+  EXPECT_EQ(experiment.train->seed, 7);
+  EXPECT_EQ(experiment.train->epochs(), 9);
   EXPECT_EQ(experiment.model, "model");
   EXPECT_EQ(experiment.name, folder_.filename().string() + "/model");
-  EXPECT_EQ(experiment.make_task()->steps(), 7);
+  EXPECT_EQ(task_of(experiment)->steps(), 7);
 }
 
 TEST_F(ExperimentTest, ResolvedCopyNamesEveryOptionAndReadsBackTheSame) {
@@ -35,12 +35,12 @@ TEST_F(ExperimentTest, ResolvedCopyNamesEveryOptionAndReadsBackTheSame) {
                                    "train.target_accuracy=0.3333333333333333"});
     const std::string toml = experiment.to_toml();
     for (const auto& fields :
-         {experiment.task->fields(), experiment.unit->fields(), experiment.train.fields()}) {
+         {experiment.task->fields(), experiment.unit->fields(), experiment.train->fields()}) {
       for (const base::Field& field : fields) EXPECT_THAT(toml, HasSubstr(field.key + " = "));
     }
     const Experiment again = read_experiment(write("config.toml", toml));
     EXPECT_EQ(again.to_toml(), toml);
-    EXPECT_EQ(again.train.learning_rate, 0.1);
+    EXPECT_EQ(dynamic_cast<SupervisedOptions&>(*again.train).learning_rate, 0.1);
     EXPECT_EQ(again.unit_name, unit);
   }
 }
@@ -58,7 +58,7 @@ TEST_F(ExperimentTest, RejectsWhatIsUnknownMissingOrImpossible) {
   EXPECT_THAT(error_with({"unit.name=lstmm"}), HasSubstr("lstm"));
   EXPECT_THAT(error_with({"unit.name=3"}), HasSubstr("name"));
   EXPECT_THAT(error_with({"task.name=associative_retreival"}), HasSubstr("associative_retrieval"));
-  EXPECT_THAT(error_with({"train.algorithm=ppo"}), HasSubstr("supervised"));
+  EXPECT_THAT(error_with({"train.algorithm=dreaming"}), HasSubstr("supervised"));
   EXPECT_THAT(error_with({"unit.hidden_size=0"}), HasSubstr("hidden_size"));
   EXPECT_THAT(error_with({"unit.hidden_size=-3"}), HasSubstr("-3"));
   EXPECT_THAT(error_with({"unit.hidden_size=wide"}), HasSubstr("wide"));
@@ -77,11 +77,11 @@ TEST_F(ExperimentTest, RejectsWhatIsUnknownMissingOrImpossible) {
 TEST_F(ExperimentTest, SeedDecidesDataAndParameters) {
   const auto first_values = [&](const char* seed) {
     const Experiment experiment = small({seed});
-    const auto task = experiment.make_task();
+    const auto task = task_of(experiment);
     std::vector<float> x(static_cast<size_t>(task->steps() * 70 * task->input_size()));
     std::vector<int64_t> target(70);
     task->batch(tasks::Split::training, 0, 70, x.data(), target.data());
-    const auto weight = experiment.make_model(*task)->parameters()[0].detach().flatten();
+    const auto weight = model_of(experiment)->parameters()[0].detach().flatten();
     return std::make_tuple(x, target, weight[0].item<float>());
   };
   EXPECT_EQ(first_values("train.seed=1"), first_values("train.seed=1"));

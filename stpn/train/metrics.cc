@@ -7,22 +7,16 @@ namespace stpn::train {
 
 using Json = nlohmann::ordered_json;
 
-std::string to_json(const EpochMetrics& metrics) {
-  return Json{{"epoch", metrics.epoch},
-              {"step", metrics.step},
-              {"wall_seconds", metrics.wall_seconds},
-              {"train_loss", metrics.train_loss},
-              {"validation_loss", metrics.validation_loss},
-              {"validation_accuracy", metrics.validation_accuracy},
-              {"energy_per_step", metrics.energy_per_step},
-              {"energy_per_sequence", metrics.energy_per_sequence}}
-      .dump();
+double value_of(const Metrics& metrics, const std::string& name) {
+  return std::find_if(metrics.begin(), metrics.end(),
+                      [&](const Metric& metric) { return metric.first == name; })
+      ->second;
 }
 
-double Summary::metric(const std::string& name) const {
-  return std::find_if(metrics.begin(), metrics.end(),
-                      [&](const auto& entry) { return entry.first == name; })
-      ->second;
+std::string to_json(const EpochMetrics& line) {
+  Json json = {{"epoch", line.epoch}, {"step", line.step}, {"wall_seconds", line.wall_seconds}};
+  for (const auto& [name, value] : line.metrics) json[name] = value;
+  return json.dump();
 }
 
 std::string to_json(const Summary& summary) {

@@ -10,19 +10,21 @@
 
 namespace stpn::train {
 
+using Metric = std::pair<std::string, double>;
+using Metrics = std::vector<Metric>;
+
+// REQUIRES: there is one of that name.
+double value_of(const Metrics& metrics, const std::string& name);
+
 struct EpochMetrics {
   int64_t epoch = 0;  // done, so 1 after the first
   int64_t step = 0;   // optimiser steps done
   double wall_seconds = 0;
-  double train_loss = 0;
-  double validation_loss = 0;
-  double validation_accuracy = 0;
-  double energy_per_step = 0;
-  double energy_per_sequence = 0;
+  Metrics metrics;  // the trainer's
 };
 
 // One line, without the newline.
-std::string to_json(const EpochMetrics& metrics);
+std::string to_json(const EpochMetrics& line);
 
 struct Summary {
   std::string experiment;
@@ -32,11 +34,9 @@ struct Summary {
   int64_t parameters = 0;
   int64_t steps = 0;
   double wall_seconds = 0;
-  std::vector<std::pair<std::string, double>> metrics;
+  Metrics metrics;
   std::vector<tasks::Yardstick> yardsticks;  // that the metrics are to be held against
   std::string version;
-
-  double metric(const std::string& name) const;  // REQUIRES: there is one of that name.
 };
 
 // Indented, ends in a newline.

@@ -140,7 +140,7 @@ std::vector<PlannedRun> read_set(const fs::path& file, const Table& set, const B
                       .experiment = path,
                       .settings = settings,
                       .seed = seed,
-                      .epochs = experiment.train.epochs,
+                      .epochs = experiment.train->epochs(),
                       .config = experiment.to_toml()});
     }
   }

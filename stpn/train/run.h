@@ -12,7 +12,7 @@
 
 #include "stpn/train/experiment.h"
 #include "stpn/train/metrics.h"
-#include "stpn/train/supervised.h"
+#include "stpn/train/trainer.h"
 
 namespace stpn::train {
 
@@ -20,14 +20,15 @@ namespace stpn::train {
 class Observer {
  public:
   virtual ~Observer() = default;
-  virtual void on_start(int64_t /*epochs_done*/, int64_t /*epochs*/) {}
+  virtual void on_start(const Trainer& /*trainer*/, int64_t /*epochs_done*/, int64_t /*epochs*/) {}
   virtual void on_batch(int64_t /*epoch*/, int64_t /*done*/, int64_t /*batches*/) {}
   virtual void on_epoch(const EpochMetrics& /*metrics*/) {}
 };
 
-// Trains, and tests the weights of the best epoch and the last. Nothing is returned where `resume`
-// finds the run finished. Whatever is wrong with the request is thrown as base::UserError before
-// anything is written; a failure under way as base::Error, with the last checkpoint intact.
+// Trains, and tests the weights of the best epoch, if they are kept, and the last. Nothing is
+// returned where `resume` finds the run finished. Whatever is wrong with the request is thrown as
+// base::UserError before anything is written; a failure under way as base::Error, with the last
+// checkpoint intact.
 std::optional<Summary> run_experiment(const Experiment& experiment,
                                       const std::filesystem::path& folder, bool resume,
                                       Observer& observer);
@@ -35,13 +36,16 @@ std::optional<Summary> run_experiment(const Experiment& experiment,
 struct RunEvaluation {
   std::string task;
   std::string unit;
-  int64_t epoch;  // that the weights are of
-  int64_t sequences;
-  Evaluation result;
+  int64_t epoch;      // that the weights are of
+  std::string items;  // that it was tested on: "sequences"
+  int64_t count;
+  Metrics metrics;
+  std::string trace;  // Trainer::trace, if asked for
 };
 
-// The best weights of a run on the first `sequences` of its test split; without a number, on all.
-RunEvaluation evaluate_run(const std::filesystem::path& folder, std::optional<int64_t> sequences);
+// The result of a run on the first `count` of its test split; without a number, on all.
+RunEvaluation evaluate_run(const std::filesystem::path& folder, std::optional<int64_t> count,
+                           bool trace = false);
 
 const std::string& version();
 

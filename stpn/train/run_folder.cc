@@ -110,7 +110,7 @@ void RunFolder::open(const std::string& config) const {
 
 fs::path default_run_folder(const Experiment& experiment) {
   return fs::path("runs") / experiment.task_name / experiment.model /
-         fmt::format("seed{}", experiment.train.seed);
+         fmt::format("seed{}", experiment.train->seed);
 }
 
 }  // namespace stpn::train

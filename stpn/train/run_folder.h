@@ -3,7 +3,7 @@
 //   config.toml                   the experiment, resolved; itself an experiment
 //   metrics.jsonl                 a line an epoch
 //   checkpoint/last.safetensors   after the last epoch: where --resume goes on
-//   checkpoint/best.safetensors   after the epoch with the best validation accuracy
+//   checkpoint/best.safetensors   after the best epoch, if the trainer keeps it
 //   summary.json                  once the run is finished
 //   lock                          held by the process that works on the run
 #pragma once

@@ -89,14 +89,15 @@ TEST_F(RunTest, LeavesAWholeRunFolder) {
         "energy_per_step", "energy_per_sequence", "seconds_per_epoch"}) {
     EXPECT_TRUE(json["metrics"][key].is_number()) << key;
   }
-  for (const auto& [name, value] : small().make_task()->yardsticks()) {
+  for (const auto& [name, value] : task_of(small())->yardsticks()) {
     EXPECT_EQ(json["yardsticks"][name], value);
   }
   EXPECT_FALSE(json["yardsticks"].empty());
   const auto evaluation = evaluate_run(folder_ / "run", {});
-  EXPECT_EQ(evaluation.result.accuracy, json["metrics"]["test_accuracy"].get<double>());
+  EXPECT_EQ(value_of(evaluation.metrics, "test_accuracy"),
+            json["metrics"]["test_accuracy"].get<double>());
   EXPECT_EQ(evaluation.epoch, json["metrics"]["best_epoch"].get<int64_t>());
-  EXPECT_EQ(evaluation.sequences, 130);
+  EXPECT_EQ(evaluation.count, 130);
 }
 
 TEST_F(RunTest, ResumedEndsInTheBitsOfAnUnbrokenRun) {
@@ -106,6 +107,52 @@ TEST_F(RunTest, ResumedEndsInTheBitsOfAnUnbrokenRun) {
   interrupt("broken", 4, 1, /*resume=*/true);
   ASSERT_TRUE(run("broken", {}, /*resume=*/true));
   expect_same_bits("whole", "broken");
+}
+
+TEST_F(RunTest, PlayedTasksResumeAndShareOutInTheSameBitsToo) {
+  const Experiment maze = read_experiment(write("maze.toml", R"([task]
+name = "maze"
+size = 5
+steps = 10
+test = 70
+[unit]
+name = "stpn_recurrent"
+hidden_size = 6
+norm = "post"
+clamp = 1.0
+[train]
+algorithm = "actor_critic"
+iterations = 6
+episodes = 130
+warm_up = 1
+report_every = 2
+)"));
+  const int threads = torch::get_num_threads();
+  torch::set_num_threads(1);
+  Observer silent;
+  ASSERT_TRUE(run_experiment(maze, folder_ / "whole", false, silent));
+  torch::set_num_threads(3);
+  for (const auto& [epoch, batch] : {std::pair(1, 2), std::pair(3, 1)}) {
+    Interrupter interrupter(epoch, batch);
+    EXPECT_THROW(run_experiment(maze, folder_ / "broken", true, interrupter), Interrupted);
+  }
+  ASSERT_TRUE(run_experiment(maze, folder_ / "broken", true, silent));
+  torch::set_num_threads(threads);
+  EXPECT_EQ(metrics("whole"), metrics("broken"));
+  const auto one = base::read_safetensors(RunFolder(folder_ / "whole").last());
+  const auto two = base::read_safetensors(RunFolder(folder_ / "broken").last());
+  for (const auto& tensor : one.tensors) {
+    EXPECT_TRUE(tensor.bytes == two.at(tensor.name).bytes) << tensor.name;
+  }
+  EXPECT_FALSE(std::filesystem::exists(RunFolder(folder_ / "whole").best()));
+
+  const auto json = nlohmann::json::parse(base::read_file(folder_ / "whole" / "summary.json"));
+  const RunEvaluation evaluation = evaluate_run(folder_ / "whole", {}, /*trace=*/true);
+  EXPECT_EQ(evaluation.items, "episodes");
+  EXPECT_EQ(evaluation.count, 70);
+  EXPECT_EQ(value_of(evaluation.metrics, "reward"), json["metrics"]["reward"].get<double>());
+  EXPECT_TRUE(nlohmann::json::parse(evaluation.trace).is_object());
+  EXPECT_EQ(json["steps"], 5);
 }
 
 TEST_F(RunTest, ResumeCutsMetricsTheCheckpointKnowsNothingOf) {
@@ -242,7 +289,7 @@ TEST_F(RunTest, EvaluationRejectsWhatIsNoFinishedRun) {
   run("run", {"train.epochs=1"});
   EXPECT_THAT(base::testing::error_of([&] { evaluate_run(folder_ / "run", 131); }),
               HasSubstr("130"));
-  EXPECT_EQ(evaluate_run(folder_ / "run", 7).sequences, 7);
+  EXPECT_EQ(evaluate_run(folder_ / "run", 7).count, 7);
 }
 
 }  // namespace

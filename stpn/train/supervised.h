@@ -11,32 +11,36 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <memory>
+#include <string>
 #include <vector>
 
-#include "stpn/base/config.h"
-#include "stpn/base/error.h"
 #include "stpn/nn/models/classifier.h"
 #include "stpn/tasks/sequence_task.h"
 #include "stpn/train/adam.h"
+#include "stpn/train/trainer.h"
 
 namespace stpn::train {
 
-struct SupervisedOptions {
-  int64_t seed = 1;
-  int64_t epochs = 200;
+struct SupervisedOptions : TrainerOptions {
+  int64_t most_epochs = 200;
   int64_t batch_size = 128;
   double learning_rate = 1e-3;
   int64_t patience = 0;
   double target_accuracy = std::numeric_limits<double>::infinity();
 
-  std::vector<base::Field> fields();
+  std::vector<base::Field> fields() override;
+  int64_t epochs() const override { return most_epochs; }
+  std::unique_ptr<tasks::TaskOptions> task_options(const std::string& name,
+                                                   const std::string& where) const override;
+  std::unique_ptr<Trainer> make(const tasks::TaskOptions& task,
+                                const nn::UnitOptions& unit) const override;
 };
 
-// The training diverged; the message names epoch, batch and step.
-class NonFiniteLoss : public base::Error {
- public:
-  using Error::Error;
-};
+// The task and the freshly drawn model of an experiment with these options.
+std::unique_ptr<tasks::SequenceTask> make_task(const tasks::TaskOptions& task, int64_t seed);
+std::shared_ptr<nn::Classifier> make_classifier(const nn::UnitOptions& unit,
+                                                const tasks::SequenceTask& task, int64_t seed);
 
 // Means over the sequences of a split. Energy is summed over neurons; of a sequence, also over its
 // steps.
@@ -52,18 +56,18 @@ Evaluation evaluate(nn::Classifier& model, const tasks::SequenceTask& task, task
                     int64_t count);
 
 // Trains a float32 model, an epoch at a time. Task, model and optimiser must outlive it.
-class SupervisedTrainer {
+class EpochTrainer {
  public:
   // Throws base::UserError if the training set does not fill one batch.
-  SupervisedTrainer(const tasks::SequenceTask& task, nn::Classifier& model, Adam& adam,
-                    int64_t batch_size);
+  EpochTrainer(const tasks::SequenceTask& task, nn::Classifier& model, Adam& adam,
+               int64_t batch_size);
 
   int64_t batches() const { return batches_; }  // an epoch
 
   // One pass over the training set; returns the mean loss. `epoch` is for messages;
   // `after_batch(n)` is called when n batches are done. Throws NonFiniteLoss before such a loss
   // reaches the parameters.
-  double train_epoch(int64_t epoch, const std::function<void(int64_t)>& after_batch);
+  double train(int64_t epoch, const std::function<void(int64_t)>& after_batch);
 
  private:
   const tasks::SequenceTask& task_;

@@ -49,11 +49,11 @@ TEST_F(SupervisedTest, TrainsOnWholeBatchesInOrder) {
   const ToyTask task;
   nn::Classifier model(std::make_shared<SumUnit>(), 2);
   Adam adam(model.parameters(), 1e-3);
-  SupervisedTrainer trainer(task, model, adam, 4);
+  EpochTrainer trainer(task, model, adam, 4);
   EXPECT_EQ(trainer.batches(), 2);
   std::vector<int64_t> done;
-  trainer.train_epoch(1, [&](int64_t n) { done.push_back(n); });
-  trainer.train_epoch(2, [&](int64_t n) { done.push_back(n); });
+  trainer.train(1, [&](int64_t n) { done.push_back(n); });
+  trainer.train(2, [&](int64_t n) { done.push_back(n); });
   const std::vector<std::pair<int64_t, int64_t>> expected = {{0, 4}, {4, 4}, {0, 4}, {4, 4}};
   EXPECT_EQ(task.asked, expected);
   EXPECT_EQ(done, (std::vector<int64_t>{1, 2, 1, 2}));
@@ -92,8 +92,8 @@ TEST_F(SupervisedTest, EvaluatesTheFirstSequencesOnly) {
 
 TEST_F(SupervisedTest, EvaluationChangesNothing) {
   const Experiment experiment = small();
-  const auto task = experiment.make_task();
-  const auto model = experiment.make_model(*task);
+  const auto task = task_of(experiment);
+  const auto model = model_of(experiment);
   const Evaluation one = evaluate(*model, *task, Split::test, 130);
   const Evaluation two = evaluate(*model, *task, Split::test, 130);
   EXPECT_EQ(one.loss, two.loss);
@@ -105,7 +105,7 @@ TEST_F(SupervisedTest, RejectsABatchLargerThanTheTrainingSet) {
   nn::Classifier model(std::make_shared<SumUnit>(), 2);
   Adam adam(model.parameters(), 1e-3);
   EXPECT_THAT(
-      error_of([&] { SupervisedTrainer(task, model, adam, 11); }),
+      error_of([&] { EpochTrainer(task, model, adam, 11); }),
       testing::AllOf(testing::HasSubstr("train.batch_size = 11"), testing::HasSubstr("10")));
 }
 
@@ -113,9 +113,9 @@ TEST_F(SupervisedTest, NonFiniteLossStopsBeforeItReachesTheParameters) {
   const ToyTask task;
   nn::Classifier model(std::make_shared<SumUnit>(), 2);
   Adam adam(model.parameters(), 1e38);
-  SupervisedTrainer trainer(task, model, adam, 4);
+  EpochTrainer trainer(task, model, adam, 4);
   try {
-    for (int64_t epoch = 1; epoch < 10; ++epoch) trainer.train_epoch(epoch, [](int64_t) {});
+    for (int64_t epoch = 1; epoch < 10; ++epoch) trainer.train(epoch, [](int64_t) {});
     FAIL() << "no NonFiniteLoss";
   } catch (const NonFiniteLoss& error) {
     EXPECT_THAT(error.what(), testing::HasSubstr("epoch "));
@@ -130,13 +130,13 @@ TEST_F(SupervisedTest, LearnsAboveWhatChanceCanReach) {
   // One pair: the answer is the value shown, so 10 classes of 37.
   const Experiment experiment =
       small({"task.pairs=1", "task.training=2000", "unit.hidden_size=12"});
-  const auto task = experiment.make_task();
-  const auto model = experiment.make_model(*task);
+  const auto task = task_of(experiment);
+  const auto model = model_of(experiment);
   Adam adam(model->parameters(), 1e-2);
-  SupervisedTrainer trainer(*task, *model, adam, 32);
+  EpochTrainer trainer(*task, *model, adam, 32);
   const double before = evaluate(*model, *task, Split::test, 130).loss;
   double loss = 0;
-  for (int64_t epoch = 1; epoch <= 8; ++epoch) loss = trainer.train_epoch(epoch, [](int64_t) {});
+  for (int64_t epoch = 1; epoch <= 8; ++epoch) loss = trainer.train(epoch, [](int64_t) {});
   const Evaluation after = evaluate(*model, *task, Split::test, 130);
   EXPECT_LT(loss, 0.5 * before);
   EXPECT_GT(after.accuracy, 0.5);  // chance: 0.1

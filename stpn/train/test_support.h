@@ -5,11 +5,13 @@
 
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "stpn/base/testing.h"
 #include "stpn/train/experiment.h"
+#include "stpn/train/supervised.h"
 
 namespace stpn::train {
 
@@ -33,6 +35,13 @@ learning_rate = 1e-2
 )";
 
 using base::testing::error_of;
+
+inline std::unique_ptr<tasks::SequenceTask> task_of(const Experiment& experiment) {
+  return make_task(*experiment.task, experiment.train->seed);
+}
+inline std::shared_ptr<nn::Classifier> model_of(const Experiment& experiment) {
+  return make_classifier(*experiment.unit, *task_of(experiment), experiment.train->seed);
+}
 
 class TrainTest : public testing::Test {
  protected:

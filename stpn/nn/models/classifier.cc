@@ -29,10 +29,4 @@ void Classifier::reset_parameters(uint64_t seed) {
   uniform_(head_->bias, -bound, bound, seed, 1001);
 }
 
-int64_t Classifier::parameter_count() const {
-  int64_t count = 0;
-  for (const auto& parameter : parameters()) count += parameter.numel();
-  return count;
-}
-
 }  // namespace stpn::nn

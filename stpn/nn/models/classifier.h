@@ -25,7 +25,6 @@ class Classifier : public torch::nn::Module {
   void reset_parameters(uint64_t seed);
 
   Unit& unit() { return *unit_; }
-  int64_t parameter_count() const;
 
  private:
   std::shared_ptr<Unit> unit_;

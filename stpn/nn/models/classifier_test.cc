@@ -36,7 +36,7 @@ TEST(ClassifierTest, EnergyIsTheUnitsAndNotTheHeads) {
 }
 
 TEST(ClassifierTest, CountsUnitAndHead) {
-  EXPECT_EQ(make_classifier().parameter_count(), 4 * 4 * (3 + 4 + 2) + 5 * (4 + 1));
+  EXPECT_EQ(parameter_count(make_classifier()), 4 * 4 * (3 + 4 + 2) + 5 * (4 + 1));
 }
 
 TEST(ClassifierTest, SameSeedGivesSameParameters) {

@@ -57,6 +57,7 @@ class Maze : public Environment {
   int64_t actions() const override { return MazeLayout::kActions; }
   int64_t episode_length() const override { return options_.steps; }
   int64_t test_episodes() const override { return options_.test; }
+  std::vector<int64_t> reward_inputs() const override { return {MazeLayout::kView + 3}; }
   void start(int64_t b, Split split, int64_t episode, float* observation) override;
   void step(const int64_t* action, float* observation, float* reward, bool* ended) override;
   // The first step of a shortest path to the reward; of several, the first in the order of actions.

@@ -1,0 +1,20 @@
+// What answers the outputs of a unit with its next inputs: an environment, and who acts in it.
+#pragma once
+
+#include <cstdint>
+
+namespace stpn::kernels {
+
+class ClosedLoop {
+ public:
+  virtual ~ClosedLoop() = default;
+
+  // Forward calls it when the outputs of step t are written for samples [first, first + count), and
+  // before it reads anything of their step t+1: inputs and reset marks may be written now. The
+  // calls for a sample come in the order of t; those for other samples at any time, on any thread.
+  //   h   in  (count, H)
+  virtual void after_step(int64_t t, int64_t first, int64_t count, const float* h) = 0;
+  virtual void after_step(int64_t t, int64_t first, int64_t count, const double* h) = 0;
+};
+
+}  // namespace stpn::kernels

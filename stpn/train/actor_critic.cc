@@ -1,0 +1,283 @@
+#include "stpn/train/actor_critic.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "stpn/nn/backend.h"
+#include "stpn/tasks/policy.h"
+
+namespace stpn::train {
+namespace {
+
+using tasks::Split;
+
+// Fills the vector units, and what a block keeps for backward stays near the cache. Part of what a
+// run computes: gradients are added up by blocks.
+constexpr int64_t kBlock = 64;
+constexpr int64_t kMostSlots = 512;  // of the yardsticks' environment
+
+torch::Dtype dtype_of(const torch::nn::Module& model) {
+  return model.parameters().front().scalar_type();
+}
+
+// R, from the last step to the first.
+torch::Tensor discounted(const torch::Tensor& reward, double discount) {
+  torch::Tensor sums = reward.clone();
+  for (int64_t t = sums.size(0) - 2; t >= 0; --t) sums[t].add_(sums[t + 1], discount);
+  return sums;
+}
+
+double mean_of(const std::vector<double>& values) {
+  double sum = 0;
+  for (const double value : values) sum += value;
+  return sum / static_cast<double>(values.size());
+}
+
+class ActorCriticTrainer : public Trainer {
+ public:
+  ActorCriticTrainer(ActorCriticOptions options, const tasks::EnvironmentOptions& task,
+                     const nn::UnitOptions& unit)
+      : options_(std::move(options)),
+        task_(task),
+        environment_(task_.make(seed(), 1)),
+        model_(unit.make(environment_->observation_size()), environment_->actions()),
+        adam_(model_.parameters(), options_.learning_rate, options_.epsilon),
+        gradient_(task_, options_, model_) {
+    model_.reset_parameters(seed());
+  }
+
+  torch::nn::Module& model() override { return model_; }
+  Adam& adam() override { return adam_; }
+  std::string items() const override { return "episodes"; }
+  int64_t batch_size() const override { return options_.episodes; }
+  int64_t batches(int64_t /*epoch*/) const override { return options_.report_every; }
+  bool finished(const Progress& progress) const override {
+    return progress.epoch >= options_.epochs();
+  }
+  std::string score() const override { return "reward"; }
+  bool keeps_best() const override { return false; }
+
+  Metrics train_epoch(int64_t epoch, const std::function<void(int64_t)>& after_batch) override {
+    std::vector<double> losses, rewards, norms;
+    for (int64_t i = 0; i < options_.report_every; ++i) {
+      const int64_t iteration = (epoch - 1) * options_.report_every + i;
+      const bool learns = iteration >= options_.warm_up;
+      EpisodeGradient::Result result = gradient_.run(iteration, learns);
+      if (!std::isfinite(result.loss)) {
+        throw NonFiniteLoss(fmt::format("loss is {} in epoch {}, iteration {} (step {})",
+                                        result.loss, epoch, iteration + 1, adam_.steps() + 1));
+      }
+      if (learns) norms.push_back(learn(std::move(result.gradients)));
+      losses.push_back(result.loss);
+      rewards.push_back(result.reward);
+      after_batch(i + 1);
+    }
+    const double reward = mean_of(rewards);
+    return {{"episodes", static_cast<double>(epoch * options_.report_every * options_.episodes)},
+            {"train_loss", mean_of(losses)},
+            {"reward", reward},
+            {"reward_share", share_of(reward)},
+            {"gradient_norm", norms.empty() ? 0 : mean_of(norms)}};
+  }
+
+  void try_out() override {
+    const torch::NoGradGuard no_grad;
+    Rollout(task_, seed(), 1, torch::kFloat).play(model_, Split::test, 0, /*energy=*/true);
+  }
+
+  int64_t test_size() const override { return environment_->test_episodes(); }
+  Metrics test(int64_t count) override {
+    const Played all = play_test(count);
+    model_.unit().leave_out_of_energy(environment_->reward_inputs());
+    const double energy_without_reward = play_test(count).energy;
+    model_.unit().leave_out_of_energy({});
+    const tasks::Spread reward = tasks::spread_of(all.rewards);
+    return {{"reward", reward.mean},
+            {"reward_standard_error", reward.standard_error},
+            {"reward_share", share_of(reward.mean)},
+            {"energy_per_neuron", all.energy},
+            {"energy_per_neuron_without_reward", energy_without_reward},
+            {"episodes", static_cast<double>(count)}};
+  }
+
+  std::string trace() override {
+    const torch::NoGradGuard no_grad;
+    Rollout rollout(task_, seed(), 1, torch::kFloat);
+    rollout.play(model_, Split::test, 0);
+    const torch::Tensor actions = rollout.action().select(1, 0).contiguous();
+    const auto* first = actions.const_data_ptr<int64_t>();
+    return environment_->trace(Split::test, 0, {first, first + actions.numel()});
+  }
+
+  // Of the episodes that agents are tested on.
+  std::vector<tasks::Yardstick> yardsticks() const override {
+    if (yardsticks_.empty()) {
+      for (const char* name : {"random", "oracle"}) {
+        const auto environment = task_.make(seed(), std::min(test_size(), kMostSlots));
+        const auto policy = tasks::make_untrained_policy(name, *environment, seed());
+        const auto played = tasks::play(*environment, *policy, Split::test, test_size());
+        yardsticks_.push_back(
+            {std::string(name) + "_reward", tasks::spread_of(played.rewards).mean});
+      }
+    }
+    return yardsticks_;
+  }
+
+  Metric pace(int64_t epochs, double seconds) const override {
+    return {"seconds_per_iteration", seconds / static_cast<double>(epochs * options_.report_every)};
+  }
+
+ private:
+  struct Played {
+    std::vector<double> rewards;  // of an episode
+    double energy = 0;            // mean over neurons, steps and episodes
+  };
+
+  uint64_t seed() const { return static_cast<uint64_t>(options_.seed); }
+
+  // Of what the oracle gets more than a random policy.
+  double share_of(double reward) const {
+    const auto yardsticks = this->yardsticks();
+    const double random = yardsticks[0].value, oracle = yardsticks[1].value;
+    return (reward - random) / (oracle - random);
+  }
+
+  // One step of the optimiser; the norm of the gradient before it was clipped.
+  double learn(std::vector<torch::Tensor> gradients) {
+    const auto parameters = model_.parameters();
+    for (size_t i = 0; i < parameters.size(); ++i) parameters[i].mutable_grad() = gradients[i];
+    const double norm = torch::nn::utils::clip_grad_norm_(parameters, options_.largest_gradient);
+    adam_.step();
+    return norm;
+  }
+
+  Played play_test(int64_t count) {
+    const int64_t blocks = (count + kBlock - 1) / kBlock;
+    Played played;
+    played.rewards.resize(count);
+    std::vector<double> energy(blocks);
+    nn::run_side_by_side(blocks, [&](int64_t block) {
+      const torch::NoGradGuard no_grad;
+      const int64_t first = block * kBlock;
+      const int64_t episodes = std::min(kBlock, count - first);
+      Rollout rollout(task_, seed(), episodes, torch::kFloat);
+      const auto output = rollout.play(model_, Split::test, first, /*energy=*/true);
+      for (int64_t b = 0; b < episodes; ++b) played.rewards[first + b] = rollout.reward_of(b);
+      energy[block] = output.energy.mean(torch::kDouble).item<double>() *
+                      static_cast<double>(episodes) / static_cast<double>(count);
+    });
+    for (const double value : energy) played.energy += value;
+    return played;
+  }
+
+  ActorCriticOptions options_;
+  const tasks::EnvironmentOptions& task_;
+  std::unique_ptr<tasks::Environment> environment_;  // only asked for what it is
+  nn::ActorCritic model_;
+  Adam adam_;
+  EpisodeGradient gradient_;
+  mutable std::vector<tasks::Yardstick> yardsticks_;
+};
+
+}  // namespace
+
+std::vector<base::Field> ActorCriticOptions::fields() {
+  constexpr double kLargest = std::numeric_limits<double>::max();
+  return {
+      seed_field(),
+      base::field("iterations", iterations,
+                  "batches of episodes to train on; raise it while the reward still rises",
+                  {.least = 1}),
+      base::field("episodes", episodes,
+                  "of an iteration, side by side; fewer make quicker, noisier steps", {.least = 1}),
+      base::field("warm_up", warm_up, "first iterations that change no parameter", {.least = 0}),
+      base::field("report_every", report_every,
+                  "iterations between lines of metrics and checkpoints; divides iterations",
+                  {.least = 1}),
+      base::field("learning_rate", learning_rate,
+                  "step size of Adam; lower it when the reward falls back, raise it when it creeps",
+                  {.least = 0, .most = kLargest}),
+      base::field("epsilon", epsilon, "of Adam: added to the root of the mean square gradient",
+                  {.least = 0, .most = kLargest}),
+      base::field("largest_gradient", largest_gradient,
+                  "norm of all gradients together to which a larger one is cut", {.least = 0}),
+      base::field("discount", discount, "what a reward one step later is worth",
+                  {.least = 0, .most = 1}),
+      base::field("value_weight", value_weight, "of the squared error of the value in the loss",
+                  {.least = 0, .most = kLargest}),
+      base::field("concentration_weight", concentration_weight,
+                  "of the sum of squares of the policy in the loss; raise it when the policy stops "
+                  "to explore too soon",
+                  {.least = 0, .most = kLargest}),
+  };
+}
+
+std::unique_ptr<tasks::TaskOptions> ActorCriticOptions::task_options(
+    const std::string& name, const std::string& where) const {
+  return tasks::find_environment(name, where).options();
+}
+
+std::unique_ptr<Trainer> ActorCriticOptions::make(const tasks::TaskOptions& task,
+                                                  const nn::UnitOptions& unit) const {
+  if (iterations % report_every != 0) {
+    throw base::UserError(fmt::format("train.iterations = {} is no multiple of report_every = {}",
+                                      iterations, report_every));
+  }
+  return std::make_unique<ActorCriticTrainer>(
+      *this, dynamic_cast<const tasks::EnvironmentOptions&>(task), unit);
+}
+
+torch::Tensor actor_critic_loss(const ActorCriticOptions& options, const torch::Tensor& logits,
+                                const torch::Tensor& value, const torch::Tensor& action,
+                                const torch::Tensor& reward) {
+  const torch::Tensor log_policy = logits.log_softmax(2);
+  const torch::Tensor log_chosen = log_policy.gather(2, action.unsqueeze(2)).squeeze(2);
+  const torch::Tensor advantage = discounted(reward, options.discount) - value;
+  const torch::Tensor concentration = (2 * log_policy).exp().sum(2);
+  return (-log_chosen * advantage.detach() + options.value_weight * advantage.square() +
+          options.concentration_weight * concentration)
+      .sum();
+}
+
+EpisodeGradient::EpisodeGradient(const tasks::EnvironmentOptions& task,
+                                 const ActorCriticOptions& options, nn::ActorCritic& model)
+    : options_(options), model_(model) {
+  for (int64_t first = 0; first < options.episodes; first += kBlock) {
+    first_.push_back(first);
+    blocks_.emplace_back(task, static_cast<uint64_t>(options.seed),
+                         std::min(kBlock, options.episodes - first), dtype_of(model));
+  }
+}
+
+EpisodeGradient::Result EpisodeGradient::run(int64_t iteration, bool gradients) {
+  const auto parameters = model_.parameters();
+  std::vector<Result> results(blocks_.size());
+  nn::run_side_by_side(static_cast<int64_t>(blocks_.size()), [&](int64_t i) {
+    const torch::AutoGradMode mode(gradients);
+    Rollout& block = blocks_[i];
+    const auto output =
+        block.play(model_, Split::training, iteration * options_.episodes + first_[i]);
+    const torch::Tensor& reward = block.reward();
+    const double scale = 1.0 / static_cast<double>(reward.size(0) * options_.episodes);
+    const torch::Tensor loss =
+        actor_critic_loss(options_, output.logits, output.value, block.action(), reward) * scale;
+    results[i].loss = loss.item<double>();
+    results[i].reward =
+        reward.to(torch::kDouble).sum().item<double>() / static_cast<double>(options_.episodes);
+    if (gradients) results[i].gradients = torch::autograd::grad({loss}, parameters);
+  });
+
+  Result sum = std::move(results.front());
+  for (size_t i = 1; i < results.size(); ++i) {
+    sum.loss += results[i].loss;
+    sum.reward += results[i].reward;
+    for (size_t k = 0; k < sum.gradients.size(); ++k) {
+      sum.gradients[k].add_(results[i].gradients[k]);
+    }
+  }
+  return sum;
+}
+
+}  // namespace stpn::train
