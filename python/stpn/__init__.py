@@ -1,6 +1,7 @@
 """Short-term plasticity neurons from Python.
 
 stpn.ops              the units as PyTorch ops
+stpn.kinds            what is shown of tasks that are supervised, and of those that are played
 stpn.learning_curves  a table and a picture of runs:  python -m stpn.learning_curves RUN_DIR...
 stpn.maze_picture     a picture of an episode:        python -m stpn.maze_picture TRACE.json
 stpn.reproduction     table and figures of many runs:  python -m stpn.reproduction FOLDER

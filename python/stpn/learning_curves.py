@@ -1,4 +1,4 @@
-"""A table and a picture of one or more runs of a sequence task.
+"""A table and a picture of one or more runs of a task.
 
 python -m stpn.learning_curves RUN_DIR... -o curves.png
 """
@@ -12,26 +12,35 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from stpn.kinds import EPOCHS, number, plain
 from stpn.runs import RunError, read_runs, yardstick_label
 
 # Told apart also by those who see few colours (Okabe and Ito).
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
+HEIGHTS = [3, 2]  # of the panels of curves: score, energy
+
+
+def brief(measure, value):
+    return f"{100 * value:.1f} %" if measure.percent else f"{value:.3g}"
 
 
 def table(runs):
     """What the runs came to, beside what guessing gives, as lines of text."""
-    rows = [["", "parameters", "test accuracy", "energy a step", "epochs", "seconds"]]
+    kind = runs[0].kind
+    rows = [["", "parameters", *(measure.label for measure in kind.scores), kind.costs[0].label,
+             kind.time.label, "seconds"]]
     for run in runs:
         rows.append([
             run.name,
             str(run.parameters),
-            f"{100 * run.metrics['test_accuracy']:.1f} %",
-            f"{run.metrics['energy_per_step']:.3g}",
-            str(len(run.epochs)),
-            f"{run.seconds:.0f}",
+            *(brief(measure, run.metrics[measure.key]) for measure in kind.scores),
+            brief(kind.costs[0], run.metrics[kind.costs[0].key]),
+            number(kind.time, run.epochs[-1][kind.time.key]),
+            f"{run.metrics['wall_seconds']:.0f}",
         ])
     for name, value in runs[0].yardsticks.items():
-        rows.append([yardstick_label(name), "", f"{100 * value:.1f} %", "", "", ""])
+        row = [yardstick_label(name, kind), "", brief(kind.scores[0], value)]
+        rows.append(row + [""] * (len(rows[0]) - len(row)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join([row[0].ljust(widths[0])] +
@@ -48,49 +57,82 @@ def spread(heights, gap):
     return moved
 
 
-def draw_lines(axes, runs, metric, gap):
-    """A line a run, its name at the line's end."""
+def draw_lines(axes, runs, measure):
     for run, colour in zip(runs, COLOURS * len(runs)):
-        axes.plot(run.curve("epoch"), run.curve(metric), color=colour, linewidth=1.8,
+        axes.plot(run.curve(run.kind.time.key), run.curve(measure.key), color=colour, linewidth=1.8,
                   marker="o" if len(run.epochs) == 1 else None)
-    ends = [run.curve(metric)[-1] for run in runs]
+
+
+def name_lines(axes, runs, measure, gap):
+    """Each run's name at the end of its line."""
+    ends = [run.curve(measure.key)[-1] for run in runs]
     low, high = axes.get_ylim()
     for run, colour, height in zip(runs, COLOURS * len(runs), spread(ends, gap * (high - low))):
-        axes.annotate(run.name, (run.curve("epoch")[-1], height), xytext=(6, 0),
+        axes.annotate(run.name, (run.curve(run.kind.time.key)[-1], height), xytext=(6, 0),
                       textcoords="offset points", va="center", color=colour, weight="bold",
                       annotation_clip=False)
 
 
-def percent_axis(axis):
-    """The whole of an accuracy, with room for a line at the top."""
-    axis.axes.set(**{f"{axis.axis_name}lim": (0, 1.03)})
-    axis.set_major_formatter(matplotlib.ticker.PercentFormatter(1))
+def score_axis(axis, measure, levels):
+    """The whole of an accuracy, with room for a line at the top. Of a reward what is drawn, 0 and the
+    lowest yardstick; higher ones unless less than half of the axis were left to what is drawn."""
+    if measure.percent:
+        axis.axes.set(**{f"{axis.axis_name}lim": (0, 1.03)})
+        axis.set_major_formatter(matplotlib.ticker.PercentFormatter(1))
+        return
+    low, high = axis.get_view_interval()
+    low = min([low, 0, *levels])
+    high = max([high, *(level for level in levels if level - low <= 2 * (high - low))])
+    room = 0.02 * (high - low)
+    axis.axes.set(**{f"{axis.axis_name}lim": (low - room, high + room)})
+
+
+def yardstick_text(name, level, kind, axis):
+    """With its value where the axis does not go there."""
+    text = yardstick_label(name, kind)
+    low, high = axis.get_view_interval()
+    return text if low <= level <= high else f"{text}: {plain(level)}, out of view"
+
+
+def time_axis(axis, kind):
+    """Whole epochs; episodes from 0, as 200k and 1.5M."""
+    axis.set_label_text(kind.time_axis)
+    if kind.time is EPOCHS:
+        axis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+    else:
+        axis.axes.set_xlim(left=0)
+        axis.set_major_formatter(matplotlib.ticker.EngFormatter(sep=""))
 
 
 def picture(runs, path):
-    """Accuracy and energy over the epochs, to `path`."""
-    figure, (accuracy, energy) = plt.subplots(
-        2, 1, figsize=(7.2, 6.4), sharex=True, height_ratios=[3, 2], layout="constrained")
+    """The score, and energy where it is measured meanwhile, over the training; to `path`."""
+    kind = runs[0].kind
+    heights = HEIGHTS[:len(kind.curves)]
+    figure, panels = plt.subplots(
+        len(heights), 1, figsize=(7.2, 1.4 + sum(heights)), sharex=True, squeeze=False,
+        height_ratios=heights, layout="constrained")
     figure.suptitle(runs[0].task.replace("_", " ").capitalize(), x=0.02, ha="left", weight="bold")
+    score, *energies = axes = panels[:, 0]
+    for panel, measure in zip(axes, kind.curves):
+        panel.set_title(measure.axis_label, loc="left", size=10)
+        draw_lines(panel, runs, measure)
+        panel.margins(x=0.01)
 
-    percent_axis(accuracy.yaxis)
-    for name, level in runs[0].yardsticks.items():
-        accuracy.axhline(level, color="0.75", linewidth=0.8, zorder=0)
-        accuracy.annotate(yardstick_label(name), (0.99, level), xycoords=("axes fraction", "data"),
-                          xytext=(0, 3), textcoords="offset points", ha="right", color="0.45",
-                          size=8)
-    accuracy.set_title("Validation accuracy", loc="left", size=10)
-    draw_lines(accuracy, runs, "validation_accuracy", gap=0.05)
+    levels = runs[0].yardsticks
+    score_axis(score.yaxis, kind.curves[0], levels.values())
+    for name, level in levels.items():
+        score.axhline(level, color="0.75", linewidth=0.8, zorder=0)
+        score.annotate(yardstick_text(name, level, kind, score.yaxis),
+                       (0.99, min(level, score.get_ylim()[1])),
+                       xycoords=("axes fraction", "data"), xytext=(0, 3),
+                       textcoords="offset points", ha="right", color="0.45", size=8)
+    for energy, measure in zip(energies, kind.curves[1:]):
+        energy.set_ylim(0, 1.08 * max(max(run.curve(measure.key)) for run in runs))
 
-    energy.set_title("Energy a step (V² × conductance)", loc="left", size=10)
-    energy.set_ylim(0, 1.08 * max(max(run.curve("energy_per_step")) for run in runs))
-    energy.set_xlabel("Epoch")
-    energy.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
-    draw_lines(energy, runs, "energy_per_step", gap=0.08)
-
-    for axes in (accuracy, energy):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.margins(x=0.01)
+    time_axis(axes[-1].xaxis, kind)
+    for panel, measure, gap in zip(axes, kind.curves, (0.05, 0.08)):
+        name_lines(panel, runs, measure, gap)
+        panel.spines[["top", "right"]].set_visible(False)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
     plt.close(figure)

@@ -6,13 +6,14 @@ FOLDER has <set>/<model>/seed<N>/summary.json and metrics.jsonl; runs that have 
 over. Into OUT, which is FOLDER if not given, go
 
     table.md          each set: mean and deviation over seeds, beside the task's yardsticks
-    <set>.png         accuracy and energy over the epochs
-    <set>_energy.png  energy against test accuracy, a mark a run
-    <word>.png        test accuracy over sets whose names are one word and a number, as pairs4, pairs8
+    <set>.png         accuracy and energy over the epochs; of a task that is played, the reward over
+                      the training episodes
+    <set>_energy.png  energy against test accuracy or reward, a mark a run
+    <word>.png        test accuracy, or the share of the oracle's margin, over sets whose names are one
+                      word and a number, as pairs4, pairs8
 """
 
 import argparse
-import math
 import re
 import shutil
 import statistics
@@ -25,10 +26,10 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from stpn.learning_curves import COLOURS, percent_axis
+from stpn.kinds import number
+from stpn.learning_curves import COLOURS, HEIGHTS, score_axis, time_axis, yardstick_text
 from stpn.runs import NAMES, RunError, of_one_task, read_run, yardstick_label
 
-LEARNT = 0.99  # validation accuracy
 MARKERS = "osD^vPX*<>hpd"  # 13 and 6 colours: the first pair comes again after 78
 LINES = ["-", "--", ":"]
 PANEL = 7  # models of which the lines can still be followed
@@ -67,29 +68,41 @@ def keep(folder, results):
             shutil.copyfile(summary.parent / name, to / name)
 
 
-def plain(value):
-    """Three digits or more, and never an exponent for what people read: 5.02, 1610."""
-    size = math.floor(math.log10(abs(value))) if value else 0
-    return f"{value:.{max(0, 2 - size)}f}"
-
-
-def with_deviation(values, text=plain):
+def with_deviation(values, measure):
     """Mean and, of more than one, sample standard deviation: "5.02 ± 0.28"."""
-    if len(values) < 2:
-        return text(values[0])
-    mean, deviation = text(statistics.mean(values)), statistics.stdev(values)
-    decimals = len(mean.partition(".")[2])
-    return f"{mean} ± {deviation:.{decimals}f}"
+    text = number(measure, statistics.mean(values))
+    if len(values) > 1:
+        decimals = len(text.partition(".")[2])
+        text += f" ± {measure.scale * statistics.stdev(values):.{decimals}f}"
+    return text + (" %" if measure.percent else "")
 
 
-def epochs_to_learn(runs):
-    reached = [next((line["epoch"] for line in run.epochs
-                     if line["validation_accuracy"] >= LEARNT), None) for run in runs]
-    there = [epoch for epoch in reached if epoch is not None]
+def metric(runs, measure):
+    return [run.metrics[measure.key] for run in runs]
+
+
+def learnt_at(models):
+    """The value of `kind.learning` from which a model has learnt."""
+    kind = kind_of_set(models)
+    if kind.learnt is not None:
+        return kind.learnt
+    best = max(statistics.mean(metric(runs, kind.learning)) for runs in models.values())
+    return max(0.01, round(best / 2, 2))  # at 0 chance would do
+
+
+def time_to_learn(runs, level):
+    kind = runs[0].kind
+    reached = [next((line[kind.time.key] for line in run.epochs
+                     if line[kind.learning.key] >= level), None) for run in runs]
+    there = [time for time in reached if time is not None]
     if not there:
         return "never"
     some = "" if len(there) == len(runs) else f" ({len(there)} of {len(runs)})"
-    return with_deviation(there, "{:.0f}".format) + some
+    return with_deviation(there, kind.time) + some
+
+
+def kind_of_set(models):
+    return next(iter(models.values()))[0].kind
 
 
 def yardsticks_of(models):
@@ -98,20 +111,21 @@ def yardsticks_of(models):
 
 def table(name, models):
     """One set, as a table in Markdown."""
-    rows = [["model", "seeds", "parameters", "test accuracy", f"epochs to {LEARNT:.0%}",
-             "energy a step", "energy a sequence", "seconds"]]
+    kind, level = kind_of_set(models), learnt_at(models)
+    rows = [["model", "seeds", "parameters", *(measure.label for measure in kind.scores),
+             f"{kind.time.label} to {level:.0%}", *(measure.label for measure in kind.costs),
+             kind.seconds.label]]
     for runs in models.values():
         rows.append([
             runs[0].name, str(len(runs)), str(runs[0].parameters),
-            with_deviation([100 * run.metrics["test_accuracy"] for run in runs],
-                           "{:.2f}".format) + " %",
-            epochs_to_learn(runs),
-            with_deviation([run.metrics["energy_per_step"] for run in runs]),
-            with_deviation([run.metrics["energy_per_sequence"] for run in runs]),
-            f"{statistics.mean(run.seconds for run in runs):.0f}",
+            *(with_deviation(metric(runs, measure), measure) for measure in kind.scores),
+            time_to_learn(runs, level),
+            *(with_deviation(metric(runs, measure), measure) for measure in kind.costs),
+            number(kind.seconds, statistics.mean(metric(runs, kind.seconds))),
         ])
     for yardstick, value in yardsticks_of(models).items():
-        rows.append([yardstick_label(yardstick), "", "", f"{100 * value:.2f} %", "", "", "", ""])
+        row = [yardstick_label(yardstick, kind), "", "", with_deviation([value], kind.scores[0])]
+        rows.append(row + [""] * (len(rows[0]) - len(row)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     rows.insert(1, ["-" * width for width in widths])
     lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |"
@@ -127,24 +141,30 @@ def styles(sets):
             for i, model in enumerate(models)}
 
 
-def mean_curve(axes, runs, metric, style):
+def mean_curve(axes, runs, measure, style, label):
     """The mean over the runs, and a band of a standard deviation to both sides."""
-    curves = list(zip(*(run.curve(metric) for run in runs)))  # as long as the shortest
-    epochs = runs[0].curve("epoch")[:len(curves)]
+    curves = list(zip(*(run.curve(measure.key) for run in runs)))  # as long as the shortest
+    times = runs[0].curve(runs[0].kind.time.key)[:len(curves)]
     mean = [statistics.mean(values) for values in curves]
-    axes.plot(epochs, mean, label=runs[0].name, linewidth=1.6, markersize=5, **style,
-              markevery=max(1, len(epochs) // 8))
+    axes.plot(times, mean, label=label, linewidth=1.6, markersize=5, **style,
+              markevery=max(1, len(times) // 8))
     if len(runs) > 1:
         deviation = [statistics.stdev(values) for values in curves]
-        axes.fill_between(epochs, [m - d for m, d in zip(mean, deviation)],
+        axes.fill_between(times, [m - d for m, d in zip(mean, deviation)],
                           [m + d for m, d in zip(mean, deviation)],
                           color=style["color"], alpha=0.18, linewidth=0)
 
 
-def yardstick_style(number, name):
+def yardstick_style(i):
     """Grey, and behind the data."""
-    return {"color": "0.6", "linewidth": 1, "linestyle": LINES[1 + number % 2], "zorder": 0,
-            "label": yardstick_label(name)}
+    return {"color": "0.6", "linewidth": 1, "linestyle": LINES[1 + i % 2], "zorder": 0}
+
+
+def draw_yardsticks(draw, models, axis):
+    """`draw` is axhline or axvline; what is drawn leaves the axis as it is."""
+    for i, (name, level) in enumerate(yardsticks_of(models).items()):
+        draw(level, label=yardstick_text(name, level, kind_of_set(models), axis),
+             **yardstick_style(i))
 
 
 def bare(axes):
@@ -156,59 +176,77 @@ def save(figure, path):
     plt.close(figure)
 
 
+class PlainLogFormatter(matplotlib.ticker.LogFormatter):
+    """0.6 where the base class has 6e-01."""
+
+    def __call__(self, x, pos=None):
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
 def energy_axis(axis):
     """Energies of models lie decades apart; the numbers stay plain."""
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-    axis.set_major_formatter(matplotlib.ticker.LogFormatter(minor_thresholds=(2, 0.5)))
-    axis.set_minor_formatter(matplotlib.ticker.LogFormatter(minor_thresholds=(2, 0.5)))
+    axis.set_major_formatter(PlainLogFormatter(minor_thresholds=(2, 0.5)))
+    axis.set_minor_formatter(PlainLogFormatter(minor_thresholds=(2, 0.5)))
+
+
+def seeds_of(models):
+    """What a title says of them, and what is put behind each model's name."""
+    counts = {model: len(runs) for model, runs in models.items()}
+    if len(set(counts.values())) > 1:
+        return ("mean and deviation over seeds (how many)",
+                {model: f" ({count})" for model, count in counts.items()})
+    count = max(counts.values())
+    return (f"mean and deviation over {count} seeds" if count > 1 else "one seed",
+            dict.fromkeys(counts, ""))
 
 
 def curves_figure(name, models, style, path):
-    """Columns of at most PANEL models: accuracy above, energy below, the legend under both."""
+    """Columns of at most PANEL models: the score above, energy if any below, the legend under it."""
+    kind = kind_of_set(models)
     names = list(models)
     columns = -(-len(names) // PANEL)
-    figure, axes = plt.subplots(2, columns, figsize=(1.5 + 5.2 * columns, 7.4), sharex=True,
-                                sharey="row", squeeze=False, height_ratios=[3, 2],
+    heights = HEIGHTS[:len(kind.curves)]
+    figure, axes = plt.subplots(len(heights), columns,
+                                figsize=(1.5 + 5.2 * columns, 1.4 + 1.2 * sum(heights)), sharex=True,
+                                sharey="row", squeeze=False, height_ratios=heights,
                                 layout="constrained")
-    seeds = max(len(runs) for runs in models.values())
-    over = f"mean and deviation over {seeds} seeds" if seeds > 1 else "one seed"
+    over, behind_name = seeds_of(models)
     figure.suptitle(f"{name}: {over}", x=0.02, ha="left", weight="bold")
-    for column, (accuracy, energy) in enumerate(axes.T):
-        for model in names[column * PANEL:(column + 1) * PANEL]:
-            mean_curve(accuracy, models[model], "validation_accuracy", style[model])
-            mean_curve(energy, models[model], "energy_per_step", style[model])
-        percent_axis(accuracy.yaxis)
-        for i, (yardstick, level) in enumerate(yardsticks_of(models).items()):
-            accuracy.axhline(level, **yardstick_style(i, yardstick))
+    for panels, measure in zip(axes, kind.curves):
+        panels[0].set_ylabel(measure.axis_label)
+        for column, panel in enumerate(panels):
+            for model in names[column * PANEL:(column + 1) * PANEL]:
+                runs = models[model]
+                mean_curve(panel, runs, measure, style[model], runs[0].name + behind_name[model])
+            panel.margins(x=0.01)
+            bare(panel)
+    score_axis(axes[0, 0].yaxis, kind.curves[0], yardsticks_of(models).values())
+    for energy in axes[1:, 0]:
         energy_axis(energy.yaxis)
-        energy.set_xlabel("Epoch")
-        energy.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
-        energy.legend(*accuracy.get_legend_handles_labels(), loc="upper center",
-                      bbox_to_anchor=(0.5, -0.2), ncols=3, frameon=False)
-        for each in (accuracy, energy):
-            each.margins(x=0.01)
-            bare(each)
-    axes[0, 0].set_ylabel("Validation accuracy")
-    axes[1, 0].set_ylabel("Energy a step (V² × conductance)")
+    for score, last in zip(axes[0], axes[-1]):
+        draw_yardsticks(score.axhline, models, score.yaxis)
+        time_axis(last.xaxis, kind)
+        last.legend(*score.get_legend_handles_labels(), loc="upper center",
+                    bbox_to_anchor=(0.5, -0.4 / heights[-1]), ncols=3, frameon=False)
     save(figure, path)
 
 
 def energy_figure(name, models, style, path):
     """Down and to the right is better."""
+    kind = kind_of_set(models)
     figure, axes = plt.subplots(figsize=(7.6, 4.8), layout="constrained")
-    figure.suptitle(f"{name}: energy against accuracy, a mark a run", x=0.02, ha="left",
+    figure.suptitle(f"{name}: energy against {kind.noun}, a mark a run", x=0.02, ha="left",
                     weight="bold")
     for model, runs in models.items():
-        axes.scatter([run.metrics["test_accuracy"] for run in runs],
-                     [run.metrics["energy_per_sequence"] for run in runs], s=60,
+        axes.scatter(metric(runs, kind.scores[0]), metric(runs, kind.energy), s=60,
                      edgecolors="white", linewidths=0.6, label=runs[0].name,
                      color=style[model]["color"], marker=style[model]["marker"])
-    percent_axis(axes.xaxis)
-    axes.set_xlabel("Test accuracy")
-    axes.set_ylabel("Energy a sequence (V² × conductance)")
+    score_axis(axes.xaxis, kind.scores[0], yardsticks_of(models).values())
+    axes.set_xlabel(kind.scores[0].axis_label)
+    axes.set_ylabel(kind.energy.axis_label)
     energy_axis(axes.yaxis)
-    for i, (yardstick, level) in enumerate(yardsticks_of(models).items()):
-        axes.axvline(level, **yardstick_style(i, yardstick))
+    draw_yardsticks(axes.axvline, models, axes.xaxis)
     bare(axes)
     figure.legend(loc="outside right upper", frameon=False)
     save(figure, path)
@@ -224,30 +262,33 @@ def ladders(sets):
 
 
 def ladder_figure(word, steps, style, path):
-    """Test accuracy of the models that are in more than one of the sets, over their numbers."""
+    """The score of the models that are in more than one of the sets, over their numbers."""
+    kind = kind_of_set(steps[0][1])
+    score = kind.scores[-1]
     figure, axes = plt.subplots(figsize=(7.6, 4.8), layout="constrained")
-    figure.suptitle(f"Test accuracy over {word}", x=0.02, ha="left", weight="bold")
+    figure.suptitle(f"{score.axis_label} over {word}", x=0.02, ha="left", weight="bold")
     points = defaultdict(list)
-    for number, models in steps:
+    for step, models in steps:
         for model, runs in models.items():
-            points[model].append((number, runs))
+            points[model].append((step, runs))
     for model in sorted(points, key=position):
         if len(points[model]) < 2:
             continue
-        numbers = [number for number, _ in points[model]]
-        values = [[run.metrics["test_accuracy"] for run in runs] for _, runs in points[model]]
-        axes.errorbar(numbers, [statistics.mean(value) for value in values],
+        values = [metric(runs, score) for _, runs in points[model]]
+        axes.errorbar([step for step, _ in points[model]],
+                      [statistics.mean(value) for value in values],
                       [statistics.stdev(value) if len(value) > 1 else 0 for value in values],
                       label=points[model][0][1][0].name, linewidth=1.6, markersize=6, capsize=3,
                       **style[model])
-    numbers = [number for number, _ in steps]
-    for i, yardstick in enumerate(yardsticks_of(steps[0][1])):
-        axes.plot(numbers, [yardsticks_of(models)[yardstick] for _, models in steps],
-                  **yardstick_style(i, yardstick))
-    percent_axis(axes.yaxis)
+    numbers = [step for step, _ in steps]
+    if score is kind.scores[0]:  # a share is of the yardsticks already
+        for i, yardstick in enumerate(yardsticks_of(steps[0][1])):
+            axes.plot(numbers, [yardsticks_of(models)[yardstick] for _, models in steps],
+                      label=yardstick_label(yardstick, kind), **yardstick_style(i))
+    score_axis(axes.yaxis, score, ())
     axes.set_xticks(numbers)
     axes.set_xlabel(word.capitalize())
-    axes.set_ylabel("Test accuracy")
+    axes.set_ylabel(score.axis_label)
     bare(axes)
     figure.legend(loc="outside right upper", frameon=False)
     save(figure, path)

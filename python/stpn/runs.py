@@ -1,8 +1,10 @@
-"""Finished runs of a sequence task, as `stpn train` leaves them: summary.json and metrics.jsonl."""
+"""Finished runs, as `stpn train` leaves them: summary.json and metrics.jsonl."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
+
+from stpn.kinds import Kind, kind_of
 
 # How models are called where people read, in the order they come in tables and figures.
 NAMES = {
@@ -12,6 +14,7 @@ NAMES = {
     "rnn": "RNN",
     "fast_weights": "Fast weights",
     "modplast": "Modplast",
+    "stpn_small": "STPNr, 30 units",
     "stpn_current": "STPN, current",
     "stpn_scalar": "STPN, scalar",
     "stpn_feedforward": "STPNf",
@@ -31,20 +34,20 @@ class Run:
     name: str
     model: str
     task: str
+    kind: Kind  # of the task
     seed: int
     parameters: int
-    seconds: float
-    metrics: dict  # of summary.json
-    yardsticks: dict  # name to accuracy: what the task says to hold the metrics against
+    metrics: dict  # of summary.json, and its wall_seconds
+    yardsticks: dict  # name to accuracy or reward: what the task says to hold the metrics against
     epochs: list  # the lines of metrics.jsonl
 
     def curve(self, metric):
         return [epoch[metric] for epoch in self.epochs]
 
 
-def yardstick_label(name):
+def yardstick_label(name, kind):
     """As people read it: "no_binding_accuracy" is "no binding"."""
-    return name.removesuffix("_accuracy").replace("_", " ")
+    return name.removesuffix(f"_{kind.noun}").replace("_", " ")
 
 
 def read_json(path, parse, wanted):
@@ -61,24 +64,33 @@ def read_json(path, parse, wanted):
         raise RunError(f"{path}: not what a run writes: {error}") from None
 
 
+def check_summary(summary):
+    for key in ("model", "task", "seed", "parameters"):
+        summary[key]
+    metrics = {**summary["metrics"], "wall_seconds": summary["wall_seconds"]}
+    kind = kind_of(metrics)
+    for measure in (*kind.scores, *kind.costs, kind.seconds):
+        metrics[measure.key] + 0.0
+    for value in summary["yardsticks"].values():
+        value + 0.0
+
+
 def read_run(folder):
     """The run in `folder`. Raises RunError where it is none, or has not ended."""
     folder = Path(folder)
-    summary = read_json(folder / "summary.json", json.loads, lambda content: (
-        [content[key] for key in ("model", "task", "seed", "parameters", "wall_seconds")],
-        [content["metrics"][key] + 0.0
-         for key in ("test_accuracy", "energy_per_step", "energy_per_sequence")],
-        [value + 0.0 for value in content["yardsticks"].values()]))
+    summary = read_json(folder / "summary.json", json.loads, check_summary)
+    kind = kind_of(summary["metrics"])
     epochs = read_json(
         folder / "metrics.jsonl",
         lambda text: [json.loads(line) for line in text.splitlines()],
-        lambda lines: [line[key] + 0.0 for line in lines
-                       for key in ("epoch", "validation_accuracy", "energy_per_step")])
+        lambda lines: [line[measure.key] + 0.0 for line in lines
+                       for measure in (kind.time, *kind.curves, kind.learning)])
     if not epochs:
         raise RunError(f"{folder / 'metrics.jsonl'}: empty; the run has not come through one epoch")
     model = summary["model"]
-    return Run(NAMES.get(model, model), model, summary["task"], summary["seed"],
-               summary["parameters"], summary["wall_seconds"], summary["metrics"],
+    return Run(kind.names.get(model, NAMES.get(model, model)), model, summary["task"], kind,
+               summary["seed"], summary["parameters"],
+               {**summary["metrics"], "wall_seconds": summary["wall_seconds"]},
                summary["yardsticks"], epochs)
 
 

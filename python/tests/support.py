@@ -15,3 +15,23 @@ def write_run(folder, model="stpn", task="associative_retrieval", accuracies=(0.
                     "energy_per_sequence": 9 * energy},
         "yardsticks": {"chance_accuracy": 0.1, "no_binding_accuracy": 1 / 3}}))
     return str(folder)
+
+
+def write_played_run(folder, model="stpn", task="maze", rewards=(20.0, 60.0, 110.0), reward=120.1,
+                     energy=1.2, seed=1, random=5.5, oracle=270.3):
+    """Of a task that is played: a line each 6400 episodes."""
+    folder.mkdir(parents=True)
+
+    def share(value):
+        return (value - random) / (oracle - random)
+
+    (folder / "metrics.jsonl").write_text("".join(
+        json.dumps({"epoch": epoch, "step": 100 * epoch, "episodes": 6400 * epoch, "reward": value,
+                    "reward_share": share(value)}) + "\n" for epoch, value in enumerate(rewards, 1)))
+    (folder / "summary.json").write_text(json.dumps({
+        "model": model, "task": task, "seed": seed, "parameters": 4321, "wall_seconds": 98.7,
+        "metrics": {"reward": reward, "reward_standard_error": 0.3, "reward_share": share(reward),
+                    "energy_per_neuron": energy, "energy_per_neuron_without_reward": energy / 4,
+                    "seconds_per_iteration": 0.123, "episodes": 6400 * len(rewards)},
+        "yardsticks": {"random_reward": random, "oracle_reward": oracle}}))
+    return str(folder)

@@ -1,12 +1,14 @@
 import contextlib
 import io
+import json
 import tempfile
 import unittest
 from pathlib import Path
 
 import matplotlib.image
 from stpn import learning_curves
-from support import write_run
+from stpn.kinds import PLAYED
+from support import write_played_run, write_run
 
 
 class LearningCurvesTest(unittest.TestCase):
@@ -38,6 +40,43 @@ class LearningCurvesTest(unittest.TestCase):
             wanted = matplotlib.colors.to_rgb(colour)
             self.assertGreater((abs(pixels - wanted).max(axis=-1) < 0.01).sum(), 50, colour)
 
+    def test_knows_tasks_that_are_played(self):
+        code, out, err = self.run_main(write_played_run(self.folder / "a"),
+                                       write_played_run(self.folder / "b", "lstm", reward=70.04))
+        self.assertEqual((code, err), (0, ""))
+        rows = [line.split() for line in out.splitlines()]
+        # Shares by hand: 114.6 and 64.54 of 264.8. Three lines of 6400 episodes each.
+        self.assertIn(["STPNr", "4321", "120", "43.3", "%", "1.2", "19.2", "99"], rows)
+        self.assertIn(["LSTM", "4321", "70", "24.4", "%", "1.2", "19.2", "99"], rows)
+        self.assertIn(["random", "5.5"], rows)
+        self.assertIn(["oracle", "270"], rows)
+        pixels = matplotlib.image.imread(self.folder / "new" / "curves.png")[..., :3]
+        self.assertGreater((abs(pixels - matplotlib.colors.to_rgb(learning_curves.COLOURS[0]))
+                            .max(axis=-1) < 0.01).sum(), 50)
+
+    def score_axis(self, rewards, levels):
+        figure, axes = learning_curves.plt.subplots()
+        self.addCleanup(learning_curves.plt.close, figure)
+        axes.plot(rewards)
+        learning_curves.score_axis(axes.yaxis, PLAYED.curves[0], levels)
+        return axes
+
+    def test_a_yardstick_far_above_the_rewards_does_not_flatten_them(self):
+        for top in (270, 2000):
+            axes = self.score_axis([10, 150], [5.5, top])
+            low, high = axes.get_ylim()
+            self.assertLess(low, 0)
+            self.assertGreater(high, top if top == 270 else 150)
+            self.assertLess(high, 330)
+            self.assertEqual(
+                learning_curves.yardstick_text("oracle_reward", top, PLAYED, axes.yaxis),
+                "oracle" if top == 270 else "oracle: 2000, out of view")
+
+    def test_the_lowest_yardstick_and_rewards_below_0_are_in_view(self):
+        low, high = self.score_axis([-15, -14], [-21, 21]).get_ylim()
+        self.assertLess(low, -21)
+        self.assertTrue(-14 < high < 21, high)
+
     def test_runs_of_one_model_are_told_apart_by_folder(self):
         _, out, _ = self.run_main(write_run(self.folder / "seed1"), write_run(self.folder / "seed2"))
         self.assertIn("STPN (seed1)", out)
@@ -58,12 +97,23 @@ class LearningCurvesTest(unittest.TestCase):
         self.assert_refused("metrics.jsonl: not what a run writes", str(run))
         (run / "metrics.jsonl").write_text('{"epoch": 1}\n')
         self.assert_refused("metrics.jsonl: has no 'validation_accuracy'", str(run))
+        summary = json.loads((run / "summary.json").read_text())
+        (run / "summary.json").write_text(json.dumps({**summary, "metrics": {"loss": 1}}))
+        self.assert_refused("summary.json: not .* no test_accuracy and no reward", str(run))
         (run / "summary.json").write_text("[]")
         self.assert_refused("summary.json: not what a run writes", str(run))
 
+    def test_refuses_a_played_run_that_lacks_something(self):
+        run = Path(write_played_run(self.folder / "a"))
+        (run / "metrics.jsonl").write_text('{"epoch": 1, "episodes": 6400, "reward": 5.5}\n')
+        self.assert_refused("metrics.jsonl: has no 'reward_share'", str(run))
+        summary = (run / "summary.json").read_text()
+        (run / "summary.json").write_text(summary.replace("energy_per_neuron\"", "energy\""))
+        self.assert_refused("summary.json: has no 'energy_per_neuron'", str(run))
+
     def test_refuses_runs_of_two_tasks(self):
         self.assert_refused("different tasks", write_run(self.folder / "a"),
-                            write_run(self.folder / "b", task="maze"))
+                            write_played_run(self.folder / "b"))
 
 
 if __name__ == "__main__":

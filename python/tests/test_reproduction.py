@@ -7,7 +7,7 @@ from pathlib import Path
 
 import matplotlib.image
 from stpn import reproduction
-from support import write_run
+from support import write_played_run, write_run
 
 
 class ReproductionTest(unittest.TestCase):
@@ -19,6 +19,10 @@ class ReproductionTest(unittest.TestCase):
     def write(self, set_name, model, seed, **run):
         return write_run(self.folder / set_name / model / f"seed{seed}", model, seed=seed, **run)
 
+    def write_played(self, set_name, model, seed, **run):
+        return write_played_run(self.folder / set_name / model / f"seed{seed}", model, seed=seed,
+                                **run)
+
     def run_main(self, *arguments):
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -28,6 +32,13 @@ class ReproductionTest(unittest.TestCase):
     def row(self, text, name):
         line, = [line for line in text.splitlines() if line.startswith(f"| {name} ")]
         return [cell.strip() for cell in line.strip("|").split("|")]
+
+    def assert_has_colours(self, path):
+        pixels = matplotlib.image.imread(path)[..., :3]
+        for colour in reproduction.COLOURS[:2]:
+            wanted = matplotlib.colors.to_rgb(colour)
+            self.assertGreater((abs(pixels - wanted).max(axis=-1) < 0.01).sum(), 50,
+                               (path.name, colour))
 
     def test_table_has_mean_and_deviation_over_seeds(self):
         for seed, accuracy, energy in ((1, 0.5, 2.0), (2, 0.7, 2.5)):
@@ -52,6 +63,60 @@ class ReproductionTest(unittest.TestCase):
         _, out, _ = self.run_main()
         self.assertEqual(self.row(out, "STPN")[4], "2 (1 of 2)")
 
+    def test_table_of_a_task_that_is_played(self):
+        self.write_played("size13", "stpn", 1, reward=118.0, energy=1.0, rewards=(20, 64.8, 60))
+        self.write_played("size13", "stpn", 2, reward=122.0, energy=1.4, rewards=(20, 60, 90))
+        self.write_played("size13", "lstm", 1, reward=58.46, rewards=(20, 30, 40))
+        code, out, err = self.run_main()
+        self.assertEqual((code, err), (0, ""))
+        # By hand: shares 112.5, 116.5 and 52.96 of 264.8. Half of the best mean, 43.24 %, is 22 %:
+        # a reward of 63.8, reached after 12.8 and 19.2 thousand episodes.
+        self.assertEqual(self.row(out, "model")[3:6], [
+            "reward an episode", "share of the oracle's margin", "thousand episodes to 22%"])
+        self.assertEqual(self.row(out, "STPNr"),
+                         ["STPNr", "2", "4321", "120.0 ± 2.8", "43.2 ± 1.1 %", "16.0 ± 4.5",
+                          "1.20 ± 0.28", "0.300 ± 0.071", "0.123"])
+        self.assertEqual(self.row(out, "LSTM"),
+                         ["LSTM", "1", "4321", "58.5", "20.0 %", "never", "1.20", "0.300", "0.123"])
+        self.assertEqual(self.row(out, "random"), ["random", "", "", "5.5", "", "", "", "", ""])
+        self.assertEqual(self.row(out, "oracle")[3], "270.3")
+
+    def test_nothing_was_learnt_where_all_play_at_random(self):
+        self.write_played("size13", "stpn", 1, rewards=(5.5, 5.6), reward=5.4)
+        _, out, _ = self.run_main()
+        self.assertEqual(self.row(out, "model")[5], "thousand episodes to 1%")
+        self.assertEqual(self.row(out, "STPNr")[5], "never")
+
+    def test_draws_tasks_that_are_played(self):
+        for size, oracle in (("size9", 419.2), ("size13", 2000.0)):
+            for model in ("stpn", "lstm"):
+                for seed in (1, 2):
+                    self.write_played(size, model, seed, oracle=oracle, energy=0.2 * seed)
+        code, _, err = self.run_main()
+        self.assertEqual((code, err), (0, ""))
+        figures = sorted(self.folder.glob("*.png"))
+        self.assertEqual([path.name for path in figures],
+                         ["size.png", "size13.png", "size13_energy.png", "size9.png",
+                          "size9_energy.png"])
+        for path in figures:
+            self.assert_has_colours(path)
+
+    def test_figures_tell_how_many_seeds_each_model_has(self):
+        runs = ["run"]
+        for count, over in ((1, "one seed"), (3, "mean and deviation over 3 seeds")):
+            self.assertEqual(reproduction.seeds_of({"a": count * runs, "b": count * runs}),
+                             (over, {"a": "", "b": ""}))
+        self.assertEqual(reproduction.seeds_of({"a": 3 * runs, "b": runs}),
+                         ("mean and deviation over seeds (how many)", {"a": " (3)", "b": " (1)"}))
+
+    def test_energies_below_1_are_plain_numbers(self):
+        figure, axes = reproduction.plt.subplots()
+        self.addCleanup(reproduction.plt.close, figure)
+        axes.plot([0.6, 0.9])
+        reproduction.energy_axis(axes.yaxis)
+        texts = [label.get_text() for label in axes.get_yticklabels(which="minor")]
+        self.assertIn("0.7", texts)
+
     def test_sets_and_models_come_in_order(self):
         for name in ("pairs16", "pairs4", "other"):
             for model in ("zebra", "lstm", "stpn"):
@@ -73,11 +138,7 @@ class ReproductionTest(unittest.TestCase):
                          ["other.png", "other_energy.png", "pairs.png", "pairs3.png",
                           "pairs3_energy.png", "pairs4.png", "pairs4_energy.png", "table.md"])
         for path in out_folder.glob("*.png"):
-            pixels = matplotlib.image.imread(path)[..., :3]
-            for colour in reproduction.COLOURS[:2]:
-                wanted = matplotlib.colors.to_rgb(colour)
-                self.assertGreater((abs(pixels - wanted).max(axis=-1) < 0.01).sum(), 50,
-                                   (path.name, colour))
+            self.assert_has_colours(path)
 
     def test_many_models_have_styles_of_their_own(self):
         names = [f"model{i}" for i in range(30)]
@@ -122,7 +183,7 @@ class ReproductionTest(unittest.TestCase):
 
     def test_refuses_runs_of_two_tasks(self):
         self.write("pairs3", "stpn", 1)
-        self.write("pairs3", "lstm", 1, task="maze")
+        self.write_played("pairs3", "lstm", 1)
         self.assert_refused("different tasks")
 
 
