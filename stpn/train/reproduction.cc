@@ -162,8 +162,12 @@ std::vector<PlannedRun> plan_reproduction(const fs::path& file, const std::strin
   std::set<std::string> names;
   for (const toml::node& node : *sets->as_array()) {
     const Table set(file, node, {"name", "models", "seeds", "settings"});
-    if (!names.insert(set.text("name")).second) set.fail("name", "a set of that name is above");
-    for (PlannedRun& run : read_set(file, set, budget, seeds)) runs.push_back(std::move(run));
+    for (PlannedRun& run : read_set(file, set, budget, seeds)) {
+      if (!names.insert(run.name).second) {
+        set.fail("name", fmt::format("{} is in a set of that name above", run.name));
+      }
+      runs.push_back(std::move(run));
+    }
   }
   std::stable_sort(runs.begin(), runs.end(),
                    [](const PlannedRun& a, const PlannedRun& b) { return a.seed < b.seed; });

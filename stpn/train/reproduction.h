@@ -1,6 +1,6 @@
 // What `stpn reproduce` runs, read from experiments/<task>/reproduce.toml:
 //
-//   [[set]]                           a table and its figures
+//   [[set]]                           a table and its figures; sets of one name share them
 //   name = "pairs4"
 //   models = ["stpn", "lstm"]         stpn.toml and lstm.toml beside this file
 //   seeds = 3                         1, 2 and 3; without it, 1

@@ -87,8 +87,9 @@ TEST_F(ReproductionTest, WhatIsWrongIsFoundBeforeAnythingRuns) {
   EXPECT_THAT(refused("name = \"a\""), HasSubstr("no models"));
   EXPECT_THAT(refused("models = [\"small\"]"), HasSubstr("name is missing"));
   EXPECT_THAT(refused("name = \"../a\"\nmodels = [\"small\"]"), HasSubstr("../a"));
-  EXPECT_THAT(refused("name = \"a\"\nmodels = [\"small\"]\n[[set]]\nname = \"a\""),
-              HasSubstr(":5: a set of that name"));
+  EXPECT_THAT(refused("name = \"a\"\nmodels = [\"small\"]\n[[set]]\nname = \"a\"\nmodels = "
+                      "[\"small\"]"),
+              HasSubstr(":5: a/small/seed1 is in a set of that name"));
   EXPECT_THAT(refused("name = \"a\"\nmodels = [\"small\"]", "tiny"),
               testing::AllOf(HasSubstr("--budget tiny"), HasSubstr("full")));
   EXPECT_THAT(error_of([&] { plan("set = 3\n[budget.full]"); }), HasSubstr("[[set]]"));

@@ -130,13 +130,14 @@ RunEvaluation evaluate_run(const std::filesystem::path& path, std::optional<int6
       load_checkpoint(weights, trainer->model(), nullptr, experiment.to_toml());
   const int64_t tested = count.value_or(trainer->test_size());
   if (tested < 1) throw base::UserError(fmt::format("{} {} asked for", tested, trainer->items()));
+  std::string traced = trace ? trainer->trace() : "";  // first: it may be refused
   return {.task = experiment.task_name,
           .unit = experiment.unit_name,
           .epoch = progress.epoch,
           .items = trainer->items(),
           .count = tested,
           .metrics = trainer->test(tested),
-          .trace = trace ? trainer->trace() : ""};
+          .trace = std::move(traced)};
 }
 
 const std::string& version() {

@@ -76,7 +76,7 @@ class SupervisedTrainer : public Trainer {
     return metrics_of(evaluate(*model_, *task_, Split::test, count));
   }
   std::string trace() override {
-    throw base::UserError("there is no trace of a sequence: only of a task that is played");
+    throw base::UserError("--trace: there is none of a sequence, only of a task that is played");
   }
   std::vector<tasks::Yardstick> yardsticks() const override { return task_->yardsticks(); }
   Metric pace(int64_t epochs, double seconds) const override {

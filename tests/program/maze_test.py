@@ -13,10 +13,32 @@ name = "oracle"
 """
 
 
+AGENT = """[task]
+name = "maze"
+size = 5
+steps = 20
+test = 100
+
+[unit]
+name = "stpn_recurrent"
+hidden_size = 6
+norm = "pre"
+
+[train]
+algorithm = "actor_critic"
+iterations = 6
+episodes = 70
+warm_up = 1
+report_every = 2
+learning_rate = 1e-2
+"""
+
+
 class Maze(support.ProgramTest):
     def setUp(self):
         super().setUp()
         self.write("oracle.toml", ORACLE)
+        self.write("agent.toml", AGENT)
 
     def eval(self, *arguments):
         return json.loads(self.succeed("eval", "oracle.toml", "--json", *arguments))
@@ -52,10 +74,52 @@ class Maze(support.ProgramTest):
     def test_experiments_of_one_kind_are_refused_by_the_command_for_the_other(self):
         self.expect_user_error(("train", "oracle.toml"), "oracle.toml", "stpn eval")
         self.expect_user_error(("eval", "small.toml"), "small.toml", "stpn train")
+        self.expect_user_error(("eval", "agent.toml"), "agent.toml", "stpn train")
         self.expect_user_error(("train", "small.toml", "--set", "task.name=maze"), "maze")
         self.succeed("train", "small.toml", "--out", "run", "--set", "train.epochs=1", "--quiet")
         for option in (("--trace", "trace.json"), ("--set", "task.pairs=1")):
             self.expect_user_error(("eval", "run", *option), option[0])
+
+    def test_trains_and_tests_an_agent(self):
+        code, out, err = self.run_stpn("train", "agent.toml", "--out", "run")
+        self.assertEqual(code, 0, err)
+        self.assertEqual(len(err.splitlines()), 3)
+        self.assertRegex(err, r"^epoch 1/3  episodes 140  train loss .*  reward ")
+        self.assertIn("oracle reward", out)
+        summary = json.loads((self.folder / "run/summary.json").read_text())
+        self.assertEqual(summary["steps"], 5)
+        self.assertEqual(list(summary["yardsticks"]), ["random_reward", "oracle_reward"])
+        self.assertEqual([line["episodes"] for line in self.metrics("run")], [140, 280, 420])
+
+        result = json.loads(self.succeed("eval", "run", "--json", "--trace", "trace.json"))
+        self.assertEqual((result["unit"], result["epoch"], result["episodes"]),
+                         ("stpn_recurrent", 3, 100))
+        for name, value in result["metrics"].items():
+            self.assertEqual(value, summary["metrics"][name], name)
+        trace = json.loads((self.folder / "trace.json").read_text())
+        self.assertEqual((trace["size"], len(trace["actions"])), (5, 20))
+        more = json.loads(self.succeed("eval", "run", "--json", "--episodes", "1"))
+        self.assertEqual(more["metrics"]["reward"], sum(trace["rewards"]))
+
+    def test_one_more_thread_and_a_longer_end_change_no_bit(self):
+        self.succeed("train", "agent.toml", "--out", "whole", "--quiet", "--threads", "1")
+        self.succeed("train", "agent.toml", "--out", "grown", "--quiet", "--threads", "2",
+                     "--set", "train.iterations=2")
+        self.succeed("train", "agent.toml", "--out", "grown", "--quiet", "--resume")
+        self.assertEqual(self.metrics("whole"), self.metrics("grown"))
+
+    def test_mistakes_of_an_agent(self):
+        def refused(*settings, parts):
+            options = [word for setting in settings for word in ("--set", setting)]
+            self.expect_user_error(("train", "agent.toml", "--out", "run", *options), *parts)
+
+        refused("train.iterations=5", parts=["iterations = 5", "report_every = 2"])
+        refused("train.discount=1.5", parts=["discount = 1.5"])
+        refused("train.episodes=0", parts=["episodes = 0"])
+        refused("train.epochs=3", parts=["epochs"])
+        refused("train.algorithm=actor", parts=["actor", "actor_critic"])
+        refused("task.name=associative_retrieval", parts=["associative_retrieval"])
+        refused("task.size=4", parts=["size = 4"])
 
     def test_mistakes(self):
         def refused(*arguments, parts):

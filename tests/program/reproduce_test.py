@@ -194,10 +194,23 @@ class Reproduce(support.ProgramTest):
         self.assertEqual([line.split(":")[0] for line in listed],
                          ["experiments/toy/lstm.toml", "experiments/toy/stpn.toml"])
 
-    def test_the_committed_reproduction_runs(self):
+    def with_committed_experiments(self):
         self.with_figures()
         (self.folder / "experiments").rename(self.folder / "toys")
         (self.folder / "experiments").symlink_to(CHECKOUT / "experiments")
+
+    def test_the_committed_maze_runs(self):
+        self.with_committed_experiments()
+        code, out, err = self.run_stpn("reproduce", "maze", "--budget", "smoke")
+        self.assertEqual(code, 0, err)
+        models = {path.stem for path in (CHECKOUT / "experiments/maze").glob("*.toml")}
+        self.assertEqual({path.name for path in (self.folder / "runs/maze_smoke/quick").iterdir()},
+                         models - {"reproduce", "random", "oracle"})
+        self.assertIn("oracle", out)
+        self.assertGreater((self.folder / "runs/maze_smoke/quick.png").stat().st_size, 10_000)
+
+    def test_the_committed_reproduction_runs(self):
+        self.with_committed_experiments()
         code, out, err = self.run_stpn("reproduce", "retrieval", "--budget", "smoke")
         self.assertEqual(code, 0, err)
         models = {path.stem for path in (CHECKOUT / "experiments/retrieval").glob("*.toml")}
