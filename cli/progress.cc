@@ -62,8 +62,7 @@ void Progress::draw(double epochs_done) {
       "\r[{:=<{}}{:<{}}] epoch {}/{}  {:.0f} {}/s  {} {}  {} left "
       "\x1b[K",
       "", filled, "", kBarWidth - filled, std::min(static_cast<int64_t>(epochs_done) + 1, epochs_),
-      epochs_, static_cast<double>(seen_) / seconds, items_, words(score_), latest_score_,
-      clock_of(left)));
+      epochs_, seen_ / seconds, items_, words(score_), latest_score_, clock_of(left)));
 }
 
 }  // namespace stpn::cli

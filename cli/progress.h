@@ -27,8 +27,8 @@ class Progress : public train::Observer {
   bool drawn_ = false;
   int64_t epochs_ = 0;
   int64_t first_epoch_ = 0;  // done before this process
-  int64_t batch_size_ = 0;
-  int64_t seen_ = 0;  // trained on by this process
+  double batch_size_ = 0;
+  double seen_ = 0;  // trained on by this process
   std::string items_, score_;
   Clock::time_point start_, last_draw_;
   std::string latest_score_ = "-";

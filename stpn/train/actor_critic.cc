@@ -23,12 +23,18 @@ torch::Dtype dtype_of(const torch::nn::Module& model) {
 }
 
 // R, from the last step to the first.
-torch::Tensor discounted(const torch::Tensor& reward, double discount) {
-  torch::Tensor sums = reward.clone();
-  for (int64_t t = sums.size(0) - 2; t >= 0; --t) sums[t].add_(sums[t + 1], discount);
-  return sums;
+torch::Tensor returns_of(const Played& played, double discount) {
+  const torch::Tensor goes_on = played.ended.logical_not().to(played.reward.scalar_type());
+  torch::Tensor returns = torch::empty_like(played.reward);
+  torch::Tensor later = played.ahead.defined() ? played.ahead : torch::zeros_like(played.reward[0]);
+  for (int64_t t = returns.size(0) - 1; t >= 0; --t) {
+    later = played.reward[t] + discount * goes_on[t] * later;
+    returns[t].copy_(later);
+  }
+  return returns;
 }
 
+// NaN of none.
 double mean_of(const std::vector<double>& values) {
   double sum = 0;
   for (const double value : values) sum += value;
@@ -50,8 +56,15 @@ class ActorCriticTrainer : public Trainer {
 
   torch::nn::Module& model() override { return model_; }
   Adam& adam() override { return adam_; }
+  void save(base::Safetensors& content) const override { gradient_.save(content); }
+  void restore(const base::Safetensors& content) override { gradient_.restore(content); }
   std::string items() const override { return "episodes"; }
-  int64_t batch_size() const override { return options_.episodes; }
+  double batch_size() const override {
+    const auto slots = static_cast<double>(options_.episodes);
+    if (options_.fragment == 0) return slots;
+    return slots * static_cast<double>(options_.fragment) /
+           static_cast<double>(environment_->episode_length());
+  }
   int64_t batches(int64_t /*epoch*/) const override { return options_.report_every; }
   bool finished(const Progress& progress) const override {
     return progress.epoch >= options_.epochs();
@@ -64,18 +77,21 @@ class ActorCriticTrainer : public Trainer {
     for (int64_t i = 0; i < options_.report_every; ++i) {
       const int64_t iteration = (epoch - 1) * options_.report_every + i;
       const bool learns = iteration >= options_.warm_up;
-      EpisodeGradient::Result result = gradient_.run(iteration, learns);
+      PolicyGradient::Result result = gradient_.run(iteration, learns);
       if (!std::isfinite(result.loss)) {
         throw NonFiniteLoss(fmt::format("loss is {} in epoch {}, iteration {} (step {})",
                                         result.loss, epoch, iteration + 1, adam_.steps() + 1));
       }
       if (learns) norms.push_back(learn(std::move(result.gradients)));
       losses.push_back(result.loss);
-      rewards.push_back(result.reward);
+      rewards.insert(rewards.end(), result.rewards.begin(), result.rewards.end());
       after_batch(i + 1);
     }
     const double reward = mean_of(rewards);
-    return {{"episodes", static_cast<double>(epoch * options_.report_every * options_.episodes)},
+    const int64_t episodes = options_.fragment == 0
+                                 ? epoch * options_.report_every * options_.episodes
+                                 : gradient_.episodes_ended();
+    return {{"episodes", static_cast<double>(episodes)},
             {"train_loss", mean_of(losses)},
             {"reward", reward},
             {"reward_share", share_of(reward)},
@@ -84,12 +100,12 @@ class ActorCriticTrainer : public Trainer {
 
   void try_out() override {
     const torch::NoGradGuard no_grad;
-    Rollout(task_, seed(), 1, torch::kFloat).play(model_, Split::test, 0, /*energy=*/true);
+    Rollout(task_, seed(), 1, 0, torch::kFloat).play(model_, Split::test, 0, /*energy=*/true);
   }
 
   int64_t test_size() const override { return environment_->test_episodes(); }
   Metrics test(int64_t count) override {
-    const Played all = play_test(count);
+    const Tested all = play_test(count);
     model_.unit().leave_out_of_energy(environment_->reward_inputs());
     const double energy_without_reward = play_test(count).energy;
     model_.unit().leave_out_of_energy({});
@@ -104,7 +120,7 @@ class ActorCriticTrainer : public Trainer {
 
   std::string trace() override {
     const torch::NoGradGuard no_grad;
-    Rollout rollout(task_, seed(), 1, torch::kFloat);
+    Rollout rollout(task_, seed(), 1, 0, torch::kFloat);
     rollout.play(model_, Split::test, 0);
     const torch::Tensor actions = rollout.action().select(1, 0).contiguous();
     const auto* first = actions.const_data_ptr<int64_t>();
@@ -130,7 +146,7 @@ class ActorCriticTrainer : public Trainer {
   }
 
  private:
-  struct Played {
+  struct Tested {
     std::vector<double> rewards;  // of an episode
     double energy = 0;            // mean over neurons, steps and episodes
   };
@@ -153,23 +169,24 @@ class ActorCriticTrainer : public Trainer {
     return norm;
   }
 
-  Played play_test(int64_t count) {
+  Tested play_test(int64_t count) {
     const int64_t blocks = (count + kBlock - 1) / kBlock;
-    Played played;
-    played.rewards.resize(count);
+    Tested tested;
+    tested.rewards.resize(count);
     std::vector<double> energy(blocks);
     nn::run_side_by_side(blocks, [&](int64_t block) {
       const torch::NoGradGuard no_grad;
       const int64_t first = block * kBlock;
       const int64_t episodes = std::min(kBlock, count - first);
-      Rollout rollout(task_, seed(), episodes, torch::kFloat);
+      Rollout rollout(task_, seed(), episodes, 0, torch::kFloat);
       const auto output = rollout.play(model_, Split::test, first, /*energy=*/true);
-      for (int64_t b = 0; b < episodes; ++b) played.rewards[first + b] = rollout.reward_of(b);
+      const std::vector<double> rewards = rollout.take_rewards();
+      std::copy(rewards.begin(), rewards.end(), tested.rewards.begin() + first);
       energy[block] = output.energy.mean(torch::kDouble).item<double>() *
                       static_cast<double>(episodes) / static_cast<double>(count);
     });
-    for (const double value : energy) played.energy += value;
-    return played;
+    for (const double value : energy) tested.energy += value;
+    return tested;
   }
 
   ActorCriticOptions options_;
@@ -177,7 +194,7 @@ class ActorCriticTrainer : public Trainer {
   std::unique_ptr<tasks::Environment> environment_;  // only asked for what it is
   nn::ActorCritic model_;
   Adam adam_;
-  EpisodeGradient gradient_;
+  PolicyGradient gradient_;
   mutable std::vector<tasks::Yardstick> yardsticks_;
 };
 
@@ -191,7 +208,10 @@ std::vector<base::Field> ActorCriticOptions::fields() {
                   "batches of episodes to train on; raise it while the reward still rises",
                   {.least = 1}),
       base::field("episodes", episodes,
-                  "of an iteration, side by side; fewer make quicker, noisier steps", {.least = 1}),
+                  "that are played side by side; fewer make quicker, noisier steps", {.least = 1}),
+      base::field("fragment", fragment,
+                  "steps between updates, from where the last ended; 0: whole episodes",
+                  {.least = 0}),
       base::field("warm_up", warm_up, "first iterations that change no parameter", {.least = 0}),
       base::field("report_every", report_every,
                   "iterations between lines of metrics and checkpoints; divides iterations",
@@ -230,54 +250,75 @@ std::unique_ptr<Trainer> ActorCriticOptions::make(const tasks::TaskOptions& task
 }
 
 torch::Tensor actor_critic_loss(const ActorCriticOptions& options, const torch::Tensor& logits,
-                                const torch::Tensor& value, const torch::Tensor& action,
-                                const torch::Tensor& reward) {
+                                const torch::Tensor& value, const Played& played) {
   const torch::Tensor log_policy = logits.log_softmax(2);
-  const torch::Tensor log_chosen = log_policy.gather(2, action.unsqueeze(2)).squeeze(2);
-  const torch::Tensor advantage = discounted(reward, options.discount) - value;
+  const torch::Tensor log_chosen = log_policy.gather(2, played.action.unsqueeze(2)).squeeze(2);
+  const torch::Tensor advantage = returns_of(played, options.discount) - value;
   const torch::Tensor concentration = (2 * log_policy).exp().sum(2);
   return (-log_chosen * advantage.detach() + options.value_weight * advantage.square() +
           options.concentration_weight * concentration)
       .sum();
 }
 
-EpisodeGradient::EpisodeGradient(const tasks::EnvironmentOptions& task,
-                                 const ActorCriticOptions& options, nn::ActorCritic& model)
+PolicyGradient::PolicyGradient(const tasks::EnvironmentOptions& task,
+                               const ActorCriticOptions& options, nn::ActorCritic& model)
     : options_(options), model_(model) {
   for (int64_t first = 0; first < options.episodes; first += kBlock) {
-    first_.push_back(first);
-    blocks_.emplace_back(task, static_cast<uint64_t>(options.seed),
-                         std::min(kBlock, options.episodes - first), dtype_of(model));
+    const int64_t slots = std::min(kBlock, options.episodes - first);
+    blocks_.push_back({Rollout(task, static_cast<uint64_t>(options.seed), slots, options.fragment,
+                               dtype_of(model)),
+                       first});
   }
 }
 
-EpisodeGradient::Result EpisodeGradient::run(int64_t iteration, bool gradients) {
-  const auto parameters = model_.parameters();
+PolicyGradient::Result PolicyGradient::run(int64_t iteration, bool gradients) {
   std::vector<Result> results(blocks_.size());
   nn::run_side_by_side(static_cast<int64_t>(blocks_.size()), [&](int64_t i) {
-    const torch::AutoGradMode mode(gradients);
-    Rollout& block = blocks_[i];
-    const auto output =
-        block.play(model_, Split::training, iteration * options_.episodes + first_[i]);
-    const torch::Tensor& reward = block.reward();
-    const double scale = 1.0 / static_cast<double>(reward.size(0) * options_.episodes);
-    const torch::Tensor loss =
-        actor_critic_loss(options_, output.logits, output.value, block.action(), reward) * scale;
-    results[i].loss = loss.item<double>();
-    results[i].reward =
-        reward.to(torch::kDouble).sum().item<double>() / static_cast<double>(options_.episodes);
-    if (gradients) results[i].gradients = torch::autograd::grad({loss}, parameters);
+    results[i] = run_block(blocks_[i], iteration, gradients);
   });
-
   Result sum = std::move(results.front());
   for (size_t i = 1; i < results.size(); ++i) {
-    sum.loss += results[i].loss;
-    sum.reward += results[i].reward;
-    for (size_t k = 0; k < sum.gradients.size(); ++k) {
-      sum.gradients[k].add_(results[i].gradients[k]);
-    }
+    const Result& part = results[i];
+    sum.loss += part.loss;
+    sum.rewards.insert(sum.rewards.end(), part.rewards.begin(), part.rewards.end());
+    for (size_t k = 0; k < sum.gradients.size(); ++k) sum.gradients[k].add_(part.gradients[k]);
   }
   return sum;
+}
+
+PolicyGradient::Result PolicyGradient::run_block(Block& block, int64_t iteration, bool gradients) {
+  const torch::AutoGradMode mode(gradients);
+  Rollout& rollout = block.rollout;
+  const bool whole = options_.fragment == 0;
+  const auto output =
+      whole ? rollout.play(model_, Split::training, iteration * options_.episodes + block.first)
+            : rollout.play_on(model_, block.first, options_.episodes);
+  const Played played = {.action = rollout.action(),
+                         .reward = rollout.reward(),
+                         .ended = rollout.ended(),
+                         .ahead = whole ? torch::Tensor() : rollout.value_ahead(model_)};
+  const auto steps = played.reward.size(0);
+  const torch::Tensor loss = actor_critic_loss(options_, output.logits, output.value, played) /
+                             static_cast<double>(steps * options_.episodes);
+  Result result{loss.item<double>(), rollout.take_rewards(), {}};
+  if (gradients) result.gradients = torch::autograd::grad({loss}, model_.parameters());
+  return result;
+}
+
+int64_t PolicyGradient::episodes_ended() const {
+  int64_t count = 0;
+  for (const Block& block : blocks_) count += block.rollout.episodes_ended();
+  return count;
+}
+
+void PolicyGradient::save(base::Safetensors& content) const {
+  if (options_.fragment == 0) return;
+  for (const Block& block : blocks_) block.rollout.save(block.name(), content);
+}
+
+void PolicyGradient::restore(const base::Safetensors& content) {
+  if (options_.fragment == 0) return;
+  for (Block& block : blocks_) block.rollout.restore(block.name(), content, model_);
 }
 
 }  // namespace stpn::train

@@ -1,11 +1,13 @@
-// Advantage actor-critic over whole episodes, backpropagated through all their steps.
+// Advantage actor-critic, backpropagated through whole episodes, or fragments of them.
 //
-// With r reward, v value, p policy, a action taken, of T steps and B episodes:
-//   R_t = r_t + discount R_(t+1),  R_T = 0
+// With r reward, v value, p policy, a action taken, of T steps and B slots:
+//   R_t = r_t + discount R_(t+1), where an episode ends r_t
+//   R_T = what the model takes the rest of the episode for
 //   A_t = R_t - v_t
 //   loss = sum over t, b of [ -log p(a_t) A_t + value_weight A_t^2 + concentration_weight sum_a
 //   p(a)^2 ]
-//          / (T B),   where the first A_t is not differentiated
+//          / (T B),   where R and the first A_t are not differentiated
+// The state goes on from one fragment to the next; gradients do not.
 //
 // Miconi, Rawal, Clune, Stanley, ICLR 2019; Garcia Rodriguez, Guo, Moraitis, ICML 2022 (Maze).
 #pragma once
@@ -26,6 +28,7 @@ namespace stpn::train {
 struct ActorCriticOptions : TrainerOptions {
   int64_t iterations = 50'000;
   int64_t episodes = 512;
+  int64_t fragment = 0;
   int64_t warm_up = 100;
   int64_t report_every = 100;
   double learning_rate = 1e-4;
@@ -43,33 +46,51 @@ struct ActorCriticOptions : TrainerOptions {
                                 const nn::UnitOptions& unit) const override;
 };
 
-// The sum above, without the division. logits (T, B, actions), value (T, B), action (T, B) int64,
-// reward (T, B).
-torch::Tensor actor_critic_loss(const ActorCriticOptions& options, const torch::Tensor& logits,
-                                const torch::Tensor& value, const torch::Tensor& action,
-                                const torch::Tensor& reward);
+// What was played: rewards and ends (T, B), and what is ahead (B), undefined: nothing.
+struct Played {
+  torch::Tensor action, reward, ended, ahead;
+};
 
-// The loss of an iteration, and its gradient: of fixed blocks of episodes, each played and gone
-// back through as a whole on one thread, so that memory does not grow with the episodes, and added
-// up in order, so that threads change no bit.
-class EpisodeGradient {
+// The sum above, without the division. logits (T, B, actions), value (T, B), action int64, ended
+// bool.
+torch::Tensor actor_critic_loss(const ActorCriticOptions& options, const torch::Tensor& logits,
+                                const torch::Tensor& value, const Played& played);
+
+// The loss of an iteration, and its gradient: of fixed blocks of slots, each played and gone back
+// through as a whole on one thread, so that memory does not grow with the slots, and added up in
+// order, so that threads change no bit.
+class PolicyGradient {
  public:
-  EpisodeGradient(const tasks::EnvironmentOptions& task, const ActorCriticOptions& options,
-                  nn::ActorCritic& model);
+  // Task and model must outlive it.
+  PolicyGradient(const tasks::EnvironmentOptions& task, const ActorCriticOptions& options,
+                 nn::ActorCritic& model);
 
   struct Result {
     double loss = 0;
-    double reward = 0;                     // of an episode, on average
+    std::vector<double> rewards;           // of the episodes that ended
     std::vector<torch::Tensor> gradients;  // in the order of the parameters; none unless wanted
   };
-  // Over the training episodes of an iteration, from 0 on.
+  // Of whole episodes, those of the iteration, from 0 on; of fragments, the next.
   Result run(int64_t iteration, bool gradients);
 
+  int64_t episodes_ended() const;  // ever, of fragments
+
+  // What fragments need to go on, and back; of whole episodes, nothing.
+  void save(base::Safetensors& content) const;
+  void restore(const base::Safetensors& content);
+
  private:
+  struct Block {
+    Rollout rollout;
+    int64_t first;  // slot
+    std::string name() const { return fmt::format("slots{}.", first); }
+  };
+
+  Result run_block(Block& block, int64_t iteration, bool gradients);
+
   ActorCriticOptions options_;
   nn::ActorCritic& model_;
-  std::vector<Rollout> blocks_;
-  std::vector<int64_t> first_;  // episode of each block, within the iteration
+  std::vector<Block> blocks_;
 };
 
 }  // namespace stpn::train

@@ -94,7 +94,7 @@ TEST_P(ActorCriticGradientTest, OfAnIterationIsThatOfAPlainLoopOverTheReference)
   ActorCriticOptions options;
   options.episodes = kEpisodes;
   options.seed = 5;
-  Rollout rollout(maze, 5, kEpisodes, torch::kDouble);
+  Rollout rollout(maze, 5, kEpisodes, 0, torch::kDouble);
   {
     const torch::NoGradGuard no_grad;
     rollout.play(model, Split::training, kIteration * kEpisodes);
@@ -102,11 +102,11 @@ TEST_P(ActorCriticGradientTest, OfAnIterationIsThatOfAPlainLoopOverTheReference)
   const torch::Tensor loss = plain_loss(model, maze, 5, kIteration * kEpisodes, rollout.action());
   const auto expected = torch::autograd::grad({loss}, model.parameters());
 
-  const EpisodeGradient::Result result =
-      EpisodeGradient(maze, options, model).run(kIteration, /*gradients=*/true);
+  const PolicyGradient::Result result =
+      PolicyGradient(maze, options, model).run(kIteration, /*gradients=*/true);
   EXPECT_NEAR(result.loss, loss.item<double>(), 1e-10 * std::abs(result.loss));
-  EXPECT_GT(result.reward, 0);
-  EXPECT_DOUBLE_EQ(result.reward, rollout.reward().sum().item<double>() / kEpisodes);
+  EXPECT_EQ(result.rewards, rollout.take_rewards());
+  EXPECT_EQ(result.rewards.size(), kEpisodes);
   ASSERT_EQ(result.gradients.size(), expected.size());
   for (size_t i = 0; i < expected.size(); ++i) {
     const double largest = expected[i].abs().max().item<double>();
@@ -139,7 +139,7 @@ TEST(RolloutTest, DrawsActionsFromThePolicy) {
     model.named_parameters()["policy.bias"][a] = 20 + std::log(policy[a]);
   }
   constexpr int64_t kEpisodes = 500;
-  Rollout rollout(small_maze(), 1, kEpisodes, torch::kFloat);
+  Rollout rollout(small_maze(), 1, kEpisodes, 0, torch::kFloat);
   rollout.play(model, Split::training, 0);
   const double draws = 12 * kEpisodes;
   for (int64_t a = 0; a < 4; ++a) {
@@ -157,15 +157,78 @@ TEST(RolloutTest, DrawsActionsFromThePolicy) {
 TEST(RolloutTest, EpisodesDoNotDependOnWhatIsPlayedBesideThem) {
   nn::ActorCritic model = make_model("stpn_recurrent", {"unit.hidden_size=6", "unit.norm=\"pre\""});
   const torch::NoGradGuard no_grad;
-  Rollout all(small_maze(), 1, 9, torch::kDouble);
+  Rollout all(small_maze(), 1, 9, 0, torch::kDouble);
   all.play(model, Split::test, 10);
-  Rollout last(small_maze(), 1, 4, torch::kDouble);
+  Rollout last(small_maze(), 1, 4, 0, torch::kDouble);
   last.play(model, Split::test, 15);
   EXPECT_TRUE(last.action().equal(all.action().slice(1, 5, 9)));
   EXPECT_TRUE(last.reward().equal(all.reward().slice(1, 5, 9)));
-  double sum = 0;
-  for (int64_t b = 0; b < 9; ++b) sum += all.reward_of(b);
-  EXPECT_EQ(sum, all.reward().sum().item<double>());
+  const std::vector<double> rewards = all.take_rewards();
+  ASSERT_EQ(rewards.size(), 9u);
+  for (int64_t b = 0; b < 9; ++b) {
+    EXPECT_EQ(rewards[b], all.reward().select(1, b).sum().item<double>()) << b;
+  }
+  EXPECT_TRUE(all.take_rewards().empty());
+}
+
+TEST(RolloutTest, FragmentsTogetherAreTheEpisodes) {
+  constexpr int64_t kSlots = 6, kSteps = 12;
+  nn::ActorCritic model = make_model("stpn_recurrent", {"unit.hidden_size=6", "unit.norm=\"pre\""});
+  const torch::NoGradGuard no_grad;
+  std::vector<torch::Tensor> action, reward, value;
+  std::vector<double> rewards;
+  for (int64_t first = 0; first < 3 * kSlots; first += kSlots) {
+    Rollout whole(small_maze(), 1, kSlots, 0, torch::kDouble);
+    value.push_back(whole.play(model, Split::training, first).value);
+    action.push_back(whole.action().clone());
+    reward.push_back(whole.reward().clone());
+  }
+  Rollout fragments(small_maze(), 1, kSlots, 5, torch::kDouble);  // 36 steps, and one more
+  std::vector<torch::Tensor> a, r, v, ahead;
+  for (int64_t i = 0; i < 7; ++i) {
+    v.push_back(fragments.play_on(model, 0, kSlots).value);
+    ahead.push_back(fragments.value_ahead(model));
+    a.push_back(fragments.action().clone());
+    r.push_back(fragments.reward().clone());
+    for (int64_t t = 0; t < 5; ++t) {
+      EXPECT_EQ(fragments.ended()[t].all().item<bool>(), (5 * i + t + 1) % kSteps == 0);
+    }
+  }
+  EXPECT_TRUE(torch::cat(a).equal(torch::cat(action).slice(0, 0, 35)));
+  EXPECT_TRUE(torch::cat(r).equal(torch::cat(reward).slice(0, 0, 35)));
+  const torch::Tensor values = torch::cat(value);
+  EXPECT_TRUE(torch::cat(v).allclose(values.slice(0, 0, 35), 0, 1e-12));
+  for (int64_t i = 0; i < 7; ++i) {
+    EXPECT_TRUE(ahead[i].allclose(values[5 * (i + 1)], 0, 1e-12)) << i;
+  }
+  EXPECT_EQ(fragments.episodes_ended(), 2 * kSlots);
+  EXPECT_EQ(fragments.take_rewards().size(), 2u * kSlots);
+}
+
+TEST(ActorCriticLossTest, StopsAtEndsAndLooksAhead) {
+  ActorCriticOptions options;
+  options.discount = 0.5;
+  options.value_weight = 1;
+  options.concentration_weight = 0;
+  const auto f64 = torch::kDouble;
+  const torch::Tensor logits = torch::zeros({3, 2, 4}, f64);  // log p is the same for all
+  const torch::Tensor value = torch::zeros({3, 2}, f64);
+  const Played played = {
+      .action = torch::zeros({3, 2}, torch::kInt64),
+      .reward = torch::tensor({{1.0, 1.0}, {2.0, 2.0}, {4.0, 4.0}}, f64),
+      .ended = torch::tensor({{false, false}, {false, true}, {false, false}}, torch::kBool),
+      .ahead = torch::tensor({16.0, 16.0}, f64)};
+  // From the last step: the first slot has 4 + 16/2, 2 + 12/2, 1 + 8/2; the second, whose episode
+  // ends after two steps, 4 + 16/2, 2, 1 + 2/2.
+  const double expected = [] {
+    double sum = 0;
+    for (const double R : {12.0, 8.0, 5.0, 12.0, 2.0, 2.0}) sum += std::log(4.0) * R + R * R;
+    return sum;
+  }();
+  EXPECT_NEAR(actor_critic_loss(options, logits, value, played).item<double>(), expected, 1e-9);
+  Played none = played;
+  none.ahead = torch::Tensor();
+  EXPECT_LT(actor_critic_loss(options, logits, value, none).item<double>(), expected);
 }
 
 constexpr const char* kSmallMaze = R"(# A small maze.

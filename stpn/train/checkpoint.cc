@@ -65,8 +65,8 @@ Progress read_metadata(const base::Safetensors& content, const std::string& path
 }  // namespace
 
 void save_checkpoint(const std::filesystem::path& path, const torch::nn::Module& model,
-                     const Adam& adam, const Progress& progress, const std::string& config) {
-  base::Safetensors content;
+                     const Adam& adam, const Progress& progress, const std::string& config,
+                     base::Safetensors content) {
   for (const auto& [name, tensor] : slots(model, &adam)) {
     content.tensors.push_back(
         {name, base::TensorType::float32, tensor.sizes().vec(),

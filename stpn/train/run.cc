@@ -47,6 +47,7 @@ std::optional<Summary> run_experiment(const Experiment& experiment,
       load_checkpoint(folder.best(), model, nullptr, config);  // a broken one is found now
     }
     progress = load_checkpoint(folder.last(), model, &adam, config);
+    trainer->restore(base::read_safetensors(folder.last()));
     folder.check_metrics(progress.metrics_bytes);
   }
   if (trainer->finished(progress) && std::filesystem::exists(folder.summary())) return {};
@@ -76,7 +77,9 @@ std::optional<Summary> run_experiment(const Experiment& experiment,
         progress.best_score = score;
         if (trainer->keeps_best()) save_checkpoint(folder.best(), model, adam, progress, config);
       }
-      save_checkpoint(folder.last(), model, adam, progress, config);
+      base::Safetensors rest;
+      trainer->save(rest);
+      save_checkpoint(folder.last(), model, adam, progress, config, std::move(rest));
       observer.on_epoch(line);
     }
   } catch (const NonFiniteLoss& error) {

@@ -109,8 +109,8 @@ TEST_F(RunTest, ResumedEndsInTheBitsOfAnUnbrokenRun) {
   expect_same_bits("whole", "broken");
 }
 
-TEST_F(RunTest, PlayedTasksResumeAndShareOutInTheSameBitsToo) {
-  const Experiment maze = read_experiment(write("maze.toml", R"([task]
+constexpr const char* kPlayed = R"(
+[task]
 name = "maze"
 size = 5
 steps = 10
@@ -126,24 +126,52 @@ iterations = 6
 episodes = 130
 warm_up = 1
 report_every = 2
-)"));
+)";
+
+TEST_F(RunTest, PlayedTasksResumeAndShareOutInTheSameBitsToo) {
   const int threads = torch::get_num_threads();
-  torch::set_num_threads(1);
+  Observer silent;
+  for (const std::string fragment : {"0", "7"}) {
+    const Experiment maze =
+        read_experiment(write("maze.toml", kPlayed), {"train.fragment=" + fragment});
+    const std::string whole = "whole" + fragment, broken = "broken" + fragment;
+    torch::set_num_threads(1);
+    ASSERT_TRUE(run_experiment(maze, folder_ / whole, false, silent));
+    torch::set_num_threads(3);
+    for (const auto& [epoch, batch] : {std::pair(1, 2), std::pair(3, 1)}) {
+      Interrupter interrupter(epoch, batch);
+      EXPECT_THROW(run_experiment(maze, folder_ / broken, true, interrupter), Interrupted);
+    }
+    ASSERT_TRUE(run_experiment(maze, folder_ / broken, true, silent));
+    EXPECT_EQ(metrics(whole), metrics(broken));
+    const auto one = base::read_safetensors(RunFolder(folder_ / whole).last());
+    const auto two = base::read_safetensors(RunFolder(folder_ / broken).last());
+    ASSERT_EQ(one.tensors.size(), two.tensors.size());
+    for (const auto& tensor : one.tensors) {
+      EXPECT_TRUE(tensor.bytes == two.at(tensor.name).bytes) << fragment << " " << tensor.name;
+    }
+  }
+  torch::set_num_threads(threads);
+}
+
+TEST_F(RunTest, AFragmentsCheckpointOfFewerSlotsIsRefused) {
+  const Experiment maze = read_experiment(write("maze.toml", kPlayed), {"train.fragment=3"});
+  Observer silent;
+  ASSERT_TRUE(run_experiment(maze, folder_ / "run", false, silent));
+  auto content = base::read_safetensors(RunFolder(folder_ / "run").last());
+  std::erase_if(content.tensors, [](const auto& t) { return t.name == "slots64.environments"; });
+  base::write_safetensors(RunFolder(folder_ / "run").last(), content);
+  const Experiment longer =
+      read_experiment(folder_ / "maze.toml", {"train.fragment=3", "train.iterations=8"});
+  EXPECT_THAT(
+      base::testing::error_of([&] { run_experiment(longer, folder_ / "run", true, silent); }),
+      HasSubstr("slots64.environments"));
+}
+
+TEST_F(RunTest, PlayedTasksKeepTheLastWeights) {
+  const Experiment maze = read_experiment(write("maze.toml", kPlayed));
   Observer silent;
   ASSERT_TRUE(run_experiment(maze, folder_ / "whole", false, silent));
-  torch::set_num_threads(3);
-  for (const auto& [epoch, batch] : {std::pair(1, 2), std::pair(3, 1)}) {
-    Interrupter interrupter(epoch, batch);
-    EXPECT_THROW(run_experiment(maze, folder_ / "broken", true, interrupter), Interrupted);
-  }
-  ASSERT_TRUE(run_experiment(maze, folder_ / "broken", true, silent));
-  torch::set_num_threads(threads);
-  EXPECT_EQ(metrics("whole"), metrics("broken"));
-  const auto one = base::read_safetensors(RunFolder(folder_ / "whole").last());
-  const auto two = base::read_safetensors(RunFolder(folder_ / "broken").last());
-  for (const auto& tensor : one.tensors) {
-    EXPECT_TRUE(tensor.bytes == two.at(tensor.name).bytes) << tensor.name;
-  }
   EXPECT_FALSE(std::filesystem::exists(RunFolder(folder_ / "whole").best()));
 
   const auto json = nlohmann::json::parse(base::read_file(folder_ / "whole" / "summary.json"));

@@ -42,7 +42,7 @@ class SupervisedTrainer : public Trainer {
   torch::nn::Module& model() override { return *model_; }
   Adam& adam() override { return adam_; }
   std::string items() const override { return "sequences"; }
-  int64_t batch_size() const override { return options_.batch_size; }
+  double batch_size() const override { return static_cast<double>(options_.batch_size); }
   int64_t batches(int64_t /*epoch*/) const override { return epochs_.batches(); }
   bool finished(const Progress& progress) const override {
     return progress.epoch >= options_.epochs() || progress.best_score >= options_.target_accuracy ||

@@ -13,6 +13,7 @@
 
 #include "stpn/base/config.h"
 #include "stpn/base/error.h"
+#include "stpn/base/safetensors.h"
 #include "stpn/nn/unit_registry.h"
 #include "stpn/tasks/task_registry.h"
 #include "stpn/tasks/yardstick.h"
@@ -45,9 +46,15 @@ class Trainer {
   virtual torch::nn::Module& model() = 0;
   virtual Adam& adam() = 0;
 
-  // What batches are made of, in the plural, and how many in one: "sequences", 128.
+  // What a run needs to go on besides model and optimiser, for its checkpoint; and back. `restore`
+  // throws base::UserError for what is missing or foreign.
+  virtual void save(base::Safetensors& /*content*/) const {}
+  virtual void restore(const base::Safetensors& /*content*/) {}
+
+  // What it trains and tests on, in the plural, and how many make a batch, on average: "sequences",
+  // 128.
   virtual std::string items() const = 0;
-  virtual int64_t batch_size() const = 0;
+  virtual double batch_size() const = 0;
   virtual int64_t batches(int64_t epoch) const = 0;
 
   virtual bool finished(const Progress& progress) const = 0;

@@ -17,7 +17,7 @@ ActorCritic::ActorCritic(std::shared_ptr<Unit> unit, int64_t actions) : unit_(st
 
 ActorCritic::Output ActorCritic::forward(const UnitInput& input) {
   const UnitOutput output = unit_->forward(input);
-  return {policy_(output.y), value_(output.y).squeeze(2), output.energy};
+  return {policy_(output.y), value_(output.y).squeeze(2), output.energy, output.state};
 }
 
 void ActorCritic::reset_parameters(uint64_t seed) {

@@ -19,13 +19,14 @@ class ActorCritic : public torch::nn::Module {
     torch::Tensor logits;  // (T, B, actions); the policy is their softmax
     torch::Tensor value;   // (T, B)
     torch::Tensor energy;  // (T, B, neurons), undefined unless asked for
+    State state;           // the unit's, after the last step
   };
   Output forward(const UnitInput& input);
 
   // Unit and heads anew: weights and biases of the heads ~ U(+-1/sqrt(H)).
   void reset_parameters(uint64_t seed);
 
-  Unit& unit() { return *unit_; }
+  Unit& unit() const { return *unit_; }
   int64_t actions() const { return policy_->options.out_features(); }
   const torch::Tensor& policy_weight() const { return policy_->weight; }  // (actions, H)
   const torch::Tensor& policy_bias() const { return policy_->bias; }      // (actions)
