@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <string>
@@ -36,6 +37,7 @@ template <typename Named>
 std::string listed(const Named& named) {
   std::string text;
   for (const auto& [name, value] : named) {
+    if (std::isnan(value)) continue;  // the deviation of one
     text += fmt::format("{}{} {}", text.empty() ? "" : ", ", words(name), number(value));
   }
   return text;

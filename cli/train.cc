@@ -42,8 +42,9 @@ void run_train(const TrainArguments& arguments) {
   observer.reset();
   if (arguments.quiet) return;
   if (!summary) {
-    fmt::print("{}: is finished: a later end, as by a larger train.epochs, would go on\n",
-               folder.string());
+    fmt::print(
+        "{}: is finished: with a later end (train.epochs, train.iterations) it would go on\n",
+        folder.string());
     return;
   }
   fmt::print("{}\n", listed(summary->metrics));

@@ -22,6 +22,7 @@ NAMES = {
     "hebbff": "HebbFF",
     "lstm_normalised": "LSTM, normalised",
     "rnn_normalised": "RNN, normalised",
+    "perceptron": "Perceptron",
 }
 
 

@@ -216,8 +216,12 @@ Config read_config(const std::filesystem::path& path, const std::vector<std::str
     throw UserError(
         fmt::format("{}: has more than {} bytes: this is no experiment", name, kLongestText));
   }
-  const std::string text = read_file(path);
+  return parse_config(read_file(path), path, tables);
+}
 
+Config parse_config(const std::string& text, const std::filesystem::path& path,
+                    const std::vector<std::string>& tables) {
+  const std::string name = one_line(path.string());
   toml::table root;
   try {
     root = toml::parse(text);

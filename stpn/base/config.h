@@ -66,6 +66,10 @@ struct Config {
 // float or string.
 Config read_config(const std::filesystem::path& path, const std::vector<std::string>& tables);
 
+// The same of a text; `path` is for messages.
+Config parse_config(const std::string& text, const std::filesystem::path& path,
+                    const std::vector<std::string>& tables);
+
 // Applies one `TABLE.KEY=VALUE` of the command line; VALUE is read as TOML, and as a string if it
 // is none.
 void apply_setting(Config& config, std::string_view assignment);

@@ -298,6 +298,11 @@ TEST_P(BackpropamineCpuTest, ReplaysFromManyCheckpoints) {
         expect_same<double>(c.cpu(), c.reference());
       }
     }
+    // Small ones run across samples, and have long intervals.
+    for (const int64_t hidden : {1, 17}) {
+      const Case<double> c({.steps = 70, .batch = 19, .hidden = hidden}, {neuromodulation}, 3);
+      expect_same<double>(c.cpu(), c.reference());
+    }
   }
 }
 
@@ -316,13 +321,14 @@ TEST_P(BackpropamineCpuTest, BitsDoNotDependOnThreads) {
 TEST_P(BackpropamineCpuTest, ResetForgetsADivergedSample) {
   for (const BackpropamineVariant& v : all_variants()) {
     SCOPED_TRACE(name_of(v));
-    Case<float> c({.steps = 4, .batch = 5, .hidden = 4}, v, 9, /*with_reset=*/false);
-    (*c.input("drive"))[(1 * 5 + 2) * 4] = std::numeric_limits<float>::quiet_NaN();
-    c.reset[2 * 5 + 2] = 1;
+    constexpr int64_t kBatch = 21;  // across samples, and the rest along
+    Case<float> c({.steps = 4, .batch = kBatch, .hidden = 4}, v, 9, /*with_reset=*/false);
+    (*c.input("drive"))[(1 * kBatch + 2) * 4] = std::numeric_limits<float>::quiet_NaN();
+    c.reset[2 * kBatch + 2] = 1;
     const auto result = c.cpu();
     const auto reference = c.reference();
     const auto from_reset = [&](const std::vector<float>& output) {
-      return std::vector<float>(output.begin() + 2 * 5 * 4, output.end());
+      return std::vector<float>(output.begin() + 2 * kBatch * 4, output.end());
     };
     EXPECT_LE(distance(from_reset(result.output), from_reset(reference.output)), kTolerance<float>);
     EXPECT_LE(distance(result.final_P, reference.final_P), kTolerance<float>);
@@ -334,7 +340,7 @@ TEST_P(BackpropamineCpuTest, ResetForgetsADivergedSample) {
 TEST_P(BackpropamineCpuTest, TiesMatchReference) {
   for (const BackpropamineVariant& v : all_variants()) {
     SCOPED_TRACE(name_of(v));
-    Case<double> c({.steps = 3, .batch = 5, .hidden = 4}, v, 9, /*with_reset=*/false);
+    Case<double> c({.steps = 3, .batch = 13, .hidden = 4}, v, 9, /*with_reset=*/false);
     std::fill(c.input("h")->begin(), c.input("h")->end(), 0.0);
     std::fill(c.input("P")->begin(), c.input("P")->end(), v.bound() < 1 ? v.bound() : 1.0);
     if (auto* E = c.input("E")) std::fill(E->begin(), E->end(), 0.0);

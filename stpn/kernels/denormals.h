@@ -1,5 +1,6 @@
 // Fast weights decay geometrically towards zero and so make denormal numbers, which cost the
-// processor a hundred times a normal one. Inside the CPU kernels they are flushed to zero.
+// processor a hundred times a normal one. Inside the CPU kernels, and what answers them in
+// a closed loop, they are flushed to zero.
 #pragma once
 
 #include <hwy/base.h>

@@ -4,21 +4,23 @@
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
-#include <hwy/targets.h>
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numeric>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "stpn/base/random.h"
+#include "stpn/kernels/testing.h"
 
 namespace stpn::kernels {
 namespace {
+
+using testing::distance;
+using testing::kTolerance;
 
 // One call with all its arrays. Outputs start as NaN, so that an element never written shows.
 template <typename T>
@@ -172,23 +174,6 @@ TEST(FastWeightsRefTest, GradientMatchesFiniteDifference) {
   }
 }
 
-// Largest difference, as a part of the largest value; NaN if there is one.
-template <typename T>
-double distance(const std::vector<T>& got, const std::vector<T>& want) {
-  double worst = 0;
-  double scale = 1e-30;
-  for (size_t k = 0; k < want.size(); ++k) {
-    const double difference = std::abs(static_cast<double>(got[k]) - static_cast<double>(want[k]));
-    if (!(difference <= worst)) worst = difference;
-    scale = std::max(scale, std::abs(static_cast<double>(want[k])));
-  }
-  return worst / scale;
-}
-
-// Rounding grows with the steps; these hold with a margin of about ten for the sizes below.
-template <typename T>
-constexpr double kTolerance = sizeof(T) == 4 ? 2e-4 : 1e-11;
-
 template <typename T>
 void expect_same(const typename Case<T>::Result& got, const typename Case<T>::Result& want) {
   EXPECT_LE(distance(got.output, want.output), kTolerance<T>) << "output";
@@ -200,16 +185,7 @@ void expect_same(const typename Case<T>::Result& got, const typename Case<T>::Re
   }
 }
 
-class FastWeightsCpuTest : public testing::TestWithParam<int64_t> {
- protected:
-  void SetUp() override { choose(GetParam()); }
-  void TearDown() override { choose(0); }
-  // 0: whatever the machine has.
-  static void choose(int64_t target) {
-    hwy::SetSupportedTargetsForTest(target);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-  }
-};
+using FastWeightsCpuTest = testing::TargetTest;
 
 template <typename T>
 void matches_reference() {
@@ -246,14 +222,15 @@ TEST_P(FastWeightsCpuTest, ReplaysFromManyCheckpoints) {
       expect_same<double>(c.cpu(), c.reference());
     }
   }
+  // Small ones run across samples, and have long intervals.
+  for (const int64_t hidden : {1, 17}) {
+    const Case<double> c({.steps = 70, .batch = 19, .hidden = hidden}, {.inner_steps = 2}, 3);
+    expect_same<double>(c.cpu(), c.reference());
+  }
 }
 
 TEST_P(FastWeightsCpuTest, BitsDoNotDependOnThreads) {
-  const base::ParallelFor threads = [](int64_t count, const std::function<void(int64_t)>& body) {
-    std::vector<std::thread> pool;
-    for (int64_t i = count - 1; i >= 0; --i) pool.emplace_back([&body, i] { body(i); });
-    for (std::thread& thread : pool) thread.join();
-  };
+  const base::ParallelFor threads = testing::a_thread_each;
   const Case<float> c({.steps = 6, .batch = 37, .hidden = 5}, {.inner_steps = 2}, 5);
   const auto alone = c.cpu();
   const auto together = c.cpu(&threads);
@@ -264,21 +241,21 @@ TEST_P(FastWeightsCpuTest, BitsDoNotDependOnThreads) {
 
 // What a sample has come to, NaN even, ends at its reset.
 TEST_P(FastWeightsCpuTest, ResetForgetsADivergedSample) {
-  Case<float> c({.steps = 4, .batch = 5, .hidden = 4}, {}, 9, /*with_reset=*/false);
-  c.drive[(1 * 5 + 2) * 4] = std::numeric_limits<float>::infinity();
-  c.reset[2 * 5 + 2] = 1;
-  const auto result = c.cpu();
-  const auto reference = c.reference();
-  const auto from_reset = [&](const std::vector<float>& output) {
-    return std::vector<float>(output.begin() + 2 * 5 * 4, output.end());
-  };
-  EXPECT_LE(distance(from_reset(result.output), from_reset(reference.output)), kTolerance<float>);
-  EXPECT_LE(distance(result.final_A, reference.final_A), kTolerance<float>);
+  for (const int64_t batch : {5, 21}) {  // along, and across samples
+    Case<float> c({.steps = 4, .batch = batch, .hidden = 4}, {}, 9, /*with_reset=*/false);
+    c.drive[(1 * batch + 2) * 4] = std::numeric_limits<float>::infinity();
+    c.reset[2 * batch + 2] = 1;
+    const auto result = c.cpu();
+    const auto reference = c.reference();
+    const auto from_reset = [&](const std::vector<float>& output) {
+      return std::vector<float>(output.begin() + 2 * batch * 4, output.end());
+    };
+    EXPECT_LE(distance(from_reset(result.output), from_reset(reference.output)), kTolerance<float>);
+    EXPECT_LE(distance(result.final_A, reference.final_A), kTolerance<float>);
+  }
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, FastWeightsCpuTest,
-                         testing::ValuesIn(hwy::SupportedAndGeneratedTargets()),
-                         [](const auto& info) { return hwy::TargetName(info.param); });
+INSTANTIATE_TEST_SUITE_P(Targets, FastWeightsCpuTest, testing::all_targets(), testing::target_name);
 
 }  // namespace
 }  // namespace stpn::kernels

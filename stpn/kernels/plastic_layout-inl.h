@@ -106,6 +106,41 @@ struct Across {
   const int64_t row_;
 };
 
+// The gradient of presynaptic activity, in registers for the rows that go together.
+template <class Layout, bool kUsed>
+struct PresynapticGradient {
+  using T = typename Layout::Value;
+  using D = typename Layout::D;
+
+  // Sources before `from` need none.
+  HWY_INLINE PresynapticGradient(const Layout& its_layout, T* HWY_RESTRICT its_memory, int64_t from)
+      : layout(its_layout), memory(its_memory), first(from) {
+    STPN_UNROLL
+    for (int v = 0; v < Layout::kVectors; ++v) sums[v] = hn::Zero(D());
+  }
+  HWY_INLINE void load(int64_t j) {
+    wanted = kUsed && j >= first;
+    if (!wanted) return;
+    STPN_UNROLL
+    for (int v = 0; v < Layout::kVectors; ++v) {
+      sums[v] = hn::Load(D(), memory + layout.source(v, j));
+    }
+  }
+  HWY_INLINE void store(int64_t j) const {
+    if (!wanted) return;
+    STPN_UNROLL
+    for (int v = 0; v < Layout::kVectors; ++v) {
+      hn::Store(sums[v], D(), memory + layout.source(v, j));
+    }
+  }
+
+  const Layout layout;
+  T* const HWY_RESTRICT memory;
+  const int64_t first;
+  bool wanted = false;
+  typename Layout::V sums[Layout::kVectors];
+};
+
 }  // namespace HWY_NAMESPACE
 }  // namespace stpn::kernels
 HWY_AFTER_NAMESPACE();

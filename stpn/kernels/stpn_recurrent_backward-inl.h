@@ -49,8 +49,6 @@ class StpnBackward : public BackwardGroup<StpnBackward<Layout, kNorm, kClamp>, L
   static constexpr bool kPost = kNorm == Norm::post;
 
  public:
-  // What the last step makes is asked for only by the clamp and the norm after
-  // it.
   // Only the clamp and the norm after it ask for what an update made.
   static constexpr bool kSeesNext = kClamp || kPost;
 
@@ -271,34 +269,6 @@ class StpnBackward : public BackwardGroup<StpnBackward<Layout, kNorm, kClamp>, L
     }
   }
 
-  // The gradient of presynaptic activity, in registers for the rows that go together.
-  template <bool kUsed>
-  struct PresynapticGradient {
-    HWY_INLINE PresynapticGradient(const Layout& its_layout, T* HWY_RESTRICT its_memory,
-                                   int64_t from)
-        : layout(its_layout), memory(its_memory), first(from) {
-      STPN_UNROLL
-      for (int v = 0; v < kVectors; ++v) sums[v] = hn::Zero(D());
-    }
-    HWY_INLINE void load(int64_t j) {
-      wanted = kUsed && j >= first;
-      if (!wanted) return;
-      STPN_UNROLL
-      for (int v = 0; v < kVectors; ++v) sums[v] = hn::Load(D(), memory + layout.source(v, j));
-    }
-    HWY_INLINE void store(int64_t j) const {
-      if (!wanted) return;
-      STPN_UNROLL
-      for (int v = 0; v < kVectors; ++v) hn::Store(sums[v], D(), memory + layout.source(v, j));
-    }
-
-    const Layout layout;
-    T* const HWY_RESTRICT memory;
-    const int64_t first;  // sources before need none
-    bool wanted = false;
-    V sums[kVectors];
-  };
-
   // Rows on their way into step t: what is fixed along them, and the sums over them.
   struct Into {
     explicit HWY_INLINE Into(const Layout& its_layout) : layout(its_layout) {}
@@ -377,8 +347,8 @@ class StpnBackward : public BackwardGroup<StpnBackward<Layout, kNorm, kClamp>, L
     const T* HWY_RESTRICT F_rows = this->seen(t) + this->row_of(i);
     T* HWY_RESTRICT dF_rows = this->d_matrix(0) + this->row_of(i);
     const T* HWY_RESTRICT z = kBack ? this->z(t) : nullptr;
-    PresynapticGradient<kBack> of_z(layout, dz_, first_dz_);
-    PresynapticGradient<kInto && !kPost> of_hebbian(layout, d_hebbian_, first_dz_);
+    PresynapticGradient<Layout, kBack> of_z(layout, dz_, first_dz_);
+    PresynapticGradient<Layout, kInto && !kPost> of_hebbian(layout, d_hebbian_, first_dz_);
     V inverse[kLanes], per_z[kLanes], per_G[kLanes], along_F[kLanes];
     STPN_UNROLL
     for (int q = 0; q < kLanes; ++q) {
@@ -464,7 +434,7 @@ class StpnBackward : public BackwardGroup<StpnBackward<Layout, kNorm, kClamp>, L
       per_F[q] = hn::IfThenElseZero(hn::Lt(inverse[q], no_norm), per);
       per_W[q] = hn::Mul(per_F[q], inverse[q]);
     }
-    PresynapticGradient<true> of_hebbian(layout, d_hebbian_, first_dz_);
+    PresynapticGradient<Layout, true> of_hebbian(layout, d_hebbian_, first_dz_);
     for (int64_t j = 0; j < width; j += Layout::kStep) {
       of_hebbian.load(j);
       STPN_UNROLL

@@ -2,13 +2,12 @@
 #include <cmath>
 #include <vector>
 
+#include "stpn/kernels/layer_norm.h"
+#include "stpn/kernels/plastic_plan.h"
 #include "stpn/kernels/stpn_recurrent.h"
 
 namespace stpn::kernels {
 namespace {
-
-constexpr double kNormFloor = 1e-16;
-constexpr double kLayerNormFloor = 1e-5;
 
 // The sizes of a call, and where each value of the parameters lies.
 template <typename T>
@@ -106,14 +105,9 @@ void drive(const StpnRecurrentForward<T>& p, const Shape<T>& s, Step<T>& step, T
     if (energy != nullptr) energy[i] = spent / n;
   }
   if (s.variant.layer_norm) {
-    T mean = T(0);
-    for (T value : u) mean += value / static_cast<T>(s.H);
-    T variance = T(0);
-    for (T value : u) variance += (value - mean) * (value - mean) / static_cast<T>(s.H);
-    step.inverse_deviation = T(1) / std::sqrt(variance + static_cast<T>(kLayerNormFloor));
-    step.normalised.resize(s.H);
+    step.normalised = u;
+    step.inverse_deviation = normalise(step.normalised);
     for (int64_t i = 0; i < s.H; ++i) {
-      step.normalised[i] = (u[i] - mean) * step.inverse_deviation;
       u[i] = step.normalised[i] * p.layer_norm_weight[i] + p.layer_norm_bias[i];
     }
   }
@@ -304,18 +298,12 @@ void back_through_drive(const StpnRecurrentBackward<T>& p, const Shape<T>& s, co
     du[i] = d.h[i] * activation_slope(s.variant.activation, step.h[i]);
   }
   if (s.variant.layer_norm) {
-    T mean = T(0);
-    T along = T(0);
     for (int64_t i = 0; i < s.H; ++i) {
       add(p.grad_layer_norm_weight, i, du[i] * step.normalised[i]);
       add(p.grad_layer_norm_bias, i, du[i]);
       du[i] *= p.forward.layer_norm_weight[i];
-      mean += du[i] / static_cast<T>(s.H);
-      along += du[i] * step.normalised[i] / static_cast<T>(s.H);
     }
-    for (int64_t i = 0; i < s.H; ++i) {
-      du[i] = (du[i] - mean - step.normalised[i] * along) * step.inverse_deviation;
-    }
+    back_through_normalise(step.normalised, step.inverse_deviation, du);
   }
   for (int64_t i = 0; i < s.H; ++i) {
     add(p.grad_bias, i, du[i]);

@@ -73,11 +73,28 @@ void KernelThreadsGuard::run(int64_t count, const std::function<void(int64_t)>& 
   });
 }
 
+namespace {
+
+class AloneGuard {
+ public:
+  // Asked for, a new thread takes over how many threads libtorch may use there: one.
+  AloneGuard() : before_(std::exchange(alone, true)) { at::get_num_threads(); }
+  ~AloneGuard() { alone = before_; }
+  AloneGuard(const AloneGuard&) = delete;
+  AloneGuard& operator=(const AloneGuard&) = delete;
+
+ private:
+  bool before_;
+};
+
+}  // namespace
+
 void run_side_by_side(int64_t count, const std::function<void(int64_t)>& body) {
+  const Backend chosen = backend();
   const auto run_alone = [&](int64_t i) {
-    const bool before = std::exchange(alone, true);
+    const BackendGuard same(chosen);
+    const AloneGuard guard;
     body(i);
-    alone = before;
   };
   kernel_threads != nullptr ? kernel_threads->run(count, run_alone)
                             : base::serial_for(count, run_alone);

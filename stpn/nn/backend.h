@@ -59,7 +59,7 @@ class KernelThreadsGuard {
 
 // body(i) for each i in [0, count), on the pool of this thread's KernelThreadsGuard, each from
 // beginning to end on one thread: kernels in it share nothing out. Without a guard, on this thread.
-// What `body` needs of this thread's modes (NoGradGuard) it has to set itself.
+// The backend is this thread's; what `body` needs of libtorch's modes (NoGradGuard) it sets itself.
 void run_side_by_side(int64_t count, const std::function<void(int64_t)>& body);
 
 // The loop the kernels share out their work with: the pool of this thread's KernelThreadsGuard;

@@ -107,5 +107,42 @@ TEST(KernelParallelForTest, HandsExceptionsOn) {
                base::Error);
 }
 
+TEST(RunSideBySideTest, RunsEachOnceAndWithItAllOnOneThread) {
+  const int before = at::get_num_threads();
+  at::set_num_threads(2);
+  {
+    const KernelThreadsGuard guard;
+    const BackendGuard reference(Backend::reference);
+    std::vector<std::atomic<int>> calls(50);
+    std::atomic<int> wrong = 0;
+    run_side_by_side(50, [&](int64_t i) {
+      ++calls[i];
+      const auto here = std::this_thread::get_id();
+      if (at::get_num_threads() != 1 || backend() != Backend::reference) ++wrong;
+      kernel_parallel_for()(8, [&](int64_t) {
+        if (std::this_thread::get_id() != here) ++wrong;
+      });
+    });
+    for (const auto& count : calls) EXPECT_EQ(count, 1);
+    EXPECT_EQ(wrong, 0);
+    EXPECT_THROW(run_side_by_side(1, [](int64_t) { throw base::Error("no"); }), base::Error);
+    // Kernels share out their work again: no item ends before both have begun.
+    std::atomic<int> begun = 0;
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    kernel_parallel_for()(2, [&](int64_t) {
+      ++begun;
+      while (begun < 2 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+    });
+    EXPECT_EQ(begun, 2);
+  }
+  at::set_num_threads(before);
+}
+
+TEST(RunSideBySideTest, WithoutAGuardRunsHere) {
+  std::vector<int64_t> order;
+  run_side_by_side(3, [&](int64_t i) { order.push_back(i); });
+  EXPECT_EQ(order, (std::vector<int64_t>{0, 1, 2}));
+}
+
 }  // namespace
 }  // namespace stpn::nn

@@ -1,8 +1,9 @@
 #include "stpn/nn/input_projection.h"
 
+#include <algorithm>
 #include <cassert>
 #include <type_traits>
-#include <vector>
+#include <utility>
 
 #include "stpn/base/error.h"
 

@@ -312,7 +312,8 @@ template <typename T>
 void expect_closed_loop_equals_whole(Unit& unit, double tolerance) {
   constexpr int64_t kSteps = 7, kBatch = 19;
   UnitInput input;
-  input.x = torch::full({kSteps, kBatch, unit.input_size()}, NAN, c10::CppTypeToScalarType<T>::value);
+  input.x =
+      torch::full({kSteps, kBatch, unit.input_size()}, NAN, c10::CppTypeToScalarType<T>::value);
   input.x[0] = 0.5;
   input.reset = torch::zeros({kSteps, kBatch}, torch::kBool);
   Echo<T> echo(input.x, input.reset, unit.hidden_size());

@@ -18,6 +18,10 @@ using tasks::Split;
 constexpr int64_t kBlock = 64;
 constexpr int64_t kMostSlots = 512;  // of the yardsticks' environment
 
+constexpr int64_t kMostEpisodes = 1 << 16;             // side by side
+constexpr int64_t kMostSteps = 1 << 16;                // of a fragment
+constexpr int64_t kEpisodeNumbers = int64_t{1} << 32;  // tasks::Environment::start
+
 torch::Dtype dtype_of(const torch::nn::Module& model) {
   return model.parameters().front().scalar_type();
 }
@@ -34,7 +38,7 @@ torch::Tensor returns_of(const Played& played, double discount) {
   return returns;
 }
 
-// NaN of none.
+// REQUIRES: at least one.
 double mean_of(const std::vector<double>& values) {
   double sum = 0;
   for (const double value : values) sum += value;
@@ -54,6 +58,8 @@ class ActorCriticTrainer : public Trainer {
     model_.reset_parameters(seed());
   }
 
+  int64_t episode_length() const { return environment_->episode_length(); }
+
   torch::nn::Module& model() override { return model_; }
   Adam& adam() override { return adam_; }
   void save(base::Safetensors& content) const override { gradient_.save(content); }
@@ -65,7 +71,7 @@ class ActorCriticTrainer : public Trainer {
     return slots * static_cast<double>(options_.fragment) /
            static_cast<double>(environment_->episode_length());
   }
-  int64_t batches(int64_t /*epoch*/) const override { return options_.report_every; }
+  int64_t batches() const override { return options_.report_every; }
   bool finished(const Progress& progress) const override {
     return progress.epoch >= options_.epochs();
   }
@@ -82,7 +88,7 @@ class ActorCriticTrainer : public Trainer {
         throw NonFiniteLoss(fmt::format("loss is {} in epoch {}, iteration {} (step {})",
                                         result.loss, epoch, iteration + 1, adam_.steps() + 1));
       }
-      if (learns) norms.push_back(learn(std::move(result.gradients)));
+      if (learns) norms.push_back(learn(std::move(result.gradients), epoch, iteration));
       losses.push_back(result.loss);
       rewards.insert(rewards.end(), result.rewards.begin(), result.rewards.end());
       after_batch(i + 1);
@@ -91,11 +97,12 @@ class ActorCriticTrainer : public Trainer {
     const int64_t episodes = options_.fragment == 0
                                  ? epoch * options_.report_every * options_.episodes
                                  : gradient_.episodes_ended();
-    return {{"episodes", static_cast<double>(episodes)},
-            {"train_loss", mean_of(losses)},
-            {"reward", reward},
-            {"reward_share", share_of(reward)},
-            {"gradient_norm", norms.empty() ? 0 : mean_of(norms)}};
+    Metrics metrics = {{"episodes", static_cast<double>(episodes)},
+                       {"train_loss", mean_of(losses)},
+                       {"reward", reward}};
+    add_share(reward, metrics);
+    metrics.emplace_back("gradient_norm", norms.empty() ? 0 : mean_of(norms));
+    return metrics;
   }
 
   void try_out() override {
@@ -110,32 +117,31 @@ class ActorCriticTrainer : public Trainer {
     const double energy_without_reward = play_test(count).energy;
     model_.unit().leave_out_of_energy({});
     const tasks::Spread reward = tasks::spread_of(all.rewards);
-    return {{"reward", reward.mean},
-            {"reward_standard_error", reward.standard_error},
-            {"reward_share", share_of(reward.mean)},
-            {"energy_per_neuron", all.energy},
-            {"energy_per_neuron_without_reward", energy_without_reward},
-            {"episodes", static_cast<double>(count)}};
+    Metrics metrics = {{"reward", reward.mean}, {"reward_standard_error", reward.standard_error}};
+    add_share(reward.mean, metrics);
+    metrics.emplace_back("energy_per_neuron", all.energy);
+    metrics.emplace_back("energy_per_neuron_without_reward", energy_without_reward);
+    metrics.emplace_back("episodes", static_cast<double>(count));
+    return metrics;
   }
 
   std::string trace() override {
     const torch::NoGradGuard no_grad;
-    Rollout rollout(task_, seed(), 1, 0, torch::kFloat);
+    // As they are tested: what is played beside an episode may change the last bits of h.
+    Rollout rollout(task_, seed(), std::min(kBlock, test_size()), 0, torch::kFloat);
     rollout.play(model_, Split::test, 0);
     const torch::Tensor actions = rollout.action().select(1, 0).contiguous();
     const auto* first = actions.const_data_ptr<int64_t>();
     return environment_->trace(Split::test, 0, {first, first + actions.numel()});
   }
 
-  // Of the episodes that agents are tested on.
+  // Of all test episodes; of a task that knows no best actions, the random policy alone.
   std::vector<tasks::Yardstick> yardsticks() const override {
     if (yardsticks_.empty()) {
-      for (const char* name : {"random", "oracle"}) {
-        const auto environment = task_.make(seed(), std::min(test_size(), kMostSlots));
-        const auto policy = tasks::make_untrained_policy(name, *environment, seed());
-        const auto played = tasks::play(*environment, *policy, Split::test, test_size());
-        yardsticks_.push_back(
-            {std::string(name) + "_reward", tasks::spread_of(played.rewards).mean});
+      yardsticks_.push_back({"random_reward", mean_reward_of("random")});
+      try {
+        yardsticks_.push_back({"oracle_reward", mean_reward_of("oracle")});
+      } catch (const base::UserError&) {  // there is no oracle
       }
     }
     return yardsticks_;
@@ -153,18 +159,32 @@ class ActorCriticTrainer : public Trainer {
 
   uint64_t seed() const { return static_cast<uint64_t>(options_.seed); }
 
-  // Of what the oracle gets more than a random policy.
-  double share_of(double reward) const {
+  // What share of the margin between a random policy and the oracle it is, where there is an
+  // oracle.
+  void add_share(double reward, Metrics& metrics) const {
     const auto yardsticks = this->yardsticks();
+    if (yardsticks.size() < 2) return;
     const double random = yardsticks[0].value, oracle = yardsticks[1].value;
-    return (reward - random) / (oracle - random);
+    metrics.emplace_back("reward_share", (reward - random) / (oracle - random));
+  }
+
+  double mean_reward_of(const std::string& policy_name) const {
+    const auto environment = task_.make(seed(), std::min(test_size(), kMostSlots));
+    const auto policy = tasks::make_untrained_policy(policy_name, *environment, seed());
+    const auto played = tasks::play(*environment, *policy, Split::test, test_size());
+    return tasks::spread_of(played.rewards).mean;
   }
 
   // One step of the optimiser; the norm of the gradient before it was clipped.
-  double learn(std::vector<torch::Tensor> gradients) {
+  double learn(std::vector<torch::Tensor> gradients, int64_t epoch, int64_t iteration) {
     const auto parameters = model_.parameters();
     for (size_t i = 0; i < parameters.size(); ++i) parameters[i].mutable_grad() = gradients[i];
     const double norm = torch::nn::utils::clip_grad_norm_(parameters, options_.largest_gradient);
+    if (!std::isfinite(norm)) {
+      throw NonFiniteLoss(
+          fmt::format("the gradient's norm is {} in epoch {}, iteration {} (step {})", norm, epoch,
+                      iteration + 1, adam_.steps() + 1));
+    }
     adam_.step();
     return norm;
   }
@@ -208,10 +228,11 @@ std::vector<base::Field> ActorCriticOptions::fields() {
                   "batches of episodes to train on; raise it while the reward still rises",
                   {.least = 1}),
       base::field("episodes", episodes,
-                  "that are played side by side; fewer make quicker, noisier steps", {.least = 1}),
+                  "that are played side by side; fewer make quicker, noisier steps",
+                  {.least = 1, .most = kMostEpisodes}),
       base::field("fragment", fragment,
                   "steps between updates, from where the last ended; 0: whole episodes",
-                  {.least = 0}),
+                  {.least = 0, .most = kMostSteps}),
       base::field("warm_up", warm_up, "first iterations that change no parameter", {.least = 0}),
       base::field("report_every", report_every,
                   "iterations between lines of metrics and checkpoints; divides iterations",
@@ -220,7 +241,7 @@ std::vector<base::Field> ActorCriticOptions::fields() {
                   "step size of Adam; lower it when the reward falls back, raise it when it creeps",
                   {.least = 0, .most = kLargest}),
       base::field("epsilon", epsilon, "of Adam: added to the root of the mean square gradient",
-                  {.least = 0, .most = kLargest}),
+                  {.least = 1e-30, .most = kLargest}),
       base::field("largest_gradient", largest_gradient,
                   "norm of all gradients together to which a larger one is cut", {.least = 0}),
       base::field("discount", discount, "what a reward one step later is worth",
@@ -245,8 +266,20 @@ std::unique_ptr<Trainer> ActorCriticOptions::make(const tasks::TaskOptions& task
     throw base::UserError(fmt::format("train.iterations = {} is no multiple of report_every = {}",
                                       iterations, report_every));
   }
-  return std::make_unique<ActorCriticTrainer>(
-      *this, dynamic_cast<const tasks::EnvironmentOptions&>(task), unit);
+  if (iterations > kEpisodeNumbers / episodes) {
+    throw base::UserError(
+        fmt::format("train.iterations = {} of {} episodes are more than there are: {}", iterations,
+                    episodes, kEpisodeNumbers));
+  }
+  const auto& played = dynamic_cast<const tasks::EnvironmentOptions&>(task);
+  auto trainer = std::make_unique<ActorCriticTrainer>(*this, played, unit);
+  if (fragment != 0 && fragment * report_every < trainer->episode_length()) {
+    throw base::UserError(fmt::format(
+        "train.report_every = {} fragments of {} steps may end no episode of {}, and so tell of no "
+        "reward: raise it",
+        report_every, fragment, trainer->episode_length()));
+  }
+  return trainer;
 }
 
 torch::Tensor actor_critic_loss(const ActorCriticOptions& options, const torch::Tensor& logits,

@@ -4,14 +4,16 @@
 //   R_t = r_t + discount R_(t+1), where an episode ends r_t
 //   R_T = what the model takes the rest of the episode for
 //   A_t = R_t - v_t
-//   loss = sum over t, b of [ -log p(a_t) A_t + value_weight A_t^2 + concentration_weight sum_a
-//   p(a)^2 ]
-//          / (T B),   where R and the first A_t are not differentiated
+//   loss = 1 / (T B) sum over t and b of
+//          - log p(a_t) A_t + value_weight A_t^2 + concentration_weight sum over a of p(a)^2
+// where R and the first A_t are not differentiated.
+//
 // The state goes on from one fragment to the next; gradients do not.
 //
 // Miconi, Rawal, Clune, Stanley, ICLR 2019; Garcia Rodriguez, Guo, Moraitis, ICML 2022 (Maze).
 #pragma once
 
+#include <fmt/format.h>
 #include <torch/torch.h>
 
 #include <cstdint>
@@ -25,12 +27,13 @@
 
 namespace stpn::train {
 
+// In an experiment as fields() tells.
 struct ActorCriticOptions : TrainerOptions {
-  int64_t iterations = 50'000;
-  int64_t episodes = 512;
-  int64_t fragment = 0;
-  int64_t warm_up = 100;
-  int64_t report_every = 100;
+  int64_t iterations = 50'000;  // a multiple of report_every
+  int64_t episodes = 512;       // B
+  int64_t fragment = 0;         // T; 0: whole episodes
+  int64_t warm_up = 100;        // iterations
+  int64_t report_every = 100;   // iterations: an epoch
   double learning_rate = 1e-4;
   double epsilon = 1e-4;
   double largest_gradient = 4;
@@ -46,19 +49,20 @@ struct ActorCriticOptions : TrainerOptions {
                                 const nn::UnitOptions& unit) const override;
 };
 
-// What was played: rewards and ends (T, B), and what is ahead (B), undefined: nothing.
 struct Played {
-  torch::Tensor action, reward, ended, ahead;
+  torch::Tensor action;  // (T, B) int64
+  torch::Tensor reward;  // (T, B), of the type of the logits
+  torch::Tensor ended;   // (T, B) bool
+  torch::Tensor ahead;   // (B): R_T; undefined: 0
 };
 
-// The sum above, without the division. logits (T, B, actions), value (T, B), action int64, ended
-// bool.
+// The sum above, without the division. logits (T, B, actions), value (T, B).
 torch::Tensor actor_critic_loss(const ActorCriticOptions& options, const torch::Tensor& logits,
                                 const torch::Tensor& value, const Played& played);
 
 // The loss of an iteration, and its gradient: of fixed blocks of slots, each played and gone back
-// through as a whole on one thread, so that memory does not grow with the slots, and added up in
-// order, so that threads change no bit.
+// through as a whole on one thread, so that what backward needs does not grow with the slots, and
+// added up in order, so that threads change no bit.
 class PolicyGradient {
  public:
   // Task and model must outlive it.

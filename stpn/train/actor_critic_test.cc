@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "stpn/nn/backend.h"
 #include "stpn/nn/initialisation.h"
@@ -292,6 +293,48 @@ TEST_F(ActorCriticTrainerTest, CutsLargeGradients) {
   const auto [same, cut] = norm_of("train.largest_gradient=0.01");
   EXPECT_DOUBLE_EQ(same, whole);
   EXPECT_NEAR(cut, 0.01, 1e-4);
+}
+
+TEST_F(ActorCriticTrainerTest, AGradientThatIsNotFiniteReachesNoParameter) {
+  // The value is far from any reward: the loss is finite, its gradient is not.
+  const Experiment experiment = small_maze({"train.report_every=1"});
+  const auto trainer = experiment.make_trainer();
+  const auto named = trainer->model().named_parameters();
+  {
+    const torch::NoGradGuard no_grad;
+    named["value.bias"].fill_(1e17);
+    named["value.weight"].fill_(1e30);
+  }
+  const auto before = copy_of(trainer->model());
+  EXPECT_THROW(trainer->train_epoch(1, [](int64_t) {}), NonFiniteLoss);
+  const auto after = copy_of(trainer->model());
+  for (size_t i = 0; i < before.size(); ++i) EXPECT_TRUE(before[i].equal(after[i])) << i;
+}
+
+TEST_F(ActorCriticTrainerTest, RejectsWhatIsTooMuch) {
+  const auto error_with = [&](const std::vector<std::string>& settings) {
+    return error_of([&] { small_maze(settings).make_trainer(); });
+  };
+  EXPECT_THAT(error_with({"train.episodes=1000000"}), testing::HasSubstr("episodes"));
+  EXPECT_THAT(error_with({"train.iterations=1000000000"}), testing::HasSubstr("iterations"));
+  EXPECT_THAT(error_with({"train.fragment=1000000"}), testing::HasSubstr("fragment"));
+  EXPECT_THAT(error_with({"train.fragment=5"}), testing::HasSubstr("end no episode of 15"));
+  EXPECT_THAT(error_with({"train.epsilon=0"}), testing::HasSubstr("epsilon"));
+}
+
+TEST_F(ActorCriticTrainerTest, TraceIsOfTheFirstTestEpisode) {
+  for (const char* unit : {"unit.name=perceptron", "unit.name=gru", "unit.name=fast_weights"}) {
+    const Experiment experiment = small_maze({unit});
+    const auto trainer = experiment.make_trainer();
+    const auto trace = nlohmann::json::parse(trainer->trace());
+    double reward = 0;
+    for (const auto& value : trace["rewards"]) reward += value.get<double>();
+    Rollout rollout(dynamic_cast<tasks::EnvironmentOptions&>(*experiment.task), 1, 64, 0,
+                    torch::kFloat);
+    const torch::NoGradGuard no_grad;
+    rollout.play(dynamic_cast<nn::ActorCritic&>(trainer->model()), Split::test, 0);
+    EXPECT_EQ(reward, rollout.take_rewards()[0]) << unit;
+  }
 }
 
 TEST_F(ActorCriticTrainerTest, LearnsToFindTheReward) {

@@ -46,15 +46,16 @@ Progress read_metadata(const base::Safetensors& content, const std::string& path
       throw base::UserError(fmt::format("{}: has checkpoint format {}; this program reads {}", path,
                                         format, kFormat));
     }
-    if (const std::string difference =
-            first_difference(json.at("config").get<std::string>(), config);
+    if (const std::string difference = first_difference(
+            brought_up_to_date(json.at("config").get<std::string>(), path), config);
         !difference.empty()) {
       throw base::UserError(fmt::format("{}: belongs to another experiment: {}", path, difference));
     }
+    const Json& best = json.at("best_score");  // null: none yet
     return {.epoch = json.at("epoch").get<int64_t>(),
             .step = json.at("step").get<int64_t>(),
             .best_epoch = json.at("best_epoch").get<int64_t>(),
-            .best_score = json.at("best_score").get<double>(),
+            .best_score = best.is_null() ? Progress().best_score : best.get<double>(),
             .metrics_bytes = json.at("metrics_bytes").get<int64_t>(),
             .wall_seconds = json.at("wall_seconds").get<double>()};
   } catch (const nlohmann::json::exception&) {

@@ -114,6 +114,20 @@ TEST_F(CheckpointTest, RejectsAnotherExperimentsOrModelsCheckpoint) {
   expect_rejected(path, "another model");
 }
 
+TEST_F(CheckpointTest, AnOptionThatIsNewSinceHasItsDefault) {
+  Trained one(small());
+  const auto path = folder_ / "a.safetensors";
+  std::string older = one.config;
+  const size_t line = older.find("patience = 0\n");
+  ASSERT_NE(line, std::string::npos);
+  older.erase(line, std::string("patience = 0\n").size());
+  save_checkpoint(path, *one.model, one.adam, kProgress, older);
+  EXPECT_EQ(load_checkpoint(path, *one.model, nullptr, one.config).epoch, kProgress.epoch);
+  older.replace(older.find("hidden_size = 5"), 15, "hidden_size = 9");
+  save_checkpoint(path, *one.model, one.adam, kProgress, older);
+  expect_rejected(path, "unit.hidden_size is 9 there and 5 here");
+}
+
 TEST_F(CheckpointTest, FollowsThePublishedUpdate) {
   // Adam's first step is learning_rate * g / (|g| + eps), whatever the size of g.
   const auto parameter = torch::zeros({3}, torch::requires_grad());

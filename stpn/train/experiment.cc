@@ -45,9 +45,12 @@ std::string Experiment::to_toml() const {
          base::to_toml("train", {{"algorithm", algorithm}}, train->fields());
 }
 
-Experiment read_experiment(const std::filesystem::path& path,
-                           const std::vector<std::string>& settings, std::optional<int64_t> seed) {
-  base::Config config = base::read_config(path, {"task", "unit", "train", "policy"});
+namespace {
+
+const std::vector<std::string> kTables = {"task", "unit", "train", "policy"};
+
+Experiment experiment_of(base::Config config, const std::filesystem::path& path,
+                         const std::vector<std::string>& settings, std::optional<int64_t> seed) {
   for (const std::string& setting : settings) base::apply_setting(config, setting);
   if (!config.tables["policy"].empty()) {
     throw base::UserError(
@@ -72,6 +75,17 @@ Experiment read_experiment(const std::filesystem::path& path,
   base::assign(config, "unit", experiment.unit->fields());
   base::assign(config, "train", experiment.train->fields());
   return experiment;
+}
+
+}  // namespace
+
+Experiment read_experiment(const std::filesystem::path& path,
+                           const std::vector<std::string>& settings, std::optional<int64_t> seed) {
+  return experiment_of(base::read_config(path, kTables), path, settings, seed);
+}
+
+std::string brought_up_to_date(const std::string& config, const std::filesystem::path& path) {
+  return experiment_of(base::parse_config(config, path, kTables), path, {}, {}).to_toml();
 }
 
 // What may differ between a run and its resumption: it changes no step, only how many there are.

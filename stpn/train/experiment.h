@@ -39,6 +39,10 @@ Experiment read_experiment(const std::filesystem::path& path,
                            const std::vector<std::string>& settings = {},
                            std::optional<int64_t> seed = {});
 
+// What a run of an older version wrote as its Experiment::to_toml, as it would be written now: an
+// option that is new since has its default. `path` is for messages. Throws as read_experiment does.
+std::string brought_up_to_date(const std::string& config, const std::filesystem::path& path);
+
 // Of two texts of Experiment::to_toml, the first option that differs, those aside that tell when to
 // stop (a run may be made longer): "unit.hidden_size is 11 there and 12 here"; empty if none does.
 std::string first_difference(const std::string& there, const std::string& here);

@@ -99,6 +99,11 @@ bool is_name(const std::string& text) {
 struct Budget {
   int64_t seeds = kMostSeeds;
   std::vector<std::string> settings;
+  std::vector<std::string> sets;  // none: all
+
+  bool has(const std::string& set) const {
+    return sets.empty() || std::find(sets.begin(), sets.end(), set) != sets.end();
+  }
 };
 
 Budget read_budget(const fs::path& file, const Table& root, const std::string& name) {
@@ -107,8 +112,8 @@ Budget read_budget(const fs::path& file, const Table& root, const std::string& n
     if (!budgets->is_table()) root.fail("budget", "budget wants tables: [budget.full]");
     for (const auto& [key, node] : *budgets->as_table()) {
       if (key.str() == name) {
-        const Table table(file, node, {"seeds", "settings"});
-        return {table.seeds(kMostSeeds), table.texts("settings")};
+        const Table table(file, node, {"seeds", "settings", "sets"});
+        return {table.seeds(kMostSeeds), table.texts("settings"), table.texts("sets")};
       }
       names.emplace_back(key.str());
     }
@@ -163,6 +168,7 @@ std::vector<PlannedRun> plan_reproduction(const fs::path& file, const std::strin
   for (const toml::node& node : *sets->as_array()) {
     const Table set(file, node, {"name", "models", "seeds", "settings"});
     for (PlannedRun& run : read_set(file, set, budget, seeds)) {
+      if (!budget.has(set.text("name"))) break;
       if (!names.insert(run.name).second) {
         set.fail("name", fmt::format("{} is in a set of that name above", run.name));
       }

@@ -9,6 +9,7 @@
 //   [budget.short]                    what this budget changes in every set
 //   seeds = 1                         at most
 //   settings = ["train.epochs=50"]    after those of the set
+//   sets = ["pairs4"]                 these alone; without it, all
 #pragma once
 
 #include <cstdint>

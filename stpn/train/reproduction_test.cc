@@ -25,6 +25,9 @@ settings = ["task.pairs=5", "train.epochs=9"]
 [budget.smoke]
 seeds = 1
 settings = ["train.epochs=1"]
+
+[budget.hard]
+sets = ["hard"]
 )";
 
 class ReproductionTest : public TrainTest {
@@ -59,6 +62,18 @@ TEST_F(ReproductionTest, ABudgetTakesSeedsAwayAndTheCallerHasTheLastWord) {
               ElementsAre("easy/small/seed1", "easy/wide/seed1", "hard/small/seed1"));
   EXPECT_EQ(names("smoke", 3).size(), 9u);
   EXPECT_EQ(names("full", 1).size(), 3u);
+}
+
+TEST_F(ReproductionTest, ABudgetMayBeOfSomeSetsOnly) {
+  EXPECT_THAT(names("hard"), ElementsAre("hard/small/seed1"));
+}
+
+TEST_F(ReproductionTest, SetsOfOneNameAreOne) {
+  const auto runs = plan(
+      "[[set]]\nname = \"a\"\nmodels = [\"small\"]\nseeds = 2\n"
+      "[[set]]\nname = \"a\"\nmodels = [\"wide\"]\n[budget.full]");
+  ASSERT_EQ(runs.size(), 3u);
+  EXPECT_EQ(runs[1].name, "a/wide/seed1");
 }
 
 TEST_F(ReproductionTest, SettingsOfTheBudgetComeAfterThoseOfTheSet) {

@@ -68,6 +68,8 @@ nn::ActorCritic::Output Rollout::play_on(nn::ActorCritic& model, int64_t first, 
     reset_[0].copy_(reset_[-1]);
   } else {
     for (int64_t b = 0; b < x_.size(1); ++b) start(b, first + b, 0);
+    reset_[0].zero_();
+    state_.clear();
     begun_ = true;
   }
   return run(model, state_, reset_.slice(0, 0, -1), /*energy=*/false);
@@ -105,7 +107,10 @@ nn::ActorCritic::Output Rollout::run(nn::ActorCritic& model, const nn::State& st
   input.closed_loop = this;
   nn::ActorCritic::Output output = model.forward(input);
   state_.clear();
-  for (const auto& [name, tensor] : output.state) state_.emplace_back(name, tensor.detach());
+  for (const auto& [name, tensor] : output.state) {
+    // A copy: the last step of the output would hold all of it.
+    if (stride_ != 0) state_.emplace_back(name, tensor.detach().clone());
+  }
   return output;
 }
 
@@ -150,8 +155,11 @@ void Rollout::act(int64_t t, int64_t first, int64_t count, const T* h) {
     float reward = 0;
     bool ended = false;
     slot.environment->step(&action, observation.data(), &reward, &ended);
-    STPN_CHECK(stride_ != 0 || ended == (t + 1 == steps), "an episode ended after {} of {} steps",
-               t + 1, steps);
+    STPN_CHECK(
+        stride_ != 0 || ended == (t + 1 == steps),
+        "after {} of {} steps an episode {}: only tasks whose episodes are all equally long can be "
+        "tested, and trained on as a whole",
+        t + 1, steps, ended ? "ended" : "had not ended");
     action_.data_ptr<int64_t>()[t * batch + b] = action;
     reward_.data_ptr<T>()[t * batch + b] = reward;
     ended_.data_ptr<bool>()[t * batch + b] = ended;

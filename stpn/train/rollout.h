@@ -2,8 +2,9 @@
 //
 // The unit tells of each step as soon as it has it (kernels::ClosedLoop): an action is drawn from
 // the policy, the environment answers, and its observation is the unit's next input. So one forward
-// pass acts, and keeps what backward needs. A draw is a function of seed, split, episode and step:
-// how episodes are divided over rollouts and threads changes nothing.
+// pass acts, and keeps what backward needs. A draw is a function of seed, split, episode and step,
+// whatever rollout or thread it happens in. (h need not be: with other samples beside it, a unit
+// may run in other vectors, which changes its last bits.)
 #pragma once
 
 #include <torch/torch.h>
@@ -28,7 +29,7 @@ class Rollout : public kernels::ClosedLoop {
           torch::Dtype dtype);
 
   // Plays episodes first, first+1, ... from their start, one in each slot, for T steps.
-  // REQUIRES: none of them is shorter.
+  // Throws base::UserError if one of them is shorter or longer.
   nn::ActorCritic::Output play(nn::ActorCritic& model, tasks::Split split, int64_t first,
                                bool energy = false);
 

@@ -26,6 +26,17 @@ class Stopwatch {
   Clock::time_point start_ = Clock::now();
 };
 
+constexpr int64_t kMostTested = 10'000'000;
+
+void restore(Trainer& trainer, const std::filesystem::path& checkpoint) {
+  try {
+    trainer.restore(base::read_safetensors(checkpoint));
+  } catch (const base::UserError& error) {
+    throw base::UserError(
+        fmt::format("{}: the run cannot go on: {}", checkpoint.string(), error.what()));
+  }
+}
+
 }  // namespace
 
 std::optional<Summary> run_experiment(const Experiment& experiment,
@@ -47,7 +58,7 @@ std::optional<Summary> run_experiment(const Experiment& experiment,
       load_checkpoint(folder.best(), model, nullptr, config);  // a broken one is found now
     }
     progress = load_checkpoint(folder.last(), model, &adam, config);
-    trainer->restore(base::read_safetensors(folder.last()));
+    restore(*trainer, folder.last());
     folder.check_metrics(progress.metrics_bytes);
   }
   if (trainer->finished(progress) && std::filesystem::exists(folder.summary())) return {};
@@ -59,7 +70,7 @@ std::optional<Summary> run_experiment(const Experiment& experiment,
   try {
     while (!trainer->finished(progress)) {
       const int64_t epoch = progress.epoch + 1;
-      const int64_t batches = trainer->batches(epoch);
+      const int64_t batches = trainer->batches();
       Metrics metrics = trainer->train_epoch(
           epoch, [&](int64_t done) { observer.on_batch(epoch, done, batches); });
       const double score = value_of(metrics, trainer->score());
@@ -132,7 +143,10 @@ RunEvaluation evaluate_run(const std::filesystem::path& path, std::optional<int6
   const Progress progress =
       load_checkpoint(weights, trainer->model(), nullptr, experiment.to_toml());
   const int64_t tested = count.value_or(trainer->test_size());
-  if (tested < 1) throw base::UserError(fmt::format("{} {} asked for", tested, trainer->items()));
+  if (tested < 1 || tested > kMostTested) {
+    throw base::UserError(
+        fmt::format("{} {} asked for: wants 1 to {}", tested, trainer->items(), kMostTested));
+  }
   std::string traced = trace ? trainer->trace() : "";  // first: it may be refused
   return {.task = experiment.task_name,
           .unit = experiment.unit_name,

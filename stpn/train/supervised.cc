@@ -43,7 +43,7 @@ class SupervisedTrainer : public Trainer {
   Adam& adam() override { return adam_; }
   std::string items() const override { return "sequences"; }
   double batch_size() const override { return static_cast<double>(options_.batch_size); }
-  int64_t batches(int64_t /*epoch*/) const override { return epochs_.batches(); }
+  int64_t batches() const override { return epochs_.batches(); }
   bool finished(const Progress& progress) const override {
     return progress.epoch >= options_.epochs() || progress.best_score >= options_.target_accuracy ||
            (options_.patience > 0 && progress.epoch - progress.best_epoch >= options_.patience);
@@ -76,7 +76,7 @@ class SupervisedTrainer : public Trainer {
     return metrics_of(evaluate(*model_, *task_, Split::test, count));
   }
   std::string trace() override {
-    throw base::UserError("--trace: there is none of a sequence, only of a task that is played");
+    throw base::UserError("there is no trace of a sequence: leave out --trace");
   }
   std::vector<tasks::Yardstick> yardsticks() const override { return task_->yardsticks(); }
   Metric pace(int64_t epochs, double seconds) const override {

@@ -6,8 +6,8 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,7 +33,7 @@ struct Progress {
   int64_t epoch = 0;  // epochs done
   int64_t step = 0;   // optimiser steps done
   int64_t best_epoch = 0;
-  double best_score = -1;     // Trainer::score after best_epoch
+  double best_score = -std::numeric_limits<double>::infinity();  // Trainer::score after best_epoch
   int64_t metrics_bytes = 0;  // length of metrics.jsonl after `epoch` epochs
   double wall_seconds = 0;
 };
@@ -55,7 +55,7 @@ class Trainer {
   // 128.
   virtual std::string items() const = 0;
   virtual double batch_size() const = 0;
-  virtual int64_t batches(int64_t epoch) const = 0;
+  virtual int64_t batches() const = 0;  // of an epoch
 
   virtual bool finished(const Progress& progress) const = 0;
 
@@ -72,8 +72,8 @@ class Trainer {
   // refuses.
   virtual void try_out() = 0;
 
-  // On the first `count` items of the test split. REQUIRES: 0 < count <= test_size(), and for more
-  // than that, that the task makes as many as one wants.
+  // On the first `count` items of the test split. Throws base::UserError for more than there are;
+  // a task that is played has any number. REQUIRES: count > 0.
   virtual Metrics test(int64_t count) = 0;
   virtual int64_t test_size() const = 0;
   // What happened in the first item of the test split, as JSON. Throws base::UserError if the task
