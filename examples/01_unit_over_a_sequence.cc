@@ -11,8 +11,8 @@ int main() {
   options.hidden_size = 8;
   const auto unit = options.make(/*input_size=*/5);
   unit->reset_parameters(/*seed=*/1);
-  std::cout << "A unit of " << unit->hidden_size() << " neurons has " << stpn::nn::parameter_count(*unit)
-            << " parameters.\n";
+  std::cout << "A unit of " << unit->hidden_size() << " neurons has "
+            << stpn::nn::parameter_count(*unit) << " parameters.\n";
 
   // Time comes first: 20 steps, 3 samples, 5 inputs. Without a state it begins with zeros.
   torch::manual_seed(0);
