@@ -1,5 +1,7 @@
 #include "stpn/nn/initialisation.h"
 
+#include <cmath>
+
 #include "stpn/base/random.h"
 
 namespace stpn::nn {
@@ -12,6 +14,12 @@ void uniform_(torch::Tensor tensor, double low, double high, uint64_t seed, uint
   auto* value = values.data_ptr<double>();
   for (int64_t i = 0; i < values.numel(); ++i) value[i] = random.uniform(low, high);
   tensor.copy_(values);
+}
+
+void reset_head(const torch::nn::Linear& head, uint64_t seed, uint64_t index) {
+  const double bound = 1 / std::sqrt(static_cast<double>(head->options.in_features()));
+  uniform_(head->weight, -bound, bound, seed, index);
+  uniform_(head->bias, -bound, bound, seed, index + 1);
 }
 
 }  // namespace stpn::nn

@@ -13,4 +13,7 @@ namespace stpn::nn {
 // from 0; heads from 1000.
 void uniform_(torch::Tensor tensor, double low, double high, uint64_t seed, uint64_t index);
 
+// Weight and bias of a model's head, which are `index` and `index` + 1, with U(+-1/sqrt(inputs)).
+void reset_head(const torch::nn::Linear& head, uint64_t seed, uint64_t index);
+
 }  // namespace stpn::nn

@@ -38,13 +38,6 @@ torch::Tensor returns_of(const Played& played, double discount) {
   return returns;
 }
 
-// REQUIRES: at least one.
-double mean_of(const std::vector<double>& values) {
-  double sum = 0;
-  for (const double value : values) sum += value;
-  return sum / static_cast<double>(values.size());
-}
-
 class ActorCriticTrainer : public Trainer {
  public:
   ActorCriticTrainer(ActorCriticOptions options, const tasks::EnvironmentOptions& task,
@@ -93,15 +86,15 @@ class ActorCriticTrainer : public Trainer {
       rewards.insert(rewards.end(), result.rewards.begin(), result.rewards.end());
       after_batch(i + 1);
     }
-    const double reward = mean_of(rewards);
+    const double reward = tasks::spread_of(rewards).mean;
     const int64_t episodes = options_.fragment == 0
                                  ? epoch * options_.report_every * options_.episodes
                                  : gradient_.episodes_ended();
     Metrics metrics = {{"episodes", static_cast<double>(episodes)},
-                       {"train_loss", mean_of(losses)},
+                       {"train_loss", tasks::spread_of(losses).mean},
                        {"reward", reward}};
     add_share(reward, metrics);
-    metrics.emplace_back("gradient_norm", norms.empty() ? 0 : mean_of(norms));
+    metrics.emplace_back("gradient_norm", norms.empty() ? 0 : tasks::spread_of(norms).mean);
     return metrics;
   }
 

@@ -42,7 +42,7 @@ struct ActorCriticOptions : TrainerOptions {
   double concentration_weight = 0.03;
 
   std::vector<base::Field> fields() override;
-  int64_t epochs() const override { return (iterations + report_every - 1) / report_every; }
+  int64_t epochs() const override { return iterations / report_every; }
   std::unique_ptr<tasks::TaskOptions> task_options(const std::string& name,
                                                    const std::string& where) const override;
   std::unique_ptr<Trainer> make(const tasks::TaskOptions& task,

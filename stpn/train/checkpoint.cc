@@ -86,8 +86,8 @@ void save_checkpoint(const std::filesystem::path& path, const torch::nn::Module&
 }
 
 Progress load_checkpoint(const std::filesystem::path& path, torch::nn::Module& model, Adam* adam,
-                         const std::string& config) {
-  const base::Safetensors content = base::read_safetensors(path);
+                         const std::string& config, base::Safetensors* whole) {
+  base::Safetensors content = base::read_safetensors(path);
   const Progress progress = read_metadata(content, path.string(), config);
   const Slots targets = slots(model, adam);
   std::vector<const base::NamedTensor*> sources;
@@ -108,6 +108,7 @@ Progress load_checkpoint(const std::filesystem::path& path, torch::nn::Module& m
     std::memcpy(targets[i].second.data_ptr(), sources[i]->bytes.data(), sources[i]->bytes.size());
   }
   if (adam) adam->set_steps(progress.step);
+  if (whole) *whole = std::move(content);
   return progress;
 }
 

@@ -23,8 +23,9 @@ void save_checkpoint(const std::filesystem::path& path, const torch::nn::Module&
 
 // Puts a checkpoint into the model and, unless null, the optimiser. Throws base::UserError, with
 // nothing changed, if the file is missing, truncated, no checkpoint of ours, of another experiment
-// than `config` (when to stop may differ), or its tensors are not the model's.
+// than `config` (when to stop may differ), or its tensors are not the model's. Unless null, `whole`
+// gets all that is in the file, for Trainer::restore.
 Progress load_checkpoint(const std::filesystem::path& path, torch::nn::Module& model, Adam* adam,
-                         const std::string& config);
+                         const std::string& config, base::Safetensors* whole = nullptr);
 
 }  // namespace stpn::train

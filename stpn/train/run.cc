@@ -28,13 +28,19 @@ class Stopwatch {
 
 constexpr int64_t kMostTested = 10'000'000;
 
-void restore(Trainer& trainer, const std::filesystem::path& checkpoint) {
+// Model, optimiser and what else the trainer keeps.
+Progress restore(Trainer& trainer, const std::filesystem::path& checkpoint,
+                 const std::string& config) {
+  base::Safetensors content;
+  const Progress progress =
+      load_checkpoint(checkpoint, trainer.model(), &trainer.adam(), config, &content);
   try {
-    trainer.restore(base::read_safetensors(checkpoint));
+    trainer.restore(content);
   } catch (const base::UserError& error) {
     throw base::UserError(
         fmt::format("{}: the run cannot go on: {}", checkpoint.string(), error.what()));
   }
+  return progress;
 }
 
 }  // namespace
@@ -57,8 +63,7 @@ std::optional<Summary> run_experiment(const Experiment& experiment,
     if (trainer->keeps_best()) {
       load_checkpoint(folder.best(), model, nullptr, config);  // a broken one is found now
     }
-    progress = load_checkpoint(folder.last(), model, &adam, config);
-    restore(*trainer, folder.last());
+    progress = restore(*trainer, folder.last(), config);
     folder.check_metrics(progress.metrics_bytes);
   }
   if (trainer->finished(progress) && std::filesystem::exists(folder.summary())) return {};

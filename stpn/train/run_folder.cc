@@ -79,7 +79,7 @@ base::FileLock RunFolder::lock() const {
 
 bool RunFolder::finished(const std::string& config) const {
   return fs::exists(summary()) && fs::exists(this->config()) &&
-         brought_up_to_date(base::read_file(this->config()), this->config()) == config;
+         read_experiment(this->config()).to_toml() == config;
 }
 
 void RunFolder::check_metrics(int64_t bytes) const {

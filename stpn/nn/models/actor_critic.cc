@@ -1,7 +1,5 @@
 #include "stpn/nn/models/actor_critic.h"
 
-#include <cmath>
-
 #include "stpn/base/error.h"
 #include "stpn/nn/initialisation.h"
 
@@ -22,12 +20,8 @@ ActorCritic::Output ActorCritic::forward(const UnitInput& input) {
 
 void ActorCritic::reset_parameters(uint64_t seed) {
   unit_->reset_parameters(seed);
-  const double bound = 1 / std::sqrt(static_cast<double>(unit_->hidden_size()));
-  uint64_t index = 1000;
-  for (const torch::nn::Linear& head : {policy_, value_}) {
-    uniform_(head->weight, -bound, bound, seed, index++);
-    uniform_(head->bias, -bound, bound, seed, index++);
-  }
+  reset_head(policy_, seed, 1000);
+  reset_head(value_, seed, 1002);
 }
 
 }  // namespace stpn::nn

@@ -1,7 +1,5 @@
 #include "stpn/nn/models/classifier.h"
 
-#include <cmath>
-
 #include "stpn/base/error.h"
 #include "stpn/nn/initialisation.h"
 
@@ -24,9 +22,7 @@ Classifier::Output Classifier::forward(const torch::Tensor& x, bool energy) {
 
 void Classifier::reset_parameters(uint64_t seed) {
   unit_->reset_parameters(seed);
-  const double bound = 1 / std::sqrt(static_cast<double>(unit_->hidden_size()));
-  uniform_(head_->weight, -bound, bound, seed, 1000);
-  uniform_(head_->bias, -bound, bound, seed, 1001);
+  reset_head(head_, seed, 1000);
 }
 
 }  // namespace stpn::nn
