@@ -1,11 +1,9 @@
 // Backpropamine: a recurrent neuron whose synapses have a plastic part P, written under the control
 // of a modulator that the network computes of its own activity.
 //
-//   h[t] = tanh(drive[t] + (w + alpha * P[t-1]) h[t-1])
+//   h[t] = tanh(W_i x[t] + b_i + (w + alpha * P[t-1]) h[t-1])
 //   D = h[t] outer h[t-1];   m = act(modulator_weight . h[t] + modulator_bias), one a sample
 //   P[t] = P[t-1] plus m D
-//
-// drive[t] = W_i x[t] + b_i is the caller's: one matrix product for the whole sequence.
 //
 // Neuromodulation: `modplast` as above; `plastic` has a learned constant, rate, in place of m;
 // `modul` adds m E[t-1] for m D, where E is an eligibility trace:
@@ -66,17 +64,19 @@ struct BackpropamineVariant {
 // overlap.
 template <typename T>
 struct BackpropamineForward {
-  Extent extent;  // inputs: not used
+  Extent extent;
   BackpropamineVariant variant;
 
-  const T* drive = nullptr;  // in  (T, B, H)
+  const T* x = nullptr;  // in  (T, B, I)
   const uint8_t* reset =
       nullptr;  // in  (T, B); null: none. Not 0: that sample's state is zeroed before step t
   const T* initial_h = nullptr;  // in  (B, H)
   const T* initial_P = nullptr;  // in  (B, H, H)
   const T* initial_E = nullptr;  // in  (B, H, H); has_trace only
 
-  const T* weight = nullptr;            // in  (H, H)  w
+  const T* weight_ih = nullptr;         // in  (H, I)  W_i
+  const T* bias = nullptr;              // in  (H)     b_i
+  const T* weight_hh = nullptr;         // in  (H, H)  w
   const T* alpha = nullptr;             // in  (H, H)
   const T* modulator_weight = nullptr;  // in  (H); has_modulator only
   const T* modulator_bias = nullptr;    // in  (1); has_modulator only
@@ -110,11 +110,13 @@ struct BackpropamineBackward {
   const T* grad_final_P = nullptr;  // in  (B, H, H)
   const T* grad_final_E = nullptr;  // in  (B, H, H)
 
-  T* grad_drive = nullptr;             // out (T, B, H)
+  T* grad_x = nullptr;                 // out (T, B, I)
   T* grad_initial_h = nullptr;         // out (B, H)
   T* grad_initial_P = nullptr;         // out (B, H, H)
   T* grad_initial_E = nullptr;         // out (B, H, H)
-  T* grad_weight = nullptr;            // out (H, H)
+  T* grad_weight_ih = nullptr;         // out (H, I)
+  T* grad_bias = nullptr;              // out (H)
+  T* grad_weight_hh = nullptr;         // out (H, H)
   T* grad_alpha = nullptr;             // out (H, H)
   T* grad_modulator_weight = nullptr;  // out (H)
   T* grad_modulator_bias = nullptr;    // out (1)

@@ -20,6 +20,7 @@
 #include <utility>
 
 #include "stpn/kernels/backpropamine_step-inl.h"
+#include "stpn/kernels/input_drive-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
@@ -47,17 +48,18 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
   static constexpr bool kSeesNext = false;
 
   static int64_t scratch(const Plan& plan) {
-    return 4 * plan.presynaptic(S) + 6 * plan.units(S) + Plan::padded(S);
+    return 4 * plan.presynaptic(S) + 6 * plan.units(S) + Plan::padded(S) +
+           InputDrive<T, S>::scratch(plan);
   }
 
   // Adds to `gradients`.
   ModulatedBackward(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
-                    const BackpropamineBackward<T>& call, const PaddedMatrices<T>& parameters,
-                    const Gradients<T>& gradients)
+                    const BackpropamineBackward<T>& call,
+                    const BackpropamineParameters<T>& parameters, const Gradients<T>& gradients)
       : Loop(plan, first, kept, call.forward.reset, scratch),
         call_(call),
         forward_(call.forward),
-        parameters_(parameters),
+        parameters_(parameters.matrices),
         gradients_(gradients),
         z_(scratch.take(plan.presynaptic(S))),
         hebbian_(scratch.take(plan.presynaptic(S))),
@@ -69,7 +71,8 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
         along_h_(scratch.take(plan.units(S))),
         along_m_(scratch.take(plan.units(S))),
         along_rate_(scratch.take(plan.units(S))),
-        m_(scratch.take(S)) {}
+        m_(scratch.take(S)),
+        input_(plan, first, call.forward.x, parameters.inputs, scratch) {}
 
   void begin() {
     this->copy_in(call_.grad_final_P, plan_.hidden, 0, this->d_matrix(kP));
@@ -170,7 +173,8 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
       const V slope = activation_slope(d, Activation::tanh, hn::Load(d, h_ + k));
       hn::Store(hn::Mul(dh, slope), d, du_ + k);
     }
-    if (call_.grad_drive != nullptr) this->units_out(du_, t, call_.grad_drive);
+    this->units_to_rows(du_, input_.width(), input_.units());
+    input_.backward(t, gradients_.vector(kInput), call_.grad_x);
     std::swap(z_, hebbian_);
     std::swap(dz_, d_hebbian_);  // what the update of step t gave to h[t-1], to add to
     std::fill_n(d_hebbian_, plan_.presynaptic(S), T(0));
@@ -365,6 +369,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
   T* const along_m_;     // summed over units, the gradient of m
   T* const along_rate_;  // and that of the trace's rate
   T* const m_;           // of the step that is gone into
+  const InputDrive<T, S> input_;
 };
 
 }  // namespace HWY_NAMESPACE

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "stpn/kernels/backpropamine_step-inl.h"
+#include "stpn/kernels/input_drive-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
@@ -38,19 +39,22 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
 
  public:
   static int64_t scratch(const Plan& plan) {
-    return 2 * plan.presynaptic(S) + 2 * plan.units(S) + Plan::padded(S);
+    return 2 * plan.presynaptic(S) + 2 * plan.units(S) + Plan::padded(S) +
+           InputDrive<T, S>::scratch(plan);
   }
 
   ModulatedForward(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
-                   const BackpropamineForward<T>& call, const PaddedMatrices<T>& parameters)
+                   const BackpropamineForward<T>& call,
+                   const BackpropamineParameters<T>& parameters)
       : Loop(plan, first, kept, call, scratch),
         call_(call),
-        parameters_(parameters),
+        parameters_(parameters.matrices),
         z_(scratch.take(plan.presynaptic(S))),
         hebbian_(scratch.take(plan.presynaptic(S))),
         h_(scratch.take(plan.units(S))),
         sums_(scratch.take(plan.units(S))),
-        m_(scratch.take(S)) {}
+        m_(scratch.take(S)),
+        input_(plan, first, call.x, parameters.inputs, scratch) {}
 
   void begin() {
     this->copy_in(call_.initial_P, plan_.hidden, 0, this->matrix(kP));
@@ -140,10 +144,11 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
     if constexpr (kDrive) Layout::store_sums(dot, sums_ + i * S);
   }
 
-  // h = tanh(drive + (w + alpha P) z) for all units at once.
+  // h = tanh(W_i x + b_i + (w + alpha P) z) for all units at once.
   void activate_units(int64_t t) {
     const D d;
-    this->units_in(call_.drive, t, h_);
+    input_.forward(t);
+    this->rows_to_units(input_.units(), input_.width(), h_);
     for (int64_t k = 0; k < plan_.units(S); k += hn::Lanes(d)) {
       const V u = hn::Add(hn::Load(d, h_ + k), hn::Load(d, sums_ + k));
       hn::Store(activate(d, Activation::tanh, u), d, h_ + k);
@@ -205,6 +210,7 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
   T* const h_;
   T* const sums_;
   T* const m_;
+  const InputDrive<T, S> input_;
 };
 
 }  // namespace HWY_NAMESPACE

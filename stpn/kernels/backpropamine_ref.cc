@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "stpn/kernels/backpropamine.h"
+#include "stpn/kernels/input_drive.h"
 
 namespace stpn::kernels {
 namespace {
@@ -29,6 +30,8 @@ struct Sample {
   int64_t row(int64_t t) const { return t * p.extent.batch + b; }
   bool is_reset(int64_t t) const { return p.reset != nullptr && p.reset[row(t)] != 0; }
   T bound() const { return static_cast<T>(v.bound()); }
+  const T* inputs(int64_t t) const { return p.x + row(t) * p.extent.inputs; }
+  InputWeights<T> input_weights() const { return {p.weight_ih, p.extent.inputs, p.bias}; }
 
   State<T> initial_state() const {
     State<T> state;
@@ -65,13 +68,13 @@ void clear(State<T>& state) {
 
 template <typename T>
 void activity(const Sample<T>& s, int64_t t, Step<T>& step, T* energy) {
-  step.h.resize(s.H);
+  step.h = input_drive(s.p.extent, s.input_weights(), s.inputs(t));
   for (int64_t i = 0; i < s.H; ++i) {
-    T u = s.p.drive[s.row(t) * s.H + i];
+    T u = step.h[i];
     T spent = T(0);
     for (int64_t j = 0; j < s.H; ++j) {
       const int64_t k = i * s.H + j;
-      const T G = s.p.weight[k] + s.p.alpha[k] * step.before.P[k];
+      const T G = s.p.weight_hh[k] + s.p.alpha[k] * step.before.P[k];
       u += G * step.before.h[j];
       spent += std::abs(G) * step.before.h[j] * step.before.h[j];
     }
@@ -122,6 +125,12 @@ void run_step(const Sample<T>& s, int64_t t, State<T>& state, Step<T>& step, T* 
   step.before = state;
   activity(s, t, step, energy);
   update(s, step, state);
+}
+
+// The k-th of the (n, size) blocks of `all`.
+template <typename T>
+T* block(T* all, int64_t k, int64_t size) {
+  return all == nullptr ? nullptr : all + k * size;
 }
 
 template <typename T>
@@ -180,22 +189,25 @@ void back_through_update(const BackpropamineBackward<T>& p, const Sample<T>& s, 
   }
 }
 
-// Back through the activity: from d.h to the drive, to d.P and to d_before.
+// Back through the activity: from d.h to the inputs, to d.P and to d_before.
 template <typename T>
 void back_through_activity(const BackpropamineBackward<T>& p, const Sample<T>& s, int64_t t,
                            const Step<T>& step, State<T>& d, std::vector<T>& d_before) {
+  std::vector<T> d_drive(s.H);
   for (int64_t i = 0; i < s.H; ++i) {
-    const T du = d.h[i] * activation_slope(Activation::tanh, step.h[i]);
-    if (p.grad_drive != nullptr) p.grad_drive[s.row(t) * s.H + i] = du;
+    const T du = d_drive[i] = d.h[i] * activation_slope(Activation::tanh, step.h[i]);
     for (int64_t j = 0; j < s.H; ++j) {
       const int64_t k = i * s.H + j;
       const T dG = du * step.before.h[j];
-      add(p.grad_weight, k, dG);
+      add(p.grad_weight_hh, k, dG);
       add(p.grad_alpha, k, dG * step.before.P[k]);
       d.P[k] += dG * s.p.alpha[k];
-      d_before[j] += du * (s.p.weight[k] + s.p.alpha[k] * step.before.P[k]);
+      d_before[j] += du * (s.p.weight_hh[k] + s.p.alpha[k] * step.before.P[k]);
     }
   }
+  back_through_input_drive<T>(s.p.extent, s.input_weights(), s.inputs(t), d_drive,
+                              {p.grad_weight_ih, s.p.extent.inputs, p.grad_bias},
+                              block(p.grad_x, s.row(t), s.p.extent.inputs));
 }
 
 template <typename T>
@@ -206,12 +218,6 @@ void clear(T* values, int64_t count) {
 template <typename T>
 void copy_out(const std::vector<T>& values, T* out) {
   if (out != nullptr) std::copy(values.begin(), values.end(), out);
-}
-
-// The b-th of the (B, size) blocks of `all`.
-template <typename T>
-T* block(T* all, int64_t b, int64_t size) {
-  return all == nullptr ? nullptr : all + b * size;
 }
 
 }  // namespace
@@ -238,7 +244,9 @@ template <typename T>
 void backpropamine_backward_ref(const BackpropamineBackward<T>& p) {
   const BackpropamineForward<T>& f = p.forward;
   const int64_t H = f.extent.hidden;
-  clear(p.grad_weight, H * H);
+  clear(p.grad_weight_ih, H * f.extent.inputs);
+  clear(p.grad_bias, H);
+  clear(p.grad_weight_hh, H * H);
   clear(p.grad_alpha, H * H);
   clear(p.grad_modulator_weight, H);
   clear(p.grad_modulator_bias, 1);

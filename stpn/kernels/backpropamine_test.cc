@@ -28,12 +28,14 @@ struct Case {
       : extent(e), variant(v), random(seed, base::Stream::parameters, 0) {
     const int64_t units = e.batch * e.hidden;
     const int64_t synapses = e.hidden * e.hidden;
-    draw("drive", e.steps * units, -1, 1);
+    draw("x", e.steps * e.batch * e.inputs, -1, 1);
     draw("h", units, -1, 1);
     draw("P", units * e.hidden, -0.9, 0.9);
     // With larger ones many units are chaotic, and rounding explodes.
     const double bound = 1 / std::sqrt(static_cast<double>(e.hidden));
-    draw("weight", synapses, -bound, bound);
+    draw("weight_ih", e.hidden * e.inputs, -1, 1);
+    draw("bias", e.hidden, -0.5, 0.5);
+    draw("weight_hh", synapses, -bound, bound);
     draw("alpha", synapses, -bound, bound);
     if (v.has_trace()) draw("E", units * e.hidden, -0.9, 0.9);
     if (v.has_modulator()) {
@@ -88,11 +90,13 @@ struct Case {
     p.extent = extent;
     p.variant = variant;
     p.reset = reset.data();
-    p.drive = read("drive");
+    p.x = read("x");
     p.initial_h = read("h");
     p.initial_P = read("P");
     p.initial_E = read("E");
-    p.weight = read("weight");
+    p.weight_ih = read("weight_ih");
+    p.bias = read("bias");
+    p.weight_hh = read("weight_hh");
     p.alpha = read("alpha");
     p.modulator_weight = read("modulator_weight");
     p.modulator_bias = read("modulator_bias");
@@ -112,11 +116,13 @@ struct Case {
     b.grad_output = d_output.data();
     b.grad_final_P = d_P.data();
     b.grad_final_E = variant.has_trace() ? d_E.data() : nullptr;
-    b.grad_drive = slot("drive");
+    b.grad_x = slot("x");
     b.grad_initial_h = slot("h");
     b.grad_initial_P = slot("P");
     b.grad_initial_E = slot("E");
-    b.grad_weight = slot("weight");
+    b.grad_weight_ih = slot("weight_ih");
+    b.grad_bias = slot("bias");
+    b.grad_weight_hh = slot("weight_hh");
     b.grad_alpha = slot("alpha");
     b.grad_modulator_weight = slot("modulator_weight");
     b.grad_modulator_bias = slot("modulator_bias");
@@ -182,7 +188,7 @@ std::string name_of(const BackpropamineVariant& v) {
 TEST(BackpropamineRefTest, GradientMatchesFiniteDifference) {
   for (const BackpropamineVariant& v : all_variants()) {
     SCOPED_TRACE(name_of(v));
-    Case<double> c({5, 3, 0, 3}, v, 7);
+    Case<double> c({5, 3, 2, 3}, v, 7);
     const auto result = c.reference();
     for (const auto& [name, gradient] : result.gradients) {
       std::vector<double>& values = *c.input(name);
@@ -205,7 +211,7 @@ TEST(BackpropamineRefTest, BoundIsOneAndALittleLessForTheSoftTrace) {
   for (const BackpropamineVariant& v : all_variants()) {
     if (v.modulator != Modulator::tanh) continue;
     SCOPED_TRACE(name_of(v));
-    Case<double> c({2, 1, 0, 2}, v, 7, /*with_reset=*/false);
+    Case<double> c({2, 1, 1, 2}, v, 7, /*with_reset=*/false);
     // A modulator of zero adds nothing.
     for (const char* name : {"modulator_weight", "modulator_bias", "rate"}) {
       if (auto* values = c.input(name)) std::fill(values->begin(), values->end(), 0.0);
@@ -218,11 +224,12 @@ TEST(BackpropamineRefTest, BoundIsOneAndALittleLessForTheSoftTrace) {
 }
 
 TEST(BackpropamineRefTest, TraceIsUsedBeforeItIsUpdated) {
-  Case<double> c({1, 1, 0, 1}, {Neuromodulation::modul}, 7, /*with_reset=*/false);
+  Case<double> c({1, 1, 1, 1}, {Neuromodulation::modul}, 7, /*with_reset=*/false);
   *c.input("h") = {0.5};
-  *c.input("P") = *c.input("weight") = *c.input("modulator_weight") = {0.0};
+  *c.input("P") = *c.input("weight_ih") = *c.input("weight_hh") =
+      *c.input("modulator_weight") = {0.0};
   *c.input("E") = {0.4};
-  *c.input("drive") = {std::atanh(0.8)};
+  *c.input("bias") = {std::atanh(0.8)};
   *c.input("modulator_bias") = {std::atanh(0.5)};
   *c.input("rate") = {0.25};
   const auto r = c.reference();
@@ -237,12 +244,12 @@ TEST(BackpropamineRefTest, GradientPassesAtTheBoundAndOnBothSidesOfZero) {
        {std::tuple(Addition::clamp, 1.0, 1.0, 0.25), std::tuple(Addition::clamp, 1.5, 0.0, 0.0),
         std::tuple(Addition::soft_clamp, 1.0, 1.0, 0.5),
         std::tuple(Addition::soft_clamp, 0.5, 1.0, 0.5)}) {
-    Case<double> c({1, 1, 0, 1}, {Neuromodulation::plastic, addition}, 7, /*with_reset=*/false);
+    Case<double> c({1, 1, 1, 1}, {Neuromodulation::plastic, addition}, 7, /*with_reset=*/false);
     *c.input("h") = {0.0};
     *c.input("P") = {initial_P};
-    *c.input("weight") = *c.input("alpha") = {0.0};
+    *c.input("weight_ih") = *c.input("weight_hh") = *c.input("alpha") = {0.0};
     *c.input("rate") = {0.5};
-    *c.input("drive") = {std::atanh(0.5)};
+    *c.input("bias") = {std::atanh(0.5)};
     c.d_output = {0.0};
     c.d_P = {1.0};
     const auto r = c.reference();
@@ -269,8 +276,10 @@ template <typename T>
 void matches_reference() {
   base::Random sizes(11, base::Stream::test_data, 0);
   for (const BackpropamineVariant& v : all_variants()) {
-    const Extent e{
-        .steps = 1 + sizes.below(14), .batch = 1 + sizes.below(40), .hidden = 1 + sizes.below(40)};
+    const Extent e{.steps = 1 + sizes.below(14),
+                   .batch = 1 + sizes.below(40),
+                   .inputs = 1 + sizes.below(20),
+                   .hidden = 1 + sizes.below(40)};
     SCOPED_TRACE(fmt::format("T {} B {} H {} {}", e.steps, e.batch, e.hidden, name_of(v)));
     const Case<T> c(e, v, e.hidden);
     expect_same<T>(c.cpu(), c.reference());
@@ -283,7 +292,7 @@ TEST_P(BackpropamineCpuTest, MatchesReferenceInFloat) { matches_reference<float>
 TEST_P(BackpropamineCpuTest, RunsASingleUnit) {
   for (const BackpropamineVariant& v : all_variants()) {
     SCOPED_TRACE(name_of(v));
-    const Case<double> c({.steps = 5, .batch = 6, .hidden = 1}, v, 3);
+    const Case<double> c({.steps = 5, .batch = 6, .inputs = 1, .hidden = 1}, v, 3);
     expect_same<double>(c.cpu(), c.reference());
   }
 }
@@ -294,13 +303,15 @@ TEST_P(BackpropamineCpuTest, ReplaysFromManyCheckpoints) {
   for (const auto neuromodulation : {Neuromodulation::modplast, Neuromodulation::modul}) {
     for (const int64_t hidden : {70, 131}) {
       for (const int64_t steps : {12, 15}) {
-        const Case<double> c({.steps = steps, .batch = 5, .hidden = hidden}, {neuromodulation}, 3);
+        const Case<double> c({.steps = steps, .batch = 5, .inputs = 3, .hidden = hidden},
+                             {neuromodulation}, 3);
         expect_same<double>(c.cpu(), c.reference());
       }
     }
     // Small ones run across samples, and have long intervals.
     for (const int64_t hidden : {1, 17}) {
-      const Case<double> c({.steps = 70, .batch = 19, .hidden = hidden}, {neuromodulation}, 3);
+      const Case<double> c({.steps = 70, .batch = 19, .inputs = 3, .hidden = hidden},
+                           {neuromodulation}, 3);
       expect_same<double>(c.cpu(), c.reference());
     }
   }
@@ -308,7 +319,8 @@ TEST_P(BackpropamineCpuTest, ReplaysFromManyCheckpoints) {
 
 TEST_P(BackpropamineCpuTest, BitsDoNotDependOnThreads) {
   const base::ParallelFor threads = testing::a_thread_each;
-  const Case<float> c({.steps = 6, .batch = 37, .hidden = 5}, {Neuromodulation::modul}, 5);
+  const Case<float> c({.steps = 6, .batch = 37, .inputs = 3, .hidden = 5}, {Neuromodulation::modul},
+                      5);
   const auto alone = c.cpu();
   const auto together = c.cpu(&threads);
   EXPECT_EQ(alone.output, together.output);
@@ -322,8 +334,9 @@ TEST_P(BackpropamineCpuTest, ResetForgetsADivergedSample) {
   for (const BackpropamineVariant& v : all_variants()) {
     SCOPED_TRACE(name_of(v));
     constexpr int64_t kBatch = 21;  // across samples, and the rest along
-    Case<float> c({.steps = 4, .batch = kBatch, .hidden = 4}, v, 9, /*with_reset=*/false);
-    (*c.input("drive"))[(1 * kBatch + 2) * 4] = std::numeric_limits<float>::quiet_NaN();
+    Case<float> c({.steps = 4, .batch = kBatch, .inputs = 4, .hidden = 4}, v, 9,
+                  /*with_reset=*/false);
+    (*c.input("x"))[(1 * kBatch + 2) * 4] = std::numeric_limits<float>::quiet_NaN();
     c.reset[2 * kBatch + 2] = 1;
     const auto result = c.cpu();
     const auto reference = c.reference();
@@ -340,7 +353,7 @@ TEST_P(BackpropamineCpuTest, ResetForgetsADivergedSample) {
 TEST_P(BackpropamineCpuTest, TiesMatchReference) {
   for (const BackpropamineVariant& v : all_variants()) {
     SCOPED_TRACE(name_of(v));
-    Case<double> c({.steps = 3, .batch = 13, .hidden = 4}, v, 9, /*with_reset=*/false);
+    Case<double> c({.steps = 3, .batch = 13, .inputs = 4, .hidden = 4}, v, 9, /*with_reset=*/false);
     std::fill(c.input("h")->begin(), c.input("h")->end(), 0.0);
     std::fill(c.input("P")->begin(), c.input("P")->end(), v.bound() < 1 ? v.bound() : 1.0);
     if (auto* E = c.input("E")) std::fill(E->begin(), E->end(), 0.0);

@@ -140,18 +140,23 @@ class Group {
         units[i * S + s] = from[layout_.value(s, begin + i)];
     }
   }
-  // Values of the units of step t in a (T, B, H) array, or of the state in a (B, H) array (t = 0).
-  void units_in(const T* from, int64_t t, T* units) const {
+  // Unit values from rows of units, a sample each `stride` after the other, and back.
+  void rows_to_units(const T* HWY_RESTRICT rows, int64_t stride, T* HWY_RESTRICT units) const {
     for (int s = 0; s < S; ++s) {
-      const T* HWY_RESTRICT sample = from + place(t, s, plan_.hidden);
-      for (int64_t i = 0; i < plan_.hidden; ++i) units[i * S + s] = sample[i];
+      for (int64_t i = 0; i < plan_.hidden; ++i) units[i * S + s] = rows[s * stride + i];
     }
   }
-  void units_out(const T* units, int64_t t, T* to) const {
+  void units_to_rows(const T* HWY_RESTRICT units, int64_t stride, T* HWY_RESTRICT rows) const {
     for (int s = 0; s < S; ++s) {
-      T* HWY_RESTRICT sample = to + place(t, s, plan_.hidden);
-      for (int64_t i = 0; i < plan_.hidden; ++i) sample[i] = units[i * S + s];
+      for (int64_t i = 0; i < plan_.hidden; ++i) rows[s * stride + i] = units[i * S + s];
     }
+  }
+  // Values of the units of step t in a (T, B, H) array, or of the state in a (B, H) array (t = 0).
+  void units_in(const T* from, int64_t t, T* units) const {
+    rows_to_units(from + place(t, 0, plan_.hidden), plan_.hidden, units);
+  }
+  void units_out(const T* units, int64_t t, T* to) const {
+    units_to_rows(units, plan_.hidden, to + place(t, 0, plan_.hidden));
   }
 
   const Plan& plan_;

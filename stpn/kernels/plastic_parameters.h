@@ -9,6 +9,8 @@
 #include <functional>
 
 #include "stpn/base/parallel.h"
+#include "stpn/kernels/extent.h"
+#include "stpn/kernels/input_drive.h"
 #include "stpn/kernels/plastic_plan.h"
 
 namespace stpn::kernels {
@@ -32,6 +34,32 @@ class PaddedMatrices {
 
  private:
   int64_t row_, matrix_;
+  hwy::AlignedFreeUniquePtr<T[]> memory_;
+};
+
+// Fixed weights of inputs, turned so that a row is what one input is to all units, and after them
+// the bias; rows padded with zeros. Their gradients are summed up in the same shape, a vector of
+// GradientSums each row.
+template <typename T>
+class PaddedInputWeights {
+ public:
+  PaddedInputWeights(const Extent& extent, const InputWeights<T>& weights)
+      : inputs_(extent.inputs),
+        width_(PlasticPlan<T>::padded(extent.hidden)),
+        memory_(hwy::AllocateAligned<T>((inputs_ + 1) * width_)) {
+    std::fill_n(memory_.get(), (inputs_ + 1) * width_, T(0));
+    for (int64_t i = 0; i < extent.hidden; ++i) {
+      for (int64_t j = 0; j < inputs_; ++j) {
+        memory_[j * width_ + i] = weights.weight[i * weights.columns + j];
+      }
+    }
+    std::copy_n(weights.bias, extent.hidden, memory_.get() + inputs_ * width_);
+  }
+  int64_t inputs() const { return inputs_; }
+  const T* row(int64_t input) const { return memory_.get() + input * width_; }
+
+ private:
+  int64_t inputs_, width_;
   hwy::AlignedFreeUniquePtr<T[]> memory_;
 };
 
@@ -88,5 +116,16 @@ class ChunkSums {
   int64_t size_;
   hwy::AlignedFreeUniquePtr<T[]> memory_;
 };
+
+// The gradients of input weights, of which the first input's is vector `first`.
+template <typename T>
+void store_input_weights(const ChunkSums<T>& sums, int64_t first, const Extent& extent,
+                         const InputWeights<T, T>& to) {
+  for (int64_t j = 0; j < extent.inputs && to.weight != nullptr; ++j) {
+    const T* row = sums.vector(first + j);
+    for (int64_t i = 0; i < extent.hidden; ++i) to.weight[i * to.columns + j] = row[i];
+  }
+  if (to.bias != nullptr) std::copy_n(sums.vector(first + extent.inputs), extent.hidden, to.bias);
+}
 
 }  // namespace stpn::kernels

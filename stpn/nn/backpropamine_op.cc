@@ -6,7 +6,6 @@
 
 #include "stpn/base/error.h"
 #include "stpn/nn/fixed_weights.h"
-#include "stpn/nn/input_projection.h"
 #include "stpn/nn/sequence_op.h"
 #include "stpn/nn/words.h"
 
@@ -18,17 +17,8 @@ const std::vector<std::string> kNeuromodulations{"modplast", "plastic", "modul"}
 const std::vector<std::string> kAdditions{"clamp", "soft_clamp", "additive", "decaying"};
 const std::vector<std::string> kModulators{"tanh", "sigmoid", "linear"};
 
-// The call as the kernel sees it: the inputs have become the drive.
-struct DrivenCall : BackpropamineWords {
-  at::Tensor drive;  // (T, B, H)
-  at::Tensor h, P, E, weight, alpha, modulator_weight, modulator_bias, rate;
-  at::Tensor reset;
-  bool energy = false;
-  kernels::ClosedLoop* closed_loop = nullptr;
-};
-
 struct BackpropamineOp {
-  using Call = DrivenCall;
+  using Call = BackpropamineCall;
   static constexpr const char* kName = "backpropamine";
 
   template <typename T>
@@ -42,11 +32,15 @@ struct BackpropamineOp {
     static constexpr auto kept_size = kernels::backpropamine_kept_size<T>;
 
     static constexpr TensorSlot<T, Call, Forward, Backward> kTensors[] = {
-        {"drive", &Call::drive, &Forward::drive, &Backward::grad_drive, Given::always},
+        {"x", &Call::x, &Forward::x, &Backward::grad_x, Given::always},
         {"h", &Call::h, &Forward::initial_h, &Backward::grad_initial_h, Given::always},
         {"P", &Call::P, &Forward::initial_P, &Backward::grad_initial_P, Given::always},
         {"E", &Call::E, &Forward::initial_E, &Backward::grad_initial_E, Given::maybe},
-        {"weight_hh", &Call::weight, &Forward::weight, &Backward::grad_weight, Given::always},
+        {"weight_ih", &Call::weight_ih, &Forward::weight_ih, &Backward::grad_weight_ih,
+         Given::always},
+        {"bias", &Call::bias, &Forward::bias, &Backward::grad_bias, Given::always},
+        {"weight_hh", &Call::weight_hh, &Forward::weight_hh, &Backward::grad_weight_hh,
+         Given::always},
         {"alpha", &Call::alpha, &Forward::alpha, &Backward::grad_alpha, Given::always},
         {"modulator_weight", &Call::modulator_weight, &Forward::modulator_weight,
          &Backward::grad_modulator_weight, Given::maybe},
@@ -68,7 +62,10 @@ struct BackpropamineOp {
   }
 
   static kernels::Extent extent_of(const Call& c) {
-    return {.steps = length(c.drive, 0), .batch = length(c.drive, 1), .hidden = length(c.drive, 2)};
+    return {.steps = length(c.x, 0),
+            .batch = length(c.x, 1),
+            .inputs = length(c.x, 2),
+            .hidden = length(c.h, 1)};
   }
 
   static kernels::BackpropamineVariant variant_of(const Call& c) { return kernel_variant(c); }
@@ -76,17 +73,21 @@ struct BackpropamineOp {
   static bool cpu_supports(const kernels::BackpropamineVariant& /*all*/) { return true; }
 
   static SequenceShapes shapes(const Call& c) {
-    check_dimensions(kName, "drive", c.drive, "(T, B, H)");
+    check_dimensions(kName, "x", c.x, "(T, B, I)");
+    check_dimensions(kName, "h", c.h, "(B, H)");
     const kernels::Extent e = extent_of(c);
-    STPN_CHECK(e.steps > 0 && e.batch > 0 && e.hidden > 0,
-               "{}: T, B and H are {}, {} and {}; each wants to be at least 1", kName, e.steps,
-               e.batch, e.hidden);
+    STPN_CHECK(e.steps > 0 && e.batch > 0 && e.inputs > 0 && e.hidden > 0,
+               "{}: T, B, I and H are {}, {}, {} and {}; each wants to be at least 1", kName,
+               e.steps, e.batch, e.inputs, e.hidden);
+    const int64_t I = e.inputs;
     const int64_t H = e.hidden;
     const Shape output{e.steps, e.batch, H};
     const Shape P{e.batch, H, H};
-    return {.tensors = {output, {e.batch, H}, P, P, {H, H}, {H, H}, {H}, {1}, {1}},
-            .output = output,
-            .states = {P, variant_of(c).has_trace() ? P : kNone}};
+    return {
+        .tensors =
+            {{e.steps, e.batch, I}, {e.batch, H}, P, P, {H, I}, {H}, {H, H}, {H, H}, {H}, {1}, {1}},
+        .output = output,
+        .states = {P, variant_of(c).has_trace() ? P : kNone}};
   }
 
   static void check(const Call& c) {
@@ -101,22 +102,6 @@ struct BackpropamineOp {
     want("rate", c.rate, v.has_rate());
   }
 };
-
-// What the drive and the inputs' energy rely on; the kernel's call is checked by its op.
-void check_inputs(const BackpropamineCall& c) {
-  constexpr const char* kName = BackpropamineOp::kName;
-  check_dimensions(kName, "x", c.x, "(T, B, I)");
-  check_dimensions(kName, "h", c.h, "(B, H)");
-  const int64_t I = length(c.x, 2);
-  const int64_t H = length(c.h, 1);
-  STPN_CHECK(I > 0, "{}: x has no inputs, wants at least 1", kName);
-  const at::ScalarType type = c.x.scalar_type();
-  STPN_CHECK(type == at::kFloat || type == at::kDouble, "{}: x is {}, wants float or double", kName,
-             c10::toString(type));
-  check_tensor(kName, "weight_ih", c.weight_ih, type, {H, I}, c.x, "x");
-  check_tensor(kName, "bias", c.bias, type, {H}, c.x, "x");
-  check_tensor(kName, "measured", c.measured, type, {I}, c.x, "x");
-}
 
 using OptionalTensor = std::optional<at::Tensor>;
 
@@ -179,23 +164,9 @@ kernels::BackpropamineVariant kernel_variant(const BackpropamineWords& w) {
 }
 
 BackpropamineResult backpropamine(const BackpropamineCall& c) {
-  check_inputs(c);
-  const InputProjection projection(c.x, c.weight_ih, c.bias, c.closed_loop);
-  DrivenCall driven;
-  static_cast<BackpropamineWords&>(driven) = c;
-  driven.drive = projection.drive();
-  driven.h = c.h;
-  driven.P = c.P;
-  driven.E = c.E;
-  driven.weight = c.weight_hh;
-  driven.alpha = c.alpha;
-  driven.modulator_weight = c.modulator_weight;
-  driven.modulator_bias = c.modulator_bias;
-  driven.rate = c.rate;
-  driven.reset = c.reset;
-  driven.energy = c.energy;
-  driven.closed_loop = projection.closed_loop();
-  Tensors results = SequenceOp<BackpropamineOp>::run(driven);
+  Tensors results = SequenceOp<BackpropamineOp>::run(c);
+  check_tensor(BackpropamineOp::kName, "measured", c.measured, c.x.scalar_type(), {length(c.x, 2)},
+               c.x, "x");
   if (c.energy) results[3] = results[3] + energy_of_fixed_weights(c.weight_ih, c.x, c.measured);
   return {results[0], results[1], results[2], results[3]};
 }

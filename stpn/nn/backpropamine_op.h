@@ -1,6 +1,5 @@
 // The torch op stpn::backpropamine as C++ calls it. Differentiable once; asking for second
-// derivatives throws. Equations: stpn/kernels/backpropamine.h, with
-// drive[t] = weight_ih x[t] + bias.
+// derivatives throws. Equations: stpn/kernels/backpropamine.h.
 #pragma once
 
 #include <ATen/core/Tensor.h>

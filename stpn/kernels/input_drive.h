@@ -1,0 +1,49 @@
+// What inputs drive units with through fixed weights, W x[t] + b: line by line, for the references.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "stpn/kernels/extent.h"
+
+namespace stpn::kernels {
+
+// Pointers are null where there is nothing to read, or no gradient is wanted.
+template <typename T, typename U = const T>
+struct InputWeights {
+  U* weight = nullptr;  // (H, columns), of which the first I are the inputs'
+  int64_t columns = 0;
+  U* bias = nullptr;  // (H)
+};
+
+// (H); x: the inputs of one sample at one step.
+template <typename T>
+std::vector<T> input_drive(const Extent& extent, const InputWeights<T>& weights, const T* x) {
+  std::vector<T> drive(weights.bias, weights.bias + extent.hidden);
+  for (int64_t i = 0; i < extent.hidden; ++i) {
+    for (int64_t j = 0; j < extent.inputs; ++j)
+      drive[i] += weights.weight[i * weights.columns + j] * x[j];
+  }
+  return drive;
+}
+
+// From the gradient of the drive: adds to those of the weights, writes that of x.
+template <typename T>
+void back_through_input_drive(const Extent& extent, const InputWeights<T>& weights, const T* x,
+                              const std::vector<T>& d_drive, const InputWeights<T, T>& gradients,
+                              T* grad_x) {
+  for (int64_t j = 0; j < extent.inputs; ++j) {
+    T dx = T(0);
+    for (int64_t i = 0; i < extent.hidden; ++i) {
+      const int64_t k = i * weights.columns + j;
+      dx += d_drive[i] * weights.weight[k];
+      if (gradients.weight != nullptr) gradients.weight[k] += d_drive[i] * x[j];
+    }
+    if (grad_x != nullptr) grad_x[j] = dx;
+  }
+  for (int64_t i = 0; i < extent.hidden && gradients.bias != nullptr; ++i) {
+    gradients.bias[i] += d_drive[i];
+  }
+}
+
+}  // namespace stpn::kernels
