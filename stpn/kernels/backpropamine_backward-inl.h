@@ -21,6 +21,7 @@
 
 #include "stpn/kernels/backpropamine_step-inl.h"
 #include "stpn/kernels/input_drive-inl.h"
+#include "stpn/kernels/layer_norm-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
@@ -48,7 +49,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
   static constexpr bool kSeesNext = false;
 
   static int64_t scratch(const Plan& plan) {
-    return 4 * plan.presynaptic(S) + 6 * plan.units(S) + Plan::padded(S) +
+    return 4 * plan.presynaptic(S) + 8 * plan.units(S) + Plan::padded(S) +
            InputDrive<T, S>::scratch(plan);
   }
 
@@ -72,11 +73,16 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
         along_m_(scratch.take(plan.units(S))),
         along_rate_(scratch.take(plan.units(S))),
         m_(scratch.take(S)),
+        modulator_(scratch.take(plan.units(S))),
+        d_modulator_(scratch.take(plan.units(S))),
         input_(plan, first, call.forward.x, parameters.inputs, scratch) {}
 
   void begin() {
     this->copy_in(call_.grad_final_P, plan_.hidden, 0, this->d_matrix(kP));
     if constexpr (kTrace) this->copy_in(call_.grad_final_E, plan_.hidden, 0, this->d_matrix(kE));
+    for (int64_t k = 0; k < plan_.hidden * S && forward_.variant.has_modulator(); ++k) {
+      modulator_[k] = forward_.modulator_weight[k / S];
+    }
   }
 
   void end() {
@@ -85,6 +91,9 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
       this->copy_out(this->d_matrix(kE), plan_.hidden, 0, call_.grad_initial_E);
     }
     if (call_.grad_initial_h != nullptr) this->units_out(dh_, 0, call_.grad_initial_h);
+    for (int64_t k = 0; k < plan_.hidden * S; ++k) {
+      gradients_.vector(kModulatorWeight)[k / S] += d_modulator_[k];
+    }
   }
 
   void replay(int64_t t) {
@@ -119,12 +128,10 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
   // What the update of step t reads: h[t], h[t-1] (zero after a reset) and m.
   void load_update(int64_t t) {
     this->units_in(forward_.output, t, h_);
+    this->activity_before(forward_.initial_h, forward_.output, t, 0, hebbian_);
+    const bool modulated = forward_.variant.has_modulator();
     for (int s = 0; s < S; ++s) {
-      const T* before = t > 0 ? forward_.output + this->place(t - 1, s, plan_.hidden)
-                              : forward_.initial_h + this->place(0, s, plan_.hidden);
-      this->put_sources(is_reset(t, s) ? nullptr : before, plan_.hidden, s, 0, hebbian_);
-      m_[s] =
-          forward_.variant.has_modulator() ? kept_.units(t, kKeptModulator)[s] : forward_.rate[0];
+      m_[s] = modulated ? kept_.units(t, kKeptModulator)[s] : forward_.rate[0];
     }
   }
 
@@ -162,9 +169,10 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
   // What back(t) reads: from the gradients of h[t] and m[t] to that of u[t], for all units at once.
   void load_drive(int64_t t) {
     const D d;
-    for (int s = 0; s < S; ++s) {
-      for (int64_t i = 0; i < plan_.hidden && call_.grad_output != nullptr; ++i) {
-        dh_[i * S + s] += call_.grad_output[this->place(t, s, plan_.hidden) + i];
+    if (call_.grad_output != nullptr) {
+      this->units_in(call_.grad_output, t, du_);
+      for (int64_t k = 0; k < plan_.units(S); k += hn::Lanes(d)) {
+        hn::Store(hn::Add(hn::Load(d, dh_ + k), hn::Load(d, du_ + k)), d, dh_ + k);
       }
     }
     back_through_modulator();
@@ -181,6 +189,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
   }
 
   void back_through_modulator() {
+    const D d;
     const bool modulated = forward_.variant.has_modulator();
     T dm[S] = {};
     T d_rate = T(0);
@@ -188,24 +197,19 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
       for (int s = 0; s < S; ++s) dm[s] += along_m_[i * S + s];
     }
     for (int64_t unit = 0; unit < plan_.hidden * S && kTrace; ++unit) d_rate += along_rate_[unit];
-    T du[S];
+    PerSample<T, S> du;
     for (int s = 0; s < S; ++s) {
       if (!modulated) d_rate += dm[s];
-      du[s] = dm[s] * kernels::activation_slope(forward_.variant.modulator_activation(), m_[s]);
+      du.set(s, dm[s] * kernels::activation_slope(forward_.variant.modulator_activation(), m_[s]));
     }
     gradients_.vector(kRate)[0] += d_rate;
     if (!modulated) return;
-    for (int s = 0; s < S; ++s) gradients_.vector(kModulatorBias)[0] += du[s];
-    T* HWY_RESTRICT d_weight = gradients_.vector(kModulatorWeight);
-    const T* HWY_RESTRICT h = h_;
-    T* HWY_RESTRICT dh = dh_;
-    for (int64_t i = 0; i < plan_.hidden; ++i) {
-      T sum = d_weight[i];
-      for (int s = 0; s < S; ++s) {
-        sum += du[s] * h[i * S + s];
-        dh[i * S + s] += du[s] * forward_.modulator_weight[i];
-      }
-      d_weight[i] = sum;
+    for (int s = 0; s < S; ++s) gradients_.vector(kModulatorBias)[0] += du.values[s];
+    for (int64_t k = 0; k < plan_.units(S); k += hn::Lanes(d)) {
+      const V of_weight = hn::MulAdd(du.at(k), hn::Load(d, h_ + k), hn::Load(d, d_modulator_ + k));
+      const V dh = hn::MulAdd(du.at(k), hn::Load(d, modulator_ + k), hn::Load(d, dh_ + k));
+      hn::Store(of_weight, d, d_modulator_ + k);
+      hn::Store(dh, d, dh_ + k);
     }
   }
 
@@ -369,6 +373,8 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
   T* const along_m_;     // summed over units, the gradient of m
   T* const along_rate_;  // and that of the trace's rate
   T* const m_;           // of the step that is gone into
+  T* const modulator_;   // its weights, as unit values
+  T* const d_modulator_;
   const InputDrive<T, S> input_;
 };
 

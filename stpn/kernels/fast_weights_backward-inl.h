@@ -117,11 +117,7 @@ class FastWeightsBackwardStep : public BackwardGroup<FastWeightsBackwardStep<Lay
 
   // h before step t.
   void load_before(int64_t t) {
-    for (int s = 0; s < S; ++s) {
-      const T* h = t == 0 ? forward_.initial_h + this->place(0, s, plan_.hidden)
-                          : forward_.output + this->place(t - 1, s, plan_.hidden);
-      this->put_sources(is_reset(t, s) ? nullptr : h, plan_.hidden, s, 0, h_rows_);
-    }
+    this->activity_before(forward_.initial_h, forward_.output, t, 0, h_rows_);
     this->sources_to_units(h_rows_, 0, h_);
   }
 

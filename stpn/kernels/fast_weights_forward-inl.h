@@ -71,7 +71,7 @@ class FastWeightsForwardStep
   }
 
   void forget(int s) {
-    this->put_sources(nullptr, plan_.sources, s, 0, h_rows_);
+    this->clear_sources(s, plan_.sources, 0, h_rows_);
     for (int64_t i = 0; i < plan_.hidden; ++i) h_[i * S + s] = T(0);
   }
 

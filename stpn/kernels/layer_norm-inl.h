@@ -29,6 +29,9 @@ struct PerSample {
   static constexpr int64_t kWidth = kLanes > S ? kLanes : S;
   static_assert(kWidth % S == 0 && kWidth % kLanes == 0);
 
+  HWY_INLINE void set(int s, T value) {
+    for (int64_t k = s; k < kWidth; k += S) values[k] = value;
+  }
   // For the vector of unit values that begins at `unit`.
   HWY_INLINE hn::Vec<D> at(int64_t unit) const { return hn::Load(D(), values + unit % kWidth); }
 
@@ -55,9 +58,7 @@ HWY_INLINE PerSample<T, S> mean_over_units(const PlasticPlan<T>& plan, const Ter
   for (int s = 0; s < S; ++s) {
     T sum = T(0);
     for (int64_t k = s; k < Mean::kWidth; k += S) sum += mean.values[k];
-    for (int64_t k = s; k < Mean::kWidth; k += S) {
-      mean.values[k] = sum / static_cast<T>(plan.hidden);
-    }
+    mean.set(s, sum / static_cast<T>(plan.hidden));
   }
   return mean;
 }

@@ -27,6 +27,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 template <typename T, int S>
 struct Along {
   using Value = T;
+  static constexpr bool kSamplesLast = false;
   using D = hn::ScalableTag<T>;
   using V = hn::Vec<D>;
   static constexpr int kSamples = S;
@@ -68,6 +69,7 @@ struct Along {
 template <typename T>
 struct Across {
   using Value = T;
+  static constexpr bool kSamplesLast = true;
   using D = hn::ScalableTag<T>;
   using V = hn::Vec<D>;
   static constexpr int kSamples = kAcross<T>;

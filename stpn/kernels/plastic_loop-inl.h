@@ -93,63 +93,79 @@ class Group {
 
   void clear_sample(T* matrices, int s) const {
     const int64_t rows = plan_.matrices * plan_.rows(S);
-    for (int64_t i = 0; i < rows; ++i)
-      put_sources(nullptr, layout_.width, s, 0, matrices + row_of(i));
+    for (int64_t i = 0; i < rows; ++i) clear_sources(s, layout_.width, 0, matrices + row_of(i));
   }
 
   // A matrix of the caller's, (B, H, columns), whose columns are ours from `column` on.
   void copy_in(const T* from, int64_t columns, int64_t column, T* matrix) const {
     if (from == nullptr) return;
     for (int64_t i = 0; i < plan_.hidden; ++i) {
-      for (int s = 0; s < S; ++s) {
-        put_sources(from + ((first_ + s) * plan_.hidden + i) * columns, columns, s, column,
-                    matrix + row_of(i));
-      }
+      rows_to_sources(from + (first_ * plan_.hidden + i) * columns, plan_.hidden * columns, columns,
+                      column, matrix + row_of(i));
     }
   }
   void copy_out(const T* matrix, int64_t columns, int64_t column, T* to) const {
     if (to == nullptr) return;
     for (int64_t i = 0; i < plan_.hidden; ++i) {
-      for (int s = 0; s < S; ++s) {
-        get_sources(matrix + row_of(i), s, column, columns,
-                    to + ((first_ + s) * plan_.hidden + i) * columns);
-      }
+      sources_to_rows(matrix + row_of(i), column, columns,
+                      to + (first_ * plan_.hidden + i) * columns, plan_.hidden * columns);
     }
   }
-  // Values of a sample between an array of the caller's and presynaptic activity, or a unit's row,
-  // from source `begin` on. From null: zeros.
-  void put_sources(const T* HWY_RESTRICT from, int64_t count, int s, int64_t begin,
-                   T* HWY_RESTRICT to) const {
-    for (int64_t j = 0; j < count; ++j) {
-      to[layout_.value(s, begin + j)] = from == nullptr ? T(0) : from[j];
+  // Between rows of `count` values, a sample's each `stride` after the other, and presynaptic
+  // activity, or a unit's row, from source `begin` on.
+  void rows_to_sources(const T* HWY_RESTRICT rows, int64_t stride, int64_t count, int64_t begin,
+                       T* HWY_RESTRICT to) const {
+    if constexpr (Layout::kSamplesLast) {
+      transpose(rows, stride, S, count, to + layout_.value(0, begin), S);
+    } else {
+      for (int s = 0; s < S; ++s)
+        std::copy_n(rows + s * stride, count, to + layout_.value(s, begin));
     }
   }
-  void get_sources(const T* HWY_RESTRICT from, int s, int64_t begin, int64_t count,
-                   T* HWY_RESTRICT to) const {
-    for (int64_t j = 0; j < count; ++j) to[j] = from[layout_.value(s, begin + j)];
+  void sources_to_rows(const T* HWY_RESTRICT from, int64_t begin, int64_t count,
+                       T* HWY_RESTRICT rows, int64_t stride) const {
+    if constexpr (Layout::kSamplesLast) {
+      transpose(from + layout_.value(0, begin), S, count, S, rows, stride);
+    } else {
+      for (int s = 0; s < S; ++s)
+        std::copy_n(from + layout_.value(s, begin), count, rows + s * stride);
+    }
+  }
+  // Zeros in place of `count` values of a sample.
+  void clear_sources(int s, int64_t count, int64_t begin, T* HWY_RESTRICT of) const {
+    for (int64_t j = 0; j < count; ++j) of[layout_.value(s, begin + j)] = T(0);
+  }
+  // The h that step t found, of the caller's arrays, as presynaptic activity from source `begin`
+  // on.
+  void activity_before(const T* initial_h, const T* output, int64_t t, int64_t begin, T* to) const {
+    const int64_t hidden = plan_.hidden;
+    rows_to_sources(t > 0 ? output + place(t - 1, 0, hidden) : initial_h + place(0, 0, hidden),
+                    hidden, hidden, begin, to);
+    for (int s = 0; s < S; ++s) {
+      if (is_reset(t, s)) clear_sources(s, hidden, begin, to);
+    }
   }
   // Unit values as presynaptic activity from source `begin` on, and back.
   void units_to_sources(const T* HWY_RESTRICT units, int64_t begin, T* HWY_RESTRICT to) const {
-    for (int s = 0; s < S; ++s) {
-      for (int64_t i = 0; i < plan_.hidden; ++i) to[layout_.value(s, begin + i)] = units[i * S + s];
+    if constexpr (Layout::kSamplesLast) {
+      std::copy_n(units, plan_.hidden * S, to + layout_.value(0, begin));
+    } else {
+      units_to_rows(units, layout_.width, to + begin);
     }
   }
   void sources_to_units(const T* HWY_RESTRICT from, int64_t begin, T* HWY_RESTRICT units) const {
-    for (int s = 0; s < S; ++s) {
-      for (int64_t i = 0; i < plan_.hidden; ++i)
-        units[i * S + s] = from[layout_.value(s, begin + i)];
+    if constexpr (Layout::kSamplesLast) {
+      std::copy_n(from + layout_.value(0, begin), plan_.hidden * S, units);
+    } else {
+      rows_to_units(from + begin, layout_.width, units);
     }
   }
-  // Unit values from rows of units, a sample each `stride` after the other, and back.
+  // Unit values from rows of units, a sample's each `stride` after the other, and back.
   void rows_to_units(const T* HWY_RESTRICT rows, int64_t stride, T* HWY_RESTRICT units) const {
-    for (int s = 0; s < S; ++s) {
-      for (int64_t i = 0; i < plan_.hidden; ++i) units[i * S + s] = rows[s * stride + i];
-    }
+    transpose(rows, stride, S, plan_.hidden, units, S);
   }
   void units_to_rows(const T* HWY_RESTRICT units, int64_t stride, T* HWY_RESTRICT rows) const {
-    for (int s = 0; s < S; ++s) {
-      for (int64_t i = 0; i < plan_.hidden; ++i) rows[s * stride + i] = units[i * S + s];
-    }
+    transpose(units, S, plan_.hidden, S, rows, stride);
   }
   // Values of the units of step t in a (T, B, H) array, or of the state in a (B, H) array (t = 0).
   void units_in(const T* from, int64_t t, T* units) const {

@@ -160,13 +160,13 @@ class StpnBackward : public BackwardGroup<StpnBackward<Layout, kNorm, kClamp>, L
 
   // z of step t; its recurrent part is h[t] (current) or h[t-1], zero after a reset.
   void load_presynaptic(int64_t t, bool current, T* z) const {
-    for (int s = 0; s < S; ++s) {
-      this->put_sources(forward_.x + this->place(t, s, inputs_), inputs_, s, 0, z);
-      if (!recurrent_) continue;
-      const T* h = forward_.initial_h + this->place(0, s, plan_.hidden);
-      if (current || t > 0) h = forward_.output + this->place(current ? t : t - 1, s, plan_.hidden);
-      if (!current && is_reset(t, s)) h = nullptr;
-      this->put_sources(h, plan_.hidden, s, inputs_, z);
+    this->rows_to_sources(forward_.x + this->place(t, 0, inputs_), inputs_, inputs_, 0, z);
+    if (!recurrent_) return;
+    if (current) {
+      this->rows_to_sources(forward_.output + this->place(t, 0, plan_.hidden), plan_.hidden,
+                            plan_.hidden, inputs_, z);
+    } else {
+      this->activity_before(forward_.initial_h, forward_.output, t, inputs_, z);
     }
   }
 
@@ -223,9 +223,7 @@ class StpnBackward : public BackwardGroup<StpnBackward<Layout, kNorm, kClamp>, L
     if (current_) {
       this->sources_to_units(d_hebbian_, inputs_, from_update_);
       add_units(from_update_);
-      for (int s = 0; s < S; ++s) {
-        this->put_sources(nullptr, plan_.hidden, s, inputs_, d_hebbian_);
-      }
+      for (int s = 0; s < S; ++s) this->clear_sources(s, plan_.hidden, inputs_, d_hebbian_);
     }
     // Where n is zero its gradient is taken as zero, and 1/n is this large.
     const V no_norm = hn::Set(d, static_cast<T>(0.5 / kNormFloor));
@@ -256,8 +254,8 @@ class StpnBackward : public BackwardGroup<StpnBackward<Layout, kNorm, kClamp>, L
 
   // The gradient of z[t] is complete: that of x[t], and what h[t-1] gets of it.
   void store_presynaptic(int64_t t) {
-    for (int s = 0; s < S && call_.grad_x != nullptr; ++s) {
-      this->get_sources(dz_, s, 0, inputs_, call_.grad_x + this->place(t, s, inputs_));
+    if (call_.grad_x != nullptr) {
+      this->sources_to_rows(dz_, 0, inputs_, call_.grad_x + this->place(t, 0, inputs_), inputs_);
     }
     if (!recurrent_) {
       std::fill_n(dh_, plan_.units(S), T(0));

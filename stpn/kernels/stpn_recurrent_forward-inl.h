@@ -67,7 +67,7 @@ class StpnForward : public ForwardGroup<StpnForward<Layout, kNorm, kClamp>, Layo
 
   // The update that still waits then leaves F zero, whatever was there.
   void forget(int s) {
-    this->put_sources(nullptr, plan_.sources, s, 0, hebbian_);
+    this->clear_sources(s, plan_.sources, 0, hebbian_);
     for (int64_t i = 0; i < plan_.hidden; ++i) h_[i * S + s] = inverse_norm_[i * S + s] = T(0);
   }
 
@@ -92,9 +92,7 @@ class StpnForward : public ForwardGroup<StpnForward<Layout, kNorm, kClamp>, Layo
   // z = [x; h].
   void load_presynaptic(int64_t t) {
     const int64_t inputs = call_.extent.inputs;
-    for (int s = 0; s < S; ++s) {
-      this->put_sources(call_.x + this->place(t, s, inputs), inputs, s, 0, z_);
-    }
+    this->rows_to_sources(call_.x + this->place(t, 0, inputs), inputs, inputs, 0, z_);
     if (call_.variant.recurrent) this->units_to_sources(h_, inputs, z_);
   }
 

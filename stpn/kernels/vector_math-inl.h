@@ -77,6 +77,59 @@ HWY_INLINE void sums_of_lanes([[maybe_unused]] D d, const V (&v)[S], T* HWY_REST
 #endif
 }
 
+// A block of as many rows as D has lanes, to columns.
+template <class D, class V = hn::Vec<D>, class T = hn::TFromD<D>>
+HWY_INLINE void transpose_block(D d, const T* HWY_RESTRICT from, int64_t from_stride,
+                                T* HWY_RESTRICT to, int64_t to_stride) {
+#if HWY_TARGET == HWY_SCALAR
+  (void)d, (void)from_stride, (void)to_stride;
+  *to = *from;
+#else
+  const V a = hn::LoadU(d, from);
+  const V b = hn::LoadU(d, from + from_stride);
+  if constexpr (sizeof(T) == 8) {
+    hn::StoreU(hn::InterleaveLower(d, a, b), d, to);
+    hn::StoreU(hn::InterleaveUpper(d, a, b), d, to + to_stride);
+  } else {
+    const hn::RepartitionToWide<decltype(hn::RebindToUnsigned<D>())> wide;
+    const V c = hn::LoadU(d, from + 2 * from_stride);
+    const V e = hn::LoadU(d, from + 3 * from_stride);
+    const auto upper = [&](V x, V y)
+                           HWY_ATTR { return hn::BitCast(wide, hn::InterleaveUpper(d, x, y)); };
+    const auto lower = [&](V x, V y)
+                           HWY_ATTR { return hn::BitCast(wide, hn::InterleaveLower(d, x, y)); };
+    const auto store = [&](auto pairs, int64_t column) HWY_ATTR {
+      hn::StoreU(hn::BitCast(d, pairs), d, to + column * to_stride);
+    };
+    store(hn::InterleaveLower(wide, lower(a, b), lower(c, e)), 0);
+    store(hn::InterleaveUpper(wide, lower(a, b), lower(c, e)), 1);
+    store(hn::InterleaveLower(wide, upper(a, b), upper(c, e)), 2);
+    store(hn::InterleaveUpper(wide, upper(a, b), upper(c, e)), 3);
+  }
+#endif
+}
+
+// to[c][r] = from[r][c], of arrays whose rows are so far apart; in blocks of 16 bytes square.
+template <typename T>
+HWY_INLINE void transpose(const T* HWY_RESTRICT from, int64_t from_stride, int64_t rows,
+                          int64_t columns, T* HWY_RESTRICT to, int64_t to_stride) {
+  constexpr int64_t kBlock = HWY_TARGET == HWY_SCALAR ? 1 : 16 / sizeof(T);
+  const hn::CappedTag<T, kBlock> d;
+  const int64_t whole_rows = rows / kBlock * kBlock;
+  const int64_t whole_columns = columns / kBlock * kBlock;
+  for (int64_t r = 0; r < whole_rows; r += kBlock) {
+    for (int64_t c = 0; c < whole_columns; c += kBlock) {
+      transpose_block(d, from + r * from_stride + c, from_stride, to + c * to_stride + r,
+                      to_stride);
+    }
+  }
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = r < whole_rows ? whole_columns : 0; c < columns; ++c) {
+      to[c * to_stride + r] = from[r * from_stride + c];
+    }
+  }
+}
+
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V activate(D d, Activation activation, V drive) {
   using T = hn::TFromD<D>;

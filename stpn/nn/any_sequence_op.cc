@@ -8,6 +8,7 @@
 
 #include "stpn/base/error.h"
 #include "stpn/nn/backend.h"
+#include "stpn/nn/kept_memory.h"
 
 namespace stpn::nn {
 
@@ -255,8 +256,9 @@ Tensors AnySequenceOp::empty_results(const SequenceArguments& arguments, bool ke
   Tensors results{at::empty(wanted.output, options)};
   for (const Shape& shape : wanted.states) results.push_back(at::empty(shape, options));
   results.push_back(at::empty(arguments.energy ? wanted.output : kNone, options));
-  const bool kept = keep && on_cpu_kernel(arguments);
-  results.push_back(at::empty({kept ? kept_size(arguments) : 0}, options));
+  const int64_t kept = keep && on_cpu_kernel(arguments) ? kept_size(arguments) : 0;
+  const bool real = options.device().is_cpu();
+  results.push_back(real ? kept_memory(kept, options) : at::empty({kept}, options));
   return results;
 }
 
