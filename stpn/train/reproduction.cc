@@ -164,15 +164,24 @@ std::vector<PlannedRun> plan_reproduction(const fs::path& file, const std::strin
     throw base::UserError(fmt::format("{}: has no [[set]]", file.string()));
   }
   std::vector<PlannedRun> runs;
-  std::set<std::string> names;
+  std::set<std::string> names, set_names;
   for (const toml::node& node : *sets->as_array()) {
     const Table set(file, node, {"name", "models", "seeds", "settings"});
-    for (PlannedRun& run : read_set(file, set, budget, seeds)) {
-      if (!budget.has(set.text("name"))) break;
+    std::vector<PlannedRun> of_set = read_set(file, set, budget, seeds);
+    set_names.insert(set.text("name"));
+    if (!budget.has(set.text("name"))) continue;
+    for (PlannedRun& run : of_set) {
       if (!names.insert(run.name).second) {
         set.fail("name", fmt::format("{} is in a set of that name above", run.name));
       }
       runs.push_back(std::move(run));
+    }
+  }
+  for (const std::string& name : budget.sets) {
+    if (set_names.count(name) == 0) {
+      throw base::UserError(fmt::format("{}: budget {} wants a set {}; there are: {}",
+                                        file.string(), budget_name, name,
+                                        fmt::join(set_names, ", ")));
     }
   }
   std::stable_sort(runs.begin(), runs.end(),

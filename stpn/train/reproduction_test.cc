@@ -107,6 +107,9 @@ TEST_F(ReproductionTest, WhatIsWrongIsFoundBeforeAnythingRuns) {
               HasSubstr(":5: a/small/seed1 is in a set of that name"));
   EXPECT_THAT(refused("name = \"a\"\nmodels = [\"small\"]", "tiny"),
               testing::AllOf(HasSubstr("--budget tiny"), HasSubstr("full")));
+  EXPECT_THAT(
+      error_of([&] { plan(std::string(kTwoSets) + "[budget.typo]\nsets = [\"hrad\"]\n", "typo"); }),
+      testing::AllOf(HasSubstr("hrad"), HasSubstr("easy, hard")));
   EXPECT_THAT(error_of([&] { plan("set = 3\n[budget.full]"); }), HasSubstr("[[set]]"));
   EXPECT_THAT(error_of([&] { plan("[budget.full]"); }), HasSubstr("[[set]]"));
   EXPECT_THAT(error_of([&] { plan("budget = 3"); }), HasSubstr("budget"));
