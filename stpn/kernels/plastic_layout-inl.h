@@ -31,6 +31,7 @@ struct Along {
   using D = hn::ScalableTag<T>;
   using V = hn::Vec<D>;
   static constexpr int kSamples = S;
+  static constexpr bool kSlices = false;
   static constexpr int kVectors = S;
   static constexpr int kRows = kTogether / S;
   static constexpr int kLanes = kRows * kVectors;
@@ -66,15 +67,17 @@ struct Along {
   const int64_t width;
 };
 
-template <typename T>
+// In slices one row goes after the other: an update then hides behind the next row's sums.
+template <typename T, bool kInSlices = false>
 struct Across {
   using Value = T;
   static constexpr bool kSamplesLast = true;
   using D = hn::ScalableTag<T>;
   using V = hn::Vec<D>;
-  static constexpr int kSamples = kAcross<T>;
+  static constexpr int kSamples = kInSlices ? kAcrossInSlices<T> : kAcross<T>;
+  static constexpr bool kSlices = kInSlices;
   static constexpr int kVectors = kSamples / static_cast<int>(hn::MaxLanes(D()));
-  static constexpr int kRows = std::max(1, kTogether / kVectors);
+  static constexpr int kRows = kSlices ? 1 : std::max(1, kTogether / kVectors);
   static constexpr int kLanes = kRows * kVectors;
   static constexpr int64_t kStep = 1;
 
@@ -107,6 +110,9 @@ struct Across {
  private:
   const int64_t row_;
 };
+
+template <typename T>
+using Slices = Across<T, true>;
 
 // The gradient of presynaptic activity, in registers for the rows that go together.
 template <class Layout, bool kUsed>

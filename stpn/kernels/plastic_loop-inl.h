@@ -45,6 +45,11 @@ namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
+// Rows of units: [begin, end).
+struct Rows {
+  int64_t begin, end;
+};
+
 // A group's scratch memory: hands out pieces that are all zeros, and has one that is not.
 template <typename T>
 struct Scratch {
@@ -90,10 +95,14 @@ class Group {
   }
   // Where the rows of unit i begin in a matrix.
   int64_t row_of(int64_t i) const { return i * S * layout_.width; }
+  Rows all_rows() const { return {0, plan_.rows(S)}; }
 
   void clear_sample(T* matrices, int s) const {
-    const int64_t rows = plan_.matrices * plan_.rows(S);
-    for (int64_t i = 0; i < rows; ++i) clear_sources(s, layout_.width, 0, matrices + row_of(i));
+    clear_sample(matrices, plan_.matrices * plan_.rows(S), s);
+  }
+  // Of some rows.
+  void clear_sample(T* rows, int64_t count, int s) const {
+    for (int64_t i = 0; i < count; ++i) clear_sources(s, layout_.width, 0, rows + row_of(i));
   }
 
   // A matrix of the caller's, (B, H, columns), whose columns are ours from `column` on.
@@ -174,6 +183,11 @@ class Group {
   void units_out(const T* units, int64_t t, T* to) const {
     units_to_rows(units, plan_.hidden, to + place(t, 0, plan_.hidden));
   }
+  // Of some rows.
+  void units_out(const T* units, int64_t t, Rows rows, T* to) const {
+    transpose(units + rows.begin * S, S, std::min(rows.end, plan_.hidden) - rows.begin, S,
+              to + place(t, 0, plan_.hidden) + rows.begin, plan_.hidden);
+  }
 
   const Plan& plan_;
   const Layout layout_;
@@ -200,16 +214,9 @@ class ForwardGroup : public Group<Layout> {
     Step& step = static_cast<Step&>(*this);
     step.begin();
     for (int64_t t = 0; t < this->plan_.steps; ++t) {
-      for (int s = 0; s < S; ++s) {
-        if (!this->is_reset(t, s)) continue;
-        this->clear_sample(matrices_, s);
-        step.forget(s);
-      }
+      forget_reset_samples(t);
       step.forward(t);
-      if (closed_loop_ != nullptr) {
-        closed_loop_->after_step(t, this->first_, S,
-                                 output_ + this->place(t, 0, this->plan_.hidden));
-      }
+      answer(t);
       if (this->kept_ && t % this->plan_.interval == 0) {
         std::copy_n(matrices_, this->plan_.all_matrices(S),
                     this->kept_.checkpoint(t / this->plan_.interval));
@@ -228,6 +235,19 @@ class ForwardGroup : public Group<Layout> {
         output_(call.output) {}
 
   T* matrix(int64_t which) const { return matrices_ + which * this->plan_.matrix(S); }
+
+  void forget_reset_samples(int64_t t) {
+    for (int s = 0; s < S; ++s) {
+      if (!this->is_reset(t, s)) continue;
+      this->clear_sample(matrices_, s);
+      static_cast<Step&>(*this).forget(s);
+    }
+  }
+  bool is_answered() const { return closed_loop_ != nullptr; }
+  void answer(int64_t t) const {
+    if (!is_answered()) return;
+    closed_loop_->after_step(t, this->first_, S, output_ + this->place(t, 0, this->plan_.hidden));
+  }
 
  private:
   T* const matrices_;
@@ -280,49 +300,75 @@ class BackwardGroup : public Group<Layout> {
   T* seen(int64_t t, int64_t which = 0) const {
     return seen_ + within(t) * this->plan_.all_matrices(S) + which * this->plan_.matrix(S);
   }
+  // Of a unit of one matrix, from row i on.
+  T* seen_rows(int64_t t, int64_t i) const { return seen(t) + this->row_of(i); }
   // Steps of the interval before t.
   int64_t within(int64_t t) const { return t - begin_; }
   T* d_matrix(int64_t which) const { return d_matrices_ + which * this->plan_.matrix(S); }
 
- private:
   int64_t begin_ = 0;  // first step of the replayed interval
   T* const seen_;
+
+ private:
   T* const d_matrices_;
 };
 
 // Where steps of either layout add their gradients of parameters. Across the samples each lane has
-// its own sum; they come together at the end.
+// its own sum; they come together at the end, or at that of a slice.
 template <typename T>
 class Gradients {
   using D = hn::ScalableTag<T>;
 
  public:
   Gradients(const PlasticPlan<T>& plan, const GradientSums<T>& sums)
-      : plan_(plan), sums_(sums), lanes_(plan.across_groups > 0 ? allocate() : nullptr) {}
+      : plan_(plan),
+        sums_(sums),
+        lanes_rows_(plan.across_groups > 0 && plan.slices ? plan.slice(plan.across)
+                                                          : plan.hidden_rows()),
+        lanes_(plan.across_groups > 0 ? allocate() : nullptr) {}
 
   T* vector(int64_t which) const { return sums_.vector(which); }
   // Of rows i to i + kRows.
   template <class Layout>
   T* rows(int64_t which, int64_t i) const {
-    if constexpr (Layout::kSamples != kAcross<T>) return sums_.matrix(which) + i * plan_.row;
-    return lanes_.get() + (which * plan_.hidden_rows() + i) * lanes_of_row();
+    if constexpr (!Layout::kSamplesLast) return sums_.matrix(which) + i * plan_.row;
+    if constexpr (Layout::kSlices) i &= lanes_rows_ - 1;
+    return lanes(which, i);
   }
   void bring_lanes_together() const {
-    if (lanes_ == nullptr) return;
+    if (lanes_ != nullptr) bring_lanes_together({0, plan_.hidden});
+  }
+  // Of a slice, or of all.
+  void bring_lanes_together(Rows rows) const {
     const D d;
-    for (int64_t row = 0; row < sums_.matrices * plan_.hidden_rows(); ++row) {
-      T* to = sums_.base + row * plan_.row;
-      const T* from = lanes_.get() + row * lanes_of_row();
-      for (int64_t j = 0; j < plan_.sources; ++j) {
-        to[j] += hn::GetLane(hn::SumOfLanes(d, hn::Load(d, from + j * hn::Lanes(d))));
+    const int64_t count = lanes_of_row();
+    for (int64_t which = 0; which < sums_.matrices; ++which) {
+      for (int64_t i = rows.begin; i < rows.end; ++i) {
+        T* HWY_RESTRICT from = lanes(which, i - rows.begin);
+        T* HWY_RESTRICT to = sums_.matrix(which) + i * plan_.row;
+        alignas(64) T sums[kTogether];
+        int64_t j = 0;
+        for (; j + kTogether <= plan_.sources; j += kTogether) {
+          hn::Vec<D> of[kTogether];
+          for (int k = 0; k < kTogether; ++k) of[k] = hn::Load(d, from + (j + k) * hn::Lanes(d));
+          sums_of_lanes<kTogether>(d, of, sums);
+          for (int k = 0; k < kTogether; ++k) to[j + k] += sums[k];
+        }
+        for (; j < plan_.sources; ++j) {
+          to[j] += hn::GetLane(hn::SumOfLanes(d, hn::Load(d, from + j * hn::Lanes(d))));
+        }
+        std::fill_n(from, count, T(0));
       }
     }
   }
 
  private:
   int64_t lanes_of_row() const { return plan_.sources * hn::Lanes(D()); }
+  T* lanes(int64_t which, int64_t i) const {
+    return lanes_.get() + (which * lanes_rows_ + i) * lanes_of_row();
+  }
   hwy::AlignedFreeUniquePtr<T[]> allocate() const {
-    const int64_t count = sums_.matrices * plan_.hidden_rows() * lanes_of_row();
+    const int64_t count = sums_.matrices * lanes_rows_ * lanes_of_row();
     auto lanes = hwy::AllocateAligned<T>(count);
     std::fill_n(lanes.get(), count, T(0));
     return lanes;
@@ -330,41 +376,56 @@ class Gradients {
 
   const PlasticPlan<T>& plan_;
   const GradientSums<T>& sums_;
+  const int64_t lanes_rows_;
   const hwy::AlignedFreeUniquePtr<T[]> lanes_;
 };
 
-// Runs the groups of a chunk. Step<Layout> is made of the plan, the group's first sample, its part
-// of `kept` (null when only predicting), its scratch memory and the unit's own arguments.
-// kAcrossToo: what the plan was told.
+// Runs groups one after the other, in scratch memory that they share. Step<Layout> is made of the
+// plan, the group's first sample, its part of `kept` (null when only predicting), its scratch
+// memory and the unit's own arguments.
+template <template <class> class Step, typename T>
+class GroupRunner {
+ public:
+  GroupRunner(const PlasticPlan<T>& plan, T* kept) : plan_(plan), kept_(kept) {}
+
+  template <class Layout, class... Arguments>
+  void run(int64_t group, const Arguments&... arguments) {
+    const int64_t zeros = Step<Layout>::zeros(plan_);
+    if (last_size_ != plan_.size(group))
+      memory_ = hwy::AllocateAligned<T>(zeros + Step<Layout>::unwritten(plan_));
+    last_size_ = plan_.size(group);
+    std::fill_n(memory_.get(), zeros, T(0));
+    Scratch<T> scratch{memory_.get(), memory_.get() + zeros};
+    T* const kept_of_group = kept_ == nullptr ? nullptr : kept_ + plan_.kept_offset(group);
+    Step<Layout>(plan_, plan_.first_sample(group), kept_of_group, scratch, arguments...).run();
+  }
+
+ private:
+  const FlushDenormals flush_;
+  const PlasticPlan<T>& plan_;
+  T* const kept_;
+  hwy::AlignedFreeUniquePtr<T[]> memory_;
+  int64_t last_size_ = 0;
+};
+
+// Runs the groups of a chunk, but for those across if not kAcrossToo.
 template <template <class> class Step, bool kAcrossToo, typename T, class... Arguments>
 void run_chunk(const PlasticPlan<T>& plan, int64_t chunk, T* kept, const Arguments&... arguments) {
-  const FlushDenormals flush;
-  hwy::AlignedFreeUniquePtr<T[]> memory;
-  int64_t last_size = 0;
-  for (int64_t g = plan.first_group(chunk); g < plan.first_group(chunk + 1); ++g) {
-    const auto run = [&](auto layout) {
-      using Group = Step<decltype(layout)>;
-      const int64_t zeros = Group::zeros(plan);
-      if (last_size != plan.size(g))
-        memory = hwy::AllocateAligned<T>(zeros + Group::unwritten(plan));
-      last_size = plan.size(g);
-      std::fill_n(memory.get(), zeros, T(0));
-      Scratch<T> scratch{memory.get(), memory.get() + zeros};
-      T* const kept_of_group = kept == nullptr ? nullptr : kept + plan.kept_offset(g);
-      Group(plan, plan.first_sample(g), kept_of_group, scratch, arguments...).run();
-    };
+  GroupRunner<Step, T> runner(plan, kept);
+  const int64_t first = std::max(plan.first_group(chunk), kAcrossToo ? 0 : plan.across_groups);
+  for (int64_t g = first; g < plan.first_group(chunk + 1); ++g) {
     switch (plan.size(g)) {
       case kAcross<T>:
-        if constexpr (kAcrossToo) run(Across<T>(plan));
+        if constexpr (kAcrossToo) runner.template run<Across<T>>(g, arguments...);
         break;
       case kTogether:
-        run(Along<T, kTogether>(plan));
+        runner.template run<Along<T, kTogether>>(g, arguments...);
         break;
       case 2:
-        run(Along<T, 2>(plan));
+        runner.template run<Along<T, 2>>(g, arguments...);
         break;
       default:
-        run(Along<T, 1>(plan));
+        runner.template run<Along<T, 1>>(g, arguments...);
     }
   }
 }

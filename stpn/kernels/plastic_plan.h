@@ -10,9 +10,12 @@
 // the cache; and of one for the samples that are left over. Rows are padded with zeros to 64 bytes.
 //
 // Across: vectors run across 64 bytes of samples. Nothing is padded or reduced, but each gradient
-// of a parameter is a vector, of a sum a lane: for small units with few parameters a synapse.
+// of a parameter is a vector, of a sum a lane: for small units with few parameters a synapse, and
+// for units that do not hear each other. Those go in slices of a few units, each through many steps
+// before the next, so that all that a slice writes at a step stays in the first-level cache.
 //
-// Rows are padded to a multiple of kTogether, so that no loop has a tail. Within a group of S:
+// Rows are padded to a multiple of kTogether, but for slices, so that no loop has a tail. Within a
+// group of S:
 //                 along                   across
 //   matrices      [matrices][rows][S][row]   [matrices][rows][sources][S]
 //   presynaptic   [S][row]                   [sources][S]
@@ -20,6 +23,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 
 namespace stpn::kernels {
@@ -29,9 +33,11 @@ inline constexpr double kNormFloor = 1e-16;
 
 inline constexpr int kTogether = 4;
 
-// Samples of a group across.
+// Samples of a group across, and of one in slices.
 template <typename T>
 inline constexpr int kAcross = 64 / sizeof(T);
+template <typename T>
+inline constexpr int kAcrossInSlices = 2 * kAcross<T>;
 
 // Parameter gradients are summed a chunk of groups at a time and then over chunks, in order: the
 // cut depends on the batch alone, so the bits do not depend on the threads. More chunks than this
@@ -45,6 +51,7 @@ struct PlasticShape {
   int64_t matrices;       // plastic matrices of a sample
   int64_t kept_per_unit;  // values a unit keeps at each step for backward
   bool across = false;    // whether its kernel has this layout too
+  bool slices = false;    // and in slices: units of one matrix, independent of each other
 };
 
 template <typename T>
@@ -57,16 +64,21 @@ struct PlasticPlan {
         row(padded(shape.sources)),
         matrices(shape.matrices),
         kept_per_unit(shape.kept_per_unit),
-        across_groups(shape.across && bytes(kAcross<T>) <= kMostBytesAcross ? batch / kAcross<T>
-                                                                            : 0),
+        slices(shape.slices && shape.across),
+        shift(fits_in_slices()
+                  ? std::bit_width(static_cast<uint64_t>(kMostBytesAcross / bytes_in_slice())) - 1
+                  : 0),
+        across(shape.slices ? kAcrossInSlices<T> : kAcross<T>),
+        across_groups(shape.across && (slices ? fits_in_slices() : fits_across()) ? batch / across
+                                                                                  : 0),
         together(bytes(kTogether) <= kMostBytesTogether ? kTogether : 2),
-        together_groups((batch - across_groups * kAcross<T>) / together),
-        groups(across_groups + together_groups + (batch - across_groups * kAcross<T>) % together),
+        together_groups((batch - across_groups * across) / together),
+        groups(across_groups + together_groups + (batch - across_groups * across) % together),
         chunks(std::min(groups, kMostChunks)) {
     // Backward replays this many steps of the matrices from one checkpoint, in scratch memory that
     // should stay in the cache.
     constexpr int64_t kScratchBytes = 1024 * 1024;
-    interval = std::clamp(kScratchBytes / bytes(size(0)), int64_t{4}, int64_t{64});
+    interval = std::clamp(kScratchBytes / bytes_in_scratch(), int64_t{4}, int64_t{64});
     interval = std::min(interval, steps);
     checkpoints = (steps + interval - 1) / interval;
   }
@@ -78,7 +90,7 @@ struct PlasticPlan {
 
   // A group's samples: [first_sample, first_sample + size).
   int64_t size(int64_t group) const {
-    if (group < across_groups) return kAcross<T>;
+    if (group < across_groups) return across;
     return group < across_groups + together_groups ? together : 1;
   }
   int64_t first_sample(int64_t group) const {
@@ -88,11 +100,17 @@ struct PlasticPlan {
   int64_t first_group(int64_t chunk) const { return chunk * groups / chunks; }
 
   // Of a group's row: in samples along padded, across not.
-  int64_t width(int64_t size) const { return size == kAcross<T> ? sources : row; }
+  int64_t width(int64_t size) const { return size >= kAcross<T> ? sources : row; }
   int64_t rows(int64_t size) const {
-    const int64_t side_by_side = size == kAcross<T> ? kTogether : kTogether / size;
+    if (slices && size >= kAcross<T>) return hidden;
+    const int64_t side_by_side = size >= kAcross<T> ? kTogether : kTogether / size;
     return (hidden + side_by_side - 1) / side_by_side * side_by_side;
   }
+  // Rows of a slice; the last one may have fewer. Unit i is of slice i >> slice_shift.
+  int64_t slice(int64_t size) const {
+    return slices && size >= kAcross<T> ? int64_t{1} << shift : rows(size);
+  }
+  int slice_shift(int64_t size) const { return slices && size >= kAcross<T> ? shift : kOneSlice; }
   int64_t units(int64_t size) const { return padded(rows(size) * size); }
   int64_t presynaptic(int64_t size) const { return size * width(size); }
   int64_t matrix(int64_t size) const { return rows(size) * presynaptic(size); }
@@ -102,11 +120,13 @@ struct PlasticPlan {
   int64_t hidden_rows() const { return rows(1); }
   int64_t parameter_matrix() const { return hidden_rows() * row; }
 
-  // Kept for backward, a group after the other: for each step `kept_per_unit` times `units`
-  // values; then the matrices as the steps 0, interval, 2 interval ... see them.
-  int64_t kept(int64_t size) const {
-    return steps * kept_per_unit * units(size) + checkpoints * all_matrices(size);
+  // Kept for backward, a group after the other: slice by slice, for each step `kept_per_unit` times
+  // its unit values; then the matrices as the steps 0, interval, 2 interval ... see them.
+  int64_t kept_units(int64_t size) const {
+    const int64_t count = (rows(size) + slice(size) - 1) / slice(size);
+    return count * steps * kept_per_unit * padded(slice(size) * size);
   }
+  int64_t kept(int64_t size) const { return kept_units(size) + checkpoints * all_matrices(size); }
   int64_t kept_offset(int64_t group) const {
     return up_to(group, [this](int64_t size) { return kept(size); });
   }
@@ -114,15 +134,33 @@ struct PlasticPlan {
 
   int64_t steps, batch, hidden, sources, row;
   int64_t matrices, kept_per_unit;
-  int64_t across_groups, together, together_groups, groups, chunks;
+  bool slices;
+  int shift;
+  int64_t across, across_groups, together, together_groups, groups, chunks;
   int64_t interval, checkpoints;
 
  private:
+  static constexpr int64_t kBytes = sizeof(T);
+  static constexpr int kOneSlice = 62;
   // A group's matrices may take this much of the cache: of its first level, of its second.
   static constexpr int64_t kMostBytesAcross = 32 * 1024;
   static constexpr int64_t kMostBytesTogether = 512 * 1024;
-  int64_t bytes(int64_t size) const {
-    return hidden * presynaptic(size) * matrices * static_cast<int64_t>(sizeof(T));
+  int64_t bytes(int64_t size) const { return hidden * presynaptic(size) * matrices * kBytes; }
+  // What a step back reads and writes of a row: a matrix and its gradient; three sums of gradients
+  // of parameters, of a vector a synapse.
+  int64_t bytes_in_slice() const {
+    return 2 * presynaptic(kAcrossInSlices<T>) * kBytes + 3 * sources * 64;
+  }
+  bool fits_in_slices() const { return bytes_in_slice() <= kMostBytesAcross; }
+  bool fits_across() const { return bytes(kAcross<T>) <= kMostBytesAcross; }
+  // What backward holds of a replayed step: matrices of one slice; the activity of all, and its
+  // gradients, where a slice goes through all steps before the next.
+  int64_t bytes_in_scratch() const {
+    const int64_t first = size(0);
+    const int64_t replayed = slice(first) * presynaptic(first) * matrices;
+    return (replayed +
+            (across_groups > 0 && slices ? 2 * (presynaptic(first) + units(first)) : 0)) *
+           kBytes;
   }
 
   // The sum of what each of the groups before this one has.
@@ -130,7 +168,7 @@ struct PlasticPlan {
   int64_t up_to(int64_t group, const Has& has) const {
     const int64_t of_across = std::min(group, across_groups);
     const int64_t of_together = std::clamp(group - across_groups, int64_t{0}, together_groups);
-    return of_across * has(kAcross<T>) + of_together * has(together) +
+    return of_across * has(across) + of_together * has(together) +
            (group - of_across - of_together) * has(1);
   }
 };
@@ -139,19 +177,27 @@ struct PlasticPlan {
 template <typename T, int S>
 class Kept {
  public:
-  Kept(T* base, const PlasticPlan<T>& plan) : base_(base), plan_(&plan), units_(plan.units(S)) {}
+  Kept(T* base, const PlasticPlan<T>& plan)
+      : base_(base),
+        plan_(&plan),
+        shift_(plan.slice_shift(S)),
+        units_(plan.padded(plan.slice(S) * S)) {}
 
   explicit operator bool() const { return base_ != nullptr; }
-  T* units(int64_t t, int64_t which) const {
-    return base_ + (t * plan_->kept_per_unit + which) * units_;
+  // Of those of its slice, from row i on.
+  T* units(int64_t t, int64_t which, int64_t i = 0) const {
+    const int64_t slice = i >> shift_;
+    return base_ + ((slice * plan_->steps + t) * plan_->kept_per_unit + which) * units_ +
+           (i - (slice << shift_)) * S;
   }
   T* checkpoint(int64_t k) const {
-    return base_ + plan_->steps * plan_->kept_per_unit * units_ + k * plan_->all_matrices(S);
+    return base_ + plan_->kept_units(S) + k * plan_->all_matrices(S);
   }
 
  private:
   T* base_;
   const PlasticPlan<T>* plan_;
+  int shift_;
   int64_t units_;
 };
 

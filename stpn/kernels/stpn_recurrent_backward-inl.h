@@ -21,7 +21,8 @@
 #include <limits>
 #include <utility>
 
-#include "stpn/kernels/plastic_loop-inl.h"
+#include "stpn/kernels/plastic_slices-inl.h"
+#include "stpn/kernels/stpn_recurrent_into-inl.h"
 #include "stpn/kernels/stpn_recurrent_layout.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -30,8 +31,8 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 template <class Layout, Norm kNorm, bool kClamp>
-class StpnBackward : public BackwardGroup<StpnBackward<Layout, kNorm, kClamp>, Layout> {
-  using Loop = BackwardGroup<StpnBackward, Layout>;
+class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, Layout> {
+  using Loop = BackwardLoop<StpnBackward, Layout>;
   using Loop::is_reset;
   using Loop::kept_;
   using Loop::kLanes;
@@ -44,6 +45,7 @@ class StpnBackward : public BackwardGroup<StpnBackward<Layout, kNorm, kClamp>, L
   using typename Loop::Plan;
   using typename Loop::T;
   using typename Loop::V;
+  using Into = StpnInto<Layout, kNorm, kClamp>;
   static constexpr bool kNormed = kNorm != Norm::none;
   static constexpr bool kPre = kNorm == Norm::pre;
   static constexpr bool kPost = kNorm == Norm::post;
@@ -53,8 +55,9 @@ class StpnBackward : public BackwardGroup<StpnBackward<Layout, kNorm, kClamp>, L
   static constexpr bool kSeesNext = kClamp || kPost;
 
   static int64_t scratch(const Plan& plan) {
-    return plan.interval * (2 * plan.presynaptic(S) + plan.units(S)) + 2 * plan.presynaptic(S) +
-           8 * plan.units(S) +
+    return plan.interval * ((Layout::kSlices ? 1 : 2) * plan.presynaptic(S) + plan.units(S)) +
+           slots(plan) * (plan.presynaptic(S) + plan.units(S)) + plan.presynaptic(S) +
+           7 * plan.units(S) +
            plan.padded(inside_bytes(plan) * (plan.interval + 1) / sizeof(T) + 8);
   }
 
@@ -72,11 +75,11 @@ class StpnBackward : public BackwardGroup<StpnBackward<Layout, kNorm, kClamp>, L
         current_(recurrent_ && call.forward.variant.presynaptic == Presynaptic::current),
         first_dz_(call.grad_x != nullptr ? 0 : Layout::vector_of(inputs_)),
         z_(scratch.take(plan.interval * plan.presynaptic(S))),
-        hebbian_(scratch.take(plan.interval * plan.presynaptic(S))),
+        hebbian_(scratch.take(Layout::kSlices ? 0 : plan.interval * plan.presynaptic(S))),
         h_(scratch.take(plan.interval * plan.units(S))),
-        dz_(scratch.take(plan.presynaptic(S))),
+        dz_(scratch.take(slots(plan) * plan.presynaptic(S))),
         d_hebbian_(scratch.take(plan.presynaptic(S))),
-        dh_(scratch.take(plan.units(S))),
+        dh_(scratch.take(slots(plan) * plan.units(S))),
         along_h_(scratch.take(plan.units(S))),
         along_norm_(scratch.take(plan.units(S))),
         per_z_(scratch.take(plan.units(S))),
@@ -105,44 +108,92 @@ class StpnBackward : public BackwardGroup<StpnBackward<Layout, kNorm, kClamp>, L
 
   void replay(int64_t t) {
     load(t);
-    for (int64_t i = 0; i < plan_.rows(S); i += kRows) replay_rows(t, i);
+    replay(t, this->all_rows());
   }
-
   void enter(int64_t end) {
     if (!kSeesNext) load(end - 1);
-    sweep<false, true>(end);
+    enter(end, this->all_rows());
+  }
+  void back(int64_t t, bool more) {
+    load_gradient(t);
+    back(t, more, this->all_rows());
+    store(t);
   }
 
-  void back(int64_t t, bool more) {
-    load_drive(t);
-    if (more && !this->any_reset(t)) {
-      sweep<true, true>(t);
-    } else {
-      sweep<true, false>(t);
-      for (int s = 0; s < S; ++s) {
-        if (is_reset(t, s)) this->clear_sample(this->d_matrix(0), s);
-      }
-      if (more) sweep<false, true>(t);
+  void load(int64_t t) {
+    load_presynaptic(t, false, z(t));
+    if (current_) load_presynaptic(t, true, hebbian(t));
+    this->units_in(forward_.output, t, h(t));
+    if (Layout::kSlices && call_.grad_output != nullptr) {
+      this->units_in(call_.grad_output, t, dh(t));
     }
-    store_presynaptic(t);
+  }
+
+  void replay(int64_t t, Rows which) {
+    for (int64_t i = which.begin; i < which.end; i += kRows) replay_rows(t, i);
+  }
+
+  void enter(int64_t end, Rows which) { sweep<false, true>(end, which); }
+
+  void back(int64_t t, bool more, Rows which) {
+    through_activation(t, which);
+    if (more && !this->any_reset(t)) {
+      sweep<true, true>(t, which);
+    } else {
+      sweep<true, false>(t, which);
+      for (int s = 0; s < S; ++s) {
+        if (!is_reset(t, s)) continue;
+        this->clear_sample(this->d_matrix(0) + this->row_of(which.begin), which.end - which.begin,
+                           s);
+      }
+      if (more) sweep<false, true>(t, which);
+    }
+  }
+
+  void leave(Rows which) { gradients_.bring_lanes_together(which); }
+
+  // The gradient of z[t] is complete: that of x[t], and what h[t-1] gets of it.
+  void store(int64_t t) {
+    if (call_.grad_x != nullptr) {
+      this->sources_to_rows(dz(t), 0, inputs_, call_.grad_x + this->place(t, 0, inputs_), inputs_);
+    }
+    if constexpr (Layout::kSlices) {
+      std::fill_n(dz(t), plan_.presynaptic(S), T(0));
+      return;
+    }
+    if (!recurrent_) {
+      std::fill_n(dh_, plan_.units(S), T(0));
+      return;
+    }
+    this->sources_to_units(dz_, inputs_, dh_);
+    for (int s = 0; s < S; ++s) {
+      for (int64_t i = 0; i < plan_.hidden && is_reset(t, s); ++i) dh_[i * S + s] = T(0);
+    }
   }
 
  private:
+  // In slices the gradients of z and h are those of all steps of an interval, else of one.
+  static int64_t slots(const Plan& plan) { return Layout::kSlices ? plan.interval : 1; }
+  int64_t slot(int64_t t) const { return Layout::kSlices ? this->within(t) : 0; }
+  T* dz(int64_t t) const { return dz_ + slot(t) * plan_.presynaptic(S); }
+  T* dh(int64_t t) const { return dh_ + slot(t) * plan_.units(S); }
+  // Of the update's presynaptic term.
+  T* d_hebbian(int64_t t) const { return Layout::kSlices ? dz(t) : d_hebbian_; }
+
   // One bit a synapse, a byte or more a vector: whether the clamp left the new F as it was.
   static int64_t inside_bytes(const Plan& plan) {
     const D d;
-    return plan.matrix(S) / hn::Lanes(d) * inside_stride(d);
+    return plan.matrix(S) / hn::Lanes(d) * inside_stride<T>();
   }
-  static HWY_INLINE int64_t inside_stride(D d) { return (hn::Lanes(d) + 7) / 8; }
   // Of row i of the F that step t sees.
   uint8_t* inside(int64_t t, int64_t i) const {
     const D d;
     return inside_ + this->within(t) * inside_bytes(plan_) +
-           this->row_of(i) / hn::Lanes(d) * inside_stride(d);
+           this->row_of(i) / hn::Lanes(d) * inside_stride<T>();
   }
 
-  const T* inverse_norm(int64_t t) const {
-    return kNormed ? kept_.units(t, kKeptInverseNorm) : ones_;
+  const T* inverse_norm(int64_t t, int64_t i) const {
+    return kNormed ? kept_.units(t, kKeptInverseNorm, i) : ones_ + i * S;
   }
   // Activity of the interval's steps: what drives a step, the presynaptic term
   // of its update, and h.
@@ -151,12 +202,6 @@ class StpnBackward : public BackwardGroup<StpnBackward<Layout, kNorm, kClamp>, L
     return current_ ? hebbian_ + this->within(t) * plan_.presynaptic(S) : z(t);
   }
   T* h(int64_t t) const { return h_ + this->within(t) * plan_.units(S); }
-
-  void load(int64_t t) {
-    load_presynaptic(t, false, z(t));
-    if (current_) load_presynaptic(t, true, hebbian(t));
-    this->units_in(forward_.output, t, h(t));
-  }
 
   // z of step t; its recurrent part is h[t] (current) or h[t-1], zero after a reset.
   void load_presynaptic(int64_t t, bool current, T* z) const {
@@ -177,16 +222,16 @@ class StpnBackward : public BackwardGroup<StpnBackward<Layout, kNorm, kClamp>, L
     const T* HWY_RESTRICT lambda = parameters_.row(kLambda, i);
     const T* HWY_RESTRICT gamma = parameters_.row(kGamma, i);
     const T* HWY_RESTRICT hebbian = this->hebbian(t);
-    const T* HWY_RESTRICT before = this->seen(t) + this->row_of(i);
-    T* HWY_RESTRICT after = this->seen(t + 1) + this->row_of(i);
+    const T* HWY_RESTRICT before = this->seen_rows(t, i);
+    T* HWY_RESTRICT after = this->seen_rows(t + 1, i);
     uint8_t* HWY_RESTRICT inside = kClamp ? this->inside(t + 1, i) : nullptr;
     const V bound = hn::Set(d, static_cast<T>(forward_.variant.clamp));
     V h[kLanes], scale[kLanes];
     STPN_UNROLL
     for (int q = 0; q < kLanes; ++q) {
       h[q] = layout.unit(this->h(t) + i * S, q);
-      if constexpr (kPre) scale[q] = layout.unit(inverse_norm(t) + i * S, q);
-      if constexpr (kPost) scale[q] = layout.unit(kept_.units(t, kKeptInversePostNorm) + i * S, q);
+      if constexpr (kPre) scale[q] = layout.unit(inverse_norm(t, i), q);
+      if constexpr (kPost) scale[q] = layout.unit(kept_.units(t, kKeptInversePostNorm, i), q);
     }
     for (int64_t j = 0; j < width; j += Layout::kStep) {
       STPN_UNROLL
@@ -202,7 +247,7 @@ class StpnBackward : public BackwardGroup<StpnBackward<Layout, kNorm, kClamp>, L
           V F = hn::MulAdd(learnt, h[q], old);
           if constexpr (kClamp) {
             hn::StoreMaskBits(d, hn::Le(hn::Abs(F), bound),
-                              inside + layout.synapse(q, j) / hn::Lanes(d) * inside_stride(d));
+                              inside + layout.synapse(q, j) / hn::Lanes(d) * inside_stride<T>());
             F = hn::Min(hn::Max(F, hn::Neg(bound)), bound);
           }
           if constexpr (kPost) F = hn::Mul(F, scale[q]);
@@ -212,10 +257,8 @@ class StpnBackward : public BackwardGroup<StpnBackward<Layout, kNorm, kClamp>, L
     }
   }
 
-  // What back(t) reads: from the gradient of h[t] to those of u[t] and n[t],
-  // for all units at once.
-  void load_drive(int64_t t) {
-    const D d;
+  // What h[t] and z[t] get of all but step t's rows, where it is not in slices.
+  void load_gradient(int64_t t) {
     if (call_.grad_output != nullptr) {
       this->units_in(call_.grad_output, t, from_update_);
       add_units(from_update_);
@@ -225,16 +268,29 @@ class StpnBackward : public BackwardGroup<StpnBackward<Layout, kNorm, kClamp>, L
       add_units(from_update_);
       for (int s = 0; s < S; ++s) this->clear_sources(s, plan_.hidden, inputs_, d_hebbian_);
     }
+    std::swap(dz_, d_hebbian_);  // what the update of step t gave to z[t], to add to
+    std::fill_n(d_hebbian_, plan_.presynaptic(S), T(0));
+  }
+
+  void add_units(const T* HWY_RESTRICT units) {
+    for (int64_t k = 0; k < plan_.units(S); ++k) dh_[k] += units[k];
+  }
+
+  // From the gradient of h[t] to those of u[t] and n[t], for many units at once.
+  void through_activation(int64_t t, Rows which) {
+    const D d;
+    const int64_t begin = which.begin * S;
+    const int64_t end = Layout::kSlices ? which.end * S : plan_.units(S);
     // Where n is zero its gradient is taken as zero, and 1/n is this large.
     const V no_norm = hn::Set(d, static_cast<T>(0.5 / kNormFloor));
-    for (int64_t k = 0; k < plan_.units(S); k += hn::Lanes(d)) {
-      const V dh = hn::Add(hn::Load(d, dh_ + k), hn::Load(d, along_h_ + k));
+    for (int64_t k = begin; k < end; k += hn::Lanes(d)) {
+      const V dh = hn::Add(hn::Load(d, this->dh(t) + k), hn::Load(d, along_h_ + k));
       const V slope = activation_slope(d, forward_.variant.activation, hn::Load(d, h(t) + k));
       const V du = hn::Mul(dh, slope);
       hn::Store(hn::Add(du, hn::Load(d, d_bias_ + k)), d, d_bias_ + k);
       if constexpr (kNormed) {
-        const V inverse = hn::LoadU(d, inverse_norm(t) + k);
-        V dn = hn::Mul(du, hn::LoadU(d, kept_.units(t, kKeptDrive) + k));
+        const V inverse = hn::LoadU(d, inverse_norm(t, which.begin) + (k - begin));
+        V dn = hn::Mul(du, hn::LoadU(d, kept_.units(t, kKeptDrive, which.begin) + (k - begin)));
         if constexpr (kPre) dn = hn::Add(dn, hn::Load(d, along_norm_ + k));
         dn = hn::Neg(hn::Mul(dn, inverse));
         hn::Store(hn::Mul(du, inverse), d, per_z_ + k);
@@ -244,76 +300,18 @@ class StpnBackward : public BackwardGroup<StpnBackward<Layout, kNorm, kClamp>, L
         hn::Store(du, d, per_z_ + k);
       }
     }
-    std::swap(dz_, d_hebbian_);  // what the update of step t gave to z[t], to add to
-    std::fill_n(d_hebbian_, plan_.presynaptic(S), T(0));
   }
 
-  void add_units(const T* HWY_RESTRICT units) {
-    for (int64_t k = 0; k < plan_.units(S); ++k) dh_[k] += units[k];
-  }
-
-  // The gradient of z[t] is complete: that of x[t], and what h[t-1] gets of it.
-  void store_presynaptic(int64_t t) {
-    if (call_.grad_x != nullptr) {
-      this->sources_to_rows(dz_, 0, inputs_, call_.grad_x + this->place(t, 0, inputs_), inputs_);
-    }
-    if (!recurrent_) {
-      std::fill_n(dh_, plan_.units(S), T(0));
-      return;
-    }
-    this->sources_to_units(dz_, inputs_, dh_);
-    for (int s = 0; s < S; ++s) {
-      for (int64_t i = 0; i < plan_.hidden && is_reset(t, s); ++i) dh_[i * S + s] = T(0);
-    }
-  }
-
-  // Rows on their way into step t: what is fixed along them, and the sums over them.
-  struct Into {
-    explicit HWY_INLINE Into(const Layout& its_layout) : layout(its_layout) {}
-    const Layout layout;
-    V h[kLanes], inverse[kLanes];
-    V along_h[kLanes], along_norm[kLanes];
-    const T* HWY_RESTRICT before;  // F before the update
-    const uint8_t* HWY_RESTRICT inside;
-    const T* HWY_RESTRICT hebbian;
-    int64_t first_dz;
-  };
-
-  HWY_INLINE void begin_into(D d, int64_t t, int64_t i, Into& into) {
-    into.before = this->seen(t) + this->row_of(i);
+  HWY_INLINE void begin_into(int64_t t, int64_t i, Into& into) {
+    into.before = this->seen_rows(t, i);
     into.inside = kClamp ? inside(t + 1, i) : nullptr;
     into.hebbian = hebbian(t);
     into.first_dz = first_dz_;
     STPN_UNROLL
     for (int q = 0; q < kLanes; ++q) {
       into.h[q] = Layout::unit(h(t) + i * S, q);
-      into.inverse[q] = Layout::unit(inverse_norm(t) + i * S, q);
-      into.along_h[q] = into.along_norm[q] = hn::Zero(d);
+      into.inverse[q] = Layout::unit(inverse_norm(t, i), q);
     }
-  }
-
-  // From the gradient of the clamped new F to that of the unclamped one, which is returned; adds to
-  // all that it touches.
-  static HWY_INLINE V into_step(D d, Into& into, int q, int64_t j, V d_new, V l, V g, V& d_lambda,
-                                V& d_gamma, V& d_hebbian) {
-    const int64_t at = into.layout.source(q % kVectors, j);
-    if constexpr (kClamp) {
-      const int64_t vector = into.layout.synapse(q, j) / hn::Lanes(d);
-      d_new =
-          hn::IfThenElseZero(hn::LoadMaskBits(d, into.inside + vector * inside_stride(d)), d_new);
-    }
-    const V z = hn::Load(d, into.hebbian + at);
-    const V learnt = hn::Mul(d_new, g);
-    into.along_h[q] = hn::MulAdd(learnt, z, into.along_h[q]);
-    if (j >= into.first_dz) d_hebbian = hn::MulAdd(learnt, into.h[q], d_hebbian);
-    d_gamma = hn::MulAdd(hn::Mul(d_new, into.h[q]), z, d_gamma);
-    V decayed = hn::Mul(d_new, hn::Load(d, into.before + into.layout.synapse(q, j)));
-    if constexpr (kPre) {
-      decayed = hn::Mul(decayed, into.inverse[q]);
-      into.along_norm[q] = hn::MulAdd(decayed, l, into.along_norm[q]);
-    }
-    d_lambda = hn::Add(d_lambda, decayed);
-    return d_new;
   }
 
   HWY_INLINE void finish_into(int64_t i, const Into& into) {
@@ -327,8 +325,8 @@ class StpnBackward : public BackwardGroup<StpnBackward<Layout, kNorm, kClamp>, L
 
   // back(t) if kBack, then into(t-1) if kInto, for all rows.
   template <bool kBack, bool kInto>
-  void sweep(int64_t t) {
-    for (int64_t i = 0; i < plan_.rows(S); i += kRows) rows<kBack, kInto>(t, i);
+  void sweep(int64_t t, Rows which) {
+    for (int64_t i = which.begin; i < which.end; i += kRows) rows<kBack, kInto>(t, i);
   }
 
   template <bool kBack, bool kInto>
@@ -342,21 +340,21 @@ class StpnBackward : public BackwardGroup<StpnBackward<Layout, kNorm, kClamp>, L
     T* HWY_RESTRICT sum_weight = gradients_.template rows<Layout>(kWeight, i);
     T* HWY_RESTRICT sum_lambda = gradients_.template rows<Layout>(kLambda, i);
     T* HWY_RESTRICT sum_gamma = gradients_.template rows<Layout>(kGamma, i);
-    const T* HWY_RESTRICT F_rows = this->seen(t) + this->row_of(i);
+    const T* HWY_RESTRICT F_rows = this->seen_rows(t, i);
     T* HWY_RESTRICT dF_rows = this->d_matrix(0) + this->row_of(i);
     const T* HWY_RESTRICT z = kBack ? this->z(t) : nullptr;
-    PresynapticGradient<Layout, kBack> of_z(layout, dz_, first_dz_);
-    PresynapticGradient<Layout, kInto && !kPost> of_hebbian(layout, d_hebbian_, first_dz_);
+    PresynapticGradient<Layout, kBack> of_z(layout, dz(t), first_dz_);
+    PresynapticGradient<Layout, kInto && !kPost> of_hebbian(layout, d_hebbian(t - 1), first_dz_);
     V inverse[kLanes], per_z[kLanes], per_G[kLanes], along_F[kLanes];
     STPN_UNROLL
     for (int q = 0; q < kLanes; ++q) {
-      inverse[q] = kBack ? layout.unit(inverse_norm(t) + i * S, q) : hn::Set(d, T(1));
+      inverse[q] = kBack ? layout.unit(inverse_norm(t, i), q) : hn::Set(d, T(1));
       per_z[q] = layout.unit(per_z_ + i * S, q);
       per_G[q] = layout.unit(per_G_ + i * S, q);
       along_F[q] = hn::Zero(d);
     }
     Into into(layout);
-    if constexpr (kInto) begin_into(d, t - 1, i, into);
+    if constexpr (kInto) begin_into(t - 1, i, into);
     for (int64_t j = 0; j < width; j += Layout::kStep) {
       of_z.load(j);
       of_hebbian.load(j);
@@ -388,7 +386,7 @@ class StpnBackward : public BackwardGroup<StpnBackward<Layout, kNorm, kClamp>, L
           if constexpr (kInto && kPost) {
             along_F[q] = hn::MulAdd(dF, F, along_F[q]);
           } else if constexpr (kInto) {
-            dF = into_step(d, into, q, j, dF, l, g, d_lambda, d_gamma, of_hebbian.sums[v]);
+            dF = into.step(q, j, dF, l, g, d_lambda, d_gamma, of_hebbian.sums[v]);
           }
           hn::Store(dF, d, dF_rows + at);
         }
@@ -418,12 +416,12 @@ class StpnBackward : public BackwardGroup<StpnBackward<Layout, kNorm, kClamp>, L
     T* HWY_RESTRICT sum_weight = gradients_.template rows<Layout>(kWeight, i);
     T* HWY_RESTRICT sum_lambda = gradients_.template rows<Layout>(kLambda, i);
     T* HWY_RESTRICT sum_gamma = gradients_.template rows<Layout>(kGamma, i);
-    const T* HWY_RESTRICT F_rows = this->seen(t) + this->row_of(i);
+    const T* HWY_RESTRICT F_rows = this->seen_rows(t, i);
     T* HWY_RESTRICT dF_rows = this->d_matrix(0) + this->row_of(i);
     alignas(64) T sums[kRows * S];
     Layout::store_sums(along_F, sums);
     const V no_norm = hn::Set(d, static_cast<T>(0.5 / kNormFloor));
-    const T* kept_inverse = kept_.units(t - 1, kKeptInversePostNorm) + i * S;
+    const T* kept_inverse = kept_.units(t - 1, kKeptInversePostNorm, i);
     V inverse[kLanes], per_W[kLanes], per_F[kLanes];
     STPN_UNROLL
     for (int q = 0; q < kLanes; ++q) {
@@ -432,7 +430,7 @@ class StpnBackward : public BackwardGroup<StpnBackward<Layout, kNorm, kClamp>, L
       per_F[q] = hn::IfThenElseZero(hn::Lt(inverse[q], no_norm), per);
       per_W[q] = hn::Mul(per_F[q], inverse[q]);
     }
-    PresynapticGradient<Layout, true> of_hebbian(layout, d_hebbian_, first_dz_);
+    PresynapticGradient<Layout, true> of_hebbian(layout, d_hebbian(t - 1), first_dz_);
     for (int64_t j = 0; j < width; j += Layout::kStep) {
       of_hebbian.load(j);
       STPN_UNROLL
@@ -451,7 +449,7 @@ class StpnBackward : public BackwardGroup<StpnBackward<Layout, kNorm, kClamp>, L
           const V dG = hn::MulAdd(hn::Load(d, F_rows + at), per_F[q], hn::Mul(w, per_W[q]));
           d_weight = hn::Add(d_weight, dG);
           const V dC = hn::MulAdd(hn::Load(d, dF_rows + at), inverse[q], dG);
-          const V dA = into_step(d, into, q, j, dC, l, g, d_lambda, d_gamma, of_hebbian.sums[v]);
+          const V dA = into.step(q, j, dC, l, g, d_lambda, d_gamma, of_hebbian.sums[v]);
           hn::Store(dA, d, dF_rows + at);
         }
         add_to(d, d_weight, sum_weight + parameter);

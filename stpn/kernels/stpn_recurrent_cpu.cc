@@ -1,5 +1,5 @@
 // Dispatch of the STPN's CPU kernel: chunks of groups over the caller's threads, on the best SIMD
-// target of this machine.
+// target of this machine. Groups in slices are compiled elsewhere (stpn_feedforward.h).
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "stpn/kernels/stpn_recurrent_cpu.cc"
@@ -8,43 +8,18 @@
 // Highway's own headers come after its list of targets.
 #include <hwy/highway.h>
 
-#include "stpn/kernels/stpn_recurrent_backward-inl.h"
-#include "stpn/kernels/stpn_recurrent_forward-inl.h"
+#include "stpn/kernels/stpn_feedforward.h"
+#include "stpn/kernels/stpn_recurrent_steps-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 
-template <typename T, Norm kNorm, bool kClamp>
-struct Steps {
-  template <class Layout>
-  using Forward = StpnForward<Layout, kNorm, kClamp>;
-  template <class Layout>
-  using Backward = StpnBackward<Layout, kNorm, kClamp>;
-};
-
-// Calls run(steps) with the steps made for the variant. Norm `post` always clamps, if only at
-// infinity.
-template <typename T, typename Run>
-void with_steps(const StpnRecurrentVariant& v, const Run& run) {
-  const bool clamp = v.clamp < std::numeric_limits<double>::infinity();
-  switch (v.norm) {
-    case Norm::none:
-      return clamp ? run(Steps<T, Norm::none, true>()) : run(Steps<T, Norm::none, false>());
-    case Norm::drive:
-      return clamp ? run(Steps<T, Norm::drive, true>()) : run(Steps<T, Norm::drive, false>());
-    case Norm::pre:
-      return clamp ? run(Steps<T, Norm::pre, true>()) : run(Steps<T, Norm::pre, false>());
-    case Norm::post:
-      return run(Steps<T, Norm::post, true>());
-  }
-}
-
 template <typename T>
 void forward(const StpnRecurrentForward<T>& p, const PaddedMatrices<T>& parameters,
              const PlasticPlan<T>& plan, int64_t chunk) {
   with_steps<T>(p.variant, [&](auto steps) {
-    run_chunk<decltype(steps)::template Forward, kStpnAcross>(plan, chunk, p.kept, p, parameters);
+    run_chunk<decltype(steps)::template Forward, false>(plan, chunk, p.kept, p, parameters);
   });
 }
 
@@ -53,8 +28,8 @@ void backward(const StpnRecurrentBackward<T>& p, const PaddedMatrices<T>& parame
               const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t chunk) {
   const Gradients<T> of_layouts(plan, gradients);
   with_steps<T>(p.forward.variant, [&](auto steps) {
-    run_chunk<decltype(steps)::template Backward, kStpnAcross>(plan, chunk, p.forward.kept, p,
-                                                               parameters, of_layouts);
+    run_chunk<decltype(steps)::template Backward, false>(plan, chunk, p.forward.kept, p, parameters,
+                                                         of_layouts);
   });
   of_layouts.bring_lanes_together();
 }
@@ -107,6 +82,18 @@ void dispatch(const StpnRecurrentBackward<double>& p, const PaddedMatrices<doubl
               const PlasticPlan<double>& plan, const GradientSums<double>& gradients,
               int64_t chunk) {
   HWY_DYNAMIC_DISPATCH(backward_double)(p, parameters, plan, gradients, chunk);
+}
+
+// Groups in slices come first.
+template <typename T, typename Call, typename... Arguments>
+void run(const Call& p, const PaddedMatrices<T>& parameters, const PlasticPlan<T>& plan,
+         int64_t chunk, const Arguments&... gradients) {
+  if (plan.first_group(chunk) < plan.across_groups) {
+    stpn_slices(p, parameters, plan, gradients..., chunk);
+  }
+  if (plan.first_group(chunk + 1) > plan.across_groups) {
+    dispatch(p, parameters, plan, gradients..., chunk);
+  }
 }
 
 // Calls use(i, j, index) for every plastic synapse: row i, column j of a padded row, and where its
@@ -181,8 +168,7 @@ template <typename T>
 void stpn_recurrent_forward_cpu(const StpnRecurrentForward<T>& p) {
   const PlasticPlan<T> plan = stpn_recurrent_plan<T>(p.extent, p.variant);
   const PaddedMatrices<T> parameters = padded(p, plan);
-  for_each_chunk(p.parallel, plan.chunks,
-                 [&](int64_t chunk) { dispatch(p, parameters, plan, chunk); });
+  for_each_chunk(p.parallel, plan.chunks, [&](int64_t chunk) { run(p, parameters, plan, chunk); });
 }
 
 template <typename T>
@@ -192,7 +178,7 @@ void stpn_recurrent_backward_cpu(const StpnRecurrentBackward<T>& p) {
   const PaddedMatrices<T> parameters = padded(f, plan);
   const ChunkSums<T> sums(plan, kStpnMatrices, kStpnVectors);
   for_each_chunk(f.parallel, plan.chunks,
-                 [&](int64_t chunk) { dispatch(p, parameters, plan, sums.start(chunk), chunk); });
+                 [&](int64_t chunk) { run(p, parameters, plan, chunk, sums.start(chunk)); });
   sums.add_up(f.parallel);
   store_gradients(p, plan, sums);
 }

@@ -11,9 +11,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <utility>
 
-#include "stpn/kernels/plastic_loop-inl.h"
+#include "stpn/kernels/plastic_slices-inl.h"
 #include "stpn/kernels/stpn_recurrent_layout.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -24,8 +23,8 @@ namespace hn = hwy::HWY_NAMESPACE;
 // One pass over F a step: the update of step t-1 waits until h[t-1] is complete
 // and is made while row by row the drive of step t is summed.
 template <class Layout, Norm kNorm, bool kClamp>
-class StpnForward : public ForwardGroup<StpnForward<Layout, kNorm, kClamp>, Layout> {
-  using Loop = ForwardGroup<StpnForward, Layout>;
+class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layout> {
+  using Loop = ForwardLoop<StpnForward, Layout>;
   using Loop::kept_;
   using Loop::kLanes;
   using Loop::kRows;
@@ -39,17 +38,20 @@ class StpnForward : public ForwardGroup<StpnForward<Layout, kNorm, kClamp>, Layo
   using typename Loop::V;
 
  public:
-  static int64_t scratch(const Plan& plan) { return 3 * plan.presynaptic(S) + 5 * plan.units(S); }
+  static int64_t scratch(const Plan& plan) {
+    return slots(plan) * (plan.presynaptic(S) + plan.units(S)) + plan.presynaptic(S) +
+           4 * plan.units(S);
+  }
 
   StpnForward(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
               const StpnRecurrentForward<T>& call, const PaddedMatrices<T>& parameters)
       : Loop(plan, first, kept, call, scratch),
         call_(call),
         parameters_(parameters),
-        z_(scratch.take(plan.presynaptic(S))),
-        hebbian_(scratch.take(plan.presynaptic(S))),
+        slots_(slots(plan)),
+        z_(scratch.take(slots_ * plan.presynaptic(S))),
+        h_(scratch.take(slots_ * plan.units(S))),
         z_squared_(scratch.take(plan.presynaptic(S))),
-        h_(scratch.take(plan.units(S))),
         inverse_norm_(scratch.take(plan.units(S))),
         dot_(scratch.take(plan.units(S))),
         squares_(scratch.take(plan.units(S))),
@@ -59,7 +61,7 @@ class StpnForward : public ForwardGroup<StpnForward<Layout, kNorm, kClamp>, Layo
     const auto& v = call_.variant;
     this->copy_in(call_.initial_F, plastic_sources(call_.extent, v),
                   first_plastic_source(call_.extent, v), this->matrix(0));
-    if (v.recurrent) this->units_in(call_.initial_h, 0, h_);
+    if (v.recurrent) this->units_in(call_.initial_h, 0, h(-1));
     for (int64_t i = 0; i < plan_.hidden && call_.bias != nullptr; ++i) {
       std::fill_n(bias_ + i * S, S, call_.bias[i]);
     }
@@ -67,38 +69,73 @@ class StpnForward : public ForwardGroup<StpnForward<Layout, kNorm, kClamp>, Layo
 
   // The update that still waits then leaves F zero, whatever was there.
   void forget(int s) {
-    this->clear_sources(s, plan_.sources, 0, hebbian_);
-    for (int64_t i = 0; i < plan_.hidden; ++i) h_[i * S + s] = inverse_norm_[i * S + s] = T(0);
+    this->clear_sources(s, plan_.sources, 0, z(next_ - 1));
+    T* HWY_RESTRICT h = this->h(next_ - 1);
+    for (int64_t i = 0; i < plan_.hidden; ++i) h[i * S + s] = inverse_norm_[i * S + s] = T(0);
   }
 
   void forward(int64_t t) {
-    load_presynaptic(t);
+    load(t);
+    forward(t, this->all_rows());
+    store(t);
+  }
+
+  // z = [x; h].
+  void load(int64_t t) {
+    const int64_t inputs = call_.extent.inputs;
+    this->rows_to_sources(call_.x + this->place(t, 0, inputs), inputs, inputs, 0, z(t));
+    if (call_.variant.recurrent) this->units_to_sources(h(t - 1), inputs, z(t));
+  }
+
+  void forward(int64_t t, Rows which) {
     if (t == 0) {
-      sweep<false, true>(t);
+      sweep<false, true>(t, which);
     } else {
-      sweep<true, true>(t);
+      sweep<true, true>(t, which);
     }
-    activate_units(t);
+    if (!Layout::kSlices) activate_units(t, 0, plan_.units(S), h(t));
+    if (call_.energy != nullptr) measure(t, which);
+  }
+
+  // From now on z is the presynaptic term of the update to come.
+  void store(int64_t t) {
+    this->units_out(h(t), t, call_.output);
+    if (call_.variant.recurrent && call_.variant.presynaptic == Presynaptic::current) {
+      this->units_to_sources(h(t), call_.extent.inputs, z(t));
+    }
+    next_ = t + 1;
   }
 
   void end() {
-    sweep<true, false>(plan_.steps);
+    sweep<true, false>(plan_.steps, this->all_rows());
     const auto& v = call_.variant;
     this->copy_out(this->matrix(0), plastic_sources(call_.extent, v),
                    first_plastic_source(call_.extent, v), call_.final_F);
   }
 
  private:
-  // z = [x; h].
-  void load_presynaptic(int64_t t) {
-    const int64_t inputs = call_.extent.inputs;
-    this->rows_to_sources(call_.x + this->place(t, 0, inputs), inputs, inputs, 0, z_);
-    if (call_.variant.recurrent) this->units_to_sources(h_, inputs, z_);
-  }
+  // Activity of the last steps, those of a block and the one before, goes round in as many slots.
+  static int64_t slots(const Plan& plan) { return Layout::kSlices ? plan.interval + 1 : 2; }
+  int64_t slot(int64_t t) const { return (t + 1) % (Layout::kSlices ? slots_ : 2); }
+  T* z(int64_t t) const { return z_ + slot(t) * plan_.presynaptic(S); }
+  T* h(int64_t t) const { return h_ + slot(t) * plan_.units(S); }
+
+  // Of one step, for all its rows.
+  struct Activity {
+    const T* z;
+    const T* hebbian;  // that the update of the step before still waits for
+    const T* last_h;
+    T* h;
+  };
+  Activity activity(int64_t t) const { return {z(t), z(t - 1), h(t - 1), h(t)}; }
 
   template <bool kUpdate, bool kDrive>
-  void sweep(int64_t t) {
-    for (int64_t i = 0; i < plan_.rows(S); i += kRows) rows<kUpdate, kDrive>(i, t);
+  void sweep(int64_t t, Rows which) {
+    const Activity at = activity(t);
+    for (int64_t i = which.begin; i < which.end; i += kRows) {
+      rows<kUpdate, kDrive>(i, t, at);
+      if constexpr (Layout::kSlices && kDrive) activate_units(t, i * S, (i + kRows) * S, at.h);
+    }
   }
 
   struct Sums {
@@ -112,7 +149,7 @@ class StpnForward : public ForwardGroup<StpnForward<Layout, kNorm, kClamp>, Layo
   // Rows i to i + kRows of all samples: the update of step t-1, then the sums
   // that the drive of step t needs.
   template <bool kUpdate, bool kDrive>
-  HWY_INLINE void rows(int64_t i, int64_t t) {
+  HWY_INLINE void rows(int64_t i, int64_t t, const Activity& at) {
     constexpr bool kPost = kUpdate && kNorm == Norm::post;
     const D d;
     const Layout layout = this->layout_;
@@ -120,14 +157,15 @@ class StpnForward : public ForwardGroup<StpnForward<Layout, kNorm, kClamp>, Layo
     const T* HWY_RESTRICT W = parameters_.row(kWeight, i);
     const T* HWY_RESTRICT lambda = parameters_.row(kLambda, i);
     const T* HWY_RESTRICT gamma = parameters_.row(kGamma, i);
-    const T* HWY_RESTRICT z = z_;
-    const T* HWY_RESTRICT hebbian = hebbian_;
+    const T* HWY_RESTRICT z = at.z;
+    const T* HWY_RESTRICT hebbian = at.hebbian;
+    const T* HWY_RESTRICT last_h = at.last_h + i * S;
     T* HWY_RESTRICT F = this->matrix(0) + this->row_of(i);
     const V bound = hn::Set(d, static_cast<T>(call_.variant.clamp));
     V h[kLanes], scale[kLanes];
     STPN_UNROLL
     for (int q = 0; q < kLanes; ++q) {
-      h[q] = layout.unit(h_ + i * S, q);
+      h[q] = layout.unit(last_h, q);
       scale[q] = layout.unit(inverse_norm_ + i * S, q);
     }
     Sums sums(d);
@@ -167,7 +205,7 @@ class StpnForward : public ForwardGroup<StpnForward<Layout, kNorm, kClamp>, Layo
         hn::Store(hn::Div(hn::Set(d, T(1)), norm), d, inverse + k);
       }
       if (kept_) {
-        std::copy_n(inverse, kUnits, kept_.units(t - 1, kKeptInversePostNorm) + i * S);
+        std::copy_n(inverse, kUnits, kept_.units(t - 1, kKeptInversePostNorm, i));
       }
       STPN_UNROLL
       for (int q = 0; q < kLanes; ++q) scale[q] = layout.unit(inverse, q);
@@ -198,11 +236,12 @@ class StpnForward : public ForwardGroup<StpnForward<Layout, kNorm, kClamp>, Layo
     if constexpr (kNorm != Norm::none) sums.squares[q] = hn::MulAdd(G, G, sums.squares[q]);
   }
 
-  // h = act(G z / n + b) for all units at once; what backward needs; and the
-  // presynaptic term of the update to come.
-  void activate_units(int64_t t) {
+  // h = act(G z / n + b) for many units at once, and what backward needs.
+  HWY_INLINE void activate_units(int64_t t, int64_t begin, int64_t end, T* HWY_RESTRICT h) {
     const D d;
-    for (int64_t k = 0; k < plan_.units(S); k += hn::Lanes(d)) {
+    T* kept_drive = kept_ ? kept_.units(t, kKeptDrive, begin / S) : nullptr;
+    T* kept_inverse = kept_ ? kept_.units(t, kKeptInverseNorm, begin / S) : nullptr;
+    for (int64_t k = begin; k < end; k += hn::Lanes(d)) {
       V drive = hn::Load(d, dot_ + k);
       if constexpr (kNorm != Norm::none) {
         const V norm =
@@ -210,32 +249,29 @@ class StpnForward : public ForwardGroup<StpnForward<Layout, kNorm, kClamp>, Layo
         const V inverse = hn::Div(hn::Set(d, T(1)), norm);
         drive = hn::Mul(drive, inverse);
         hn::Store(inverse, d, inverse_norm_ + k);
-        if (kept_) hn::StoreU(inverse, d, kept_.units(t, kKeptInverseNorm) + k);
+        if (kept_) hn::StoreU(inverse, d, kept_inverse + (k - begin));
       }
-      if (kept_) hn::StoreU(drive, d, kept_.units(t, kKeptDrive) + k);
+      if (kept_) hn::StoreU(drive, d, kept_drive + (k - begin));
       const V u = hn::Add(drive, hn::Load(d, bias_ + k));
-      hn::Store(activate(d, call_.variant.activation, u), d, h_ + k);
+      hn::Store(activate(d, call_.variant.activation, u), d, h + k);
     }
-    this->units_out(h_, t, call_.output);
-    if (call_.energy != nullptr) measure(t);
-    if (call_.variant.recurrent && call_.variant.presynaptic == Presynaptic::current) {
-      this->units_to_sources(h_, call_.extent.inputs, z_);
-    }
-    std::swap(z_, hebbian_);
   }
 
   // A pass of its own: energy is seldom asked for.
-  void measure(int64_t t) {
+  void measure(int64_t t, Rows which) {
+    const T* HWY_RESTRICT active = z(t);
     for (int64_t j = 0; j < plan_.sources; ++j) {
       const T counts = call_.measured == nullptr ? T(1) : call_.measured[j];
       for (int s = 0; s < S; ++s) {
-        const T z = z_[layout_.value(s, j)];
+        const T z = active[layout_.value(s, j)];
         z_squared_[layout_.value(s, j)] = counts * z * z;
       }
     }
-    for (int64_t i = 0; i < plan_.rows(S); i += kRows) measure_rows(i);
-    for (int64_t k = 0; k < plan_.units(S) && kNorm != Norm::none; ++k) dot_[k] *= inverse_norm_[k];
-    this->units_out(dot_, t, call_.energy);
+    for (int64_t i = which.begin; i < which.end; i += kRows) measure_rows(i);
+    for (int64_t k = which.begin * S; k < which.end * S && kNorm != Norm::none; ++k) {
+      dot_[k] *= inverse_norm_[k];
+    }
+    this->units_out(dot_, t, which, call_.energy);
   }
   HWY_INLINE void measure_rows(int64_t i) {
     const D d;
@@ -259,14 +295,15 @@ class StpnForward : public ForwardGroup<StpnForward<Layout, kNorm, kClamp>, Layo
 
   const StpnRecurrentForward<T>& call_;
   const PaddedMatrices<T>& parameters_;
-  T* z_;        // of step t
-  T* hebbian_;  // of step t-1
-  T* const z_squared_;
+  const int64_t slots_;
+  T* const z_;
   T* const h_;
+  T* const z_squared_;
   T* const inverse_norm_;
   T* const dot_;
   T* const squares_;
   T* const bias_;
+  int64_t next_ = 0;  // the step that comes next
 };
 
 }  // namespace HWY_NAMESPACE

@@ -18,9 +18,6 @@ enum StpnVector { kBias, kStpnVectors };
 // the update (norm `post`).
 enum StpnKept { kKeptDrive, kKeptInverseNorm, kKeptInversePostNorm };
 
-// It would be slower: three parameters a synapse.
-inline constexpr bool kStpnAcross = false;
-
 template <typename T>
 PlasticPlan<T> stpn_recurrent_plan(const Extent& extent, const StpnRecurrentVariant& variant) {
   int64_t kept = kKeptDrive + 1;
@@ -32,7 +29,9 @@ PlasticPlan<T> stpn_recurrent_plan(const Extent& extent, const StpnRecurrentVari
                          .sources = sources(extent, variant),
                          .matrices = 1,
                          .kept_per_unit = kept,
-                         .across = kStpnAcross});
+                         // With recurrence it would be slower: three parameters a synapse.
+                         .across = !variant.recurrent,
+                         .slices = !variant.recurrent});
 }
 
 }  // namespace stpn::kernels

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "stpn/base/random.h"
+#include "stpn/kernels/closed_loop.h"
 
 namespace stpn::kernels {
 namespace {
@@ -330,32 +331,166 @@ TEST_P(StpnRecurrentCpuTest, ReplaysFromManyCheckpoints) {
   }
 }
 
+// Without recurrence units run in slices across the samples: batches of several groups and what is
+// left over, numbers of units that no slice divides, more steps than an interval of replay, resets
+// at many steps and at few.
+template <typename T>
+void matches_reference_in_slices() {
+  base::Random draw(13, base::Stream::test_data, 0);
+  for (const Norm norm : {Norm::none, Norm::drive, Norm::pre, Norm::post}) {
+    for (const double clamp : {0.3, std::numeric_limits<double>::infinity()}) {
+      for (const Extent& e : {Extent{3, 37, 5, 1}, Extent{7, 66, 18, 13}, Extent{70, 32, 6, 9}}) {
+        StpnRecurrentVariant v;
+        v.recurrent = false;
+        v.norm = norm;
+        v.clamp = clamp;
+        v.rates = static_cast<Rates>(draw.below(3));
+        v.decay = static_cast<Decay>(draw.below(2));
+        // Bounded, as over many steps rounding grows.
+        v.activation = static_cast<Activation>(draw.below(2));
+        Case<T> c(e, v, e.batch);
+        if (e.steps > 20) {
+          std::fill(c.reset.begin(), c.reset.end(), 0);
+          for (int k = 0; k < 5; ++k) c.reset[draw.below(c.reset.size())] = 1;
+          for (T& rate : c.lambda) rate *= T(0.9);
+          for (T& rate : c.gamma) rate *= T(0.5);
+        }
+        SCOPED_TRACE(fmt::format("T {} B {} I {} H {} norm {} clamp {}", e.steps, e.batch, e.inputs,
+                                 e.hidden, static_cast<int>(norm), clamp));
+        expect_same<T>(c.cpu(), c.reference());
+      }
+    }
+  }
+}
+
+TEST_P(StpnRecurrentCpuTest, SlicesMatchReferenceInDouble) {
+  matches_reference_in_slices<double>();
+}
+TEST_P(StpnRecurrentCpuTest, SlicesMatchReferenceInFloat) { matches_reference_in_slices<float>(); }
+
+// A sequence whose inputs and resets are what was there before, but come only when they are asked
+// for.
+class LateInputs : public ClosedLoop {
+ public:
+  LateInputs(const Case<double>& c, std::vector<double>& x, std::vector<uint8_t>& reset)
+      : case_(c), x_(x), reset_(reset) {
+    hand_out(0, 0, c.extent.batch);
+  }
+  void after_step(int64_t t, int64_t first, int64_t count, const double* h) override {
+    const Extent& e = case_.extent;
+    outputs_ += count;
+    EXPECT_FALSE(std::isnan(h[count * e.hidden - 1]));
+    if (t + 1 < e.steps) hand_out(t + 1, first, count);
+  }
+  void after_step(int64_t, int64_t, int64_t, const float*) override { FAIL(); }
+
+  int64_t outputs() const { return outputs_; }
+
+ private:
+  void hand_out(int64_t t, int64_t first, int64_t count) {
+    const Extent& e = case_.extent;
+    const int64_t begin = t * e.batch + first;
+    std::copy_n(case_.x.begin() + begin * e.inputs, count * e.inputs,
+                x_.begin() + begin * e.inputs);
+    std::copy_n(case_.reset.begin() + begin, count, reset_.begin() + begin);
+  }
+
+  const Case<double>& case_;
+  std::vector<double>& x_;
+  std::vector<uint8_t>& reset_;
+  int64_t outputs_ = 0;
+};
+
+TEST_P(StpnRecurrentCpuTest, ClosedLoopGivesTheSameBits) {
+  for (const bool recurrent : {false, true}) {
+    StpnRecurrentVariant v;
+    v.recurrent = recurrent;
+    const Case<double> c({9, 35, 4, 7}, v, 15);
+    std::vector<double> x(c.x.size(), std::numeric_limits<double>::quiet_NaN());
+    std::vector<uint8_t> reset(c.reset.size(), 0);
+    LateInputs late(c, x, reset);
+    const auto closed = c.run(
+        [&](StpnRecurrentForward<double>& p) {
+          p.x = x.data();
+          p.reset = reset.data();
+          p.closed_loop = &late;
+          stpn_recurrent_forward_cpu(p);
+          p.closed_loop = nullptr;
+        },
+        stpn_recurrent_backward_cpu<double>, true);
+    const auto open = c.cpu();
+    EXPECT_EQ(late.outputs(), 9 * 35);
+    EXPECT_EQ(closed.output, open.output);
+    EXPECT_EQ(closed.final_F, open.final_F);
+    EXPECT_EQ(closed.gradients, open.gradients);
+  }
+}
+
+// Without the gradient of x the others are the same; without any from above, all are zero.
+TEST_P(StpnRecurrentCpuTest, GradientsThatAreNotAskedFor) {
+  StpnRecurrentVariant v;
+  v.recurrent = false;
+  const Case<float> c({5, 38, 9, 6}, v, 21);
+  auto all = c.cpu();
+  auto without_x = c.run(
+      stpn_recurrent_forward_cpu<float>,
+      [](StpnRecurrentBackward<float>& b) {
+        b.grad_x = nullptr;
+        stpn_recurrent_backward_cpu(b);
+      },
+      true);
+  for (size_t k = 1; k < all.gradients.size(); ++k) {
+    EXPECT_EQ(without_x.gradients[k], all.gradients[k]);
+  }
+  const auto from_none = c.run(
+      stpn_recurrent_forward_cpu<float>,
+      [](StpnRecurrentBackward<float>& b) {
+        b.grad_output = b.grad_final_F = nullptr;
+        stpn_recurrent_backward_cpu(b);
+      },
+      true);
+  for (const auto& [name, values] : from_none.gradients) {
+    for (const float value : values) ASSERT_EQ(value, 0) << name;
+  }
+}
+
 TEST_P(StpnRecurrentCpuTest, BitsDoNotDependOnThreads) {
   const base::ParallelFor threads = [](int64_t count, const std::function<void(int64_t)>& body) {
     std::vector<std::thread> pool;
     for (int64_t i = count - 1; i >= 0; --i) pool.emplace_back([&body, i] { body(i); });
     for (std::thread& thread : pool) thread.join();
   };
-  const Case<float> c({6, 37, 7, 5}, {}, 5);
-  const auto alone = c.cpu();
-  const auto together = c.cpu(&threads);
-  EXPECT_EQ(alone.output, together.output);
-  EXPECT_EQ(alone.final_F, together.final_F);
-  EXPECT_EQ(alone.gradients, together.gradients);
+  for (const bool recurrent : {true, false}) {
+    StpnRecurrentVariant v;
+    v.recurrent = recurrent;
+    const Case<float> c({6, 101, 7, 5}, v, 5);
+    const auto alone = c.cpu();
+    const auto together = c.cpu(&threads);
+    EXPECT_EQ(alone.output, together.output);
+    EXPECT_EQ(alone.final_F, together.final_F);
+    EXPECT_EQ(alone.gradients, together.gradients);
+  }
 }
 
 // What a sample has come to, NaN even, ends at its reset.
 TEST_P(StpnRecurrentCpuTest, ResetForgetsADivergedSample) {
-  Case<float> c({4, 5, 3, 4}, {}, 9, /*with_reset=*/false);
-  c.x[(1 * 5 + 2) * 3] = std::numeric_limits<float>::infinity();
-  c.reset[2 * 5 + 2] = 1;
-  const auto result = c.cpu();
-  const auto reference = c.reference();
-  const auto from_reset = [&](const std::vector<float>& output) {
-    return std::vector<float>(output.begin() + 2 * 5 * 4, output.end());
-  };
-  EXPECT_LE(distance(from_reset(result.output), from_reset(reference.output)), kTolerance<float>);
-  EXPECT_LE(distance(result.final_F, reference.final_F), kTolerance<float>);
+  for (const bool recurrent : {true, false}) {
+    for (const int64_t batch : {5, 33}) {
+      StpnRecurrentVariant v;
+      v.recurrent = recurrent;
+      Case<float> c({4, batch, 3, 4}, v, 9, /*with_reset=*/false);
+      c.x[(1 * batch + 2) * 3] = std::numeric_limits<float>::infinity();
+      c.reset[2 * batch + 2] = 1;
+      const auto result = c.cpu();
+      const auto reference = c.reference();
+      const auto from_reset = [&](const std::vector<float>& output) {
+        return std::vector<float>(output.begin() + 2 * batch * 4, output.end());
+      };
+      EXPECT_LE(distance(from_reset(result.output), from_reset(reference.output)),
+                kTolerance<float>);
+      EXPECT_LE(distance(result.final_F, reference.final_F), kTolerance<float>);
+    }
+  }
 }
 
 // G = 0: n is its floor, and its gradient is taken as zero.

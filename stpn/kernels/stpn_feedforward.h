@@ -1,0 +1,23 @@
+// Those groups of a chunk of the STPN's CPU kernel that run in slices: units without recurrence.
+#pragma once
+
+#include <cstdint>
+
+#include "stpn/kernels/plastic_parameters.h"
+#include "stpn/kernels/plastic_plan.h"
+#include "stpn/kernels/stpn_recurrent.h"
+
+namespace stpn::kernels {
+
+void stpn_slices(const StpnRecurrentForward<float>& p, const PaddedMatrices<float>& parameters,
+                 const PlasticPlan<float>& plan, int64_t chunk);
+void stpn_slices(const StpnRecurrentBackward<float>& p, const PaddedMatrices<float>& parameters,
+                 const PlasticPlan<float>& plan, const GradientSums<float>& gradients,
+                 int64_t chunk);
+void stpn_slices(const StpnRecurrentForward<double>& p, const PaddedMatrices<double>& parameters,
+                 const PlasticPlan<double>& plan, int64_t chunk);
+void stpn_slices(const StpnRecurrentBackward<double>& p, const PaddedMatrices<double>& parameters,
+                 const PlasticPlan<double>& plan, const GradientSums<double>& gradients,
+                 int64_t chunk);
+
+}  // namespace stpn::kernels

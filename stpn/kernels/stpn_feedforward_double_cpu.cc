@@ -1,0 +1,51 @@
+// Dispatch of the STPN without recurrence, in double: a file of its own, as it takes minutes to
+// compile.
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "stpn/kernels/stpn_feedforward_double_cpu.cc"
+#include <hwy/foreach_target.h>
+
+// Highway's own headers come after its list of targets.
+#include <hwy/highway.h>
+
+#include "stpn/kernels/stpn_feedforward-inl.h"
+#include "stpn/kernels/stpn_feedforward.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace stpn::kernels {
+namespace HWY_NAMESPACE {
+
+void slices_forward_double(const StpnRecurrentForward<double>& p,
+                           const PaddedMatrices<double>& parameters,
+                           const PlasticPlan<double>& plan, int64_t chunk) {
+  slices_forward(p, parameters, plan, chunk);
+}
+void slices_backward_double(const StpnRecurrentBackward<double>& p,
+                            const PaddedMatrices<double>& parameters,
+                            const PlasticPlan<double>& plan, const GradientSums<double>& gradients,
+                            int64_t chunk) {
+  slices_backward(p, parameters, plan, gradients, chunk);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace stpn::kernels
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace stpn::kernels {
+
+HWY_EXPORT(slices_forward_double);
+HWY_EXPORT(slices_backward_double);
+
+void stpn_slices(const StpnRecurrentForward<double>& p, const PaddedMatrices<double>& parameters,
+                 const PlasticPlan<double>& plan, int64_t chunk) {
+  HWY_DYNAMIC_DISPATCH(slices_forward_double)(p, parameters, plan, chunk);
+}
+void stpn_slices(const StpnRecurrentBackward<double>& p, const PaddedMatrices<double>& parameters,
+                 const PlasticPlan<double>& plan, const GradientSums<double>& gradients,
+                 int64_t chunk) {
+  HWY_DYNAMIC_DISPATCH(slices_backward_double)(p, parameters, plan, gradients, chunk);
+}
+
+}  // namespace stpn::kernels
+#endif  // HWY_ONCE
