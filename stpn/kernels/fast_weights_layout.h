@@ -11,24 +11,37 @@ enum FastWeightsMatrix { kSlowWeight, kFastWeightsMatrices };
 enum FastWeightsVector { kGain, kOffset, kFastWeightsVectors };
 
 // Kept of each of a step's S + 1 activations: its value; and of its layer norm what came out before
-// gain and offset, and one over the deviation.
-enum FastWeightsKept { kKeptActivity, kKeptNormalised, kKeptInverseDeviation };
+// gain and offset, and, one value a sample, one over the deviation.
+enum FastWeightsKept { kKeptActivity, kKeptNormalised };
 
 inline int64_t kept_per_activity(const FastWeightsVariant& variant) {
-  return variant.layer_norm ? kKeptInverseDeviation + 1 : kKeptActivity + 1;
+  return variant.layer_norm ? kKeptNormalised + 1 : kKeptActivity + 1;
 }
 
 inline constexpr bool kFastWeightsAcross = true;
 
+// Steps of a chunk, at whose end A comes up to date. A longer one passes less often over all of A,
+// and over more of the activities that A has not learnt yet.
+inline constexpr int64_t kFastWeightsChunk = 16;
+
 template <typename T>
 PlasticPlan<T> fast_weights_plan(const Extent& extent, const FastWeightsVariant& variant) {
+  const int64_t activities = variant.inner_steps + 1;
   return PlasticPlan<T>({.steps = extent.steps,
                          .batch = extent.batch,
                          .hidden = extent.hidden,
                          .sources = extent.hidden,
                          .matrices = 1,
-                         .kept_per_unit = (variant.inner_steps + 1) * kept_per_activity(variant),
+                         .kept_per_source = activities * kept_per_activity(variant),
+                         .kept_per_sample = activities,
+                         .interval = kFastWeightsChunk,
                          .across = kFastWeightsAcross});
+}
+
+// S, from the plan.
+template <typename T>
+int64_t inner_steps(const PlasticPlan<T>& plan) {
+  return plan.kept_per_sample - 1;
 }
 
 }  // namespace stpn::kernels

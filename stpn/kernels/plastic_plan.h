@@ -43,8 +43,12 @@ struct PlasticShape {
   int64_t steps, batch, hidden;
   int64_t sources;        // columns of a matrix
   int64_t matrices;       // plastic matrices of a sample
-  int64_t kept_per_unit;  // values a unit keeps at each step for backward
-  bool across = false;    // whether its kernel has this layout too
+  // Values kept at each step for backward: of a unit, of a source, of a sample.
+  int64_t kept_per_unit = 0;
+  int64_t kept_per_source = 0;
+  int64_t kept_per_sample = 0;
+  int64_t interval = 0;  // steps from one checkpoint to the next; 0: as many as scratch memory holds
+  bool across = false;   // whether its kernel has this layout too
 };
 
 template <typename T>
@@ -57,6 +61,8 @@ struct PlasticPlan {
         row(padded(shape.sources)),
         matrices(shape.matrices),
         kept_per_unit(shape.kept_per_unit),
+        kept_per_source(shape.kept_per_source),
+        kept_per_sample(shape.kept_per_sample),
         across_groups(shape.across && bytes(kAcross<T>) <= kMostBytesAcross ? batch / kAcross<T>
                                                                             : 0),
         together(bytes(kTogether) <= kMostBytesTogether ? kTogether : 2),
@@ -67,7 +73,7 @@ struct PlasticPlan {
     // should stay in the cache.
     constexpr int64_t kScratchBytes = 1024 * 1024;
     interval = std::clamp(kScratchBytes / bytes(size(0)), int64_t{4}, int64_t{64});
-    interval = std::min(interval, steps);
+    interval = std::min(shape.interval > 0 ? shape.interval : interval, steps);
     checkpoints = (steps + interval - 1) / interval;
   }
 
@@ -102,10 +108,15 @@ struct PlasticPlan {
   int64_t hidden_rows() const { return rows(1); }
   int64_t parameter_matrix() const { return hidden_rows() * row; }
 
-  // Kept for backward, a group after the other: for each step `kept_per_unit` times `units`
-  // values; then the matrices as the steps 0, interval, 2 interval ... see them.
+  // Kept for backward, a group after the other: for each step `kept_per_unit` times `units` values,
+  // `kept_per_source` times `presynaptic`, and those of samples; then the matrices as the steps 0,
+  // interval, 2 interval ... see them.
+  int64_t kept_a_step(int64_t size) const {
+    return kept_per_unit * units(size) + kept_per_source * presynaptic(size) +
+           padded(kept_per_sample * size);
+  }
   int64_t kept(int64_t size) const {
-    return steps * kept_per_unit * units(size) + checkpoints * all_matrices(size);
+    return steps * kept_a_step(size) + checkpoints * all_matrices(size);
   }
   int64_t kept_offset(int64_t group) const {
     return up_to(group, [this](int64_t size) { return kept(size); });
@@ -113,7 +124,7 @@ struct PlasticPlan {
   int64_t kept_size() const { return kept_offset(groups); }
 
   int64_t steps, batch, hidden, sources, row;
-  int64_t matrices, kept_per_unit;
+  int64_t matrices, kept_per_unit, kept_per_source, kept_per_sample;
   int64_t across_groups, together, together_groups, groups, chunks;
   int64_t interval, checkpoints;
 
@@ -139,20 +150,25 @@ struct PlasticPlan {
 template <typename T, int S>
 class Kept {
  public:
-  Kept(T* base, const PlasticPlan<T>& plan) : base_(base), plan_(&plan), units_(plan.units(S)) {}
+  Kept(T* base, const PlasticPlan<T>& plan)
+      : base_(base), plan_(&plan), step_(plan.kept_a_step(S)), units_(plan.units(S)) {}
 
   explicit operator bool() const { return base_ != nullptr; }
-  T* units(int64_t t, int64_t which) const {
-    return base_ + (t * plan_->kept_per_unit + which) * units_;
+  T* units(int64_t t, int64_t which) const { return base_ + t * step_ + which * units_; }
+  T* sources(int64_t t, int64_t which) const {
+    return units(t, plan_->kept_per_unit) + which * plan_->presynaptic(S);
+  }
+  T* samples(int64_t t, int64_t which) const {
+    return sources(t, plan_->kept_per_source) + which * S;
   }
   T* checkpoint(int64_t k) const {
-    return base_ + plan_->steps * plan_->kept_per_unit * units_ + k * plan_->all_matrices(S);
+    return base_ + plan_->steps * step_ + k * plan_->all_matrices(S);
   }
 
  private:
   T* base_;
   const PlasticPlan<T>* plan_;
-  int64_t units_;
+  int64_t step_, units_;
 };
 
 }  // namespace stpn::kernels
