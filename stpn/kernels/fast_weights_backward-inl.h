@@ -109,18 +109,13 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
 
   void begin() {
     if (call_.grad_final_A == nullptr) return;
-    for (T* matrix : {E_, D_}) {
-      std::fill_n(matrix, plan_.matrix(S), T(0));
-      this->copy_in(call_.grad_final_A, plan_.hidden, 0, matrix);
-    }
+    for (T* matrix : {E_, D_}) this->matrices_in(call_.grad_final_A, matrix);
     for (int s = 0; s < S; ++s) add_transposed(s, D_, E_);
     E_is_zero_ = false;
   }
 
   void end() {
-    if (call_.grad_initial_A != nullptr) {
-      this->copy_out(D_, plan_.hidden, 0, call_.grad_initial_A);
-    }
+    if (call_.grad_initial_A != nullptr) this->matrices_out(D_, call_.grad_initial_A);
     if (call_.grad_initial_h != nullptr) this->sources_out(dh_, 0, call_.grad_initial_h);
     for (int64_t i = 0; i < plan_.hidden; ++i) {
       for (int s = 0; s < S; ++s) {
@@ -142,38 +137,22 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
     begin_ = chunk * plan_.interval;
     steps_ = std::min(plan_.interval, plan_.steps - begin_);
     A_ = chunk == 0 && A_starts_at_zero_ ? nullptr : kept_.checkpoint(chunk);
-    for (int64_t m = 0; m < steps_; ++m) load_before(m);
+    for (int64_t m = 0; m <= steps_; ++m) {
+      const int64_t t = begin_ + m - 1;
+      this->sources_in(t < 0 ? forward_.initial_h : forward_.output, std::max(t, int64_t{0}),
+                       slot(h_, m));
+    }
     std::copy_n(h_, steps_ * plan_.presynaptic(S), seen_h_);
-    for (int s = 0; s < S; ++s) show(steps_ - 1, s);
+    for (int s = 0; s < S; ++s) forget(steps_ - 1, s);
     if (!E_is_zero_) multiply_E();
   }
 
-  // h before step m.
-  void load_before(int64_t m) {
-    const int64_t t = begin_ + m;
-    T* const h = slot(h_, m);
-    if (t == 0) {
-      this->sources_in(forward_.initial_h, 0, h);
-    } else {
-      std::copy_n(this->kept_activity(t - 1, inner_, kKeptActivity), plan_.presynaptic(S), h);
-    }
-    for (int s = 0; s < S; ++s) {
-      if (is_reset(t, s)) clear_slots(h_, s, m, m + 1);
-    }
-  }
-
-  // A as step m sees it of this sample: since its latest reset.
-  void show(int64_t m, int s) {
-    int64_t since = m;
-    while (since > 0 && !is_reset(begin_ + since, s)) --since;
-    A_is_forgotten_[s] = is_reset(begin_ + since, s);
-    clear_slots(seen_h_, s, 0, since);
-    for (int64_t u = since; u <= m; ++u) {
-      for (int64_t j = 0; j < plan_.hidden; ++j) {
-        const int64_t at = layout_.value(s, j);
-        slot(seen_h_, u)[at] = slot(h_, u)[at];
-      }
-    }
+  // What step m does not see of this sample: what came before its latest reset.
+  void forget(int64_t m, int s) {
+    int64_t latest = m;
+    while (latest >= 0 && !is_reset(begin_ + latest, s)) --latest;
+    A_is_forgotten_[s] = latest >= 0;
+    clear_slots(seen_h_, s, 0, latest + 1);
   }
 
   // E1 h of all steps of the chunk.
@@ -197,11 +176,12 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
     std::fill_n(dp, size, T(0));
     for (int64_t k = inner_; k >= 1; --k) {
       const int64_t product = m * inner_ + k - 1;
-      back_through_activity(t, k, slot(du_, product), dp);
-      std::copy_n(this->kept_activity(t, k - 1, kKeptActivity), size, slot(s_, product));
+      const T* s = k == inner_ ? slot(h_, m + 1) : this->activity(t, k);
+      back_through_activity(t, k, s, slot(du_, product), dp);
+      std::copy_n(this->activity(t, k - 1), size, slot(s_, product));
       back_through_A(m, slot(du_, product));
     }
-    back_through_activity(t, 0, du_0_, dp);
+    back_through_activity(t, 0, this->activity(t, 0), du_0_, dp);
     if (call_.grad_drive != nullptr) this->sources_out(dp, t, call_.grad_drive);
     back_to_before(m);
   }
@@ -214,20 +194,22 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
     }
     const D d;
     this->sources_in(call_.grad_output, t, ds_);
+    this->prefetch(call_.grad_output, t - 1);
     for (int64_t i = 0; i < plan_.presynaptic(S); i += hn::Lanes(d)) {
       hn::Store(hn::Add(hn::Load(d, ds_ + i), hn::Load(d, dh_ + i)), d, ds_ + i);
     }
   }
 
   // From ds_k to du_k; adds to dp.
-  void back_through_activity(int64_t t, int64_t k, T* du, T* dp) const {
+  void back_through_activity(int64_t t, int64_t k, const T* s, T* du, T* dp) const {
     for (int v = 0; v < kVectors; ++v) {
-      back_through_samples(t, k, v, du + layout_.source(v, 0), dp + layout_.source(v, 0));
+      const int64_t at = layout_.source(v, 0);
+      back_through_samples(t, k, v, s + at, du + at, dp + at);
     }
   }
 
-  HWY_INLINE void back_through_samples(int64_t t, int64_t k, int v, T* HWY_RESTRICT du,
-                                       T* HWY_RESTRICT dp) const {
+  HWY_INLINE void back_through_samples(int64_t t, int64_t k, int v, const T* HWY_RESTRICT activity,
+                                       T* HWY_RESTRICT du, T* HWY_RESTRICT dp) const {
     const D d;
     const Layout layout = layout_;
     const bool layer_norm = forward_.variant.layer_norm;
@@ -236,9 +218,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
     const T* HWY_RESTRICT gain = this->gain_;
     T* HWY_RESTRICT d_gain = d_gain_ + first;
     T* HWY_RESTRICT d_offset = d_offset_ + first;
-    const T* HWY_RESTRICT activity = this->kept_activity(t, k, kKeptActivity) + first;
-    const T* HWY_RESTRICT normalised =
-        layer_norm ? this->kept_activity(t, k, kKeptNormalised) + first : nullptr;
+    const T* HWY_RESTRICT normalised = layer_norm ? this->normalised(t, k) + first : nullptr;
     for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
       const int64_t at = layout.source(0, j);
       const V slope = activation_slope(d, Activation::tanh, hn::LoadU(d, activity + at));
@@ -271,15 +251,15 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
         if (A_is_forgotten_[s]) clear_slots(ds_, s, 0, 1);
       }
     }
-    this->add_recalled(A_ == nullptr ? T(0) : powers_[m + 1], m + 1,
-                       this->rates_of_latest(m + 1), seen_h_, du, seen_h_, ds_);
+    this->add_recalled(A_ == nullptr ? T(0) : powers_[m + 1], m + 1, this->rates_of_latest(m + 1),
+                       seen_h_, du, seen_h_, ds_);
   }
 
   // dh before the step, from dp and what follows in A.
   void back_to_before(int64_t m) {
     const int64_t first = m * inner_;
     const int64_t count = (steps_ - m) * inner_;
-    const T* const h = slot(h_, m);
+    const T* const h = slot(seen_h_, m);
     T later = T(0);
     if (!E_is_zero_) {
       std::copy_n(slot(later_, m), plan_.presynaptic(S), dh_);
@@ -298,15 +278,20 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
     clear_slots(s_, s, m * inner_, steps_ * inner_);
     this->clear_sample(E_, s);
     this->clear_sample(D_, s);
-    if (m > 0) show(m - 1, s);
+    for (int64_t u = 0; u < m; ++u) {
+      for (int64_t j = 0; j < plan_.hidden; ++j) {
+        slot(seen_h_, u)[layout_.value(s, j)] = slot(h_, u)[layout_.value(s, j)];
+      }
+    }
+    forget(m - 1, s);
   }
 
   // The chunk's part of dW; what comes from behind the chunk before it.
   void leave(int64_t chunk) {
     for (int v = 0; v < kVectors; ++v) {
       const int64_t at = layout_.source(v, 0);
-      add_outer_products_of_all(layout_, plan_.hidden, steps_, dp_ + at, h_ + at, history_step_,
-                                gradients_.matrix(kSlowWeight), plan_.row);
+      add_outer_products_of_all(layout_, plan_.hidden, steps_, dp_ + at, seen_h_ + at,
+                                history_step_, gradients_.matrix(kSlowWeight), plan_.row);
     }
     const bool wants_D = call_.grad_initial_A != nullptr;
     if (chunk == 0 && !wants_D) return;
@@ -338,8 +323,8 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
   // Of the chunk's steps, or inner steps.
   T* const du_;
   T* const s_;
-  T* const h_;       // before the step
-  T* const seen_h_;  // what the step at hand sees of them in A
+  T* const h_;       // before and after them, whether or not a reset follows
+  T* const seen_h_;  // before them, as the one at hand sees it in A; in the end, as each had it
   T* const dp_;
   T* const later_;  // E1 h
   T* const du_0_;

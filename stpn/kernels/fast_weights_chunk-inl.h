@@ -13,9 +13,11 @@
 #define STPN_KERNELS_FAST_WEIGHTS_CHUNK_INL_H_
 #endif
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "stpn/kernels/fast_weights_layout.h"
 #include "stpn/kernels/layer_norm-inl.h"
@@ -83,27 +85,39 @@ class FastWeightsGroup : public Group<Layout> {
   }
   // Of step t in a (T, B, H) array, or of the state in a (B, H) array (t = 0).
   void sources_in(const T* from, int64_t t, T* to) const {
-    for (int s = 0; s < S; ++s) {
-      this->put_sources(from + this->place(t, s, plan_.hidden), plan_.hidden, s, 0, to);
-    }
+    from_samples(layout_, from + this->place(t, 0, plan_.hidden), plan_.hidden, plan_.hidden, to);
   }
   void sources_out(const T* from, int64_t t, T* to) const {
-    for (int s = 0; s < S; ++s) {
-      this->get_sources(from, s, 0, plan_.hidden, to + this->place(t, s, plan_.hidden));
+    to_samples(layout_, from, plan_.hidden, to + this->place(t, 0, plan_.hidden), plan_.hidden);
+  }
+  // The step is next, and its values are far from those of this one.
+  void prefetch(const T* from, int64_t t) const {
+    if (from == nullptr || t < 0 || t >= plan_.steps) return;
+    const T* const values = from + this->place(t, 0, plan_.hidden);
+    for (int64_t k = 0; k < S * plan_.hidden; k += 64 / sizeof(T)) hwy::Prefetch(values + k);
+  }
+  // A matrix of each sample, (B, H, H).
+  void matrices_in(const T* from, T* to) const {
+    std::fill_n(to, plan_.matrix(S), T(0));
+    for (int64_t i = 0; i < plan_.hidden; ++i) {
+      from_samples(layout_, from + this->place(0, 0, matrix_size()) + i * plan_.hidden,
+                   matrix_size(), plan_.hidden, to + i * matrix_row_);
     }
   }
-  T* kept_activity(int64_t t, int64_t k, FastWeightsKept which) const {
-    return kept_.sources(t, k * kept_per_activity(forward_.variant) + which);
+  void matrices_out(const T* from, T* to) const {
+    for (int64_t i = 0; i < plan_.hidden; ++i) {
+      to_samples(layout_, from + i * matrix_row_, plan_.hidden,
+                 to + this->place(0, 0, matrix_size()) + i * plan_.hidden, matrix_size());
+    }
+  }
+  T* activity(int64_t t, int64_t k) const { return kept_.sources(t, kept_activity(k)); }
+  T* normalised(int64_t t, int64_t k) const {
+    return kept_.sources(t, kept_normalised(forward_.variant, k));
   }
 
   bool starts_at_zero() const {
-    const int64_t size = plan_.hidden * plan_.hidden;
-    return is_zero(forward_.initial_A + this->first_ * size, S * size);
-  }
-  static bool is_zero(const T* HWY_RESTRICT values, int64_t count) {
-    int others = 0;
-    for (int64_t k = 0; k < count; ++k) others |= values[k] != T(0);
-    return others == 0;
+    const T* const A = forward_.initial_A + this->place(0, 0, matrix_size());
+    return A[0] == T(0) && std::memcmp(A, A + 1, (S * matrix_size() - 1) * sizeof(T)) == 0;
   }
 
   // rate decay^k of the latest `count` steps, for k from count - 1 to 0.
@@ -143,10 +157,11 @@ class FastWeightsGroup : public Group<Layout> {
   // to = scale * to + the product of a parameter matrix, transposed, with x
   void add_parameter_product(T scale, const T* parameter, const T* x, T* to) const {
     const int64_t v = layout_.source(1, 0);
-    sum_rows<Rows::parameters, kVectors>(layout_, scale, plan_.hidden,
-                                         {x, v, layout_.source(0, 1)}, {parameter, 0, plan_.row},
-                                         to, v);
+    sum_rows<Rows::parameters, kVectors>(layout_, scale, plan_.hidden, {x, v, layout_.source(0, 1)},
+                                         {parameter, 0, plan_.row}, to, v);
   }
+
+  int64_t matrix_size() const { return plan_.hidden * plan_.hidden; }
 
   const FastWeightsForward<T>& forward_;
   const int64_t matrix_row_, history_step_;

@@ -28,10 +28,10 @@ void forward(const FastWeightsForward<T>& p, const PaddedMatrices<T>& parameters
              const PlasticPlan<T>& plan, int64_t chunk) {
   if (p.energy == nullptr) {
     run_chunk<Groups<T, false>::template Forward, kFastWeightsAcross>(plan, chunk, p.kept, p,
-                                                                     parameters);
+                                                                      parameters);
   } else {
     run_chunk<Groups<T, true>::template Forward, kFastWeightsAcross>(plan, chunk, p.kept, p,
-                                                                    parameters);
+                                                                     parameters);
   }
 }
 
@@ -39,7 +39,7 @@ template <typename T>
 void backward(const FastWeightsBackward<T>& p, const PaddedMatrices<T>& parameters,
               const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t chunk) {
   run_chunk<Groups<T, false>::template Backward, kFastWeightsAcross>(plan, chunk, p.forward.kept, p,
-                                                                    parameters, gradients);
+                                                                     parameters, gradients);
 }
 
 void forward_float(const FastWeightsForward<float>& p, const PaddedMatrices<float>& parameters,

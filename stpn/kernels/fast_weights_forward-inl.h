@@ -39,16 +39,16 @@ class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
 
  public:
   static int64_t zeros(const Plan& plan) {
-    return plan.matrix(S) + Base::common_scratch(plan, plan.interval) +
+    return Base::common_scratch(plan, plan.interval) +
            (2 * history(plan) + 5) * plan.presynaptic(S);
   }
-  static int64_t unwritten(const Plan&) { return 0; }
+  static int64_t unwritten(const Plan& plan) { return plan.matrix(S); }
 
   FastWeightsForwardGroup(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
                           const FastWeightsForward<T>& call, const PaddedMatrices<T>& parameters)
       : Base(plan, first, kept, call, plan.interval, scratch),
         parameters_(parameters),
-        A_(scratch.take(plan.matrix(S))),
+        A_(scratch.unwritten),
         h_(scratch.take(history(plan) * plan.presynaptic(S))),
         rated_h_(scratch.take(history(plan) * plan.presynaptic(S))),
         slow_(scratch.take(plan.presynaptic(S))),
@@ -59,7 +59,7 @@ class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
         A_is_zero_(this->starts_at_zero()) {}
 
   void run() {
-    if (!A_is_zero_) this->copy_in(forward_.initial_A, plan_.hidden, 0, A_);
+    if (!A_is_zero_) this->matrices_in(forward_.initial_A, A_);
     this->sources_in(forward_.initial_h, 0, h_);
     for (int64_t t = 0; t < plan_.steps; ++t) {
       if (t % plan_.interval == 0) begin_chunk(t / plan_.interval);
@@ -73,7 +73,7 @@ class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
       }
     }
     learn();
-    this->copy_out(A_, plan_.hidden, 0, forward_.final_A);
+    this->matrices_out(A_, forward_.final_A);
   }
 
  private:
@@ -109,6 +109,7 @@ class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
 
   void step(int64_t t) {
     this->sources_in(forward_.drive, t, slow_);
+    this->prefetch(forward_.drive, t + 1);
     this->add_parameter_product(T(1), parameters_.row(kSlowWeight, 0), slot(h_, waiting_), slow_);
     ++waiting_;
     if constexpr (kEnergy) {
@@ -167,11 +168,13 @@ class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
     T* HWY_RESTRICT kept_s = nullptr;
     T* HWY_RESTRICT kept_n = nullptr;
     V inverse = hn::Set(d, T(1));
-    if (kept_) kept_s = this->kept_activity(t, k, kKeptActivity) + layout.source(v, 0);
+    if (kept_ && k < forward_.variant.inner_steps) {
+      kept_s = this->activity(t, k) + layout.source(v, 0);
+    }
     if (forward_.variant.layer_norm) {
       inverse = centre(layout, this->shares_, values);
       if (kept_) {
-        kept_n = this->kept_activity(t, k, kKeptNormalised) + layout.source(v, 0);
+        kept_n = this->normalised(t, k) + layout.source(v, 0);
         store_of_samples<Layout>(inverse, v, kept_.samples(t, k));
       }
     }

@@ -10,12 +10,12 @@ namespace stpn::kernels {
 enum FastWeightsMatrix { kSlowWeight, kFastWeightsMatrices };
 enum FastWeightsVector { kGain, kOffset, kFastWeightsVectors };
 
-// Kept of each of a step's S + 1 activations: its value; and of its layer norm what came out before
-// gain and offset, and, one value a sample, one over the deviation.
-enum FastWeightsKept { kKeptActivity, kKeptNormalised };
-
-inline int64_t kept_per_activity(const FastWeightsVariant& variant) {
-  return variant.layer_norm ? kKeptNormalised + 1 : kKeptActivity + 1;
+// Kept of a step's S + 1 activations: the values of all but the last, which is the output; then of
+// their layer norms what came out before gain and offset, and, one value a sample, one over the
+// deviation.
+inline int64_t kept_activity(int64_t k) { return k; }
+inline int64_t kept_normalised(const FastWeightsVariant& variant, int64_t k) {
+  return variant.inner_steps + k;
 }
 
 inline constexpr bool kFastWeightsAcross = true;
@@ -27,15 +27,16 @@ inline constexpr int64_t kFastWeightsChunk = 16;
 template <typename T>
 PlasticPlan<T> fast_weights_plan(const Extent& extent, const FastWeightsVariant& variant) {
   const int64_t activities = variant.inner_steps + 1;
-  return PlasticPlan<T>({.steps = extent.steps,
-                         .batch = extent.batch,
-                         .hidden = extent.hidden,
-                         .sources = extent.hidden,
-                         .matrices = 1,
-                         .kept_per_source = activities * kept_per_activity(variant),
-                         .kept_per_sample = activities,
-                         .interval = kFastWeightsChunk,
-                         .across = kFastWeightsAcross});
+  return PlasticPlan<T>(
+      {.steps = extent.steps,
+       .batch = extent.batch,
+       .hidden = extent.hidden,
+       .sources = extent.hidden,
+       .matrices = 1,
+       .kept_per_source = variant.inner_steps + (variant.layer_norm ? activities : 0),
+       .kept_per_sample = activities,
+       .interval = kFastWeightsChunk,
+       .across = kFastWeightsAcross});
 }
 
 // S, from the plan.

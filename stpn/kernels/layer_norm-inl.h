@@ -51,8 +51,8 @@ HWY_INLINE typename Layout::V centre(const Layout layout, const T* HWY_RESTRICT 
 // given.
 template <class Layout, typename T = typename Layout::Value>
 HWY_INLINE void back_through_normalise(const Layout layout, const T* HWY_RESTRICT weights,
-                                       const T* HWY_RESTRICT normalised,
-                                       typename Layout::V inverse, T* HWY_RESTRICT gradient) {
+                                       const T* HWY_RESTRICT normalised, typename Layout::V inverse,
+                                       T* HWY_RESTRICT gradient) {
   using V = typename Layout::V;
   const typename Layout::D d;
   V sum = hn::Zero(d);

@@ -106,6 +106,81 @@ struct Across {
   const int64_t row_;
 };
 
+#if HWY_TARGET != HWY_SCALAR
+// Transposes a square of 128-bit vectors.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE void transpose(D d, V (&rows)[4]) {
+  const V a = hn::InterleaveLower(d, rows[0], rows[2]);
+  const V b = hn::InterleaveLower(d, rows[1], rows[3]);
+  const V c = hn::InterleaveUpper(d, rows[0], rows[2]);
+  const V e = hn::InterleaveUpper(d, rows[1], rows[3]);
+  rows[0] = hn::InterleaveLower(d, a, b);
+  rows[1] = hn::InterleaveUpper(d, a, b);
+  rows[2] = hn::InterleaveLower(d, c, e);
+  rows[3] = hn::InterleaveUpper(d, c, e);
+}
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE void transpose(D d, V (&rows)[2]) {
+  const V first = hn::InterleaveLower(d, rows[0], rows[1]);
+  rows[1] = hn::InterleaveUpper(d, rows[0], rows[1]);
+  rows[0] = first;
+}
+#endif
+
+// to[j * to_stride + i] = from[i * from_stride + j]
+template <typename T>
+HWY_INLINE void transpose(const T* HWY_RESTRICT from, int64_t from_stride, int64_t rows,
+                          int64_t columns, T* HWY_RESTRICT to, int64_t to_stride) {
+  int64_t whole_rows = 0;
+  int64_t whole_columns = 0;
+#if HWY_TARGET != HWY_SCALAR
+  constexpr int N = 16 / sizeof(T);
+  const hn::FixedTag<T, N> d;
+  whole_rows = rows / N * N;
+  whole_columns = columns / N * N;
+  for (int64_t i = 0; i < whole_rows; i += N) {
+    for (int64_t j = 0; j < whole_columns; j += N) {
+      hn::Vec<decltype(d)> square[N];
+      STPN_UNROLL
+      for (int r = 0; r < N; ++r) square[r] = hn::LoadU(d, from + (i + r) * from_stride + j);
+      transpose(d, square);
+      STPN_UNROLL
+      for (int r = 0; r < N; ++r) hn::StoreU(square[r], d, to + (j + r) * to_stride + i);
+    }
+  }
+#endif
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = i < whole_rows ? whole_columns : 0; j < columns; ++j) {
+      to[j * to_stride + i] = from[i * from_stride + j];
+    }
+  }
+}
+
+// All samples' values between arrays of the caller's, one sample `stride` after the other, and the
+// first sources of a presynaptic array.
+template <class Layout, typename T = typename Layout::Value>
+HWY_INLINE void from_samples(const Layout& layout, const T* from, int64_t stride, int64_t count,
+                             T* to) {
+  if constexpr (Layout::kSamples == kAcross<T>) {
+    transpose(from, stride, Layout::kSamples, count, to, Layout::kSamples);
+  } else {
+    for (int s = 0; s < Layout::kSamples; ++s) {
+      std::copy_n(from + s * stride, count, to + layout.value(s, 0));
+    }
+  }
+}
+template <class Layout, typename T = typename Layout::Value>
+HWY_INLINE void to_samples(const Layout& layout, const T* from, int64_t count, T* to,
+                           int64_t stride) {
+  if constexpr (Layout::kSamples == kAcross<T>) {
+    transpose(from, Layout::kSamples, count, Layout::kSamples, to, stride);
+  } else {
+    for (int s = 0; s < Layout::kSamples; ++s) {
+      std::copy_n(from + layout.value(s, 0), count, to + s * stride);
+    }
+  }
+}
+
 // The gradient of presynaptic activity, in registers for the rows that go together.
 template <class Layout, bool kUsed>
 struct PresynapticGradient {

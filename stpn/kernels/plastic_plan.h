@@ -41,14 +41,15 @@ inline constexpr int64_t kMostChunks = 16;
 // What a unit asks for.
 struct PlasticShape {
   int64_t steps, batch, hidden;
-  int64_t sources;        // columns of a matrix
-  int64_t matrices;       // plastic matrices of a sample
+  int64_t sources;   // columns of a matrix
+  int64_t matrices;  // plastic matrices of a sample
   // Values kept at each step for backward: of a unit, of a source, of a sample.
   int64_t kept_per_unit = 0;
   int64_t kept_per_source = 0;
   int64_t kept_per_sample = 0;
-  int64_t interval = 0;  // steps from one checkpoint to the next; 0: as many as scratch memory holds
-  bool across = false;   // whether its kernel has this layout too
+  int64_t interval =
+      0;                // steps from one checkpoint to the next; 0: as many as scratch memory holds
+  bool across = false;  // whether its kernel has this layout too
 };
 
 template <typename T>

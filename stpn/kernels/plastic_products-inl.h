@@ -218,7 +218,8 @@ HWY_INLINE void add_outer_products_of_all(const Layout layout, int64_t hidden, i
         for (int n = 0; n < N; ++n) sums[r][n] = hn::Zero(d);
       }
       add_products<Rows::shared, R, N>(
-          layout, j, count, Strided<const T>{a + layout.source(0, i), layout.source(0, 1), k_stride},
+          layout, j, count,
+          Strided<const T>{a + layout.source(0, i), layout.source(0, 1), k_stride},
           Strided<const T>{b, 0, k_stride}, sums);
       alignas(64) T total[N + hn::MaxLanes(D())];
       for (int r = 0; r < R; ++r) {
