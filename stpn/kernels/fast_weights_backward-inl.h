@@ -171,6 +171,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
   void back(int64_t m) {
     const int64_t t = begin_ + m;
     const int64_t size = plan_.presynaptic(S);
+    prefetch_before(t);
     load_gradient(t);
     T* const dp = slot(dp_, m);
     std::fill_n(dp, size, T(0));
@@ -186,6 +187,16 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
     back_to_before(m);
   }
 
+  // What the step before t will read, and this step's part of what the chunk before will.
+  void prefetch_before(int64_t t) const {
+    this->prefetch_sources(call_.grad_output, t - 1);
+    this->prefetch_sources(forward_.output, t - 1 - plan_.interval);
+    if (t > 0) this->prefetch(kept_.sources(t - 1, 0), plan_.kept_a_step(S));
+    if (begin_ == 0) return;
+    const int64_t part = plan_.matrix(S) / plan_.interval;
+    this->prefetch(kept_.checkpoint(begin_ / plan_.interval - 1) + (t - begin_) * part, part);
+  }
+
   // ds of the last activity.
   void load_gradient(int64_t t) {
     if (call_.grad_output == nullptr) {
@@ -194,7 +205,6 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
     }
     const D d;
     this->sources_in(call_.grad_output, t, ds_);
-    this->prefetch(call_.grad_output, t - 1);
     for (int64_t i = 0; i < plan_.presynaptic(S); i += hn::Lanes(d)) {
       hn::Store(hn::Add(hn::Load(d, ds_ + i), hn::Load(d, dh_ + i)), d, ds_ + i);
     }

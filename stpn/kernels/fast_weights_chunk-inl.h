@@ -90,11 +90,13 @@ class FastWeightsGroup : public Group<Layout> {
   void sources_out(const T* from, int64_t t, T* to) const {
     to_samples(layout_, from, plan_.hidden, to + this->place(t, 0, plan_.hidden), plan_.hidden);
   }
-  // The step is next, and its values are far from those of this one.
-  void prefetch(const T* from, int64_t t) const {
+  // For steps to come: what follows it in memory is another group's, so no processor guesses it.
+  static void prefetch(const T* values, int64_t count) {
+    for (int64_t k = 0; k < count; k += 64 / sizeof(T)) hwy::Prefetch(values + k);
+  }
+  void prefetch_sources(const T* from, int64_t t) const {
     if (from == nullptr || t < 0 || t >= plan_.steps) return;
-    const T* const values = from + this->place(t, 0, plan_.hidden);
-    for (int64_t k = 0; k < S * plan_.hidden; k += 64 / sizeof(T)) hwy::Prefetch(values + k);
+    prefetch(from + this->place(t, 0, plan_.hidden), S * plan_.hidden);
   }
   // A matrix of each sample, (B, H, H).
   void matrices_in(const T* from, T* to) const {

@@ -109,7 +109,7 @@ class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
 
   void step(int64_t t) {
     this->sources_in(forward_.drive, t, slow_);
-    this->prefetch(forward_.drive, t + 1);
+    this->prefetch_sources(forward_.drive, t + 1);
     this->add_parameter_product(T(1), parameters_.row(kSlowWeight, 0), slot(h_, waiting_), slow_);
     ++waiting_;
     if constexpr (kEnergy) {
