@@ -53,9 +53,12 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
   static int64_t zeros(const Plan& plan) {
     const int64_t products = plan.interval * inner_steps(plan);
     return Base::common_scratch(plan, products) + Plan::padded(2 * products) +
-           (2 * history(products) + 4 * history(plan.interval) + 5) * plan.presynaptic(S);
+           3 * plan.presynaptic(S);
   }
-  static int64_t unwritten(const Plan& plan) { return 2 * plan.matrix(S); }
+  static int64_t unwritten(const Plan& plan) {
+    return 2 * plan.matrix(S) + 2 * Base::history(plan, plan.interval * inner_steps(plan)) +
+           4 * Base::history(plan, plan.interval + 1) + 2 * plan.presynaptic(S);
+  }
 
   // Adds to `gradients`.
   FastWeightsBackwardGroup(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
@@ -67,17 +70,17 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
         gradients_(gradients),
         inner_(inner_steps(plan)),
         A_starts_at_zero_(this->starts_at_zero()),
-        E_(scratch.unwritten),
-        D_(scratch.unwritten + plan.matrix(S)),
+        E_(scratch.take_unwritten(plan.matrix(S))),
+        D_(scratch.take_unwritten(plan.matrix(S))),
         rates_ahead_(scratch.take(2 * plan.interval * inner_)),
         du_(take_history(scratch, plan.interval * inner_)),
         s_(take_history(scratch, plan.interval * inner_)),
-        h_(take_history(scratch, plan.interval)),
-        seen_h_(take_history(scratch, plan.interval)),
-        dp_(take_history(scratch, plan.interval)),
-        later_(take_history(scratch, plan.interval)),
-        du_0_(scratch.take(plan.presynaptic(S))),
-        ds_(scratch.take(plan.presynaptic(S))),
+        h_(take_history(scratch, plan.interval + 1)),
+        seen_h_(take_history(scratch, plan.interval + 1)),
+        dp_(take_history(scratch, plan.interval + 1)),
+        later_(take_history(scratch, plan.interval + 1)),
+        du_0_(scratch.take_unwritten(plan.presynaptic(S))),
+        ds_(scratch.take_unwritten(plan.presynaptic(S))),
         dh_(scratch.take(plan.presynaptic(S))),
         d_gain_(scratch.take(plan.presynaptic(S))),
         d_offset_(scratch.take(plan.presynaptic(S))) {
@@ -102,9 +105,8 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
   }
 
  private:
-  static int64_t history(int64_t slots) { return slots + kTogether; }
   T* take_history(Scratch<T>& scratch, int64_t slots) const {
-    return scratch.take(history(slots) * plan_.presynaptic(S));
+    return scratch.take_unwritten(Base::history(plan_, slots));
   }
 
   void begin() {

@@ -77,6 +77,10 @@ class FastWeightsGroup : public Group<Layout> {
     std::copy_n(forward.layer_norm_bias, plan.hidden, offset_);
   }
 
+  // Of this many slots, with some that may be read, but mean nothing.
+  static int64_t history(const Plan& plan, int64_t slots) {
+    return (slots + kTogether) * plan.presynaptic(S);
+  }
   T* slot(T* history, int64_t m) const { return history + m * history_step_; }
   void clear_slots(T* history, int s, int64_t begin, int64_t end) const {
     for (int64_t m = begin; m < end; ++m) {
@@ -100,7 +104,6 @@ class FastWeightsGroup : public Group<Layout> {
   }
   // A matrix of each sample, (B, H, H).
   void matrices_in(const T* from, T* to) const {
-    std::fill_n(to, plan_.matrix(S), T(0));
     for (int64_t i = 0; i < plan_.hidden; ++i) {
       from_samples(layout_, from + this->place(0, 0, matrix_size()) + i * plan_.hidden,
                    matrix_size(), plan_.hidden, to + i * matrix_row_);
@@ -125,8 +128,7 @@ class FastWeightsGroup : public Group<Layout> {
   // rate decay^k of the latest `count` steps, for k from count - 1 to 0.
   const T* rates_of_latest(int64_t count) const { return rates_ + plan_.interval - count; }
 
-  // to = scale * to + sum over k < count of rates[k] * (rows_k . x) onto_k, rows and onto histories
-  // with room for kTogether more.
+  // to = scale * to + sum over k < count of rates[k] * (rows_k . x) onto_k, of histories
   void add_recalled(T scale, int64_t count, const T* rates, const T* rows, const T* x,
                     const T* onto, T* to) const {
     const D d;

@@ -38,24 +38,23 @@ class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
   using typename Base::V;
 
  public:
-  static int64_t zeros(const Plan& plan) {
-    return Base::common_scratch(plan, plan.interval) +
-           (2 * history(plan) + 5) * plan.presynaptic(S);
+  static int64_t zeros(const Plan& plan) { return Base::common_scratch(plan, plan.interval); }
+  static int64_t unwritten(const Plan& plan) {
+    return plan.matrix(S) + 2 * Base::history(plan, plan.interval + 1) + 5 * plan.presynaptic(S);
   }
-  static int64_t unwritten(const Plan& plan) { return plan.matrix(S); }
 
   FastWeightsForwardGroup(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
                           const FastWeightsForward<T>& call, const PaddedMatrices<T>& parameters)
       : Base(plan, first, kept, call, plan.interval, scratch),
         parameters_(parameters),
-        A_(scratch.unwritten),
-        h_(scratch.take(history(plan) * plan.presynaptic(S))),
-        rated_h_(scratch.take(history(plan) * plan.presynaptic(S))),
-        slow_(scratch.take(plan.presynaptic(S))),
-        fast_(scratch.take(plan.presynaptic(S))),
-        s_(scratch.take(plan.presynaptic(S))),
-        spent_(scratch.take(plan.presynaptic(S))),
-        spent_once_(scratch.take(plan.presynaptic(S))),
+        A_(scratch.take_unwritten(plan.matrix(S))),
+        h_(scratch.take_unwritten(Base::history(plan, plan.interval + 1))),
+        rated_h_(scratch.take_unwritten(Base::history(plan, plan.interval + 1))),
+        slow_(scratch.take_unwritten(plan.presynaptic(S))),
+        fast_(scratch.take_unwritten(plan.presynaptic(S))),
+        s_(scratch.take_unwritten(plan.presynaptic(S))),
+        spent_(scratch.take_unwritten(plan.presynaptic(S))),
+        spent_once_(scratch.take_unwritten(plan.presynaptic(S))),
         A_is_zero_(this->starts_at_zero()) {}
 
   void run() {
@@ -77,8 +76,6 @@ class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
   }
 
  private:
-  static int64_t history(const Plan& plan) { return plan.interval + kTogether; }
-
   void begin_chunk(int64_t chunk) {
     learn();
     if (kept_ && !A_is_zero_) std::copy_n(A_, plan_.matrix(S), kept_.checkpoint(chunk));
@@ -149,6 +146,7 @@ class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
 
   template <bool kMagnitudes>
   void dots_of_A(T* to) const {
+    std::fill_n(to, plan_.presynaptic(S), T(0));
     for (int v = 0; v < kVectors; ++v) {
       const int64_t at = layout_.source(v, 0);
       dot_rows<kMagnitudes>(layout_, plan_.hidden, A_ + at, matrix_row_, s_ + at, to + at);

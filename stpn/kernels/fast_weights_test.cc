@@ -257,15 +257,19 @@ TEST_P(FastWeightsCpuTest, BitsDoNotDependOnThreads) {
 // What a sample has come to, NaN even, ends at its reset.
 TEST_P(FastWeightsCpuTest, ResetForgetsADivergedSample) {
   for (const int64_t batch : {5, 21}) {  // along, and across samples
-    Case<float> c({.steps = 4, .batch = batch, .hidden = 4}, {}, 9, /*with_reset=*/false);
+    Case<float> c({.steps = 8, .batch = batch, .hidden = 4}, {}, 9, /*with_reset=*/false);
     c.drive[(1 * batch + 2) * 4] = std::numeric_limits<float>::infinity();
-    c.reset[2 * batch + 2] = 1;
+    c.reset[5 * batch + 2] = 1;
     const auto result = c.cpu();
     const auto reference = c.reference();
     const auto from_reset = [&](const std::vector<float>& output) {
-      return std::vector<float>(output.begin() + 2 * batch * 4, output.end());
+      return std::vector<float>(output.begin() + 5 * batch * 4, output.end());
     };
     EXPECT_LE(distance(from_reset(result.output), from_reset(reference.output)), kTolerance<float>);
+    EXPECT_LE(
+        distance(from_reset(result.gradients[0].second), from_reset(reference.gradients[0].second)),
+        kTolerance<float>)
+        << "gradient of " << result.gradients[0].first;
     EXPECT_LE(distance(result.final_A, reference.final_A), kTolerance<float>);
   }
 }

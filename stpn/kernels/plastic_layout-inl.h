@@ -157,7 +157,7 @@ HWY_INLINE void transpose(const T* HWY_RESTRICT from, int64_t from_stride, int64
 }
 
 // All samples' values between arrays of the caller's, one sample `stride` after the other, and the
-// first sources of a presynaptic array.
+// first sources of a presynaptic array, of which the others become zero.
 template <class Layout, typename T = typename Layout::Value>
 HWY_INLINE void from_samples(const Layout& layout, const T* from, int64_t stride, int64_t count,
                              T* to) {
@@ -165,7 +165,8 @@ HWY_INLINE void from_samples(const Layout& layout, const T* from, int64_t stride
     transpose(from, stride, Layout::kSamples, count, to, Layout::kSamples);
   } else {
     for (int s = 0; s < Layout::kSamples; ++s) {
-      std::copy_n(from + s * stride, count, to + layout.value(s, 0));
+      T* const sample = to + layout.value(s, 0);
+      std::fill(std::copy_n(from + s * stride, count, sample), sample + layout.width, T(0));
     }
   }
 }
