@@ -35,7 +35,7 @@ INSTRUCTIONS = {
     "post": 12 + 6 + 22,
     "drive": 6 + 3 + 14,
     "modplast": 5 + 3 + 9,
-    "fast_weights": 3 + 2 + 5,
+    "fast_weights": 3 + 0 + 6,
 }
 
 

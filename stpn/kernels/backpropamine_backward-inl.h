@@ -21,7 +21,6 @@
 
 #include "stpn/kernels/backpropamine_step-inl.h"
 #include "stpn/kernels/input_drive-inl.h"
-#include "stpn/kernels/layer_norm-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
@@ -131,7 +130,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
     this->activity_before(forward_.initial_h, forward_.output, t, 0, hebbian_);
     const bool modulated = forward_.variant.has_modulator();
     for (int s = 0; s < S; ++s) {
-      m_[s] = modulated ? kept_.units(t, kKeptModulator)[s] : forward_.rate[0];
+      m_[s] = modulated ? kept_.samples(t, kKeptModulator)[s] : forward_.rate[0];
     }
   }
 

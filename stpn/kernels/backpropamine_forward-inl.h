@@ -200,7 +200,7 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
       const V m = activate(d, call_.variant.modulator_activation(), hn::Load(d, m_ + k));
       hn::Store(m, d, m_ + k);
     }
-    if (kept_) std::copy_n(m_, S, kept_.units(t, kKeptModulator));
+    if (kept_) std::copy_n(m_, S, kept_.samples(t, kKeptModulator));
   }
 
   const BackpropamineForward<T>& call_;

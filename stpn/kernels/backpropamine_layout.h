@@ -34,7 +34,7 @@ PlasticPlan<T> backpropamine_plan(const Extent& extent, const BackpropamineVaria
                          .hidden = extent.hidden,
                          .sources = extent.hidden,
                          .matrices = variant.has_trace() ? 2 : 1,
-                         .kept_per_unit = variant.has_modulator() ? kBackpropamineKept : 0,
+                         .kept_per_sample = variant.has_modulator() ? kBackpropamineKept : 0,
                          .across = kBackpropamineAcross});
 }
 

@@ -86,8 +86,8 @@ void fast_weights_forward_ref(const FastWeightsForward<T>& p);
 template <typename T>
 void fast_weights_backward_ref(const FastWeightsBackward<T>& p);
 
-// SIMD with run-time dispatch, a few samples side by side, time loop inside; backward replays A
-// from checkpoints. Gives the same bits for any number of threads.
+// SIMD with run-time dispatch, a few samples side by side, time loop inside; A comes up to date
+// once in a chunk of steps. Gives the same bits for any number of threads.
 template <typename T>
 void fast_weights_forward_cpu(const FastWeightsForward<T>& p);
 template <typename T>

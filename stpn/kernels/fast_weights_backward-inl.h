@@ -1,11 +1,15 @@
-// A step of fast weights backward, for a group of samples. Compiled once a target.
+// Fast weights backward, for a group of samples. Compiled once a target.
 //
-// A comes from replaying an interval of steps from its checkpoint, which needs h only; activities
-// and layer norms are kept. With du_k the gradient of what tanh(LN()) was taken of for s_k, and D
-// that of A[t], from D = decay * D[t+1]:
-//   ds_(k-1) = A^T du_k;   D += du_k outer s_(k-1)             k = S .. 1, one pass over A and D
-//   each dp = sum of all du_k;   dW += dp outer h[t-1] dh[t-1] = W^T dp + rate * (D h[t-1] + D^T
-//   h[t-1])          in the last of those passes
+// With du_k the gradient of what tanh(LN()) was taken of for s_k, and D[t] that of A[t]:
+//   ds_(k-1) = A[t]^T du_k                                        k = S .. 1
+//   dp = sum of all du_k;   dW += dp outer h
+//   dh = W^T dp + rate (D[t] + D[t]^T) h,   h before the step
+//   D[t] = decay D[t+1] + sum over k of du_k outer s_(k-1)
+// D is not brought up to date at each step either: dh needs it symmetric, as E = D + D^T, and
+//   E[t] h = decay^m E1 h + sum of decay^(u-t) (du (s . h) + s (du . h))
+// over all du_k and s_(k-1) of the chunk's steps u >= t, with E1 what comes from behind the chunk.
+// The h of a chunk are known, so E1 h is of all of them at once. A is that of the checkpoint at the
+// chunk's beginning; nothing is replayed.
 
 #if defined(STPN_KERNELS_FAST_WEIGHTS_BACKWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_FAST_WEIGHTS_BACKWARD_INL_H_
@@ -18,9 +22,7 @@
 
 #include <algorithm>
 
-#include "stpn/kernels/fast_weights_layout.h"
-#include "stpn/kernels/layer_norm-inl.h"
-#include "stpn/kernels/plastic_loop-inl.h"
+#include "stpn/kernels/fast_weights_chunk-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
@@ -28,277 +30,326 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 template <class Layout>
-class FastWeightsBackwardStep : public BackwardGroup<FastWeightsBackwardStep<Layout>, Layout> {
-  using Loop = BackwardGroup<FastWeightsBackwardStep, Layout>;
-  using Loop::is_reset;
-  using Loop::kept_;
-  using Loop::kLanes;
-  using Loop::kRows;
-  using Loop::kVectors;
-  using Loop::layout_;
-  using Loop::plan_;
-  using Loop::S;
-  using typename Loop::D;
-  using typename Loop::Plan;
-  using typename Loop::T;
-  using typename Loop::V;
+class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
+  using Base = FastWeightsGroup<Layout>;
+  using Base::clear_slots;
+  using Base::forward_;
+  using Base::history_step_;
+  using Base::is_reset;
+  using Base::kept_;
+  using Base::kVectors;
+  using Base::layout_;
+  using Base::matrix_row_;
+  using Base::plan_;
+  using Base::powers_;
+  using Base::S;
+  using Base::slot;
+  using typename Base::D;
+  using typename Base::Plan;
+  using typename Base::T;
+  using typename Base::V;
 
  public:
-  static constexpr bool kSeesNext = false;
-
-  static int64_t scratch(const Plan& plan) { return 4 * plan.presynaptic(S) + 9 * plan.units(S); }
+  static int64_t zeros(const Plan& plan) {
+    const int64_t products = plan.interval * inner_steps(plan);
+    return Base::common_scratch(plan, products) + Plan::padded(2 * products) +
+           3 * plan.presynaptic(S);
+  }
+  static int64_t unwritten(const Plan& plan) {
+    return 2 * plan.matrix(S) + 2 * Base::history(plan, plan.interval * inner_steps(plan)) +
+           4 * Base::history(plan, plan.interval + 1) + 2 * plan.presynaptic(S);
+  }
 
   // Adds to `gradients`.
-  FastWeightsBackwardStep(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
-                          const FastWeightsBackward<T>& call, const PaddedMatrices<T>& parameters,
-                          const Gradients<T>& gradients)
-      : Loop(plan, first, kept, call.forward.reset, scratch),
+  FastWeightsBackwardGroup(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
+                           const FastWeightsBackward<T>& call, const PaddedMatrices<T>& parameters,
+                           const GradientSums<T>& gradients)
+      : Base(plan, first, kept, call.forward, plan.interval * inner_steps(plan), scratch),
         call_(call),
-        forward_(call.forward),
         parameters_(parameters),
         gradients_(gradients),
-        h_rows_(scratch.take(plan.presynaptic(S))),
-        s_rows_(scratch.take(plan.presynaptic(S))),
-        dh_rows_(scratch.take(plan.presynaptic(S))),
-        ds_rows_(scratch.take(plan.presynaptic(S))),
-        h_(scratch.take(plan.units(S))),
-        dh_(scratch.take(plan.units(S))),
-        ds_(scratch.take(plan.units(S))),
-        d_slow_(scratch.take(plan.units(S))),
-        along_h_(scratch.take(plan.units(S))),
-        d_gain_(scratch.take(plan.units(S))),
-        d_offset_(scratch.take(plan.units(S))),
-        gain_(scratch.take(plan.units(S))),
-        ones_(scratch.take(plan.units(S))) {}
-
-  void begin() {
-    this->copy_in(call_.grad_final_A, plan_.hidden, 0, this->d_matrix(0));
-    for (int64_t k = 0; k < plan_.hidden * S && forward_.variant.layer_norm; ++k) {
-      gain_[k] = forward_.layer_norm_weight[k / S];
-      ones_[k] = T(1);
+        inner_(inner_steps(plan)),
+        A_starts_at_zero_(this->starts_at_zero()),
+        E_(scratch.take_unwritten(plan.matrix(S))),
+        D_(scratch.take_unwritten(plan.matrix(S))),
+        rates_ahead_(scratch.take(2 * plan.interval * inner_)),
+        du_(take_history(scratch, plan.interval * inner_)),
+        s_(take_history(scratch, plan.interval * inner_)),
+        h_(take_history(scratch, plan.interval + 1)),
+        seen_h_(take_history(scratch, plan.interval + 1)),
+        dp_(take_history(scratch, plan.interval + 1)),
+        later_(take_history(scratch, plan.interval + 1)),
+        du_0_(scratch.take_unwritten(plan.presynaptic(S))),
+        ds_(scratch.take_unwritten(plan.presynaptic(S))),
+        dh_(scratch.take(plan.presynaptic(S))),
+        d_gain_(scratch.take(plan.presynaptic(S))),
+        d_offset_(scratch.take(plan.presynaptic(S))) {
+    for (int64_t k = 0; k < plan.interval * inner_; ++k) {
+      rates_ahead_[k] = static_cast<T>(forward_.variant.rate) * powers_[k / inner_];
     }
   }
 
-  void end() {
-    this->copy_out(this->d_matrix(0), plan_.hidden, 0, call_.grad_initial_A);
-    if (call_.grad_initial_h != nullptr) this->units_out(dh_, 0, call_.grad_initial_h);
-    for (int64_t k = 0; k < plan_.hidden * S; ++k) {
-      gradients_.vector(kGain)[k / S] += d_gain_[k];
-      gradients_.vector(kOffset)[k / S] += d_offset_[k];
-    }
-  }
-
-  void replay(int64_t t) {
-    load_before(t + 1);
-    for (int64_t i = 0; i < plan_.rows(S); i += kRows) replay_rows(t, i);
-  }
-
-  void enter(int64_t /*end*/) {}
-
-  void back(int64_t t, bool /*more*/) {
-    load_before(t);
-    load_gradient(t);
-    for (int64_t k = forward_.variant.inner_steps; k >= 1; --k) {
-      back_through_activity(t, k);
-      this->units_to_sources(kept_.units(t, kept_of(k - 1) + kKeptActivity), 0, s_rows_);
-      std::fill_n(ds_rows_, plan_.presynaptic(S), T(0));
-      for (int64_t i = 0; i < plan_.rows(S); i += kRows) {
-        k == 1 ? fast_rows<true>(t, i) : fast_rows<false>(t, i);
+  void run() {
+    begin();
+    for (int64_t chunk = plan_.checkpoints - 1; chunk >= 0; --chunk) {
+      enter(chunk);
+      for (int64_t m = steps_ - 1; m >= 0; --m) {
+        back(m);
+        for (int s = 0; s < S; ++s) {
+          if (is_reset(begin_ + m, s)) back_through_reset(m, s);
+        }
       }
-      this->sources_to_units(ds_rows_, 0, ds_);
+      leave(chunk);
     }
-    back_through_activity(t, 0);
-    for (int64_t i = 0; i < plan_.rows(S); i += kRows) slow_rows(i);
-    store_gradient(t);
+    end();
   }
 
  private:
-  int64_t kept_of(int64_t k) const { return k * kept_per_activity(forward_.variant); }
-
-  // h before step t.
-  void load_before(int64_t t) {
-    this->activity_before(forward_.initial_h, forward_.output, t, 0, h_rows_);
-    this->sources_to_units(h_rows_, 0, h_);
+  T* take_history(Scratch<T>& scratch, int64_t slots) const {
+    return scratch.take_unwritten(Base::history(plan_, slots));
   }
 
-  HWY_INLINE void replay_rows(int64_t t, int64_t i) {
-    const D d;
-    const Layout layout = this->layout_;
-    const int64_t width = layout.width;
-    const T* HWY_RESTRICT h_rows = h_rows_;
-    const T* HWY_RESTRICT before = this->seen(t) + this->row_of(i);
-    T* HWY_RESTRICT after = this->seen(t + 1) + this->row_of(i);
-    const V decay = hn::Set(d, static_cast<T>(forward_.variant.decay));
-    const V rate = hn::Set(d, static_cast<T>(forward_.variant.rate));
-    V learnt[kLanes];
-    STPN_UNROLL
-    for (int q = 0; q < kLanes; ++q) {
-      learnt[q] = hn::Mul(rate, layout.unit(h_ + i * S, q));
-    }
-    for (int64_t j = 0; j < width; j += Layout::kStep) {
-      STPN_UNROLL
-      for (int v = 0; v < kVectors; ++v) {
-        const V h = hn::Load(d, h_rows + layout.source(v, j));
-        STPN_UNROLL
-        for (int r = 0; r < kRows; ++r) {
-          const int64_t at = layout.synapse(r * kVectors + v, j);
-          const V old = hn::Mul(decay, hn::Load(d, before + at));
-          hn::Store(hn::MulAdd(learnt[r * kVectors + v], h, old), d, after + at);
-        }
+  void begin() {
+    if (call_.grad_final_A == nullptr) return;
+    for (T* matrix : {E_, D_}) this->matrices_in(call_.grad_final_A, matrix);
+    for (int s = 0; s < S; ++s) add_transposed(s, D_, E_);
+    E_is_zero_ = false;
+  }
+
+  void end() {
+    if (call_.grad_initial_A != nullptr) this->matrices_out(D_, call_.grad_initial_A);
+    if (call_.grad_initial_h != nullptr) this->sources_out(dh_, 0, call_.grad_initial_h);
+    for (int64_t i = 0; i < plan_.hidden; ++i) {
+      for (int s = 0; s < S; ++s) {
+        gradients_.vector(kGain)[i] += d_gain_[layout_.value(s, i)];
+        gradients_.vector(kOffset)[i] += d_offset_[layout_.value(s, i)];
       }
     }
   }
 
-  // ds of the last activity, and zeros to add to.
+  void add_transposed(int s, const T* HWY_RESTRICT from, T* HWY_RESTRICT to) const {
+    for (int64_t i = 0; i < plan_.hidden; ++i) {
+      for (int64_t j = 0; j < plan_.hidden; ++j) {
+        to[i * matrix_row_ + layout_.value(s, j)] += from[j * matrix_row_ + layout_.value(s, i)];
+      }
+    }
+  }
+
+  void enter(int64_t chunk) {
+    begin_ = chunk * plan_.interval;
+    steps_ = std::min(plan_.interval, plan_.steps - begin_);
+    A_ = chunk == 0 && A_starts_at_zero_ ? nullptr : kept_.checkpoint(chunk);
+    for (int64_t m = 0; m <= steps_; ++m) {
+      const int64_t t = begin_ + m - 1;
+      this->sources_in(t < 0 ? forward_.initial_h : forward_.output, std::max(t, int64_t{0}),
+                       slot(h_, m));
+    }
+    std::copy_n(h_, steps_ * plan_.presynaptic(S), seen_h_);
+    for (int s = 0; s < S; ++s) forget(steps_ - 1, s);
+    if (!E_is_zero_) multiply_E();
+  }
+
+  // What step m does not see of this sample: what came before its latest reset.
+  void forget(int64_t m, int s) {
+    int64_t latest = m;
+    while (latest >= 0 && !is_reset(begin_ + latest, s)) --latest;
+    A_is_forgotten_[s] = latest >= 0;
+    clear_slots(seen_h_, s, 0, latest + 1);
+  }
+
+  // E1 h of all steps of the chunk.
+  void multiply_E() {
+    const Layout layout = layout_;
+    for (int v = 0; v < kVectors; ++v) {
+      const int64_t at = layout.source(v, 0);
+      for (int64_t m = 0; m < steps_; m += kTogether) {
+        sum_rows<RowsOf::shared, kTogether>(
+            layout, T(0), plan_.hidden, {slot(h_, m) + at, history_step_, layout.source(0, 1)},
+            {E_ + at, 0, matrix_row_}, slot(later_, m) + at, history_step_);
+      }
+    }
+  }
+
+  void back(int64_t m) {
+    const int64_t t = begin_ + m;
+    const int64_t size = plan_.presynaptic(S);
+    prefetch_before(t);
+    load_gradient(t);
+    T* const dp = slot(dp_, m);
+    std::fill_n(dp, size, T(0));
+    for (int64_t k = inner_; k >= 1; --k) {
+      const int64_t product = m * inner_ + k - 1;
+      const T* s = k == inner_ ? slot(h_, m + 1) : this->activity(t, k);
+      back_through_activity(t, k, s, slot(du_, product), dp);
+      std::copy_n(this->activity(t, k - 1), size, slot(s_, product));
+      back_through_A(m, slot(du_, product));
+    }
+    back_through_activity(t, 0, this->activity(t, 0), du_0_, dp);
+    if (call_.grad_drive != nullptr) this->sources_out(dp, t, call_.grad_drive);
+    back_to_before(m);
+  }
+
+  // What the step before t will read, and this step's part of what the chunk before will.
+  void prefetch_before(int64_t t) const {
+    this->prefetch_sources(call_.grad_output, t - 1);
+    this->prefetch_sources(forward_.output, t - 1 - plan_.interval);
+    if (t > 0) this->prefetch(kept_.sources(t - 1, 0), plan_.kept_a_step(S));
+    if (begin_ == 0) return;
+    const int64_t part = plan_.matrix(S) / plan_.interval;
+    this->prefetch(kept_.checkpoint(begin_ / plan_.interval - 1) + (t - begin_) * part, part);
+  }
+
+  // ds of the last activity.
   void load_gradient(int64_t t) {
-    std::fill_n(ds_, plan_.units(S), T(0));
-    if (call_.grad_output != nullptr) this->units_in(call_.grad_output, t, ds_);
-    for (int64_t unit = 0; unit < plan_.units(S); ++unit) ds_[unit] += dh_[unit];
-    std::fill_n(d_slow_, plan_.units(S), T(0));
-    std::fill_n(dh_rows_, plan_.presynaptic(S), T(0));
-  }
-
-  // From ds_k, in place, to du_k; adds to dp.
-  void back_through_activity(int64_t t, int64_t k) {
+    if (call_.grad_output == nullptr) {
+      std::copy_n(dh_, plan_.presynaptic(S), ds_);
+      return;
+    }
     const D d;
-    const int64_t units = plan_.units(S);
-    const T* activity = kept_.units(t, kept_of(k) + kKeptActivity);
-    for (int64_t unit = 0; unit < units; unit += hn::Lanes(d)) {
-      const V slope = activation_slope(d, Activation::tanh, hn::LoadU(d, activity + unit));
-      hn::Store(hn::Mul(hn::Load(d, ds_ + unit), slope), d, ds_ + unit);
-    }
-    if (forward_.variant.layer_norm) {
-      const T* normalised = kept_.units(t, kept_of(k) + kKeptNormalised);
-      for (int64_t unit = 0; unit < units; unit += hn::Lanes(d)) {
-        const V ds = hn::Load(d, ds_ + unit);
-        const V d_gain =
-            hn::MulAdd(ds, hn::LoadU(d, normalised + unit), hn::Load(d, d_gain_ + unit));
-        hn::Store(d_gain, d, d_gain_ + unit);
-        hn::Store(hn::Add(ds, hn::Load(d, d_offset_ + unit)), d, d_offset_ + unit);
-        hn::Store(hn::Mul(ds, hn::Load(d, gain_ + unit)), d, ds_ + unit);
-      }
-      back_through_normalise<T, S>(plan_, ones_, normalised,
-                                   kept_.units(t, kept_of(k) + kKeptInverseDeviation), ds_);
-    }
-    for (int64_t unit = 0; unit < units; unit += hn::Lanes(d)) {
-      hn::Store(hn::Add(hn::Load(d, d_slow_ + unit), hn::Load(d, ds_ + unit)), d, d_slow_ + unit);
+    this->sources_in(call_.grad_output, t, ds_);
+    for (int64_t i = 0; i < plan_.presynaptic(S); i += hn::Lanes(d)) {
+      hn::Store(hn::Add(hn::Load(d, ds_ + i), hn::Load(d, dh_ + i)), d, ds_ + i);
     }
   }
 
-  // The pass over A and D of one inner step; kLast: D is complete, goes into dh and decays.
-  template <bool kLast>
-  HWY_INLINE void fast_rows(int64_t t, int64_t i) {
+  // From ds_k to du_k; adds to dp.
+  void back_through_activity(int64_t t, int64_t k, const T* s, T* du, T* dp) const {
+    for (int v = 0; v < kVectors; ++v) {
+      const int64_t at = layout_.source(v, 0);
+      back_through_samples(t, k, v, s + at, du + at, dp + at);
+    }
+  }
+
+  HWY_INLINE void back_through_samples(int64_t t, int64_t k, int v, const T* HWY_RESTRICT activity,
+                                       T* HWY_RESTRICT du, T* HWY_RESTRICT dp) const {
     const D d;
-    const Layout layout = this->layout_;
-    const int64_t width = layout.width;
-    const T* HWY_RESTRICT h_rows = h_rows_;
-    const T* HWY_RESTRICT s_rows = s_rows_;
-    T* HWY_RESTRICT dh_rows = dh_rows_;
-    T* HWY_RESTRICT ds_rows = ds_rows_;
-    const T* HWY_RESTRICT A = this->seen(t) + this->row_of(i);
-    T* HWY_RESTRICT dA_rows = this->d_matrix(0) + this->row_of(i);
-    const V decay = hn::Set(d, static_cast<T>(forward_.variant.decay));
-    const V rate = hn::Set(d, static_cast<T>(forward_.variant.rate));
-    V du[kLanes], learnt[kLanes], along_h[kLanes];
-    STPN_UNROLL
-    for (int q = 0; q < kLanes; ++q) {
-      du[q] = layout.unit(ds_ + i * S, q);
-      learnt[q] = hn::Mul(rate, layout.unit(h_ + i * S, q));
-      along_h[q] = hn::Zero(d);
-    }
-    for (int64_t j = 0; j < width; j += Layout::kStep) {
-      STPN_UNROLL
-      for (int v = 0; v < kVectors; ++v) {
-        const int64_t source = layout.source(v, j);
-        const V h = hn::Load(d, h_rows + source);
-        const V activity = hn::Load(d, s_rows + source);
-        V dh = hn::Load(d, dh_rows + source);
-        V ds = hn::Load(d, ds_rows + source);
-        STPN_UNROLL
-        for (int r = 0; r < kRows; ++r) {
-          const int q = r * kVectors + v;
-          ds = hn::MulAdd(hn::Load(d, A + layout.synapse(q, j)), du[q], ds);
-          V dA = hn::MulAdd(du[q], activity, hn::Load(d, dA_rows + layout.synapse(q, j)));
-          if constexpr (kLast) {
-            along_h[q] = hn::MulAdd(dA, h, along_h[q]);
-            dh = hn::MulAdd(dA, learnt[q], dh);
-            dA = hn::Mul(decay, dA);
-          }
-          hn::Store(dA, d, dA_rows + layout.synapse(q, j));
-        }
-        hn::Store(ds, d, ds_rows + source);
-        if constexpr (kLast) hn::Store(dh, d, dh_rows + source);
+    const Layout layout = layout_;
+    const bool layer_norm = forward_.variant.layer_norm;
+    const int64_t first = layout.source(v, 0);
+    const T* HWY_RESTRICT ds_of = ds_ + first;
+    const T* HWY_RESTRICT gain = this->gain_;
+    T* HWY_RESTRICT d_gain = d_gain_ + first;
+    T* HWY_RESTRICT d_offset = d_offset_ + first;
+    const T* HWY_RESTRICT normalised = layer_norm ? this->normalised(t, k) + first : nullptr;
+    for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
+      const int64_t at = layout.source(0, j);
+      const V slope = activation_slope(d, Activation::tanh, hn::LoadU(d, activity + at));
+      V ds = hn::Mul(hn::Load(d, ds_of + at), slope);
+      if (layer_norm) {
+        const V n = hn::LoadU(d, normalised + at);
+        hn::Store(hn::MulAdd(ds, n, hn::Load(d, d_gain + at)), d, d_gain + at);
+        hn::Store(hn::Add(ds, hn::Load(d, d_offset + at)), d, d_offset + at);
+        ds = hn::Mul(ds, common<Layout>(gain + j));
       }
+      hn::Store(ds, d, du + at);
     }
-    if constexpr (kLast) Layout::store_sums(along_h, along_h_ + i * S);
+    if (layer_norm) {
+      const V inverse = Layout::unit(kept_.samples(t, k), v);
+      back_through_normalise(layout, this->shares_, normalised, inverse, du);
+    }
+    for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
+      const int64_t at = layout.source(0, j);
+      hn::Store(hn::Add(hn::Load(d, dp + at), hn::Load(d, du + at)), d, dp + at);
+    }
   }
 
-  // dW and W's part of dh.
-  HWY_INLINE void slow_rows(int64_t i) {
+  // ds = A[t]^T du
+  void back_through_A(int64_t m, const T* du) {
+    if (A_ != nullptr) {
+      const int64_t v = layout_.source(1, 0);
+      sum_rows<RowsOf::own, kVectors>(layout_, T(0), plan_.hidden, {du, v, layout_.source(0, 1)},
+                                    {A_, v, matrix_row_}, ds_, v);
+      for (int s = 0; s < S; ++s) {
+        if (A_is_forgotten_[s]) clear_slots(ds_, s, 0, 1);
+      }
+    }
+    this->add_recalled(A_ == nullptr ? T(0) : powers_[m + 1], m + 1, this->rates_of_latest(m + 1),
+                       seen_h_, du, seen_h_, ds_);
+  }
+
+  // dh before the step, from dp and what follows in A.
+  void back_to_before(int64_t m) {
+    const int64_t first = m * inner_;
+    const int64_t count = (steps_ - m) * inner_;
+    const T* const h = slot(seen_h_, m);
+    T later = T(0);
+    if (!E_is_zero_) {
+      std::copy_n(slot(later_, m), plan_.presynaptic(S), dh_);
+      later = static_cast<T>(forward_.variant.rate) * powers_[steps_ - 1 - m];
+    }
+    this->add_parameter_product(later, parameters_.row(kSlowWeight, 0), slot(dp_, m), dh_);
+    this->add_recalled(T(1), count, rates_ahead_, slot(s_, first), h, slot(du_, first), dh_);
+    this->add_recalled(T(1), count, rates_ahead_, slot(du_, first), h, slot(s_, first), dh_);
+  }
+
+  // The sample's steps before m do not see what follows, but see their A again.
+  void back_through_reset(int64_t m, int s) {
+    clear_slots(dh_, s, 0, 1);
+    clear_slots(later_, s, 0, m);
+    clear_slots(du_, s, m * inner_, steps_ * inner_);
+    clear_slots(s_, s, m * inner_, steps_ * inner_);
+    this->clear_sample(E_, s);
+    this->clear_sample(D_, s);
+    for (int64_t u = 0; u < m; ++u) {
+      for (int64_t j = 0; j < plan_.hidden; ++j) {
+        slot(seen_h_, u)[layout_.value(s, j)] = slot(h_, u)[layout_.value(s, j)];
+      }
+    }
+    forget(m - 1, s);
+  }
+
+  // The chunk's part of dW; what comes from behind the chunk before it.
+  void leave(int64_t chunk) {
+    for (int v = 0; v < kVectors; ++v) {
+      const int64_t at = layout_.source(v, 0);
+      add_outer_products_of_all(layout_, plan_.hidden, steps_, dp_ + at, seen_h_ + at,
+                                history_step_, gradients_.matrix(kSlowWeight), plan_.row);
+    }
+    const bool wants_D = call_.grad_initial_A != nullptr;
+    if (chunk == 0 && !wants_D) return;
     const D d;
-    const Layout layout = this->layout_;
-    const int64_t width = layout.width;
-    const T* HWY_RESTRICT W = parameters_.row(kSlowWeight, i);
-    const T* HWY_RESTRICT h_rows = h_rows_;
-    T* HWY_RESTRICT dh_rows = dh_rows_;
-    T* HWY_RESTRICT sum_weight = gradients_.template rows<Layout>(kSlowWeight, i);
-    V dp[kLanes];
-    STPN_UNROLL
-    for (int q = 0; q < kLanes; ++q) dp[q] = layout.unit(d_slow_ + i * S, q);
-    for (int64_t j = 0; j < width; j += Layout::kStep) {
-      V h[kVectors], dh[kVectors];
-      STPN_UNROLL
-      for (int v = 0; v < kVectors; ++v) {
-        h[v] = hn::Load(d, h_rows + layout.source(v, j));
-        dh[v] = hn::Load(d, dh_rows + layout.source(v, j));
+    const int64_t count = steps_ * inner_;
+    for (int64_t k = 0; k < count; ++k) {
+      T* HWY_RESTRICT du = slot(du_, k);
+      const V power = hn::Set(d, powers_[k / inner_ + 1]);
+      for (int64_t i = 0; i < plan_.presynaptic(S); i += hn::Lanes(d)) {
+        hn::Store(hn::Mul(power, hn::Load(d, du + i)), d, du + i);
       }
-      STPN_UNROLL
-      for (int r = 0; r < kRows; ++r) {
-        const V w = layout.parameter(W, r, j);
-        V dW = hn::Load(d, sum_weight + layout.gradient(r, j));
-        STPN_UNROLL
-        for (int v = 0; v < kVectors; ++v) {
-          dW = hn::MulAdd(dp[r * kVectors + v], h[v], dW);
-          dh[v] = hn::MulAdd(w, dp[r * kVectors + v], dh[v]);
-        }
-        hn::Store(dW, d, sum_weight + layout.gradient(r, j));
-      }
-      STPN_UNROLL
-      for (int v = 0; v < kVectors; ++v) hn::Store(dh[v], d, dh_rows + layout.source(v, j));
     }
-  }
-
-  // The gradients of the drive and of the state before the step are complete.
-  void store_gradient(int64_t t) {
-    if (call_.grad_drive != nullptr) this->units_out(d_slow_, t, call_.grad_drive);
-    this->sources_to_units(dh_rows_, 0, dh_);
-    for (int64_t unit = 0; unit < plan_.hidden * S; ++unit) {
-      dh_[unit] += static_cast<T>(forward_.variant.rate) * along_h_[unit];
-    }
-    for (int s = 0; s < S; ++s) {
-      if (!is_reset(t, s)) continue;
-      for (int64_t i = 0; i < plan_.hidden; ++i) dh_[i * S + s] = T(0);
-      this->clear_sample(this->d_matrix(0), s);
-    }
+    const T scale = E_is_zero_ ? T(0) : powers_[steps_];
+    if (wants_D) this->add_outer(scale, count, du_, s_, D_);
+    if (chunk == 0) return;
+    this->add_outer(scale, count, du_, s_, E_);
+    this->add_outer(T(1), count, s_, du_, E_);
+    E_is_zero_ = false;
   }
 
   const FastWeightsBackward<T>& call_;
-  const FastWeightsForward<T>& forward_;
   const PaddedMatrices<T>& parameters_;
-  const Gradients<T>& gradients_;
-  T* const h_rows_;  // h before the step
-  T* const s_rows_;
-  T* const dh_rows_;
-  T* const ds_rows_;
-  T* const h_;
+  const GradientSums<T>& gradients_;
+  const int64_t inner_;
+  const bool A_starts_at_zero_;
+  T* const E_;  // E1
+  T* const D_;  // likewise, if its gradient is wanted in the end
+  T* const rates_ahead_;
+  // Of the chunk's steps, or inner steps.
+  T* const du_;
+  T* const s_;
+  T* const h_;       // before and after them, whether or not a reset follows
+  T* const seen_h_;  // before them, as the one at hand sees it in A; in the end, as each had it
+  T* const dp_;
+  T* const later_;  // E1 h
+  T* const du_0_;
+  T* const ds_;
   T* const dh_;
-  T* const ds_;      // ds_k, then du_k
-  T* const d_slow_;  // dp
-  T* const along_h_;
   T* const d_gain_;
   T* const d_offset_;
-  T* const gain_;
-  T* const ones_;
+
+  bool E_is_zero_ = true;
+  // The chunk at hand.
+  int64_t begin_ = 0, steps_ = 0;
+  const T* A_ = nullptr;  // null: zero
+  bool A_is_forgotten_[S] = {};
 };
 
 }  // namespace HWY_NAMESPACE

@@ -16,32 +16,30 @@ namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 
 template <typename T, bool kEnergy>
-struct Steps {
+struct Groups {
   template <class Layout>
-  using Forward = FastWeightsForwardStep<Layout, kEnergy>;
+  using Forward = FastWeightsForwardGroup<Layout, kEnergy>;
   template <class Layout>
-  using Backward = FastWeightsBackwardStep<Layout>;
+  using Backward = FastWeightsBackwardGroup<Layout>;
 };
 
 template <typename T>
 void forward(const FastWeightsForward<T>& p, const PaddedMatrices<T>& parameters,
              const PlasticPlan<T>& plan, int64_t chunk) {
   if (p.energy == nullptr) {
-    run_chunk<Steps<T, false>::template Forward, kFastWeightsAcross>(plan, chunk, p.kept, p,
-                                                                     parameters);
+    run_chunk<Groups<T, false>::template Forward, kFastWeightsAcross>(plan, chunk, p.kept, p,
+                                                                      parameters);
   } else {
-    run_chunk<Steps<T, true>::template Forward, kFastWeightsAcross>(plan, chunk, p.kept, p,
-                                                                    parameters);
+    run_chunk<Groups<T, true>::template Forward, kFastWeightsAcross>(plan, chunk, p.kept, p,
+                                                                     parameters);
   }
 }
 
 template <typename T>
 void backward(const FastWeightsBackward<T>& p, const PaddedMatrices<T>& parameters,
               const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t chunk) {
-  const Gradients<T> of_layouts(plan, gradients);
-  run_chunk<Steps<T, false>::template Backward, kFastWeightsAcross>(plan, chunk, p.forward.kept, p,
-                                                                    parameters, of_layouts);
-  of_layouts.bring_lanes_together();
+  run_chunk<Groups<T, false>::template Backward, kFastWeightsAcross>(plan, chunk, p.forward.kept, p,
+                                                                     parameters, gradients);
 }
 
 void forward_float(const FastWeightsForward<float>& p, const PaddedMatrices<float>& parameters,
@@ -94,11 +92,23 @@ void dispatch(const FastWeightsBackward<double>& p, const PaddedMatrices<double>
   HWY_DYNAMIC_DISPATCH(backward_double)(p, parameters, plan, gradients, chunk);
 }
 
+// W, for products with its transpose.
 template <typename T>
 PaddedMatrices<T> padded(const FastWeightsForward<T>& p, const PlasticPlan<T>& plan) {
   PaddedMatrices<T> parameters(plan, kFastWeightsMatrices);
   for (int64_t i = 0; i < plan.hidden; ++i) {
     std::copy_n(p.weight + i * plan.hidden, plan.hidden, parameters.row(kSlowWeight, i));
+  }
+  return parameters;
+}
+// Its transpose, for products with itself.
+template <typename T>
+PaddedMatrices<T> padded_transpose(const FastWeightsForward<T>& p, const PlasticPlan<T>& plan) {
+  PaddedMatrices<T> parameters(plan, kFastWeightsMatrices);
+  for (int64_t i = 0; i < plan.hidden; ++i) {
+    for (int64_t j = 0; j < plan.hidden; ++j) {
+      parameters.row(kSlowWeight, j)[i] = p.weight[i * plan.hidden + j];
+    }
   }
   return parameters;
 }
@@ -113,7 +123,7 @@ int64_t fast_weights_kept_size(const Extent& extent, const FastWeightsVariant& v
 template <typename T>
 void fast_weights_forward_cpu(const FastWeightsForward<T>& p) {
   const PlasticPlan<T> plan = fast_weights_plan<T>(p.extent, p.variant);
-  const PaddedMatrices<T> parameters = padded(p, plan);
+  const PaddedMatrices<T> parameters = padded_transpose(p, plan);
   for_each_chunk(p.parallel, plan.chunks,
                  [&](int64_t chunk) { dispatch(p, parameters, plan, chunk); });
 }

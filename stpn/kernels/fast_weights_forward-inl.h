@@ -1,4 +1,4 @@
-// A step forward of fast weights, for a group of samples. Compiled once a target.
+// Fast weights forward, for a group of samples. Compiled once a target.
 
 #if defined(STPN_KERNELS_FAST_WEIGHTS_FORWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_FAST_WEIGHTS_FORWARD_INL_H_
@@ -10,202 +10,193 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
-#include <utility>
 
-#include "stpn/kernels/fast_weights_layout.h"
-#include "stpn/kernels/layer_norm-inl.h"
-#include "stpn/kernels/plastic_loop-inl.h"
+#include "stpn/kernels/fast_weights_chunk-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// One pass over W and, for the first inner step, one over A that updates it before its use; a pass
-// over A for each further inner step.
+// At each step one pass over W, and one over A for each inner step; for energy, which is of A[t]
+// itself, A comes up to date at each.
 template <class Layout, bool kEnergy>
-class FastWeightsForwardStep
-    : public ForwardGroup<FastWeightsForwardStep<Layout, kEnergy>, Layout> {
-  using Loop = ForwardGroup<FastWeightsForwardStep, Layout>;
-  using Loop::kept_;
-  using Loop::kLanes;
-  using Loop::kRows;
-  using Loop::kVectors;
-  using Loop::layout_;
-  using Loop::plan_;
-  using Loop::S;
-  using typename Loop::D;
-  using typename Loop::Plan;
-  using typename Loop::T;
-  using typename Loop::V;
+class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
+  using Base = FastWeightsGroup<Layout>;
+  using Base::forward_;
+  using Base::kept_;
+  using Base::kVectors;
+  using Base::layout_;
+  using Base::matrix_row_;
+  using Base::plan_;
+  using Base::powers_;
+  using Base::S;
+  using Base::slot;
+  using typename Base::D;
+  using typename Base::Plan;
+  using typename Base::T;
+  using typename Base::V;
 
  public:
-  static int64_t scratch(const Plan& plan) { return 2 * plan.presynaptic(S) + 8 * plan.units(S); }
+  static int64_t zeros(const Plan& plan) { return Base::common_scratch(plan, plan.interval); }
+  static int64_t unwritten(const Plan& plan) {
+    return plan.matrix(S) + 2 * Base::history(plan, plan.interval + 1) + 5 * plan.presynaptic(S);
+  }
 
-  FastWeightsForwardStep(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
-                         const FastWeightsForward<T>& call, const PaddedMatrices<T>& parameters)
-      : Loop(plan, first, kept, call, scratch),
-        call_(call),
+  FastWeightsForwardGroup(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
+                          const FastWeightsForward<T>& call, const PaddedMatrices<T>& parameters)
+      : Base(plan, first, kept, call, plan.interval, scratch),
         parameters_(parameters),
-        h_rows_(scratch.take(plan.presynaptic(S))),
-        s_rows_(scratch.take(plan.presynaptic(S))),
-        h_(scratch.take(plan.units(S))),
-        s_(scratch.take(plan.units(S))),
-        slow_(scratch.take(plan.units(S))),
-        sums_(scratch.take(plan.units(S))),
-        spent_(scratch.take(plan.units(S))),
-        gain_(scratch.take(plan.units(S))),
-        offset_(scratch.take(plan.units(S))),
-        ones_(scratch.take(plan.units(S))) {}
+        A_(scratch.take_unwritten(plan.matrix(S))),
+        h_(scratch.take_unwritten(Base::history(plan, plan.interval + 1))),
+        rated_h_(scratch.take_unwritten(Base::history(plan, plan.interval + 1))),
+        slow_(scratch.take_unwritten(plan.presynaptic(S))),
+        fast_(scratch.take_unwritten(plan.presynaptic(S))),
+        s_(scratch.take_unwritten(plan.presynaptic(S))),
+        spent_(scratch.take_unwritten(plan.presynaptic(S))),
+        spent_once_(scratch.take_unwritten(plan.presynaptic(S))),
+        A_is_zero_(this->starts_at_zero()) {}
 
-  void begin() {
-    this->copy_in(call_.initial_A, plan_.hidden, 0, this->matrix(0));
-    this->units_in(call_.initial_h, 0, h_);
-    this->units_to_sources(h_, 0, h_rows_);
-    if (!call_.variant.layer_norm) return;
-    for (int64_t k = 0; k < plan_.hidden * S; ++k) {
-      gain_[k] = call_.layer_norm_weight[k / S];
-      offset_[k] = call_.layer_norm_bias[k / S];
-      ones_[k] = T(1);
+  void run() {
+    if (!A_is_zero_) this->matrices_in(forward_.initial_A, A_);
+    this->sources_in(forward_.initial_h, 0, h_);
+    for (int64_t t = 0; t < plan_.steps; ++t) {
+      if (t % plan_.interval == 0) begin_chunk(t / plan_.interval);
+      for (int s = 0; s < S; ++s) {
+        if (this->is_reset(t, s)) forget(s);
+      }
+      step(t);
+      if (forward_.closed_loop != nullptr) {
+        forward_.closed_loop->after_step(t, this->first_, S,
+                                         forward_.output + this->place(t, 0, plan_.hidden));
+      }
     }
+    learn();
+    this->matrices_out(A_, forward_.final_A);
+  }
+
+ private:
+  void begin_chunk(int64_t chunk) {
+    learn();
+    if (kept_ && !A_is_zero_) std::copy_n(A_, plan_.matrix(S), kept_.checkpoint(chunk));
   }
 
   void forget(int s) {
-    this->clear_sources(s, plan_.sources, 0, h_rows_);
-    for (int64_t i = 0; i < plan_.hidden; ++i) h_[i * S + s] = T(0);
+    this->clear_sample(A_, s);
+    this->clear_slots(h_, s, 0, waiting_ + 1);
   }
 
-  void forward(int64_t t) {
-    this->units_in(call_.drive, t, slow_);
-    std::fill_n(spent_, plan_.units(S), T(0));
-    for (int64_t i = 0; i < plan_.rows(S); i += kRows) slow_rows(i);
-    activate_units(t, 0);
-    for (int64_t k = 1; k <= call_.variant.inner_steps; ++k) {
-      for (int64_t i = 0; i < plan_.rows(S); i += kRows) {
-        k == 1 ? fast_rows<true>(i) : fast_rows<false>(i);
-      }
-      activate_units(t, k);
-    }
-    this->units_out(s_, t, call_.output);
-    if constexpr (kEnergy) this->units_out(spent_, t, call_.energy);
-    std::swap(h_, s_);
-    std::swap(h_rows_, s_rows_);
-  }
-
-  void end() { this->copy_out(this->matrix(0), plan_.hidden, 0, call_.final_A); }
-
- private:
-  // sums = W h
-  HWY_INLINE void slow_rows(int64_t i) {
+  // A learns the activities that wait.
+  void learn() {
+    if (waiting_ == 0) return;
     const D d;
-    const Layout layout = this->layout_;
-    const int64_t width = layout.width;
-    const T* HWY_RESTRICT W = parameters_.row(kSlowWeight, i);
-    const T* HWY_RESTRICT h_rows = h_rows_;
-    V sums[kLanes];
-    STPN_UNROLL
-    for (int q = 0; q < kLanes; ++q) sums[q] = hn::Zero(d);
-    for (int64_t j = 0; j < width; j += Layout::kStep) {
-      STPN_UNROLL
-      for (int v = 0; v < kVectors; ++v) {
-        const V h = hn::Load(d, h_rows + layout.source(v, j));
-        STPN_UNROLL
-        for (int r = 0; r < kRows; ++r) {
-          sums[r * kVectors + v] = hn::MulAdd(layout.parameter(W, r, j), h, sums[r * kVectors + v]);
-        }
+    const T* rates = this->rates_of_latest(waiting_);
+    for (int64_t m = 0; m < waiting_; ++m) {
+      const T* HWY_RESTRICT h = slot(h_, m);
+      T* HWY_RESTRICT rated = slot(rated_h_, m);
+      for (int64_t k = 0; k < plan_.presynaptic(S); k += hn::Lanes(d)) {
+        hn::Store(hn::Mul(hn::Set(d, rates[m]), hn::Load(d, h + k)), d, rated + k);
       }
     }
-    Layout::store_sums(sums, sums_ + i * S);
+    this->add_outer(A_is_zero_ ? T(0) : powers_[waiting_], waiting_, rated_h_, h_, A_);
+    A_is_zero_ = false;
+    std::copy_n(slot(h_, waiting_), plan_.presynaptic(S), h_);
+    waiting_ = 0;
   }
 
-  // sums = A s, after the update of A if kUpdate.
-  template <bool kUpdate>
-  HWY_INLINE void fast_rows(int64_t i) {
-    const D d;
-    const Layout layout = this->layout_;
-    const int64_t width = layout.width;
-    const T* HWY_RESTRICT h_rows = h_rows_;
-    const T* HWY_RESTRICT s_rows = s_rows_;
-    T* HWY_RESTRICT A = this->matrix(0) + this->row_of(i);
-    const V decay = hn::Set(d, static_cast<T>(call_.variant.decay));
-    const V rate = hn::Set(d, static_cast<T>(call_.variant.rate));
-    V learnt[kLanes], sums[kLanes], spent[kLanes];
-    STPN_UNROLL
-    for (int q = 0; q < kLanes; ++q) {
-      learnt[q] = hn::Mul(rate, layout.unit(h_ + i * S, q));
-      sums[q] = spent[q] = hn::Zero(d);
-    }
-    for (int64_t j = 0; j < width; j += Layout::kStep) {
-      STPN_UNROLL
-      for (int v = 0; v < kVectors; ++v) {
-        const V h = hn::Load(d, h_rows + layout.source(v, j));
-        const V activity = hn::Load(d, s_rows + layout.source(v, j));
-        STPN_UNROLL
-        for (int r = 0; r < kRows; ++r) {
-          const int q = r * kVectors + v;
-          V a = hn::Load(d, A + layout.synapse(q, j));
-          if constexpr (kUpdate) {
-            a = hn::MulAdd(learnt[q], h, hn::Mul(decay, a));
-            hn::Store(a, d, A + layout.synapse(q, j));
-          }
-          sums[q] = hn::MulAdd(a, activity, sums[q]);
-          if constexpr (kEnergy) {
-            spent[q] = hn::MulAdd(hn::Abs(a), hn::Mul(activity, activity), spent[q]);
-          }
-        }
-      }
-    }
-    Layout::store_sums(sums, sums_ + i * S);
+  void step(int64_t t) {
+    this->sources_in(forward_.drive, t, slow_);
+    this->prefetch_sources(forward_.drive, t + 1);
+    this->add_parameter_product(T(1), parameters_.row(kSlowWeight, 0), slot(h_, waiting_), slow_);
+    ++waiting_;
     if constexpr (kEnergy) {
-      alignas(64) T step[kRows * S];
-      Layout::store_sums(spent, step);
-      for (int k = 0; k < kRows * S; ++k) spent_[i * S + k] += step[k];
+      learn();
+      std::fill_n(spent_, plan_.presynaptic(S), T(0));
+    }
+    std::copy_n(slow_, plan_.presynaptic(S), s_);
+    activate(t, 0, s_);
+    for (int64_t k = 1; k <= forward_.variant.inner_steps; ++k) {
+      if constexpr (kEnergy) measure_energy();
+      recall();
+      T* const s = k < forward_.variant.inner_steps ? s_ : slot(h_, waiting_);
+      const D d;
+      for (int64_t i = 0; i < plan_.presynaptic(S); i += hn::Lanes(d)) {
+        hn::Store(hn::Add(hn::Load(d, slow_ + i), hn::Load(d, fast_ + i)), d, s + i);
+      }
+      activate(t, k, s);
+    }
+    this->sources_out(slot(h_, waiting_), t, forward_.output);
+    if constexpr (kEnergy) this->sources_out(spent_, t, forward_.energy);
+  }
+
+  // fast = A[t] s
+  void recall() {
+    if (!A_is_zero_) dots_of_A<false>(fast_);
+    this->add_recalled(A_is_zero_ ? T(0) : powers_[waiting_], waiting_,
+                       this->rates_of_latest(waiting_), h_, s_, h_, fast_);
+  }
+
+  void measure_energy() {
+    dots_of_A<true>(spent_once_);
+    const D d;
+    for (int64_t i = 0; i < plan_.presynaptic(S); i += hn::Lanes(d)) {
+      hn::Store(hn::Add(hn::Load(d, spent_ + i), hn::Load(d, spent_once_ + i)), d, spent_ + i);
     }
   }
 
-  // s = tanh(LN(p + sums)) of all units at once, and what backward needs of it. The sums that
-  // complete p itself are those of k = 0.
-  void activate_units(int64_t t, int64_t k) {
-    const D d;
-    const int64_t units = plan_.units(S);
-    const int64_t kept = k * kept_per_activity(call_.variant);
-    for (int64_t unit = 0; unit < units; unit += hn::Lanes(d)) {
-      const V u = hn::Add(hn::Load(d, slow_ + unit), hn::Load(d, sums_ + unit));
-      if (k == 0) hn::Store(u, d, slow_ + unit);
-      hn::Store(u, d, s_ + unit);
+  template <bool kMagnitudes>
+  void dots_of_A(T* to) const {
+    std::fill_n(to, plan_.presynaptic(S), T(0));
+    for (int v = 0; v < kVectors; ++v) {
+      const int64_t at = layout_.source(v, 0);
+      dot_rows<kMagnitudes>(layout_, plan_.hidden, A_ + at, matrix_row_, s_ + at, to + at);
     }
-    if (call_.variant.layer_norm) {
-      const auto inverse = normalise<T, S>(plan_, ones_, s_);
-      for (int64_t unit = 0; unit < units; unit += hn::Lanes(d)) {
-        const V u = hn::Load(d, s_ + unit);
-        if (kept_) {
-          hn::StoreU(u, d, kept_.units(t, kept + kKeptNormalised) + unit);
-          hn::StoreU(inverse.at(unit), d, kept_.units(t, kept + kKeptInverseDeviation) + unit);
-        }
-        hn::Store(hn::MulAdd(u, hn::Load(d, gain_ + unit), hn::Load(d, offset_ + unit)), d,
-                  s_ + unit);
+  }
+
+  // In place: tanh(LN()), and what backward needs of it.
+  void activate(int64_t t, int64_t k, T* values) const {
+    for (int v = 0; v < kVectors; ++v) activate_samples(t, k, v, values + layout_.source(v, 0));
+  }
+
+  HWY_INLINE void activate_samples(int64_t t, int64_t k, int v, T* HWY_RESTRICT values) const {
+    const D d;
+    const Layout layout = layout_;
+    const T* HWY_RESTRICT gain = this->gain_;
+    const T* HWY_RESTRICT offset = this->offset_;
+    T* HWY_RESTRICT kept_s = nullptr;
+    T* HWY_RESTRICT kept_n = nullptr;
+    V inverse = hn::Set(d, T(1));
+    if (kept_ && k < forward_.variant.inner_steps) {
+      kept_s = this->activity(t, k) + layout.source(v, 0);
+    }
+    if (forward_.variant.layer_norm) {
+      inverse = centre(layout, this->shares_, values);
+      if (kept_) {
+        kept_n = this->normalised(t, k) + layout.source(v, 0);
+        store_of_samples<Layout>(inverse, v, kept_.samples(t, k));
       }
     }
-    for (int64_t unit = 0; unit < units; unit += hn::Lanes(d)) {
-      const V s = hn::Tanh(d, hn::Load(d, s_ + unit));
-      hn::Store(s, d, s_ + unit);
-      if (kept_) hn::StoreU(s, d, kept_.units(t, kept + kKeptActivity) + unit);
+    for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
+      const int64_t at = layout.source(0, j);
+      const V n = hn::Mul(hn::Load(d, values + at), inverse);
+      const V s = hn::Tanh(d, hn::MulAdd(n, common<Layout>(gain + j), common<Layout>(offset + j)));
+      hn::Store(s, d, values + at);
+      if (kept_s != nullptr) hn::StoreU(s, d, kept_s + at);
+      if (kept_n != nullptr) hn::StoreU(n, d, kept_n + at);
     }
-    this->units_to_sources(s_, 0, s_rows_);
   }
 
-  const FastWeightsForward<T>& call_;
-  const PaddedMatrices<T>& parameters_;
-  T* h_rows_;  // h before the step
-  T* s_rows_;
-  T* h_;
-  T* s_;
-  T* const slow_;  // drive, then p
-  T* const sums_;
+  const PaddedMatrices<T>& parameters_;  // W transposed
+  T* const A_;
+  T* const h_;  // the activities that wait, then the latest
+  T* const rated_h_;
+  T* const slow_;  // p
+  T* const fast_;  // A s
+  T* const s_;
   T* const spent_;
-  T* const gain_;
-  T* const offset_;
-  T* const ones_;
+  T* const spent_once_;
+  bool A_is_zero_;
+  int64_t waiting_ = 0;
 };
 
 }  // namespace HWY_NAMESPACE

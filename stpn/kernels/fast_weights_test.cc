@@ -58,7 +58,7 @@ struct Case {
     Result r;
     r.output.assign(d_output.size(), nan);
     r.final_A.assign(A.size(), nan);
-    r.energy.assign(d_output.size(), nan);
+    r.energy.assign(only_sequence ? 0 : d_output.size(), nan);
     r.kept.assign(kept_size, nan);
     FastWeightsBackward<T> b;
     FastWeightsForward<T>& p = b.forward;
@@ -73,17 +73,18 @@ struct Case {
     p.layer_norm_bias = variant.layer_norm ? layer_norm_bias.data() : nullptr;
     p.output = r.output.data();
     p.final_A = r.final_A.data();
-    p.energy = r.energy.data();
+    p.energy = only_sequence ? nullptr : r.energy.data();
     p.kept = kept_size > 0 ? r.kept.data() : nullptr;
     p.parallel = parallel;
     forward(p);
 
     b.grad_output = d_output.data();
-    b.grad_final_A = d_A.data();
-    std::vector<std::pair<const char*, T**>> slots = {{"drive", &b.grad_drive},
-                                                      {"h", &b.grad_initial_h},
-                                                      {"A", &b.grad_initial_A},
-                                                      {"weight", &b.grad_weight}};
+    std::vector<std::pair<const char*, T**>> slots = {
+        {"drive", &b.grad_drive}, {"h", &b.grad_initial_h}, {"weight", &b.grad_weight}};
+    if (!only_sequence) {
+      b.grad_final_A = d_A.data();
+      slots.emplace_back("A", &b.grad_initial_A);
+    }
     if (variant.layer_norm) {
       slots.emplace_back("layer_norm_weight", &b.grad_layer_norm_weight);
       slots.emplace_back("layer_norm_bias", &b.grad_layer_norm_bias);
@@ -132,6 +133,7 @@ struct Case {
   std::vector<T> drive, h, A, weight, layer_norm_weight, layer_norm_bias;
   std::vector<T> d_output, d_A;
   std::vector<uint8_t> reset;
+  bool only_sequence = false;  // without energy and gradients of A
 };
 
 std::vector<FastWeightsVariant> all_variants() {
@@ -213,19 +215,32 @@ TEST_P(FastWeightsCpuTest, RunsASingleUnit) {
   }
 }
 
-// Longer than one interval of replay, with and without a remainder, at sizes whose interval is
-// short; the larger one runs two samples at a time.
-TEST_P(FastWeightsCpuTest, ReplaysFromManyCheckpoints) {
-  for (const int64_t hidden : {70, 131}) {
-    for (const int64_t steps : {12, 15}) {
+// Longer than a chunk of steps, with and without a remainder; resets fall into all of them.
+TEST_P(FastWeightsCpuTest, RunsManyChunks) {
+  for (const int64_t steps : {40, 53}) {
+    for (const int64_t hidden : {70, 131}) {  // four and two samples at a time
       const Case<double> c({.steps = steps, .batch = 5, .hidden = hidden}, {.inner_steps = 2}, 3);
       expect_same<double>(c.cpu(), c.reference());
     }
+    for (const int64_t hidden : {1, 17}) {  // across samples
+      const Case<double> c({.steps = steps, .batch = 19, .hidden = hidden}, {.inner_steps = 2}, 3);
+      expect_same<double>(c.cpu(), c.reference());
+    }
   }
-  // Small ones run across samples, and have long intervals.
-  for (const int64_t hidden : {1, 17}) {
-    const Case<double> c({.steps = 70, .batch = 19, .hidden = hidden}, {.inner_steps = 2}, 3);
-    expect_same<double>(c.cpu(), c.reference());
+}
+
+// A that starts at zero, and gradients of A that are neither given nor wanted, are not passed over;
+// without energy, A is not brought up to date at each step.
+TEST_P(FastWeightsCpuTest, LeavesOutWhatIsZero) {
+  for (const int64_t batch : {5, 21}) {  // along, and across samples
+    for (const int64_t steps : {9, 40}) {
+      for (const bool with_reset : {false, true}) {
+        Case<double> c({.steps = steps, .batch = batch, .hidden = 13}, {}, 5, with_reset);
+        std::fill(c.A.begin(), c.A.end(), 0);
+        c.only_sequence = true;
+        expect_same<double>(c.cpu(), c.reference());
+      }
+    }
   }
 }
 
@@ -242,15 +257,19 @@ TEST_P(FastWeightsCpuTest, BitsDoNotDependOnThreads) {
 // What a sample has come to, NaN even, ends at its reset.
 TEST_P(FastWeightsCpuTest, ResetForgetsADivergedSample) {
   for (const int64_t batch : {5, 21}) {  // along, and across samples
-    Case<float> c({.steps = 4, .batch = batch, .hidden = 4}, {}, 9, /*with_reset=*/false);
+    Case<float> c({.steps = 8, .batch = batch, .hidden = 4}, {}, 9, /*with_reset=*/false);
     c.drive[(1 * batch + 2) * 4] = std::numeric_limits<float>::infinity();
-    c.reset[2 * batch + 2] = 1;
+    c.reset[5 * batch + 2] = 1;
     const auto result = c.cpu();
     const auto reference = c.reference();
     const auto from_reset = [&](const std::vector<float>& output) {
-      return std::vector<float>(output.begin() + 2 * batch * 4, output.end());
+      return std::vector<float>(output.begin() + 5 * batch * 4, output.end());
     };
     EXPECT_LE(distance(from_reset(result.output), from_reset(reference.output)), kTolerance<float>);
+    EXPECT_LE(
+        distance(from_reset(result.gradients[0].second), from_reset(reference.gradients[0].second)),
+        kTolerance<float>)
+        << "gradient of " << result.gradients[0].first;
     EXPECT_LE(distance(result.final_A, reference.final_A), kTolerance<float>);
   }
 }

@@ -114,6 +114,23 @@ struct Across {
 template <typename T>
 using Slices = Across<T, true>;
 
+// A value for each sample, repeated as the samples are in unit values.
+template <typename T, int S>
+struct PerSample {
+  using D = hn::ScalableTag<T>;
+  static constexpr int64_t kLanes = hn::MaxLanes(D());
+  static constexpr int64_t kWidth = kLanes > S ? kLanes : S;
+  static_assert(kWidth % S == 0 && kWidth % kLanes == 0);
+
+  HWY_INLINE void set(int s, T value) {
+    for (int64_t k = s; k < kWidth; k += S) values[k] = value;
+  }
+  // For the vector of unit values that begins at `unit`.
+  HWY_INLINE hn::Vec<D> at(int64_t unit) const { return hn::Load(D(), values + unit % kWidth); }
+
+  alignas(64) T values[kWidth];
+};
+
 // The gradient of presynaptic activity, in registers for the rows that go together.
 template <class Layout, bool kUsed>
 struct PresynapticGradient {

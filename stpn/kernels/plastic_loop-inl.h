@@ -50,7 +50,7 @@ struct Rows {
   int64_t begin, end;
 };
 
-// A group's scratch memory: hands out pieces that are all zeros, and has one that is not.
+// A group's scratch memory: hands out pieces that are all zeros, and others.
 template <typename T>
 struct Scratch {
   T* take(int64_t count) {
@@ -59,8 +59,14 @@ struct Scratch {
     return piece;
   }
 
+  T* take_unwritten(int64_t count) {
+    T* const piece = unwritten;
+    unwritten += PlasticPlan<T>::padded(count);
+    return piece;
+  }
+
   T* zeros;
-  T* const unwritten;
+  T* unwritten;
 };
 
 // What groups forward and backward have in common.

@@ -47,11 +47,15 @@ inline constexpr int64_t kMostChunks = 16;
 // What a unit asks for.
 struct PlasticShape {
   int64_t steps, batch, hidden;
-  int64_t sources;        // columns of a matrix
-  int64_t matrices;       // plastic matrices of a sample
-  int64_t kept_per_unit;  // values a unit keeps at each step for backward
-  bool across = false;    // whether its kernel has this layout too
-  bool slices = false;    // and in slices: units of one matrix, independent of each other
+  int64_t sources;   // columns of a matrix
+  int64_t matrices;  // plastic matrices of a sample
+  // Values kept at each step for backward: of a unit, of a source, of a sample.
+  int64_t kept_per_unit = 0;
+  int64_t kept_per_source = 0;
+  int64_t kept_per_sample = 0;
+  int64_t interval = 0;  // steps between checkpoints; 0: as many as scratch memory holds
+  bool across = false;   // whether its kernel has this layout too
+  bool slices = false;   // and in slices: units of one matrix, independent of each other
 };
 
 template <typename T>
@@ -64,6 +68,8 @@ struct PlasticPlan {
         row(padded(shape.sources)),
         matrices(shape.matrices),
         kept_per_unit(shape.kept_per_unit),
+        kept_per_source(shape.kept_per_source),
+        kept_per_sample(shape.kept_per_sample),
         slices(shape.slices && shape.across),
         shift(fits_in_slices()
                   ? std::bit_width(static_cast<uint64_t>(kMostBytesAcross / bytes_in_slice())) - 1
@@ -79,7 +85,7 @@ struct PlasticPlan {
     // should stay in the cache.
     constexpr int64_t kScratchBytes = 1024 * 1024;
     interval = std::clamp(kScratchBytes / bytes_in_scratch(), int64_t{4}, int64_t{64});
-    interval = std::min(interval, steps);
+    interval = std::min(shape.interval > 0 ? shape.interval : interval, steps);
     checkpoints = (steps + interval - 1) / interval;
   }
 
@@ -121,19 +127,28 @@ struct PlasticPlan {
   int64_t parameter_matrix() const { return hidden_rows() * row; }
 
   // Kept for backward, a group after the other: slice by slice, for each step `kept_per_unit` times
-  // its unit values; then the matrices as the steps 0, interval, 2 interval ... see them.
+  // its unit values; then for each step values of sources and of samples; then the matrices as the
+  // steps 0, interval, 2 interval ... see them.
   int64_t kept_units(int64_t size) const {
     const int64_t count = (rows(size) + slice(size) - 1) / slice(size);
     return count * steps * kept_per_unit * padded(slice(size) * size);
   }
-  int64_t kept(int64_t size) const { return kept_units(size) + checkpoints * all_matrices(size); }
+  int64_t kept_besides(int64_t size) const {
+    return kept_per_source * presynaptic(size) + padded(kept_per_sample * size);
+  }
+  int64_t before_checkpoints(int64_t size) const {
+    return kept_units(size) + steps * kept_besides(size);
+  }
+  int64_t kept(int64_t size) const {
+    return before_checkpoints(size) + checkpoints * all_matrices(size);
+  }
   int64_t kept_offset(int64_t group) const {
     return up_to(group, [this](int64_t size) { return kept(size); });
   }
   int64_t kept_size() const { return kept_offset(groups); }
 
   int64_t steps, batch, hidden, sources, row;
-  int64_t matrices, kept_per_unit;
+  int64_t matrices, kept_per_unit, kept_per_source, kept_per_sample;
   bool slices;
   int shift;
   int64_t across, across_groups, together, together_groups, groups, chunks;
@@ -181,7 +196,8 @@ class Kept {
       : base_(base),
         plan_(&plan),
         shift_(plan.slice_shift(S)),
-        units_(plan.padded(plan.slice(S) * S)) {}
+        units_(plan.padded(plan.slice(S) * S)),
+        besides_(plan.kept_besides(S)) {}
 
   explicit operator bool() const { return base_ != nullptr; }
   // Of those of its slice, from row i on.
@@ -190,15 +206,21 @@ class Kept {
     return base_ + ((slice * plan_->steps + t) * plan_->kept_per_unit + which) * units_ +
            (i - (slice << shift_)) * S;
   }
+  T* sources(int64_t t, int64_t which) const {
+    return base_ + plan_->kept_units(S) + t * besides_ + which * plan_->presynaptic(S);
+  }
+  T* samples(int64_t t, int64_t which) const {
+    return sources(t, plan_->kept_per_source) + which * S;
+  }
   T* checkpoint(int64_t k) const {
-    return base_ + plan_->kept_units(S) + k * plan_->all_matrices(S);
+    return base_ + plan_->before_checkpoints(S) + k * plan_->all_matrices(S);
   }
 
  private:
   T* base_;
   const PlasticPlan<T>* plan_;
   int shift_;
-  int64_t units_;
+  int64_t units_, besides_;
 };
 
 }  // namespace stpn::kernels
