@@ -54,8 +54,8 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
 
   // Adds to `gradients`.
   ModulatedBackward(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
-                    const BackpropamineBackward<T>& call,
-                    const BackpropamineParameters<T>& parameters, const Gradients<T>& gradients)
+                    const BackpropamineBackward<T>& call, const DrivenParameters<T>& parameters,
+                    const Gradients<T>& gradients)
       : Loop(plan, first, kept, call.forward.reset, scratch),
         call_(call),
         forward_(call.forward),

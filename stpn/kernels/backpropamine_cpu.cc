@@ -39,7 +39,7 @@ void with_steps(const BackpropamineVariant& v, const Run& run) {
 }
 
 template <typename T>
-void forward(const BackpropamineForward<T>& p, const BackpropamineParameters<T>& parameters,
+void forward(const BackpropamineForward<T>& p, const DrivenParameters<T>& parameters,
              const PlasticPlan<T>& plan, int64_t chunk) {
   with_steps<T>(p.variant, [&](auto steps) {
     run_chunk<decltype(steps)::template Forward, kBackpropamineAcross>(plan, chunk, p.kept, p,
@@ -48,7 +48,7 @@ void forward(const BackpropamineForward<T>& p, const BackpropamineParameters<T>&
 }
 
 template <typename T>
-void backward(const BackpropamineBackward<T>& p, const BackpropamineParameters<T>& parameters,
+void backward(const BackpropamineBackward<T>& p, const DrivenParameters<T>& parameters,
               const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t chunk) {
   const Gradients<T> of_layouts(plan, gradients);
   with_steps<T>(p.forward.variant, [&](auto steps) {
@@ -58,26 +58,23 @@ void backward(const BackpropamineBackward<T>& p, const BackpropamineParameters<T
   of_layouts.bring_lanes_together();
 }
 
-void forward_float(const BackpropamineForward<float>& p,
-                   const BackpropamineParameters<float>& parameters, const PlasticPlan<float>& plan,
-                   int64_t chunk) {
+void forward_float(const BackpropamineForward<float>& p, const DrivenParameters<float>& parameters,
+                   const PlasticPlan<float>& plan, int64_t chunk) {
   forward(p, parameters, plan, chunk);
 }
 void forward_double(const BackpropamineForward<double>& p,
-                    const BackpropamineParameters<double>& parameters,
-                    const PlasticPlan<double>& plan, int64_t chunk) {
+                    const DrivenParameters<double>& parameters, const PlasticPlan<double>& plan,
+                    int64_t chunk) {
   forward(p, parameters, plan, chunk);
 }
 void backward_float(const BackpropamineBackward<float>& p,
-                    const BackpropamineParameters<float>& parameters,
-                    const PlasticPlan<float>& plan, const GradientSums<float>& gradients,
-                    int64_t chunk) {
+                    const DrivenParameters<float>& parameters, const PlasticPlan<float>& plan,
+                    const GradientSums<float>& gradients, int64_t chunk) {
   backward(p, parameters, plan, gradients, chunk);
 }
 void backward_double(const BackpropamineBackward<double>& p,
-                     const BackpropamineParameters<double>& parameters,
-                     const PlasticPlan<double>& plan, const GradientSums<double>& gradients,
-                     int64_t chunk) {
+                     const DrivenParameters<double>& parameters, const PlasticPlan<double>& plan,
+                     const GradientSums<double>& gradients, int64_t chunk) {
   backward(p, parameters, plan, gradients, chunk);
 }
 
@@ -94,30 +91,27 @@ HWY_EXPORT(forward_double);
 HWY_EXPORT(backward_float);
 HWY_EXPORT(backward_double);
 
-void dispatch(const BackpropamineForward<float>& p,
-              const BackpropamineParameters<float>& parameters, const PlasticPlan<float>& plan,
-              int64_t chunk) {
+void dispatch(const BackpropamineForward<float>& p, const DrivenParameters<float>& parameters,
+              const PlasticPlan<float>& plan, int64_t chunk) {
   HWY_DYNAMIC_DISPATCH(forward_float)(p, parameters, plan, chunk);
 }
-void dispatch(const BackpropamineForward<double>& p,
-              const BackpropamineParameters<double>& parameters, const PlasticPlan<double>& plan,
-              int64_t chunk) {
+void dispatch(const BackpropamineForward<double>& p, const DrivenParameters<double>& parameters,
+              const PlasticPlan<double>& plan, int64_t chunk) {
   HWY_DYNAMIC_DISPATCH(forward_double)(p, parameters, plan, chunk);
 }
-void dispatch(const BackpropamineBackward<float>& p,
-              const BackpropamineParameters<float>& parameters, const PlasticPlan<float>& plan,
-              const GradientSums<float>& gradients, int64_t chunk) {
+void dispatch(const BackpropamineBackward<float>& p, const DrivenParameters<float>& parameters,
+              const PlasticPlan<float>& plan, const GradientSums<float>& gradients, int64_t chunk) {
   HWY_DYNAMIC_DISPATCH(backward_float)(p, parameters, plan, gradients, chunk);
 }
-void dispatch(const BackpropamineBackward<double>& p,
-              const BackpropamineParameters<double>& parameters, const PlasticPlan<double>& plan,
-              const GradientSums<double>& gradients, int64_t chunk) {
+void dispatch(const BackpropamineBackward<double>& p, const DrivenParameters<double>& parameters,
+              const PlasticPlan<double>& plan, const GradientSums<double>& gradients,
+              int64_t chunk) {
   HWY_DYNAMIC_DISPATCH(backward_double)(p, parameters, plan, gradients, chunk);
 }
 
 template <typename T>
-BackpropamineParameters<T> padded(const BackpropamineForward<T>& p, const PlasticPlan<T>& plan) {
-  BackpropamineParameters<T> parameters{
+DrivenParameters<T> padded(const BackpropamineForward<T>& p, const PlasticPlan<T>& plan) {
+  DrivenParameters<T> parameters{
       PaddedMatrices<T>(plan, kBackpropamineMatrices),
       PaddedInputWeights<T>(p.extent, {p.weight_ih, p.extent.inputs, p.bias})};
   for (int64_t i = 0; i < plan.hidden; ++i) {
@@ -148,7 +142,7 @@ int64_t backpropamine_kept_size(const Extent& extent, const BackpropamineVariant
 template <typename T>
 void backpropamine_forward_cpu(const BackpropamineForward<T>& p) {
   const PlasticPlan<T> plan = backpropamine_plan<T>(p.extent, p.variant);
-  const BackpropamineParameters<T> parameters = padded(p, plan);
+  const DrivenParameters<T> parameters = padded(p, plan);
   for_each_chunk(p.parallel, plan.chunks,
                  [&](int64_t chunk) { dispatch(p, parameters, plan, chunk); });
 }
@@ -157,7 +151,7 @@ template <typename T>
 void backpropamine_backward_cpu(const BackpropamineBackward<T>& p) {
   const BackpropamineForward<T>& f = p.forward;
   const PlasticPlan<T> plan = backpropamine_plan<T>(f.extent, f.variant);
-  const BackpropamineParameters<T> parameters = padded(f, plan);
+  const DrivenParameters<T> parameters = padded(f, plan);
   const ChunkSums<T> sums(plan, kBackpropamineMatrices, kInput + f.extent.inputs + 1);
   for_each_chunk(f.parallel, plan.chunks,
                  [&](int64_t chunk) { dispatch(p, parameters, plan, sums.start(chunk), chunk); });

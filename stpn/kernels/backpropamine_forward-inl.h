@@ -44,8 +44,7 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
   }
 
   ModulatedForward(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
-                   const BackpropamineForward<T>& call,
-                   const BackpropamineParameters<T>& parameters)
+                   const BackpropamineForward<T>& call, const DrivenParameters<T>& parameters)
       : Loop(plan, first, kept, call, scratch),
         call_(call),
         parameters_(parameters.matrices),

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "stpn/kernels/backpropamine.h"
-#include "stpn/kernels/plastic_parameters.h"
 #include "stpn/kernels/plastic_plan.h"
 
 namespace stpn::kernels {
@@ -15,12 +14,6 @@ enum BackpropamineMatrix { kWeight, kAlpha, kBackpropamineMatrices };
 // Sums of gradients, besides; of kModulatorBias and kRate only the first value. From kInput on
 // those of the inputs, as PaddedInputWeights has them.
 enum BackpropamineVector { kModulatorWeight, kModulatorBias, kRate, kInput };
-
-template <typename T>
-struct BackpropamineParameters {
-  PaddedMatrices<T> matrices;
-  PaddedInputWeights<T> inputs;
-};
 
 // Kept at each step where there is a modulator: its value, one a sample.
 enum BackpropamineKept { kKeptModulator, kBackpropamineKept };

@@ -3,11 +3,11 @@
 // lately.
 //
 //   A[t] = decay * A[t-1] + rate * (h[t-1] outer h[t-1])
-//   p = drive[t] + W h[t-1];   s_0 = tanh(LN(p))
+//   p = W [x[t]; h[t-1]] + b;   s_0 = tanh(LN(p))
 //   s_k = tanh(LN(p + A[t] s_(k-1))),   k = 1 .. S;   h[t] = s_S
 //
-// drive = W_x x + b is the caller's: one matrix product for all steps. LN is one layer norm for all
-// S + 1 activations, with learned gain and offset, or nothing (variant).
+// LN is one layer norm for all S + 1 activations, with learned gain and offset, or nothing
+// (variant).
 //
 // Ba, Hinton, Mnih, Leibo, Ionescu: Using Fast Weights to Attend to the Recent Past, NIPS 2016,
 // section 3. Known choices where the paper is silent: the first activation is normalised as well;
@@ -33,16 +33,17 @@ struct FastWeightsVariant {
 // overlap.
 template <typename T>
 struct FastWeightsForward {
-  Extent extent;  // inputs are not used
+  Extent extent;
   FastWeightsVariant variant;
 
-  const T* drive = nullptr;  // in  (T, B, H)
+  const T* x = nullptr;  // in  (T, B, I)
   const uint8_t* reset =
       nullptr;  // in  (T, B); null: none. Not 0: that sample's state is zeroed before step t
   const T* initial_h = nullptr;  // in  (B, H)
   const T* initial_A = nullptr;  // in  (B, H, H)
 
-  const T* weight = nullptr;             // in  (H, H)  W
+  const T* weight = nullptr;             // in  (H, I+H)  W, inputs first
+  const T* bias = nullptr;               // in  (H)       b
   const T* layer_norm_weight = nullptr;  // in  (H); layer norm only
   const T* layer_norm_bias = nullptr;    // in  (H); layer norm only
 
@@ -72,10 +73,11 @@ struct FastWeightsBackward {
       nullptr;  // in  (T, B, H); the gradient of h[T-1] as final state is added to its last step
   const T* grad_final_A = nullptr;  // in  (B, H, H)
 
-  T* grad_drive = nullptr;              // out (T, B, H)
+  T* grad_x = nullptr;                  // out (T, B, I)
   T* grad_initial_h = nullptr;          // out (B, H)
   T* grad_initial_A = nullptr;          // out (B, H, H)
-  T* grad_weight = nullptr;             // out (H, H)
+  T* grad_weight = nullptr;             // out (H, I+H)
+  T* grad_bias = nullptr;               // out (H)
   T* grad_layer_norm_weight = nullptr;  // out (H)
   T* grad_layer_norm_bias = nullptr;    // out (H)
 };

@@ -23,6 +23,7 @@
 #include <algorithm>
 
 #include "stpn/kernels/fast_weights_chunk-inl.h"
+#include "stpn/kernels/input_drive-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
@@ -53,7 +54,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
   static int64_t zeros(const Plan& plan) {
     const int64_t products = plan.interval * inner_steps(plan);
     return Base::common_scratch(plan, products) + Plan::padded(2 * products) +
-           3 * plan.presynaptic(S);
+           3 * plan.presynaptic(S) + InputDrive<T, S>::scratch(plan);
   }
   static int64_t unwritten(const Plan& plan) {
     return 2 * plan.matrix(S) + 2 * Base::history(plan, plan.interval * inner_steps(plan)) +
@@ -62,11 +63,11 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
 
   // Adds to `gradients`.
   FastWeightsBackwardGroup(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
-                           const FastWeightsBackward<T>& call, const PaddedMatrices<T>& parameters,
-                           const GradientSums<T>& gradients)
+                           const FastWeightsBackward<T>& call,
+                           const DrivenParameters<T>& parameters, const GradientSums<T>& gradients)
       : Base(plan, first, kept, call.forward, plan.interval * inner_steps(plan), scratch),
         call_(call),
-        parameters_(parameters),
+        parameters_(parameters.matrices),
         gradients_(gradients),
         inner_(inner_steps(plan)),
         A_starts_at_zero_(this->starts_at_zero()),
@@ -83,7 +84,8 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
         ds_(scratch.take_unwritten(plan.presynaptic(S))),
         dh_(scratch.take(plan.presynaptic(S))),
         d_gain_(scratch.take(plan.presynaptic(S))),
-        d_offset_(scratch.take(plan.presynaptic(S))) {
+        d_offset_(scratch.take(plan.presynaptic(S))),
+        input_(plan, first, call.forward.x, parameters.inputs, scratch) {
     for (int64_t k = 0; k < plan.interval * inner_; ++k) {
       rates_ahead_[k] = static_cast<T>(forward_.variant.rate) * powers_[k / inner_];
     }
@@ -185,7 +187,8 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
       back_through_A(m, slot(du_, product));
     }
     back_through_activity(t, 0, this->activity(t, 0), du_0_, dp);
-    if (call_.grad_drive != nullptr) this->sources_out(dp, t, call_.grad_drive);
+    this->sources_to_rows(dp, 0, plan_.hidden, input_.units(), input_.width());
+    input_.backward(t, gradients_.vector(kInput), call_.grad_x);
     back_to_before(m);
   }
 
@@ -193,7 +196,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
   void prefetch_before(int64_t t) const {
     this->prefetch_sources(call_.grad_output, t - 1);
     this->prefetch_sources(forward_.output, t - 1 - plan_.interval);
-    if (t > 0) this->prefetch(kept_.sources(t - 1, 0), plan_.kept_a_step(S));
+    if (t > 0) this->prefetch(kept_.sources(t - 1, 0), plan_.kept_besides(S));
     if (begin_ == 0) return;
     const int64_t part = plan_.matrix(S) / plan_.interval;
     this->prefetch(kept_.checkpoint(begin_ / plan_.interval - 1) + (t - begin_) * part, part);
@@ -258,7 +261,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
     if (A_ != nullptr) {
       const int64_t v = layout_.source(1, 0);
       sum_rows<RowsOf::own, kVectors>(layout_, T(0), plan_.hidden, {du, v, layout_.source(0, 1)},
-                                    {A_, v, matrix_row_}, ds_, v);
+                                      {A_, v, matrix_row_}, ds_, v);
       for (int s = 0; s < S; ++s) {
         if (A_is_forgotten_[s]) clear_slots(ds_, s, 0, 1);
       }
@@ -344,6 +347,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
   T* const dh_;
   T* const d_gain_;
   T* const d_offset_;
+  const InputDrive<T, S> input_;
 
   bool E_is_zero_ = true;
   // The chunk at hand.

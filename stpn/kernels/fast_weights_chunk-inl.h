@@ -87,6 +87,13 @@ class FastWeightsGroup : public Group<Layout> {
       this->clear_sources(s, layout_.width, 0, slot(history, m));
     }
   }
+  // With zeros where a row is padded: nothing of a history is written before its step.
+  void rows_in(const T* rows, int64_t stride, T* to) const {
+    this->rows_to_sources(rows, stride, plan_.hidden, 0, to);
+    for (int s = 0; s < S && layout_.width > plan_.hidden; ++s) {
+      this->clear_sources(s, layout_.width - plan_.hidden, plan_.hidden, to);
+    }
+  }
   // Of step t in a (T, B, H) array, or of the state in a (B, H) array (t = 0).
   void sources_in(const T* from, int64_t t, T* to) const {
     rows_in(from + this->place(t, 0, plan_.hidden), plan_.hidden, to);
@@ -148,7 +155,7 @@ class FastWeightsGroup : public Group<Layout> {
     }
     const int64_t v = layout.source(1, 0);
     sum_rows<RowsOf::own, kVectors>(layout, scale, count, {dots_, dots_v, layout.source(0, 1)},
-                                  {onto, v, history_step_}, to, v);
+                                    {onto, v, history_step_}, to, v);
   }
 
   // matrix = scale * matrix + sum over k < count of a_k outer b_k, of histories
@@ -163,8 +170,9 @@ class FastWeightsGroup : public Group<Layout> {
   // to = scale * to + the product of a parameter matrix, transposed, with x
   void add_parameter_product(T scale, const T* parameter, const T* x, T* to) const {
     const int64_t v = layout_.source(1, 0);
-    sum_rows<RowsOf::parameters, kVectors>(layout_, scale, plan_.hidden, {x, v, layout_.source(0, 1)},
-                                         {parameter, 0, plan_.row}, to, v);
+    sum_rows<RowsOf::parameters, kVectors>(layout_, scale, plan_.hidden,
+                                           {x, v, layout_.source(0, 1)}, {parameter, 0, plan_.row},
+                                           to, v);
   }
 
   int64_t matrix_size() const { return plan_.hidden * plan_.hidden; }
@@ -173,13 +181,6 @@ class FastWeightsGroup : public Group<Layout> {
   const int64_t matrix_row_, history_step_;
 
  private:
-  // With zeros where a row is padded: nothing of a history is written before its step.
-  void rows_in(const T* rows, int64_t stride, T* to) const {
-    this->rows_to_sources(rows, stride, plan_.hidden, 0, to);
-    for (int s = 0; s < S && layout_.width > plan_.hidden; ++s) {
-      this->clear_sources(s, layout_.width - plan_.hidden, plan_.hidden, to);
-    }
-  }
   static int64_t dots_width(int64_t waiting) { return Plan::padded(waiting + kTogether); }
   // Read a vector at a time from anywhere.
   static int64_t rates_size(const Plan& plan) { return Plan::padded(2 * plan.interval); }

@@ -24,7 +24,7 @@ struct Groups {
 };
 
 template <typename T>
-void forward(const FastWeightsForward<T>& p, const PaddedMatrices<T>& parameters,
+void forward(const FastWeightsForward<T>& p, const DrivenParameters<T>& parameters,
              const PlasticPlan<T>& plan, int64_t chunk) {
   if (p.energy == nullptr) {
     run_chunk<Groups<T, false>::template Forward, kFastWeightsAcross>(plan, chunk, p.kept, p,
@@ -36,28 +36,28 @@ void forward(const FastWeightsForward<T>& p, const PaddedMatrices<T>& parameters
 }
 
 template <typename T>
-void backward(const FastWeightsBackward<T>& p, const PaddedMatrices<T>& parameters,
+void backward(const FastWeightsBackward<T>& p, const DrivenParameters<T>& parameters,
               const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t chunk) {
   run_chunk<Groups<T, false>::template Backward, kFastWeightsAcross>(plan, chunk, p.forward.kept, p,
                                                                      parameters, gradients);
 }
 
-void forward_float(const FastWeightsForward<float>& p, const PaddedMatrices<float>& parameters,
+void forward_float(const FastWeightsForward<float>& p, const DrivenParameters<float>& parameters,
                    const PlasticPlan<float>& plan, int64_t chunk) {
   forward(p, parameters, plan, chunk);
 }
-void forward_double(const FastWeightsForward<double>& p, const PaddedMatrices<double>& parameters,
+void forward_double(const FastWeightsForward<double>& p, const DrivenParameters<double>& parameters,
                     const PlasticPlan<double>& plan, int64_t chunk) {
   forward(p, parameters, plan, chunk);
 }
-void backward_float(const FastWeightsBackward<float>& p, const PaddedMatrices<float>& parameters,
+void backward_float(const FastWeightsBackward<float>& p, const DrivenParameters<float>& parameters,
                     const PlasticPlan<float>& plan, const GradientSums<float>& gradients,
                     int64_t chunk) {
   backward(p, parameters, plan, gradients, chunk);
 }
-void backward_double(const FastWeightsBackward<double>& p, const PaddedMatrices<double>& parameters,
-                     const PlasticPlan<double>& plan, const GradientSums<double>& gradients,
-                     int64_t chunk) {
+void backward_double(const FastWeightsBackward<double>& p,
+                     const DrivenParameters<double>& parameters, const PlasticPlan<double>& plan,
+                     const GradientSums<double>& gradients, int64_t chunk) {
   backward(p, parameters, plan, gradients, chunk);
 }
 
@@ -74,41 +74,53 @@ HWY_EXPORT(forward_double);
 HWY_EXPORT(backward_float);
 HWY_EXPORT(backward_double);
 
-void dispatch(const FastWeightsForward<float>& p, const PaddedMatrices<float>& parameters,
+void dispatch(const FastWeightsForward<float>& p, const DrivenParameters<float>& parameters,
               const PlasticPlan<float>& plan, int64_t chunk) {
   HWY_DYNAMIC_DISPATCH(forward_float)(p, parameters, plan, chunk);
 }
-void dispatch(const FastWeightsForward<double>& p, const PaddedMatrices<double>& parameters,
+void dispatch(const FastWeightsForward<double>& p, const DrivenParameters<double>& parameters,
               const PlasticPlan<double>& plan, int64_t chunk) {
   HWY_DYNAMIC_DISPATCH(forward_double)(p, parameters, plan, chunk);
 }
-void dispatch(const FastWeightsBackward<float>& p, const PaddedMatrices<float>& parameters,
+void dispatch(const FastWeightsBackward<float>& p, const DrivenParameters<float>& parameters,
               const PlasticPlan<float>& plan, const GradientSums<float>& gradients, int64_t chunk) {
   HWY_DYNAMIC_DISPATCH(backward_float)(p, parameters, plan, gradients, chunk);
 }
-void dispatch(const FastWeightsBackward<double>& p, const PaddedMatrices<double>& parameters,
+void dispatch(const FastWeightsBackward<double>& p, const DrivenParameters<double>& parameters,
               const PlasticPlan<double>& plan, const GradientSums<double>& gradients,
               int64_t chunk) {
   HWY_DYNAMIC_DISPATCH(backward_double)(p, parameters, plan, gradients, chunk);
 }
 
-// W, for products with its transpose.
 template <typename T>
-PaddedMatrices<T> padded(const FastWeightsForward<T>& p, const PlasticPlan<T>& plan) {
-  PaddedMatrices<T> parameters(plan, kFastWeightsMatrices);
+DrivenParameters<T> padded(const FastWeightsForward<T>& p, const PlasticPlan<T>& plan) {
+  const int64_t columns = p.extent.inputs + plan.hidden;
+  return {PaddedMatrices<T>(plan, kFastWeightsMatrices),
+          PaddedInputWeights<T>(p.extent, {p.weight, columns, p.bias})};
+}
+// The weights of the units to unit i.
+template <typename T>
+T* recurrent(const Extent& extent, T* weight, int64_t i) {
+  return weight + i * (extent.inputs + extent.hidden) + extent.inputs;
+}
+// With W of the units, for products with its transpose.
+template <typename T>
+DrivenParameters<T> padded_for_backward(const FastWeightsForward<T>& p,
+                                        const PlasticPlan<T>& plan) {
+  DrivenParameters<T> parameters = padded(p, plan);
   for (int64_t i = 0; i < plan.hidden; ++i) {
-    std::copy_n(p.weight + i * plan.hidden, plan.hidden, parameters.row(kSlowWeight, i));
+    std::copy_n(recurrent(p.extent, p.weight, i), plan.hidden,
+                parameters.matrices.row(kSlowWeight, i));
   }
   return parameters;
 }
-// Its transpose, for products with itself.
+// With its transpose, for products with itself.
 template <typename T>
-PaddedMatrices<T> padded_transpose(const FastWeightsForward<T>& p, const PlasticPlan<T>& plan) {
-  PaddedMatrices<T> parameters(plan, kFastWeightsMatrices);
+DrivenParameters<T> padded_for_forward(const FastWeightsForward<T>& p, const PlasticPlan<T>& plan) {
+  DrivenParameters<T> parameters = padded(p, plan);
   for (int64_t i = 0; i < plan.hidden; ++i) {
-    for (int64_t j = 0; j < plan.hidden; ++j) {
-      parameters.row(kSlowWeight, j)[i] = p.weight[i * plan.hidden + j];
-    }
+    const T* row = recurrent(p.extent, p.weight, i);
+    for (int64_t j = 0; j < plan.hidden; ++j) parameters.matrices.row(kSlowWeight, j)[i] = row[j];
   }
   return parameters;
 }
@@ -123,7 +135,7 @@ int64_t fast_weights_kept_size(const Extent& extent, const FastWeightsVariant& v
 template <typename T>
 void fast_weights_forward_cpu(const FastWeightsForward<T>& p) {
   const PlasticPlan<T> plan = fast_weights_plan<T>(p.extent, p.variant);
-  const PaddedMatrices<T> parameters = padded_transpose(p, plan);
+  const DrivenParameters<T> parameters = padded_for_forward(p, plan);
   for_each_chunk(p.parallel, plan.chunks,
                  [&](int64_t chunk) { dispatch(p, parameters, plan, chunk); });
 }
@@ -132,8 +144,8 @@ template <typename T>
 void fast_weights_backward_cpu(const FastWeightsBackward<T>& p) {
   const FastWeightsForward<T>& f = p.forward;
   const PlasticPlan<T> plan = fast_weights_plan<T>(f.extent, f.variant);
-  const PaddedMatrices<T> parameters = padded(f, plan);
-  const ChunkSums<T> sums(plan, kFastWeightsMatrices, kFastWeightsVectors);
+  const DrivenParameters<T> parameters = padded_for_backward(f, plan);
+  const ChunkSums<T> sums(plan, kFastWeightsMatrices, kInput + f.extent.inputs + 1);
   for_each_chunk(f.parallel, plan.chunks,
                  [&](int64_t chunk) { dispatch(p, parameters, plan, sums.start(chunk), chunk); });
   sums.add_up(f.parallel);
@@ -141,10 +153,12 @@ void fast_weights_backward_cpu(const FastWeightsBackward<T>& p) {
     if (to != nullptr) std::copy_n(from, plan.hidden, to);
   };
   for (int64_t i = 0; i < plan.hidden && p.grad_weight != nullptr; ++i) {
-    store(sums.row(kSlowWeight, i), p.grad_weight + i * plan.hidden);
+    store(sums.row(kSlowWeight, i), recurrent(f.extent, p.grad_weight, i));
   }
   store(sums.vector(kGain), p.grad_layer_norm_weight);
   store(sums.vector(kOffset), p.grad_layer_norm_bias);
+  store_input_weights<T>(sums, kInput, f.extent,
+                         {p.grad_weight, f.extent.inputs + plan.hidden, p.grad_bias});
 }
 
 template void fast_weights_forward_cpu(const FastWeightsForward<float>&);

@@ -12,6 +12,7 @@
 #include <algorithm>
 
 #include "stpn/kernels/fast_weights_chunk-inl.h"
+#include "stpn/kernels/input_drive-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
@@ -38,15 +39,17 @@ class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
   using typename Base::V;
 
  public:
-  static int64_t zeros(const Plan& plan) { return Base::common_scratch(plan, plan.interval); }
+  static int64_t zeros(const Plan& plan) {
+    return Base::common_scratch(plan, plan.interval) + InputDrive<T, S>::scratch(plan);
+  }
   static int64_t unwritten(const Plan& plan) {
     return plan.matrix(S) + 2 * Base::history(plan, plan.interval + 1) + 5 * plan.presynaptic(S);
   }
 
   FastWeightsForwardGroup(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
-                          const FastWeightsForward<T>& call, const PaddedMatrices<T>& parameters)
+                          const FastWeightsForward<T>& call, const DrivenParameters<T>& parameters)
       : Base(plan, first, kept, call, plan.interval, scratch),
-        parameters_(parameters),
+        parameters_(parameters.matrices),
         A_(scratch.take_unwritten(plan.matrix(S))),
         h_(scratch.take_unwritten(Base::history(plan, plan.interval + 1))),
         rated_h_(scratch.take_unwritten(Base::history(plan, plan.interval + 1))),
@@ -55,6 +58,7 @@ class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
         s_(scratch.take_unwritten(plan.presynaptic(S))),
         spent_(scratch.take_unwritten(plan.presynaptic(S))),
         spent_once_(scratch.take_unwritten(plan.presynaptic(S))),
+        input_(plan, first, call.x, parameters.inputs, scratch),
         A_is_zero_(this->starts_at_zero()) {}
 
   void run() {
@@ -105,8 +109,8 @@ class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
   }
 
   void step(int64_t t) {
-    this->sources_in(forward_.drive, t, slow_);
-    this->prefetch_sources(forward_.drive, t + 1);
+    input_.forward(t);
+    this->rows_in(input_.units(), input_.width(), slow_);
     this->add_parameter_product(T(1), parameters_.row(kSlowWeight, 0), slot(h_, waiting_), slow_);
     ++waiting_;
     if constexpr (kEnergy) {
@@ -195,6 +199,7 @@ class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
   T* const s_;
   T* const spent_;
   T* const spent_once_;
+  const InputDrive<T, S> input_;
   bool A_is_zero_;
   int64_t waiting_ = 0;
 };

@@ -8,7 +8,7 @@ namespace stpn::kernels {
 
 // Parameter matrices and the sums of their gradients; then sums of other gradients.
 enum FastWeightsMatrix { kSlowWeight, kFastWeightsMatrices };
-enum FastWeightsVector { kGain, kOffset, kFastWeightsVectors };
+enum FastWeightsVector { kGain, kOffset, kInput };
 
 // Kept of a step's S + 1 activations: the values of all but the last, which is the output; then of
 // their layer norms what came out before gain and offset, and, one value a sample, one over the

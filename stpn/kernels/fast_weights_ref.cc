@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "stpn/kernels/fast_weights.h"
+#include "stpn/kernels/input_drive.h"
 #include "stpn/kernels/layer_norm.h"
 
 namespace stpn::kernels {
@@ -36,19 +37,40 @@ State<T> initial_state(const FastWeightsForward<T>& p, int64_t b) {
           {p.initial_A + b * H * H, p.initial_A + (b + 1) * H * H}};
 }
 
+template <typename T>
+InputWeights<T> input_weights(const FastWeightsForward<T>& p) {
+  return {p.weight, p.extent.inputs + p.extent.hidden, p.bias};
+}
+
+// A (H, H) matrix within rows of `stride`.
+template <typename T>
+struct Matrix {
+  T* values;
+  int64_t stride;
+};
+
+// That of h in W.
+template <typename T>
+Matrix<T> recurrent(const Extent& extent, T* weight) {
+  return {weight + extent.inputs, extent.inputs + extent.hidden};
+}
+
 // sums += matrix * values, or its transpose.
 template <typename T>
-void add_product(const T* matrix, const std::vector<T>& values, std::vector<T>& sums) {
-  const size_t H = sums.size();
-  for (size_t i = 0; i < H; ++i) {
-    for (size_t j = 0; j < H; ++j) sums[i] += matrix[i * H + j] * values[j];
+void add_product(Matrix<const T> matrix, const std::vector<T>& values, std::vector<T>& sums) {
+  for (size_t i = 0; i < sums.size(); ++i) {
+    for (size_t j = 0; j < sums.size(); ++j) {
+      sums[i] += matrix.values[i * matrix.stride + j] * values[j];
+    }
   }
 }
 template <typename T>
-void add_transposed_product(const T* matrix, const std::vector<T>& values, std::vector<T>& sums) {
-  const size_t H = sums.size();
-  for (size_t i = 0; i < H; ++i) {
-    for (size_t j = 0; j < H; ++j) sums[j] += matrix[i * H + j] * values[i];
+void add_transposed_product(Matrix<const T> matrix, const std::vector<T>& values,
+                            std::vector<T>& sums) {
+  for (size_t i = 0; i < sums.size(); ++i) {
+    for (size_t j = 0; j < sums.size(); ++j) {
+      sums[j] += matrix.values[i * matrix.stride + j] * values[i];
+    }
   }
 }
 
@@ -82,8 +104,8 @@ Step<T> run_step(const FastWeightsForward<T>& p, int64_t t, int64_t b, State<T>&
           static_cast<T>(p.variant.rate) * state.h[i] * state.h[j];
     }
   }
-  std::vector<T> slow(p.drive + row * H, p.drive + (row + 1) * H);
-  add_product(p.weight, state.h, slow);
+  std::vector<T> slow = input_drive(p.extent, input_weights(p), p.x + row * p.extent.inputs);
+  add_product(recurrent(p.extent, p.weight), state.h, slow);
 
   Step<T> step{state.h, state.A, {activate(p, slow)}};
   if (energy != nullptr) std::fill_n(energy, H, T(0));
@@ -93,7 +115,7 @@ Step<T> run_step(const FastWeightsForward<T>& p, int64_t t, int64_t b, State<T>&
       for (int64_t j = 0; j < H; ++j) energy[i] += std::abs(step.A[i * H + j]) * s[j] * s[j];
     }
     std::vector<T> u = slow;
-    add_product(step.A.data(), s, u);
+    add_product({step.A.data(), H}, s, u);
     step.activity.push_back(activate(p, std::move(u)));
   }
   state.h = step.activity.back().s;
@@ -119,9 +141,9 @@ std::vector<T> back_through_activity(const FastWeightsBackward<T>& p, const Acti
 }
 
 template <typename T>
-void add_outer(const std::vector<T>& column, const std::vector<T>& row, T* sums) {
+void add_outer(const std::vector<T>& column, const std::vector<T>& row, Matrix<T> sums) {
   for (size_t i = 0; i < column.size(); ++i) {
-    for (size_t j = 0; j < row.size(); ++j) sums[i * row.size() + j] += column[i] * row[j];
+    for (size_t j = 0; j < row.size(); ++j) sums.values[i * sums.stride + j] += column[i] * row[j];
   }
 }
 
@@ -141,18 +163,21 @@ void back_through_step(const FastWeightsBackward<T>& p, int64_t t, int64_t b, co
     const std::vector<T> du = back_through_activity(p, step.activity[k], d_s);
     for (int64_t i = 0; i < H; ++i) d_slow[i] += du[i];
     if (k == 0) break;
-    add_outer(du, step.activity[k - 1].s, d.A.data());
+    add_outer(du, step.activity[k - 1].s, {d.A.data(), H});
     std::fill(d_s.begin(), d_s.end(), T(0));
-    add_transposed_product(step.A.data(), du, d_s);
+    add_transposed_product({step.A.data(), H}, du, d_s);
   }
 
-  if (p.grad_drive != nullptr) std::copy_n(d_slow.begin(), H, p.grad_drive + row * H);
-  if (p.grad_weight != nullptr) add_outer(d_slow, step.h, p.grad_weight);
+  const int64_t inputs = f.extent.inputs;
+  T* const grad_x = p.grad_x == nullptr ? nullptr : p.grad_x + row * inputs;
+  back_through_input_drive<T>(f.extent, input_weights(f), f.x + row * inputs, d_slow,
+                              {p.grad_weight, inputs + H, p.grad_bias}, grad_x);
+  if (p.grad_weight != nullptr) add_outer(d_slow, step.h, recurrent(f.extent, p.grad_weight));
   std::vector<T> learnt(H, T(0));
-  add_product(d.A.data(), step.h, learnt);
-  add_transposed_product(d.A.data(), step.h, learnt);
+  add_product({d.A.data(), H}, step.h, learnt);
+  add_transposed_product({d.A.data(), H}, step.h, learnt);
   for (int64_t i = 0; i < H; ++i) d.h[i] = static_cast<T>(f.variant.rate) * learnt[i];
-  add_transposed_product(f.weight, d_slow, d.h);
+  add_transposed_product(recurrent(f.extent, f.weight), d_slow, d.h);
   for (T& value : d.A) value *= static_cast<T>(f.variant.decay);
   if (f.reset != nullptr && f.reset[row] != 0) {
     std::fill(d.h.begin(), d.h.end(), T(0));
@@ -191,7 +216,8 @@ template <typename T>
 void fast_weights_backward_ref(const FastWeightsBackward<T>& p) {
   const FastWeightsForward<T>& f = p.forward;
   const int64_t H = f.extent.hidden;
-  clear(p.grad_weight, H * H);
+  clear(p.grad_weight, H * (f.extent.inputs + H));
+  clear(p.grad_bias, H);
   clear(p.grad_layer_norm_weight, H);
   clear(p.grad_layer_norm_bias, H);
 

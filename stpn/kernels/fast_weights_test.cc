@@ -27,10 +27,11 @@ template <typename T>
 struct Case {
   Case(const Extent& e, const FastWeightsVariant& v, uint64_t seed, bool with_reset = true)
       : extent(e), variant(v), random(seed, base::Stream::parameters, 0) {
-    drive = draw(e.steps * e.batch * e.hidden, -1, 1);
+    x = draw(e.steps * e.batch * e.inputs, -1, 1);
     h = draw(e.batch * e.hidden, -1, 1);
     A = draw(e.batch * e.hidden * e.hidden, -0.3, 0.3);
-    weight = draw(e.hidden * e.hidden, -0.5, 0.5);
+    weight = draw(e.hidden * (e.inputs + e.hidden), -0.5, 0.5);
+    bias = draw(e.hidden, -0.5, 0.5);
     layer_norm_weight = draw(e.hidden, 0.5, 1.5);
     layer_norm_bias = draw(e.hidden, -0.5, 0.5);
     d_output = draw(e.steps * e.batch * e.hidden, -1, 1);
@@ -64,11 +65,12 @@ struct Case {
     FastWeightsForward<T>& p = b.forward;
     p.extent = extent;
     p.variant = variant;
-    p.drive = drive.data();
+    p.x = x.data();
     p.reset = reset.data();
     p.initial_h = h.data();
     p.initial_A = A.data();
     p.weight = weight.data();
+    p.bias = bias.data();
     p.layer_norm_weight = variant.layer_norm ? layer_norm_weight.data() : nullptr;
     p.layer_norm_bias = variant.layer_norm ? layer_norm_bias.data() : nullptr;
     p.output = r.output.data();
@@ -79,8 +81,10 @@ struct Case {
     forward(p);
 
     b.grad_output = d_output.data();
-    std::vector<std::pair<const char*, T**>> slots = {
-        {"drive", &b.grad_drive}, {"h", &b.grad_initial_h}, {"weight", &b.grad_weight}};
+    std::vector<std::pair<const char*, T**>> slots = {{"x", &b.grad_x},
+                                                      {"h", &b.grad_initial_h},
+                                                      {"weight", &b.grad_weight},
+                                                      {"bias", &b.grad_bias}};
     if (!only_sequence) {
       b.grad_final_A = d_A.data();
       slots.emplace_back("A", &b.grad_initial_A);
@@ -117,10 +121,11 @@ struct Case {
   }
 
   const std::vector<T>& input(const std::string& name) const {
-    if (name == "drive") return drive;
+    if (name == "x") return x;
     if (name == "h") return h;
     if (name == "A") return A;
     if (name == "weight") return weight;
+    if (name == "bias") return bias;
     return name == "layer_norm_weight" ? layer_norm_weight : layer_norm_bias;
   }
   std::vector<T>& input(const std::string& name) {
@@ -130,7 +135,7 @@ struct Case {
   Extent extent;
   FastWeightsVariant variant;
   base::Random random;
-  std::vector<T> drive, h, A, weight, layer_norm_weight, layer_norm_bias;
+  std::vector<T> x, h, A, weight, bias, layer_norm_weight, layer_norm_bias;
   std::vector<T> d_output, d_A;
   std::vector<uint8_t> reset;
   bool only_sequence = false;  // without energy and gradients of A
@@ -157,7 +162,7 @@ std::string name_of(const FastWeightsVariant& v) {
 TEST(FastWeightsRefTest, GradientMatchesFiniteDifference) {
   for (const FastWeightsVariant& v : all_variants()) {
     SCOPED_TRACE(name_of(v));
-    Case<double> c({.steps = 5, .batch = 2, .hidden = 4}, v, 7);
+    Case<double> c({.steps = 5, .batch = 2, .inputs = 3, .hidden = 4}, v, 7);
     const auto result = c.reference();
     for (const auto& [name, gradient] : result.gradients) {
       std::vector<double>& values = c.input(name);
@@ -196,6 +201,7 @@ void matches_reference() {
     for (const FastWeightsVariant& v : all_variants()) {
       const Extent e{.steps = 1 + sizes.below(14),
                      .batch = 1 + sizes.below(40),
+                     .inputs = 1 + sizes.below(20),
                      .hidden = 2 + sizes.below(40)};
       SCOPED_TRACE(fmt::format("T {} B {} H {} {}", e.steps, e.batch, e.hidden, name_of(v)));
       const Case<T> c(e, v, e.hidden);
@@ -210,7 +216,7 @@ TEST_P(FastWeightsCpuTest, MatchesReferenceInFloat) { matches_reference<float>()
 TEST_P(FastWeightsCpuTest, RunsASingleUnit) {
   for (const FastWeightsVariant& v : all_variants()) {
     SCOPED_TRACE(name_of(v));
-    const Case<double> c({.steps = 5, .batch = 6, .hidden = 1}, v, 3);
+    const Case<double> c({.steps = 5, .batch = 6, .inputs = 1, .hidden = 1}, v, 3);
     expect_same<double>(c.cpu(), c.reference());
   }
 }
@@ -219,11 +225,13 @@ TEST_P(FastWeightsCpuTest, RunsASingleUnit) {
 TEST_P(FastWeightsCpuTest, RunsManyChunks) {
   for (const int64_t steps : {40, 53}) {
     for (const int64_t hidden : {70, 131}) {  // four and two samples at a time
-      const Case<double> c({.steps = steps, .batch = 5, .hidden = hidden}, {.inner_steps = 2}, 3);
+      const Case<double> c({.steps = steps, .batch = 5, .inputs = 3, .hidden = hidden},
+                           {.inner_steps = 2}, 3);
       expect_same<double>(c.cpu(), c.reference());
     }
     for (const int64_t hidden : {1, 17}) {  // across samples
-      const Case<double> c({.steps = steps, .batch = 19, .hidden = hidden}, {.inner_steps = 2}, 3);
+      const Case<double> c({.steps = steps, .batch = 19, .inputs = 3, .hidden = hidden},
+                           {.inner_steps = 2}, 3);
       expect_same<double>(c.cpu(), c.reference());
     }
   }
@@ -235,7 +243,8 @@ TEST_P(FastWeightsCpuTest, LeavesOutWhatIsZero) {
   for (const int64_t batch : {5, 21}) {  // along, and across samples
     for (const int64_t steps : {9, 40}) {
       for (const bool with_reset : {false, true}) {
-        Case<double> c({.steps = steps, .batch = batch, .hidden = 13}, {}, 5, with_reset);
+        Case<double> c({.steps = steps, .batch = batch, .inputs = 3, .hidden = 13}, {}, 5,
+                       with_reset);
         std::fill(c.A.begin(), c.A.end(), 0);
         c.only_sequence = true;
         expect_same<double>(c.cpu(), c.reference());
@@ -246,7 +255,7 @@ TEST_P(FastWeightsCpuTest, LeavesOutWhatIsZero) {
 
 TEST_P(FastWeightsCpuTest, BitsDoNotDependOnThreads) {
   const base::ParallelFor threads = testing::a_thread_each;
-  const Case<float> c({.steps = 6, .batch = 37, .hidden = 5}, {.inner_steps = 2}, 5);
+  const Case<float> c({.steps = 6, .batch = 37, .inputs = 3, .hidden = 5}, {.inner_steps = 2}, 5);
   const auto alone = c.cpu();
   const auto together = c.cpu(&threads);
   EXPECT_EQ(alone.output, together.output);
@@ -257,8 +266,9 @@ TEST_P(FastWeightsCpuTest, BitsDoNotDependOnThreads) {
 // What a sample has come to, NaN even, ends at its reset.
 TEST_P(FastWeightsCpuTest, ResetForgetsADivergedSample) {
   for (const int64_t batch : {5, 21}) {  // along, and across samples
-    Case<float> c({.steps = 8, .batch = batch, .hidden = 4}, {}, 9, /*with_reset=*/false);
-    c.drive[(1 * batch + 2) * 4] = std::numeric_limits<float>::infinity();
+    Case<float> c({.steps = 8, .batch = batch, .inputs = 4, .hidden = 4}, {}, 9,
+                  /*with_reset=*/false);
+    c.x[(1 * batch + 2) * 4] = std::numeric_limits<float>::infinity();
     c.reset[5 * batch + 2] = 1;
     const auto result = c.cpu();
     const auto reference = c.reference();

@@ -63,6 +63,13 @@ class PaddedInputWeights {
   hwy::AlignedFreeUniquePtr<T[]> memory_;
 };
 
+// Those of a unit that its inputs drive through fixed weights.
+template <typename T>
+struct DrivenParameters {
+  PaddedMatrices<T> matrices;
+  PaddedInputWeights<T> inputs;
+};
+
 // Sums of the gradients of one chunk's samples: matrices as above, and vectors of H values.
 template <typename T>
 struct GradientSums {

@@ -191,8 +191,8 @@ HWY_INLINE void add_outer_products(const Layout layout, T scale, int64_t hidden,
   for_tiles<kTogether>(hidden, 1, [&](auto tile, int64_t i) HWY_ATTR {
     constexpr int R = decltype(tile)::value;
     sum_rows<RowsOf::shared, R>(layout, scale, count,
-                              {a + layout.source(0, i), layout.source(0, 1), k_stride},
-                              {b, 0, k_stride}, matrix + i * row_stride, row_stride);
+                                {a + layout.source(0, i), layout.source(0, 1), k_stride},
+                                {b, 0, k_stride}, matrix + i * row_stride, row_stride);
   });
 }
 

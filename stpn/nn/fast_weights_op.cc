@@ -7,28 +7,13 @@
 #include "stpn/base/error.h"
 #include "stpn/kernels/fast_weights.h"
 #include "stpn/nn/fixed_weights.h"
-#include "stpn/nn/input_projection.h"
 #include "stpn/nn/sequence_op.h"
 
 namespace stpn::nn {
 namespace {
 
-// The call as the kernel sees it: the inputs have become the drive.
-struct DrivenCall {
-  at::Tensor drive;   // (T, B, H)
-  at::Tensor h, A;    // (B, H), (B, H, H)
-  at::Tensor weight;  // (H, H)
-  at::Tensor layer_norm_weight, layer_norm_bias;
-  at::Tensor reset;
-  int64_t inner_steps = 1;
-  double decay = 0;
-  double rate = 0;
-  bool energy = false;
-  kernels::ClosedLoop* closed_loop = nullptr;
-};
-
 struct FastWeightsOp {
-  using Call = DrivenCall;
+  using Call = FastWeightsCall;
   static constexpr const char* kName = "fast_weights";
 
   template <typename T>
@@ -42,10 +27,11 @@ struct FastWeightsOp {
     static constexpr auto kept_size = kernels::fast_weights_kept_size<T>;
 
     static constexpr TensorSlot<T, Call, Forward, Backward> kTensors[] = {
-        {"drive", &Call::drive, &Forward::drive, &Backward::grad_drive, Given::always},
+        {"x", &Call::x, &Forward::x, &Backward::grad_x, Given::always},
         {"h", &Call::h, &Forward::initial_h, &Backward::grad_initial_h, Given::always},
         {"A", &Call::A, &Forward::initial_A, &Backward::grad_initial_A, Given::always},
         {"weight", &Call::weight, &Forward::weight, &Backward::grad_weight, Given::always},
+        {"bias", &Call::bias, &Forward::bias, &Backward::grad_bias, Given::always},
         {"layer_norm_weight", &Call::layer_norm_weight, &Forward::layer_norm_weight,
          &Backward::grad_layer_norm_weight, Given::maybe},
         {"layer_norm_bias", &Call::layer_norm_bias, &Forward::layer_norm_bias,
@@ -64,7 +50,10 @@ struct FastWeightsOp {
   }
 
   static kernels::Extent extent_of(const Call& c) {
-    return {.steps = length(c.drive, 0), .batch = length(c.drive, 1), .hidden = length(c.drive, 2)};
+    return {.steps = length(c.x, 0),
+            .batch = length(c.x, 1),
+            .inputs = length(c.x, 2),
+            .hidden = length(c.h, 1)};
   }
 
   static kernels::FastWeightsVariant variant_of(const Call& c) {
@@ -77,16 +66,19 @@ struct FastWeightsOp {
   static bool cpu_supports(const kernels::FastWeightsVariant& /*all*/) { return true; }
 
   static SequenceShapes shapes(const Call& c) {
-    check_dimensions(kName, "drive", c.drive, "(T, B, H)");
+    check_dimensions(kName, "x", c.x, "(T, B, I)");
+    check_dimensions(kName, "h", c.h, "(B, H)");
     const kernels::Extent e = extent_of(c);
-    STPN_CHECK(e.steps > 0 && e.batch > 0 && e.hidden > 0,
-               "{}: T, B and H are {}, {} and {}; each wants to be at least 1", kName, e.steps,
-               e.batch, e.hidden);
+    STPN_CHECK(e.steps > 0 && e.batch > 0 && e.inputs > 0 && e.hidden > 0,
+               "{}: T, B, I and H are {}, {}, {} and {}; each wants to be at least 1", kName,
+               e.steps, e.batch, e.inputs, e.hidden);
+    const int64_t I = e.inputs;
     const int64_t H = e.hidden;
     const Shape output{e.steps, e.batch, H};
     const Shape A{e.batch, H, H};
-    return {
-        .tensors = {output, {e.batch, H}, A, {H, H}, {H}, {H}}, .output = output, .states = {A}};
+    return {.tensors = {{e.steps, e.batch, I}, {e.batch, H}, A, {H, I + H}, {H}, {H}, {H}},
+            .output = output,
+            .states = {A}};
   }
 
   static void check(const Call& c) {
@@ -98,22 +90,6 @@ struct FastWeightsOp {
                "{}: layer_norm_weight and layer_norm_bias go together", kName);
   }
 };
-
-// What the drive and the slow weights' energy rely on; the kernel's call is checked by its op.
-void check_inputs(const FastWeightsCall& c) {
-  constexpr const char* kName = FastWeightsOp::kName;
-  check_dimensions(kName, "x", c.x, "(T, B, I)");
-  check_dimensions(kName, "h", c.h, "(B, H)");
-  const int64_t I = length(c.x, 2);
-  const int64_t H = length(c.h, 1);
-  STPN_CHECK(I > 0, "{}: x has no inputs, wants at least 1", kName);
-  const at::ScalarType type = c.x.scalar_type();
-  STPN_CHECK(type == at::kFloat || type == at::kDouble, "{}: x is {}, wants float or double", kName,
-             c10::toString(type));
-  check_tensor(kName, "weight", c.weight, type, {H, I + H}, c.x, "x");
-  check_tensor(kName, "bias", c.bias, type, {H}, c.x, "x");
-  check_tensor(kName, "measured", c.measured, type, {I + H}, c.x, "x");
-}
 
 at::Tensor energy_of_slow_weights(const FastWeightsCall& c, const at::Tensor& output) {
   const torch::NoGradGuard no_grad;
@@ -152,23 +128,9 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> from_python(
 }  // namespace
 
 FastWeightsResult fast_weights(const FastWeightsCall& c) {
-  check_inputs(c);
-  const int64_t inputs = length(c.x, 2);
-  const InputProjection projection(c.x, c.weight.slice(1, 0, inputs), c.bias, c.closed_loop);
-  DrivenCall driven;
-  driven.drive = projection.drive();
-  driven.h = c.h;
-  driven.A = c.A;
-  driven.weight = c.weight.slice(1, inputs);
-  driven.layer_norm_weight = c.layer_norm_weight;
-  driven.layer_norm_bias = c.layer_norm_bias;
-  driven.reset = c.reset;
-  driven.inner_steps = c.inner_steps;
-  driven.decay = c.decay;
-  driven.rate = c.rate;
-  driven.energy = c.energy;
-  driven.closed_loop = projection.closed_loop();
-  Tensors results = SequenceOp<FastWeightsOp>::run(driven);
+  Tensors results = SequenceOp<FastWeightsOp>::run(c);
+  check_tensor(FastWeightsOp::kName, "measured", c.measured, c.x.scalar_type(),
+               {length(c.weight, 1)}, c.x, "x");
   if (c.energy) results[2] = results[2] + energy_of_slow_weights(c, results[0]);
   return {results[0], results[1], results[2]};
 }
