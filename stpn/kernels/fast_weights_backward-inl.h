@@ -53,8 +53,8 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
  public:
   static int64_t zeros(const Plan& plan) {
     const int64_t products = plan.interval * inner_steps(plan);
-    return Base::common_scratch(plan, products) + Plan::padded(2 * products) +
-           3 * plan.presynaptic(S) + InputDrive<T, S>::scratch(plan);
+    return Base::common_scratch(plan, products) + Base::rates(products) + 3 * plan.presynaptic(S) +
+           InputDrive<T, S>::scratch(plan);
   }
   static int64_t unwritten(const Plan& plan) {
     return 2 * plan.matrix(S) + 2 * Base::history(plan, plan.interval * inner_steps(plan)) +
@@ -73,7 +73,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
         A_starts_at_zero_(this->starts_at_zero()),
         E_(scratch.take_unwritten(plan.matrix(S))),
         D_(scratch.take_unwritten(plan.matrix(S))),
-        rates_ahead_(scratch.take(2 * plan.interval * inner_)),
+        rates_ahead_(scratch.take(Base::rates(plan.interval * inner_))),
         du_(take_history(scratch, plan.interval * inner_)),
         s_(take_history(scratch, plan.interval * inner_)),
         h_(take_history(scratch, plan.interval + 1)),

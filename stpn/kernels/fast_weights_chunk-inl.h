@@ -46,7 +46,7 @@ class FastWeightsGroup : public Group<Layout> {
   using typename Base::V;
 
   static int64_t common_scratch(const Plan& plan, int64_t waiting) {
-    return S * dots_width(waiting) + plan.padded(plan.interval + 1) + rates_size(plan) +
+    return S * dots_width(waiting) + plan.padded(plan.interval + 1) + rates(plan.interval) +
            3 * plan.row;
   }
 
@@ -60,7 +60,7 @@ class FastWeightsGroup : public Group<Layout> {
         dots_width_(dots_width(waiting)),
         dots_(scratch.take(S * dots_width_)),
         powers_(scratch.take(plan.interval + 1)),
-        rates_(scratch.take(rates_size(plan))),
+        rates_(scratch.take(rates(plan.interval))),
         gain_(scratch.take(plan.row)),
         offset_(scratch.take(plan.row)),
         shares_(scratch.take(plan.row)) {
@@ -77,6 +77,8 @@ class FastWeightsGroup : public Group<Layout> {
     std::copy_n(forward.layer_norm_bias, plan.hidden, offset_);
   }
 
+  // Of this many values that are read a vector at a time from any of them on.
+  static int64_t rates(int64_t count) { return Plan::padded(count) + Plan::padded(1); }
   // Of this many slots, with some that may be read, but mean nothing.
   static int64_t history(const Plan& plan, int64_t slots) {
     return (slots + kTogether) * plan.presynaptic(S);
@@ -182,19 +184,12 @@ class FastWeightsGroup : public Group<Layout> {
 
  private:
   static int64_t dots_width(int64_t waiting) { return Plan::padded(waiting + kTogether); }
-  // Read a vector at a time from anywhere.
-  static int64_t rates_size(const Plan& plan) { return Plan::padded(2 * plan.interval); }
-
   const int64_t dots_width_;
   T* const dots_;
 
  protected:
   T* const powers_;  // decay^k
-
- private:
-  T* const rates_;
-
- protected:
+  T* const rates_;   // rate decay^k, k downwards
   // Of the layer norm, common to all samples. The last: 1 / H.
   T* const gain_;
   T* const offset_;

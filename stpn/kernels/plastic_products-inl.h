@@ -14,6 +14,8 @@
 
 #include <hwy/highway.h>
 
+#include <type_traits>
+
 #include "stpn/kernels/plastic_layout-inl.h"
 #include "stpn/kernels/vector_math-inl.h"
 
