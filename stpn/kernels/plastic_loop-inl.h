@@ -326,12 +326,14 @@ class Gradients {
   using D = hn::ScalableTag<T>;
 
  public:
-  Gradients(const PlasticPlan<T>& plan, const GradientSums<T>& sums)
+  // Lanes for so many rows at a time: all where groups run across, unless in slices or elsewhere.
+  Gradients(const PlasticPlan<T>& plan, const GradientSums<T>& sums, int64_t lanes_rows)
       : plan_(plan),
         sums_(sums),
-        lanes_rows_(plan.across_groups > 0 && plan.slices ? plan.slice(plan.across)
-                                                          : plan.hidden_rows()),
-        lanes_(plan.across_groups > 0 ? allocate() : nullptr) {}
+        lanes_rows_(lanes_rows),
+        lanes_(lanes_rows > 0 ? allocate() : nullptr) {}
+  Gradients(const PlasticPlan<T>& plan, const GradientSums<T>& sums)
+      : Gradients(plan, sums, plan.across_groups > 0 ? plan.hidden_rows() : 0) {}
 
   T* vector(int64_t which) const { return sums_.vector(which); }
   // Of rows i to i + kRows.
@@ -344,7 +346,7 @@ class Gradients {
   void bring_lanes_together() const {
     if (lanes_ != nullptr) bring_lanes_together({0, plan_.hidden});
   }
-  // Of a slice, or of all.
+  // Of a slice.
   void bring_lanes_together(Rows rows) const {
     const D d;
     const int64_t count = lanes_of_row();

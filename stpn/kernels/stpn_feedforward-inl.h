@@ -24,7 +24,7 @@ void slices_forward(const StpnRecurrentForward<T>& p, const PaddedMatrices<T>& p
 template <typename T>
 void slices_backward(const StpnRecurrentBackward<T>& p, const PaddedMatrices<T>& parameters,
                      const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t chunk) {
-  const Gradients<T> of_slices(plan, gradients);
+  const Gradients<T> of_slices(plan, gradients, plan.slice(plan.across));
   with_steps<T>(p.forward.variant, [&](auto steps) {
     run_slices<decltype(steps)::template Backward>(plan, chunk, p.forward.kept, p, parameters,
                                                    of_slices);

@@ -26,12 +26,11 @@ void forward(const StpnRecurrentForward<T>& p, const PaddedMatrices<T>& paramete
 template <typename T>
 void backward(const StpnRecurrentBackward<T>& p, const PaddedMatrices<T>& parameters,
               const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t chunk) {
-  const Gradients<T> of_layouts(plan, gradients);
+  const Gradients<T> of_layouts(plan, gradients, /*lanes_rows=*/0);
   with_steps<T>(p.forward.variant, [&](auto steps) {
     run_chunk<decltype(steps)::template Backward, false>(plan, chunk, p.forward.kept, p, parameters,
                                                          of_layouts);
   });
-  of_layouts.bring_lanes_together();
 }
 
 void forward_float(const StpnRecurrentForward<float>& p, const PaddedMatrices<float>& parameters,
