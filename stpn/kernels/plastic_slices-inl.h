@@ -7,6 +7,7 @@
 //   store(t)          outputs of step t, of all slices
 // and one of BackwardGroup, besides load and store of what goes in and comes out at step t,
 //   replay(t, rows), enter(t, rows), back(t, more, rows)
+//   leave(rows)       the slice has gone back through the interval
 
 #if defined(STPN_KERNELS_PLASTIC_SLICES_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_PLASTIC_SLICES_INL_H_
@@ -15,7 +16,6 @@
 #define STPN_KERNELS_PLASTIC_SLICES_INL_H_
 #endif
 
-#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
@@ -131,7 +131,6 @@ class BackwardSlices : public BackwardGroup<Step, Layout> {
     std::copy_n(this->kept_.checkpoint(begin / this->plan_.interval) + this->row_of(slice_.begin),
                 this->row_of(rows), seen_rows(begin, slice_.begin));
     for (int64_t t = begin; t < (Step::kSeesNext ? end : end - 1); ++t) {
-      prefetch(t + kAhead);
       step.replay(t, slice_);
       for (int s = 0; s < S && t + 1 < this->plan_.steps; ++s) {
         if (this->is_reset(t + 1, s)) {
@@ -139,15 +138,6 @@ class BackwardSlices : public BackwardGroup<Step, Layout> {
         }
       }
     }
-  }
-
-  // What forward kept of a step: the next ones for the processor's own prefetch lie in other pages.
-  static constexpr int64_t kAhead = 4;
-  void prefetch(int64_t t) const {
-    if (t >= this->plan_.steps) return;
-    const T* const begin = this->kept_.units(t, 0, slice_.begin);
-    const int64_t count = this->plan_.kept_per_unit * this->plan_.slice(S) * S;
-    for (int64_t k = 0; k < count; k += 64 / sizeof(T)) hwy::Prefetch(begin + k);
   }
 
   Rows slice_{0, 0};
