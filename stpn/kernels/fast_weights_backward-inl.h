@@ -148,7 +148,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
     }
     std::copy_n(h_, steps_ * plan_.presynaptic(S), seen_h_);
     for (int s = 0; s < S; ++s) forget(steps_ - 1, s);
-    if (!E_is_zero_) multiply_E();
+    if (!E_is_zero_) load_later();
   }
 
   // What step m does not see of this sample: what came before its latest reset.
@@ -160,7 +160,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
   }
 
   // E1 h of all steps of the chunk.
-  void multiply_E() {
+  void load_later() {
     const Layout layout = layout_;
     for (int v = 0; v < kVectors; ++v) {
       const int64_t at = layout.source(v, 0);
@@ -184,7 +184,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
       const T* s = k == inner_ ? slot(h_, m + 1) : this->activity(t, k);
       back_through_activity(t, k, s, slot(du_, product), dp);
       std::copy_n(this->activity(t, k - 1), size, slot(s_, product));
-      back_through_A(m, slot(du_, product));
+      back_through_recall(m, slot(du_, product));
     }
     back_through_activity(t, 0, this->activity(t, 0), du_0_, dp);
     this->sources_to_rows(dp, 0, plan_.hidden, input_.units(), input_.width());
@@ -257,7 +257,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
   }
 
   // ds = A[t]^T du
-  void back_through_A(int64_t m, const T* du) {
+  void back_through_recall(int64_t m, const T* du) {
     if (A_ != nullptr) {
       const int64_t v = layout_.source(1, 0);
       sum_rows<RowsOf::own, kVectors>(layout_, T(0), plan_.hidden, {du, v, layout_.source(0, 1)},

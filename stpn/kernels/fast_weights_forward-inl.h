@@ -135,13 +135,13 @@ class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
 
   // fast = A[t] s
   void recall() {
-    if (!A_is_zero_) dots_of_A<false>(fast_);
+    if (!A_is_zero_) dots_of_matrix<false>(fast_);
     this->add_recalled(A_is_zero_ ? T(0) : powers_[waiting_], waiting_,
                        this->rates_of_latest(waiting_), h_, s_, h_, fast_);
   }
 
   void measure_energy() {
-    dots_of_A<true>(spent_once_);
+    dots_of_matrix<true>(spent_once_);
     const D d;
     for (int64_t i = 0; i < plan_.presynaptic(S); i += hn::Lanes(d)) {
       hn::Store(hn::Add(hn::Load(d, spent_ + i), hn::Load(d, spent_once_ + i)), d, spent_ + i);
@@ -149,7 +149,7 @@ class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
   }
 
   template <bool kMagnitudes>
-  void dots_of_A(T* to) const {
+  void dots_of_matrix(T* to) const {
     std::fill_n(to, plan_.presynaptic(S), T(0));
     for (int v = 0; v < kVectors; ++v) {
       const int64_t at = layout_.source(v, 0);

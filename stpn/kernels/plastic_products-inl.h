@@ -74,7 +74,7 @@ struct Strided {
   T* first;
   int64_t r, k;
 
-  HWY_INLINE T* at(int64_t r_, int64_t k_) const { return first + r_ * r + k_ * k; }
+  HWY_INLINE T* at(int64_t vector, int64_t index) const { return first + vector * r + index * k; }
 };
 
 // Whose the rows of a product are.
