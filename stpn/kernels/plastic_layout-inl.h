@@ -131,39 +131,64 @@ struct PerSample {
   alignas(64) T values[kWidth];
 };
 
-// The gradient of presynaptic activity, in registers for the rows that go together.
-template <class Layout, bool kUsed>
+// Of the vectors of rows that go together, a few whose sums stay in registers while they go over the
+// sources.
+template <class Layout, int kMost>
+struct LanesBlock {
+  using V = typename Layout::V;
+  static constexpr int kLanes = std::min(kMost, Layout::kLanes);
+  static constexpr int kBlocks = Layout::kLanes / kLanes;
+  static constexpr int kVectors = std::min(kLanes, Layout::kVectors);
+  static constexpr int kRows = kLanes / kVectors;
+  static_assert(Layout::kLanes % kLanes == 0 && Layout::kVectors % kVectors == 0);
+
+  explicit HWY_INLINE LanesBlock(int block) : first(block * kLanes) {}
+  // Of the block's vector p: which it is of all, and of which row and vector of samples.
+  HWY_INLINE int lane(int p) const { return first + p; }
+  HWY_INLINE int row(int p) const { return lane(p) / Layout::kVectors; }
+  HWY_INLINE int vector(int p) const { return lane(p) % Layout::kVectors; }
+
+  const int first;
+};
+
+// The gradient of presynaptic activity, in registers for the rows of a block.
+template <class Layout, class Block, bool kUsed>
 struct PresynapticGradient {
   using T = typename Layout::Value;
   using D = typename Layout::D;
 
   // Sources before `from` need none.
-  HWY_INLINE PresynapticGradient(const Layout& its_layout, T* HWY_RESTRICT its_memory, int64_t from)
-      : layout(its_layout), memory(its_memory), first(from) {
+  HWY_INLINE PresynapticGradient(const Layout& its_layout, const Block& its_block,
+                                 T* HWY_RESTRICT its_memory, int64_t from)
+      : layout(its_layout), block(its_block), memory(its_memory), first(from) {
     STPN_UNROLL
-    for (int v = 0; v < Layout::kVectors; ++v) sums[v] = hn::Zero(D());
+    for (int v = 0; v < Block::kVectors; ++v) sums[v] = hn::Zero(D());
   }
   HWY_INLINE void load(int64_t j) {
     wanted = kUsed && j >= first;
     if (!wanted) return;
     STPN_UNROLL
-    for (int v = 0; v < Layout::kVectors; ++v) {
-      sums[v] = hn::Load(D(), memory + layout.source(v, j));
+    for (int v = 0; v < Block::kVectors; ++v) {
+      sums[v] = hn::Load(D(), memory + layout.source(block.vector(v), j));
     }
+  }
+  HWY_INLINE void add(int p, typename Layout::V factor, typename Layout::V other) {
+    if (wanted) sums[p % Block::kVectors] = hn::MulAdd(factor, other, sums[p % Block::kVectors]);
   }
   HWY_INLINE void store(int64_t j) const {
     if (!wanted) return;
     STPN_UNROLL
-    for (int v = 0; v < Layout::kVectors; ++v) {
-      hn::Store(sums[v], D(), memory + layout.source(v, j));
+    for (int v = 0; v < Block::kVectors; ++v) {
+      hn::Store(sums[v], D(), memory + layout.source(block.vector(v), j));
     }
   }
 
   const Layout layout;
+  const Block block;
   T* const HWY_RESTRICT memory;
   const int64_t first;
   bool wanted = false;
-  typename Layout::V sums[Layout::kVectors];
+  typename Layout::V sums[Block::kVectors];
 };
 
 }  // namespace HWY_NAMESPACE

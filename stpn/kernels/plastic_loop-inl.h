@@ -15,7 +15,8 @@
 //                  as forward
 //   begin(), end() gradients of the final state in, of the initial state out
 //   kSeesNext      whether it reads seen(t + 1) while step t goes back
-//   replay(t)      seen(t + 1) from seen(t), with what forward kept
+//   replay(t)      seen(t + 1) from seen(t), with what forward kept; or all at once, replay_interval(begin,
+//                  end), from seen(begin) to seen(end), resets too
 //   enter(t)       a replayed interval ends before step t, and is about to be gone back through
 //   back(t, more)  step t, from the gradient of what comes after it to that of what comes before;
 //                  more: step t - 1 is of the same interval and comes next
@@ -27,7 +28,6 @@
 #define STPN_KERNELS_PLASTIC_LOOP_INL_H_
 #endif
 
-#include <hwy/aligned_allocator.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
@@ -35,6 +35,7 @@
 
 #include "stpn/kernels/closed_loop.h"
 #include "stpn/kernels/denormals.h"
+#include "stpn/kernels/held_memory.h"
 #include "stpn/kernels/plastic_layout-inl.h"
 #include "stpn/kernels/plastic_parameters.h"
 #include "stpn/kernels/plastic_plan.h"
@@ -133,8 +134,7 @@ class Group {
     if constexpr (Layout::kSamplesLast) {
       transpose(rows, stride, S, count, to + layout_.value(0, begin), S);
     } else {
-      for (int s = 0; s < S; ++s)
-        std::copy_n(rows + s * stride, count, to + layout_.value(s, begin));
+      for (int s = 0; s < S; ++s) copy(rows + s * stride, count, to + layout_.value(s, begin));
     }
   }
   void sources_to_rows(const T* HWY_RESTRICT from, int64_t begin, int64_t count,
@@ -142,8 +142,7 @@ class Group {
     if constexpr (Layout::kSamplesLast) {
       transpose(from + layout_.value(0, begin), S, count, S, rows, stride);
     } else {
-      for (int s = 0; s < S; ++s)
-        std::copy_n(from + layout_.value(s, begin), count, rows + s * stride);
+      for (int s = 0; s < S; ++s) copy(from + layout_.value(s, begin), count, rows + s * stride);
     }
   }
   // Zeros in place of `count` values of a sample.
@@ -224,8 +223,8 @@ class ForwardGroup : public Group<Layout> {
       step.forward(t);
       answer(t);
       if (this->kept_ && t % this->plan_.interval == 0) {
-        std::copy_n(matrices_, this->plan_.all_matrices(S),
-                    this->kept_.checkpoint(t / this->plan_.interval));
+        stream(matrices_, this->plan_.all_matrices(S),
+               this->kept_.checkpoint(t / this->plan_.interval));
       }
     }
     step.end();
@@ -283,12 +282,7 @@ class BackwardGroup : public Group<Layout> {
       begin_ = k * plan.interval;
       const int64_t end = std::min(begin_ + plan.interval, plan.steps);
       std::copy_n(this->kept_.checkpoint(k), plan.all_matrices(S), seen_);
-      for (int64_t t = begin_; t < (Step::kSeesNext ? end : end - 1); ++t) {
-        step.replay(t);
-        for (int s = 0; s < S && t + 1 < plan.steps; ++s) {
-          if (this->is_reset(t + 1, s)) this->clear_sample(seen(t + 1), s);
-        }
-      }
+      step.replay_interval(begin_, Step::kSeesNext ? end : end - 1);
       step.enter(end);
       for (int64_t t = end - 1; t >= begin_; --t) step.back(t, t > begin_);
     }
@@ -301,6 +295,16 @@ class BackwardGroup : public Group<Layout> {
       : Group<Layout>(plan, first, kept, reset),
         seen_(scratch.unwritten),
         d_matrices_(scratch.take(plan.all_matrices(S))) {}
+
+  // From seen(begin) to seen(end), of all rows a step.
+  void replay_interval(int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      static_cast<Step&>(*this).replay(t);
+      for (int s = 0; s < S && t + 1 < this->plan_.steps; ++s) {
+        if (this->is_reset(t + 1, s)) this->clear_sample(seen(t + 1), s);
+      }
+    }
+  }
 
   // The matrices as step t sees them, as replay left them.
   T* seen(int64_t t, int64_t which = 0) const {
@@ -331,11 +335,15 @@ class Gradients {
       : plan_(plan),
         sums_(sums),
         lanes_rows_(lanes_rows),
-        lanes_(lanes_rows > 0 ? allocate() : nullptr) {}
+        lanes_(lanes_size()) {
+    std::fill_n(lanes_.get(), lanes_size(), T(0));
+  }
   Gradients(const PlasticPlan<T>& plan, const GradientSums<T>& sums)
       : Gradients(plan, sums, plan.across_groups > 0 ? plan.hidden_rows() : 0) {}
 
   T* vector(int64_t which) const { return sums_.vector(which); }
+  // What all lanes of row i come to in the end.
+  T* row(int64_t which, int64_t i) const { return sums_.matrix(which) + i * plan_.row; }
   // Of rows i to i + kRows.
   template <class Layout>
   T* rows(int64_t which, int64_t i) const {
@@ -344,7 +352,7 @@ class Gradients {
     return lanes(which, i);
   }
   void bring_lanes_together() const {
-    if (lanes_ != nullptr) bring_lanes_together({0, plan_.hidden});
+    if (lanes_rows_ > 0) bring_lanes_together({0, plan_.hidden});
   }
   // Of a slice.
   void bring_lanes_together(Rows rows) const {
@@ -375,17 +383,12 @@ class Gradients {
   T* lanes(int64_t which, int64_t i) const {
     return lanes_.get() + (which * lanes_rows_ + i) * lanes_of_row();
   }
-  hwy::AlignedFreeUniquePtr<T[]> allocate() const {
-    const int64_t count = sums_.matrices * lanes_rows_ * lanes_of_row();
-    auto lanes = hwy::AllocateAligned<T>(count);
-    std::fill_n(lanes.get(), count, T(0));
-    return lanes;
-  }
+  int64_t lanes_size() const { return sums_.matrices * lanes_rows_ * lanes_of_row(); }
 
   const PlasticPlan<T>& plan_;
   const GradientSums<T>& sums_;
   const int64_t lanes_rows_;
-  const hwy::AlignedFreeUniquePtr<T[]> lanes_;
+  const HeldMemory<T> lanes_;
 };
 
 // Runs groups one after the other, in scratch memory that they share. Step<Layout> is made of the
@@ -400,7 +403,7 @@ class GroupRunner {
   void run(int64_t group, const Arguments&... arguments) {
     const int64_t zeros = Step<Layout>::zeros(plan_);
     if (last_size_ != plan_.size(group))
-      memory_ = hwy::AllocateAligned<T>(zeros + Step<Layout>::unwritten(plan_));
+      memory_ = HeldMemory<T>(zeros + Step<Layout>::unwritten(plan_));
     last_size_ = plan_.size(group);
     std::fill_n(memory_.get(), zeros, T(0));
     Scratch<T> scratch{memory_.get(), memory_.get() + zeros};
@@ -412,7 +415,7 @@ class GroupRunner {
   const FlushDenormals flush_;
   const PlasticPlan<T>& plan_;
   T* const kept_;
-  hwy::AlignedFreeUniquePtr<T[]> memory_;
+  HeldMemory<T> memory_;
   int64_t last_size_ = 0;
 };
 

@@ -2,14 +2,13 @@
 // gradients: the same on every SIMD target.
 #pragma once
 
-#include <hwy/aligned_allocator.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <functional>
 
 #include "stpn/base/parallel.h"
 #include "stpn/kernels/extent.h"
+#include "stpn/kernels/held_memory.h"
 #include "stpn/kernels/input_drive.h"
 #include "stpn/kernels/plastic_plan.h"
 
@@ -27,14 +26,14 @@ class PaddedMatrices {
   PaddedMatrices(const PlasticPlan<T>& plan, int64_t count)
       : row_(plan.row),
         matrix_(plan.parameter_matrix()),
-        memory_(hwy::AllocateAligned<T>(count * matrix_)) {
+        memory_(count * matrix_) {
     std::fill_n(memory_.get(), count * matrix_, T(0));
   }
   T* row(int64_t which, int64_t i) const { return memory_.get() + which * matrix_ + i * row_; }
 
  private:
   int64_t row_, matrix_;
-  hwy::AlignedFreeUniquePtr<T[]> memory_;
+  HeldMemory<T> memory_;
 };
 
 // Fixed weights of inputs, turned so that a row is what one input is to all units, and after them
@@ -46,11 +45,11 @@ class PaddedInputWeights {
   PaddedInputWeights(const Extent& extent, const InputWeights<T>& weights)
       : inputs_(extent.inputs),
         width_(PlasticPlan<T>::padded(extent.hidden)),
-        memory_(hwy::AllocateAligned<T>((inputs_ + 1) * width_)) {
+        memory_((inputs_ + 1) * width_) {
     std::fill_n(memory_.get(), (inputs_ + 1) * width_, T(0));
     for (int64_t i = 0; i < extent.hidden; ++i) {
       for (int64_t j = 0; j < inputs_; ++j) {
-        memory_[j * width_ + i] = weights.weight[i * weights.columns + j];
+        memory_.get()[j * width_ + i] = weights.weight[i * weights.columns + j];
       }
     }
     std::copy_n(weights.bias, extent.hidden, memory_.get() + inputs_ * width_);
@@ -60,7 +59,7 @@ class PaddedInputWeights {
 
  private:
   int64_t inputs_, width_;
-  hwy::AlignedFreeUniquePtr<T[]> memory_;
+  HeldMemory<T> memory_;
 };
 
 // Those of a unit that its inputs drive through fixed weights.
@@ -89,7 +88,7 @@ class ChunkSums {
         row_(plan.row),
         shape_{nullptr, matrices, plan.parameter_matrix(), plan.padded(plan.hidden)},
         size_(matrices * shape_.matrix_size + vectors * shape_.vector_size),
-        memory_(hwy::AllocateAligned<T>(chunks_ * size_)) {}
+        memory_(chunks_ * size_) {}
 
   // The sums of a chunk, zero.
   GradientSums<T> start(int64_t chunk) const {
@@ -121,7 +120,7 @@ class ChunkSums {
   int64_t chunks_, row_;
   GradientSums<T> shape_;
   int64_t size_;
-  hwy::AlignedFreeUniquePtr<T[]> memory_;
+  HeldMemory<T> memory_;
 };
 
 // The gradients of input weights, of which the first input's is vector `first`.

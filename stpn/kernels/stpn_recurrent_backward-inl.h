@@ -1,12 +1,19 @@
 // A step back of the STPN, for a group of samples. Compiled once a target.
 //
 // With A[t] the new F before clamp and norm, step t goes back in two halves:
-//   into(t):  from dF[t] through norm `post`, clamp and update: dA[t], dGamma,
-//   dLambda, and the sums
-//             over a row that h[t] and n[t] need
-//   back(t):  from dA[t] and du[t] through drive and norm: dF[t-1], dW, dz[t]
-// back(t) and into(t-1) of a row share one pass over it. Replay uses the h and
-// n that forward kept: no dot product, norm or activation is computed again.
+//   back(t):  from dA[t] and du[t] through drive and norm to dF[t-1], and dz[t]; with norm `post`, on
+//             through that of step t-1
+//   into(t):  from there through clamp and update: dA[t], dGamma, dLambda, and the sums over a row
+//             that h[t] and the norm need
+// back(t) and into(t-1) of a row share one pass over it. Replay uses the h and n that forward kept:
+// no dot product, norm or activation is computed again.
+//
+// Norm `post`, F = C / m with m = |W + C|:
+//   dC = dF / m - k (W + C),   dW gets - k (W + C),   k = (dF . C) / m^3
+// needs no pass of its own either, as dF . C = sum of Lambda dA C, a sum of into(t), and what C z and C G
+// come to, which forward kept. With 1/m = scale, W + C = G + (1 - scale) C.
+//
+// What is W times a number of the row in the gradient of W, from norms, is summed up as that number.
 
 #if defined(STPN_KERNELS_STPN_RECURRENT_BACKWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_STPN_RECURRENT_BACKWARD_INL_H_
@@ -18,7 +25,9 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
+#include <numeric>
 #include <utility>
 
 #include "stpn/kernels/plastic_slices-inl.h"
@@ -45,10 +54,12 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   using typename Loop::Plan;
   using typename Loop::T;
   using typename Loop::V;
-  using Into = StpnInto<Layout, kNorm, kClamp>;
-  static constexpr bool kNormed = kNorm != Norm::none;
+    static constexpr bool kNormed = kNorm != Norm::none;
   static constexpr bool kPre = kNorm == Norm::pre;
   static constexpr bool kPost = kNorm == Norm::post;
+  static constexpr bool kScaled = kPre || kPost;
+  using Block = LanesBlock<Layout, 2>;
+  using Into = StpnInto<Layout, Block, kNorm>;
 
  public:
   // Only the clamp and the norm after it ask for what an update made.
@@ -57,8 +68,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   static int64_t scratch(const Plan& plan) {
     return plan.interval * ((Layout::kSlices ? 1 : 2) * plan.presynaptic(S) + plan.units(S)) +
            slots(plan) * (plan.presynaptic(S) + plan.units(S)) + plan.presynaptic(S) +
-           7 * plan.units(S) +
-           plan.padded(inside_bytes(plan) * (plan.interval + 1) / sizeof(T) + 8);
+           (kPost ? 10 : 8) * plan.units(S);
   }
 
   // Adds to `gradients`.
@@ -85,10 +95,13 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
         per_z_(scratch.take(plan.units(S))),
         per_G_(scratch.take(plan.units(S))),
         d_bias_(scratch.take(plan.units(S))),
+        share_of_W_(scratch.take(plan.units(S))),
+        d_new_per_z_(kPost ? scratch.take(plan.units(S)) : per_z_),
+        per_C_(kPost ? scratch.take(plan.units(S)) : nullptr),
         from_update_(scratch.take(plan.units(S))),
         ones_(scratch.take(plan.units(S))),
-        inside_(reinterpret_cast<uint8_t*>(
-            scratch.take(inside_bytes(plan) * (plan.interval + 1) / sizeof(T) + 8))) {
+        bound_(static_cast<T>(call.forward.variant.clamp)),
+        just_outside_(std::nextafter(bound_, std::numeric_limits<T>::infinity())) {
     std::fill_n(ones_, plan.units(S), T(1));
   }
 
@@ -103,12 +116,24 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     this->copy_out(this->d_matrix(0), plastic_sources(forward_.extent, v),
                    first_plastic_source(forward_.extent, v), call_.grad_initial_F);
     if (call_.grad_initial_h != nullptr) this->units_out(dh_, 0, call_.grad_initial_h);
-    for (int64_t k = 0; k < plan_.hidden * S; ++k) gradients_.vector(kBias)[k / S] += d_bias_[k];
+    for (int64_t i = 0; i < plan_.hidden; ++i) {
+      gradients_.vector(kBias)[i] += sum_of_samples(d_bias_, i);
+      if (kNormed) add_share_of_W(i, sum_of_samples(share_of_W_, i));
+    }
   }
 
-  void replay(int64_t t) {
-    load(t);
-    replay(t, this->all_rows());
+  // A few rows through all steps before the next: between steps they do not leave the first-level
+  // cache.
+  void replay_interval(int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) load(t);
+    for (int64_t i = 0; i < plan_.rows(S); i += kRows) {
+      for (int64_t t = begin; t < end; ++t) {
+        replay_rows(t, i);
+        for (int s = 0; s < S && t + 1 < plan_.steps; ++s) {
+          if (is_reset(t + 1, s)) this->clear_sample(this->seen_rows(t + 1, i), kRows, s);
+        }
+      }
+    }
   }
   void enter(int64_t end) {
     if (!kSeesNext) load(end - 1);
@@ -133,7 +158,10 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     for (int64_t i = which.begin; i < which.end; i += kRows) replay_rows(t, i);
   }
 
-  void enter(int64_t end, Rows which) { sweep<false, true>(end, which); }
+  void enter(int64_t end, Rows which) {
+    if (kPost && end == plan_.steps && call_.grad_final_F != nullptr) through_last_norm(which);
+    sweep<false, true>(end, which);
+  }
 
   void back(int64_t t, bool more, Rows which) {
     through_activation(t, which);
@@ -180,20 +208,10 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   // Of the update's presynaptic term.
   T* d_hebbian(int64_t t) const { return Layout::kSlices ? dz(t) : d_hebbian_; }
 
-  // One bit a synapse, a byte or more a vector: whether the clamp left the new F as it was.
-  static int64_t inside_bytes(const Plan& plan) {
-    const D d;
-    return plan.matrix(S) / hn::Lanes(d) * inside_stride<T>();
-  }
-  // Of row i of the F that step t sees.
-  uint8_t* inside(int64_t t, int64_t i) const {
-    const D d;
-    return inside_ + this->within(t) * inside_bytes(plan_) +
-           this->row_of(i) / hn::Lanes(d) * inside_stride<T>();
-  }
-
-  const T* inverse_norm(int64_t t, int64_t i) const {
-    return kNormed ? kept_.units(t, kKeptInverseNorm, i) : ones_ + i * S;
+  // Of the F that step t sees: what it is multiplied with before it decays.
+  const T* scale(int64_t t, int64_t i) const {
+    if (kPost) return kept_.units(t, kKeptScale, i);
+    return kPre ? kept_.units(t, kKeptInverseNorm, i) : ones_ + i * S;
   }
   // Activity of the interval's steps: what drives a step, the presynaptic term
   // of its update, and h.
@@ -224,14 +242,12 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     const T* HWY_RESTRICT hebbian = this->hebbian(t);
     const T* HWY_RESTRICT before = this->seen_rows(t, i);
     T* HWY_RESTRICT after = this->seen_rows(t + 1, i);
-    uint8_t* HWY_RESTRICT inside = kClamp ? this->inside(t + 1, i) : nullptr;
-    const V bound = hn::Set(d, static_cast<T>(forward_.variant.clamp));
+    const V bound = hn::Set(d, just_outside_);
     V h[kLanes], scale[kLanes];
     STPN_UNROLL
     for (int q = 0; q < kLanes; ++q) {
       h[q] = layout.unit(this->h(t) + i * S, q);
-      if constexpr (kPre) scale[q] = layout.unit(inverse_norm(t, i), q);
-      if constexpr (kPost) scale[q] = layout.unit(kept_.units(t, kKeptInversePostNorm, i), q);
+      if constexpr (kScaled) scale[q] = layout.unit(this->scale(t, i), q);
     }
     for (int64_t j = 0; j < width; j += Layout::kStep) {
       STPN_UNROLL
@@ -242,15 +258,12 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
         for (int v = 0; v < kVectors; ++v) {
           const int q = r * kVectors + v;
           V old = hn::Mul(l, hn::Load(d, before + layout.synapse(q, j)));
-          if constexpr (kPre) old = hn::Mul(old, scale[q]);
+          if constexpr (kScaled) old = hn::Mul(old, scale[q]);
           const V learnt = hn::Mul(g, hn::Load(d, hebbian + layout.source(v, j)));
           V F = hn::MulAdd(learnt, h[q], old);
           if constexpr (kClamp) {
-            hn::StoreMaskBits(d, hn::Le(hn::Abs(F), bound),
-                              inside + layout.synapse(q, j) / hn::Lanes(d) * inside_stride<T>());
             F = hn::Min(hn::Max(F, hn::Neg(bound)), bound);
           }
-          if constexpr (kPost) F = hn::Mul(F, scale[q]);
           hn::Store(F, d, after + layout.synapse(q, j));
         }
       }
@@ -276,47 +289,64 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     for (int64_t k = 0; k < plan_.units(S); ++k) dh_[k] += units[k];
   }
 
-  // From the gradient of h[t] to those of u[t] and n[t], for many units at once.
+  // From the gradient of h[t] to those of u[t], n[t] and, with norm `post`, m[t-1], for many units at
+  // once.
   void through_activation(int64_t t, Rows which) {
     const D d;
     const int64_t begin = which.begin * S;
     const int64_t end = Layout::kSlices ? which.end * S : plan_.units(S);
-    // Where n is zero its gradient is taken as zero, and 1/n is this large.
-    const V no_norm = hn::Set(d, static_cast<T>(0.5 / kNormFloor));
+    const auto kept = [&](StpnKept value, int64_t k) HWY_ATTR {
+      return hn::LoadU(d, kept_.units(t, value, which.begin) + (k - begin));
+    };
     for (int64_t k = begin; k < end; k += hn::Lanes(d)) {
       const V dh = hn::Add(hn::Load(d, this->dh(t) + k), hn::Load(d, along_h_ + k));
       const V slope = activation_slope(d, forward_.variant.activation, hn::Load(d, h(t) + k));
       const V du = hn::Mul(dh, slope);
-      hn::Store(hn::Add(du, hn::Load(d, d_bias_ + k)), d, d_bias_ + k);
-      if constexpr (kNormed) {
-        const V inverse = hn::LoadU(d, inverse_norm(t, which.begin) + (k - begin));
-        V dn = hn::Mul(du, hn::LoadU(d, kept_.units(t, kKeptDrive, which.begin) + (k - begin)));
-        if constexpr (kPre) dn = hn::Add(dn, hn::Load(d, along_norm_ + k));
-        dn = hn::Neg(hn::Mul(dn, inverse));
-        hn::Store(hn::Mul(du, inverse), d, per_z_ + k);
-        hn::Store(hn::IfThenElseZero(hn::Lt(inverse, no_norm), hn::Mul(dn, inverse)), d,
-                  per_G_ + k);
-      } else {
+      add_to(d, du, d_bias_ + k);
+      if constexpr (!kNormed) {
         hn::Store(du, d, per_z_ + k);
+        continue;
       }
+      const V inverse = kept(kKeptInverseNorm, k);
+      const V per_z = hn::Mul(du, inverse);
+      V dn = hn::Mul(per_z, kept(kKeptDrive, k));
+      if constexpr (kPre) {
+        dn = hn::MulAdd(hn::Load(d, along_norm_ + k), hn::Mul(inverse, inverse), dn);
+      }
+      V per_G = or_zero(d, inverse, hn::Neg(hn::Mul(dn, inverse)));
+      hn::Store(per_z, d, per_z_ + k);
+      V share = per_G;
+      if constexpr (kPost) {
+        const V scale = kept(kKeptScale, k);
+        const V along_C = hn::MulAdd(
+            per_G, kept(kKeptAlongG, k),
+            hn::MulAdd(per_z, kept(kKeptAlongDrive, k), hn::Load(d, along_norm_ + k)));
+        const V cubed = hn::Mul(hn::Mul(scale, scale), scale);
+        // The initial F was not divided.
+        const V m = t == 0 ? hn::Zero(d) : or_zero(d, scale, hn::Mul(cubed, along_C));
+        share = hn::Sub(per_G, m);
+        per_G = hn::MulSub(scale, per_G, m);
+        hn::Store(hn::Mul(scale, per_z), d, d_new_per_z_ + k);
+        hn::Store(hn::MulSub(m, scale, m), d, per_C_ + k);
+      }
+      hn::Store(per_G, d, per_G_ + k);
+      add_to(d, share, share_of_W_ + k);
     }
   }
 
-  HWY_INLINE void begin_into(int64_t t, int64_t i, Into& into) {
-    into.before = this->seen_rows(t, i);
-    into.inside = kClamp ? inside(t + 1, i) : nullptr;
-    into.hebbian = hebbian(t);
-    into.first_dz = first_dz_;
-    STPN_UNROLL
-    for (int q = 0; q < kLanes; ++q) {
-      into.h[q] = Layout::unit(h(t) + i * S, q);
-      into.inverse[q] = Layout::unit(inverse_norm(t, i), q);
-    }
+  // Where a norm is zero its gradient is taken as zero; its inverse is larger than this.
+  static constexpr double kNoNorm = 0.5 / kNormFloor;
+  static HWY_INLINE V or_zero(D d, V inverse, V value) {
+    return hn::IfThenElseZero(hn::Lt(inverse, hn::Set(d, static_cast<T>(kNoNorm))), value);
   }
 
-  HWY_INLINE void finish_into(int64_t i, const Into& into) {
-    Layout::store_sums(into.along_h, along_h_ + i * S);
-    if constexpr (kPre) Layout::store_sums(into.along_norm, along_norm_ + i * S);
+  static T sum_of_samples(const T* units, int64_t i) {
+    return std::accumulate(units + i * S, units + (i + 1) * S, T(0));
+  }
+  void add_share_of_W(int64_t i, T share) {
+    const T* HWY_RESTRICT W = parameters_.row(kWeight, i);
+    T* HWY_RESTRICT sum = gradients_.row(kWeight, i);
+    for (int64_t j = 0; j < plan_.sources; ++j) sum[j] += share * W[j];
   }
 
   static HWY_INLINE void add_to(D d, V value, T* HWY_RESTRICT sum) {
@@ -326,11 +356,20 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   // back(t) if kBack, then into(t-1) if kInto, for all rows.
   template <bool kBack, bool kInto>
   void sweep(int64_t t, Rows which) {
-    for (int64_t i = which.begin; i < which.end; i += kRows) rows<kBack, kInto>(t, i);
+    for (int64_t i = which.begin; i < which.end; i += kRows) {
+      V along_h[kLanes], along_norm[kLanes];
+      STPN_UNROLL
+      for (int b = 0; b < Block::kBlocks; ++b) {
+        lanes<kBack, kInto>(t, i, Block(b), along_h, along_norm);
+      }
+      if constexpr (kInto) Layout::store_sums(along_h, along_h_ + i * S);
+      if constexpr (kInto && kScaled) Layout::store_sums(along_norm, along_norm_ + i * S);
+    }
   }
 
   template <bool kBack, bool kInto>
-  HWY_INLINE void rows(int64_t t, int64_t i) {
+  HWY_INLINE void lanes(int64_t t, int64_t i, Block block, V (&along_h)[kLanes],
+                        V (&along_norm)[kLanes]) {
     const D d;
     const Layout layout = this->layout_;
     const int64_t width = layout.width;
@@ -343,120 +382,125 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     const T* HWY_RESTRICT F_rows = this->seen_rows(t, i);
     T* HWY_RESTRICT dF_rows = this->d_matrix(0) + this->row_of(i);
     const T* HWY_RESTRICT z = kBack ? this->z(t) : nullptr;
-    PresynapticGradient<Layout, kBack> of_z(layout, dz(t), first_dz_);
-    PresynapticGradient<Layout, kInto && !kPost> of_hebbian(layout, d_hebbian(t - 1), first_dz_);
-    V inverse[kLanes], per_z[kLanes], per_G[kLanes], along_F[kLanes];
+    PresynapticGradient<Layout, Block, kBack> of_z(layout, block, dz(t), first_dz_);
+    PresynapticGradient<Layout, Block, kInto> of_hebbian(layout, block, d_hebbian(t - 1), first_dz_);
+    const V bound = hn::Set(d, bound_);
+    V scale[Block::kLanes], per_z[Block::kLanes], per_G[Block::kLanes];
+    V d_new_per_z[Block::kLanes], per_C[Block::kLanes];
     STPN_UNROLL
-    for (int q = 0; q < kLanes; ++q) {
-      inverse[q] = kBack ? layout.unit(inverse_norm(t, i), q) : hn::Set(d, T(1));
-      per_z[q] = layout.unit(per_z_ + i * S, q);
-      per_G[q] = layout.unit(per_G_ + i * S, q);
-      along_F[q] = hn::Zero(d);
+    for (int p = 0; p < Block::kLanes; ++p) {
+      const int q = block.lane(p);
+      if constexpr (kBack) scale[p] = layout.unit(this->scale(t, i), q);
+      per_z[p] = layout.unit(per_z_ + i * S, q);
+      per_G[p] = layout.unit(per_G_ + i * S, q);
+      d_new_per_z[p] = layout.unit(d_new_per_z_ + i * S, q);
+      if constexpr (kPost) per_C[p] = layout.unit(per_C_ + i * S, q);
     }
-    Into into(layout);
-    if constexpr (kInto) begin_into(t - 1, i, into);
+    Into into(layout, block);
+    if constexpr (kInto) {
+      into.begin(h(t - 1) + i * S, this->scale(t - 1, i), this->seen_rows(t - 1, i), hebbian(t - 1));
+    }
+    // Stage by stage for all lanes: one lane after the other, each a long chain, would fill the
+    // processor's window with what waits.
     for (int64_t j = 0; j < width; j += Layout::kStep) {
       of_z.load(j);
       of_hebbian.load(j);
+      SynapseRows<Block> rows;
       STPN_UNROLL
-      for (int r = 0; r < kRows; ++r) {
-        const int64_t parameter = layout.gradient(r, j);
-        const V w = layout.parameter(W, r, j);
-        const V l = layout.parameter(lambda, r, j);
-        const V g = layout.parameter(gamma, r, j);
-        V d_weight = hn::Zero(d);
-        V d_lambda = hn::Zero(d);
-        V d_gamma = hn::Zero(d);
+      for (int r = 0; r < Block::kRows; ++r) {
+        const int row = block.row(r * Block::kVectors);
+        rows.weight[r] = layout.parameter(W, row, j);
+        rows.lambda[r] = layout.parameter(lambda, row, j);
+        rows.gamma[r] = layout.parameter(gamma, row, j);
+        rows.d_weight[r] = hn::Load(d, sum_weight + layout.gradient(row, j));
+        rows.d_lambda[r] = hn::Load(d, sum_lambda + layout.gradient(row, j));
+        rows.d_gamma[r] = hn::Load(d, sum_gamma + layout.gradient(row, j));
+      }
+      V F[Block::kLanes], dF[Block::kLanes];
+      STPN_UNROLL
+      for (int p = 0; p < Block::kLanes; ++p) {
+        const int64_t at = layout.synapse(block.lane(p), j);
+        F[p] = kBack || kClamp ? hn::Load(d, F_rows + at) : hn::Zero(d);
+        dF[p] = hn::Load(d, dF_rows + at);
+      }
+      if constexpr (kBack) {
+        V G[Block::kLanes], active[Block::kLanes], of_drive[Block::kLanes];
         STPN_UNROLL
-        for (int v = 0; v < kVectors; ++v) {
-          const int q = r * kVectors + v;
-          const int64_t at = layout.synapse(q, j);
-          const V F = hn::Load(d, F_rows + at);
-          V dF = hn::Load(d, dF_rows + at);
-          if constexpr (kBack) {
-            const V G = hn::Add(w, F);
-            V decayed = hn::Mul(dF, l);
-            if constexpr (kPre) decayed = hn::Mul(decayed, inverse[q]);
-            V dG = hn::Mul(hn::Load(d, z + layout.source(v, j)), per_z[q]);
-            if constexpr (kNormed) dG = hn::MulAdd(G, per_G[q], dG);
-            d_weight = hn::Add(d_weight, dG);
-            dF = hn::Add(decayed, dG);
-            if (of_z.wanted) of_z.sums[v] = hn::MulAdd(G, per_z[q], of_z.sums[v]);
-          }
-          if constexpr (kInto && kPost) {
-            along_F[q] = hn::MulAdd(dF, F, along_F[q]);
-          } else if constexpr (kInto) {
-            dF = into.step(q, j, dF, l, g, d_lambda, d_gamma, of_hebbian.sums[v]);
-          }
-          hn::Store(dF, d, dF_rows + at);
+        for (int p = 0; p < Block::kLanes; ++p) {
+          const V w = rows.weight[p / Block::kVectors];
+          active[p] = hn::Load(d, z + layout.source(block.vector(p), j));
+          G[p] = kPost ? hn::MulAdd(F[p], scale[p], w) : hn::Add(F[p], w);
+          of_drive[p] = hn::Mul(active[p], d_new_per_z[p]);
+          dF[p] = hn::Mul(dF[p], rows.lambda[p / Block::kVectors]);
         }
-        if constexpr (kBack) add_to(d, d_weight, sum_weight + parameter);
-        if constexpr (kInto && !kPost) {
-          add_to(d, d_lambda, sum_lambda + parameter);
-          add_to(d, d_gamma, sum_gamma + parameter);
+        STPN_UNROLL
+        for (int p = 0; p < Block::kLanes; ++p) {
+          V& d_weight = rows.d_weight[p / Block::kVectors];
+          d_weight = hn::MulAdd(active[p], per_z[p], d_weight);
+          if constexpr (kPost) of_drive[p] = hn::MulAdd(F[p], per_C[p], of_drive[p]);
+        }
+        STPN_UNROLL
+        for (int p = 0; p < Block::kLanes && kNormed; ++p) {
+          V& d_weight = rows.d_weight[p / Block::kVectors];
+          d_weight = hn::MulAdd(F[p], per_G[p], d_weight);
+          of_drive[p] = hn::MulAdd(G[p], per_G[p], of_drive[p]);
+        }
+        STPN_UNROLL
+        for (int p = 0; p < Block::kLanes; ++p) {
+          dF[p] = kScaled ? hn::MulAdd(dF[p], scale[p], of_drive[p]) : hn::Add(dF[p], of_drive[p]);
+          of_z.add(p, G[p], per_z[p]);
+        }
+      }
+      STPN_UNROLL
+      for (int p = 0; p < Block::kLanes; ++p) {
+        if constexpr (kInto && kClamp) {
+          dF[p] = hn::IfThenElseZero(hn::Le(hn::Abs(F[p]), bound), dF[p]);
+        }
+        hn::Store(dF[p], d, dF_rows + layout.synapse(block.lane(p), j));
+      }
+      if constexpr (kInto) into.step(j, dF, rows, of_hebbian);
+      STPN_UNROLL
+      for (int r = 0; r < Block::kRows; ++r) {
+        const int64_t parameter = layout.gradient(block.row(r * Block::kVectors), j);
+        if constexpr (kBack) hn::Store(rows.d_weight[r], d, sum_weight + parameter);
+        if constexpr (kInto) {
+          hn::Store(rows.d_lambda[r], d, sum_lambda + parameter);
+          hn::Store(rows.d_gamma[r], d, sum_gamma + parameter);
         }
       }
       of_z.store(j);
       of_hebbian.store(j);
     }
-    if constexpr (kInto && kPost) through_post_norm(d, t, i, along_F, into);
-    if constexpr (kInto) finish_into(i, into);
+    STPN_UNROLL
+    for (int p = 0; p < Block::kLanes; ++p) {
+      along_h[block.lane(p)] = into.along_h[p];
+      along_norm[block.lane(p)] = into.along_norm[p];
+    }
   }
 
-  // Norm `post` of step t-1, F = C / m with m = |W + C| and C the clamped new F: first
-  //   dC = dF / m - (dF . F) (W + m F) / m^2,
-  // of which W gets the second part too; then as without the norm.
-  HWY_INLINE void through_post_norm(D d, int64_t t, int64_t i, const V (&along_F)[kLanes],
-                                    Into& into) {
-    const Layout layout = this->layout_;
-    const int64_t width = layout.width;
-    const T* HWY_RESTRICT W = parameters_.row(kWeight, i);
-    const T* HWY_RESTRICT lambda = parameters_.row(kLambda, i);
-    const T* HWY_RESTRICT gamma = parameters_.row(kGamma, i);
-    T* HWY_RESTRICT sum_weight = gradients_.template rows<Layout>(kWeight, i);
-    T* HWY_RESTRICT sum_lambda = gradients_.template rows<Layout>(kLambda, i);
-    T* HWY_RESTRICT sum_gamma = gradients_.template rows<Layout>(kGamma, i);
-    const T* HWY_RESTRICT F_rows = this->seen_rows(t, i);
-    T* HWY_RESTRICT dF_rows = this->d_matrix(0) + this->row_of(i);
-    alignas(64) T sums[kRows * S];
-    Layout::store_sums(along_F, sums);
-    const V no_norm = hn::Set(d, static_cast<T>(0.5 / kNormFloor));
-    const T* kept_inverse = kept_.units(t - 1, kKeptInversePostNorm, i);
-    V inverse[kLanes], per_W[kLanes], per_F[kLanes];
-    STPN_UNROLL
-    for (int q = 0; q < kLanes; ++q) {
-      inverse[q] = layout.unit(kept_inverse, q);
-      const V per = hn::Neg(hn::Mul(layout.unit(sums, q), inverse[q]));
-      per_F[q] = hn::IfThenElseZero(hn::Lt(inverse[q], no_norm), per);
-      per_W[q] = hn::Mul(per_F[q], inverse[q]);
-    }
-    PresynapticGradient<Layout, true> of_hebbian(layout, d_hebbian(t - 1), first_dz_);
-    for (int64_t j = 0; j < width; j += Layout::kStep) {
-      of_hebbian.load(j);
-      STPN_UNROLL
-      for (int r = 0; r < kRows; ++r) {
-        const int64_t parameter = layout.gradient(r, j);
-        const V w = layout.parameter(W, r, j);
-        const V l = layout.parameter(lambda, r, j);
-        const V g = layout.parameter(gamma, r, j);
-        V d_weight = hn::Zero(d);
-        V d_lambda = hn::Zero(d);
-        V d_gamma = hn::Zero(d);
-        STPN_UNROLL
-        for (int v = 0; v < kVectors; ++v) {
-          const int q = r * kVectors + v;
-          const int64_t at = layout.synapse(q, j);
-          const V dG = hn::MulAdd(hn::Load(d, F_rows + at), per_F[q], hn::Mul(w, per_W[q]));
-          d_weight = hn::Add(d_weight, dG);
-          const V dC = hn::MulAdd(hn::Load(d, dF_rows + at), inverse[q], dG);
-          const V dA = into.step(q, j, dC, l, g, d_lambda, d_gamma, of_hebbian.sums[v]);
-          hn::Store(dA, d, dF_rows + at);
+  // Norm `post` of the last step: from the gradient of the final F to that of its C.
+  void through_last_norm(Rows which) {
+    for (int64_t i = which.begin; i < std::min(which.end, plan_.hidden); ++i) {
+      const T* W = parameters_.row(kWeight, i);
+      T* sum = gradients_.row(kWeight, i);
+      for (int s = 0; s < S; ++s) {
+        const T* C = this->seen_rows(plan_.steps, i) + layout_.value(s, 0);
+        T* dF = this->d_matrix(0) + this->row_of(i) + layout_.value(s, 0);
+        const int64_t stride = layout_.value(0, 1);
+        T squares = 0, along_C = 0;
+        for (int64_t j = 0; j < plan_.sources; ++j) {
+          const T G = W[j] + C[j * stride];
+          squares += G * G;
+          along_C += dF[j * stride] * C[j * stride];
         }
-        add_to(d, d_weight, sum_weight + parameter);
-        add_to(d, d_lambda, sum_lambda + parameter);
-        add_to(d, d_gamma, sum_gamma + parameter);
+        const T scale = 1 / (std::sqrt(squares) + static_cast<T>(kNormFloor));
+        const T m = scale < static_cast<T>(kNoNorm) ? along_C * scale * scale * scale : T(0);
+        for (int64_t j = 0; j < plan_.sources; ++j) {
+          const T of_G = -m * (W[j] + C[j * stride]);
+          sum[j] += of_G;
+          dF[j * stride] = dF[j * stride] * scale + of_G;
+        }
       }
-      of_hebbian.store(j);
     }
   }
 
@@ -475,13 +519,18 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   T* d_hebbian_;            // gradient of hebbian_
   T* const dh_;             // gradient of h, but for along_h_
   T* const along_h_;        // the update's part of the gradient of h
-  T* const along_norm_;     // the update's part of the gradient of n, times -n
+  T* const along_norm_;     // sum of Lambda dA F, of the F that the update found
   T* const per_z_;          // du / n
-  T* const per_G_;          // dn / n
+  T* const per_G_;          // what dF gets of G, and d_weight of F
   T* const d_bias_;
+  T* const share_of_W_;   // what d_weight gets of W
+  T* const d_new_per_z_;  // what dF gets of z
+  T* const per_C_;        // what dF gets of C, besides
   T* const from_update_;  // what h gets of the update as a presynaptic activity, and of the caller
   T* const ones_;
-  uint8_t* const inside_;
+  const T bound_;
+  // What replay clamps to, so that F itself tells what the clamp cut from what was as large.
+  const T just_outside_;
 };
 
 }  // namespace HWY_NAMESPACE

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "stpn/kernels/plastic_slices-inl.h"
 #include "stpn/kernels/stpn_recurrent_layout.h"
@@ -20,8 +21,12 @@ namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// One pass over F a step: the update of step t-1 waits until h[t-1] is complete
-// and is made while row by row the drive of step t is summed.
+// One pass over F a step: the update of step t-1 waits until h[t-1] is complete and is made while row
+// by row the sums are taken that the drive of step t needs.
+//
+// Norm `post` divides the new F by m = |W + C|, with C the clamped F before that. No pass does it: the
+// matrix holds C, and a unit value its scale 1/m. All that a step needs of F = C/m are sums over C:
+//   m^2 = |W|^2 + 2 W.C + |C|^2;   n^2 = |W|^2 + (2 W.C + |C|^2 / m) / m;   G z = W z + C z / m
 template <class Layout, Norm kNorm, bool kClamp>
 class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layout> {
   using Loop = ForwardLoop<StpnForward, Layout>;
@@ -36,11 +41,16 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   using typename Loop::Plan;
   using typename Loop::T;
   using typename Loop::V;
+  static constexpr bool kNormed = kNorm != Norm::none;
+  static constexpr bool kPost = kNorm == Norm::post;
+  static constexpr bool kScaled = kNorm == Norm::pre || kPost;
+  // Lanes whose sums stay in registers together: `post` has twice as many.
+  using Block = LanesBlock<Layout, kPost ? 2 : kTogether>;
 
  public:
   static int64_t scratch(const Plan& plan) {
     return slots(plan) * (plan.presynaptic(S) + plan.units(S)) + plan.presynaptic(S) +
-           4 * plan.units(S);
+           (kPost ? 8 : 4) * plan.units(S);
   }
 
   StpnForward(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
@@ -53,9 +63,13 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
         h_(scratch.take(slots_ * plan.units(S))),
         z_squared_(scratch.take(plan.presynaptic(S))),
         inverse_norm_(scratch.take(plan.units(S))),
+        scale_(kPost ? scratch.take(plan.units(S)) : inverse_norm_),
         dot_(scratch.take(plan.units(S))),
         squares_(scratch.take(plan.units(S))),
-        bias_(scratch.take(plan.units(S))) {}
+        bias_(scratch.take(plan.units(S))),
+        weight_dot_(kPost ? scratch.take(plan.units(S)) : nullptr),
+        weight_along_(kPost ? scratch.take(plan.units(S)) : nullptr),
+        weight_squares_(kPost ? scratch.take(plan.units(S)) : nullptr) {}
 
   void begin() {
     const auto& v = call_.variant;
@@ -65,13 +79,17 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     for (int64_t i = 0; i < plan_.hidden && call_.bias != nullptr; ++i) {
       std::fill_n(bias_ + i * S, S, call_.bias[i]);
     }
+    for (int64_t i = 0; i < plan_.hidden && kPost; ++i) {
+      const T* W = parameters_.row(kWeight, i);
+      std::fill_n(weight_squares_ + i * S, S, std::inner_product(W, W + plan_.sources, W, T(0)));
+    }
   }
 
   // The update that still waits then leaves F zero, whatever was there.
   void forget(int s) {
     this->clear_sources(s, plan_.sources, 0, z(next_ - 1));
     T* HWY_RESTRICT h = this->h(next_ - 1);
-    for (int64_t i = 0; i < plan_.hidden; ++i) h[i * S + s] = inverse_norm_[i * S + s] = T(0);
+    for (int64_t i = 0; i < plan_.hidden; ++i) h[i * S + s] = scale_[i * S + s] = T(0);
   }
 
   void forward(int64_t t) {
@@ -108,6 +126,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
 
   void end() {
     sweep<true, false>(plan_.steps, this->all_rows());
+    if constexpr (kPost) divide_by_norm();
     const auto& v = call_.variant;
     this->copy_out(this->matrix(0), plastic_sources(call_.extent, v),
                    first_plastic_source(call_.extent, v), call_.final_F);
@@ -133,24 +152,31 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   void sweep(int64_t t, Rows which) {
     const Activity at = activity(t);
     for (int64_t i = which.begin; i < which.end; i += kRows) {
-      rows<kUpdate, kDrive>(i, t, at);
+      rows<kUpdate, kDrive>(i, at);
       if constexpr (Layout::kSlices && kDrive) activate_units(t, i * S, (i + kRows) * S, at.h);
     }
   }
 
+  // Over the sources of a row: F z and |G|^2; norm `post`: C z, |C|^2, W z and W C.
   struct Sums {
-    explicit HWY_INLINE Sums(D d) {
-      STPN_UNROLL
-      for (int q = 0; q < kLanes; ++q) dot[q] = squares[q] = post[q] = hn::Zero(d);
-    }
-    V dot[kLanes], squares[kLanes], post[kLanes];
+    V dot[kLanes], squares[kLanes], weight_dot[kLanes], weight_along[kLanes];
   };
 
-  // Rows i to i + kRows of all samples: the update of step t-1, then the sums
-  // that the drive of step t needs.
+  // Rows i to i + kRows of all samples: the update of step t-1, then the sums that the drive of step
+  // t needs.
   template <bool kUpdate, bool kDrive>
-  HWY_INLINE void rows(int64_t i, int64_t t, const Activity& at) {
-    constexpr bool kPost = kUpdate && kNorm == Norm::post;
+  HWY_INLINE void rows(int64_t i, const Activity& at) {
+    Sums sums;
+    STPN_UNROLL
+    for (int b = 0; b < Block::kBlocks; ++b) lanes<kUpdate, kDrive>(i, Block(b), at, sums);
+    if constexpr (kDrive) Layout::store_sums(sums.dot, dot_ + i * S);
+    if constexpr (kPost || (kDrive && kNormed)) Layout::store_sums(sums.squares, squares_ + i * S);
+    if constexpr (kPost) Layout::store_sums(sums.weight_along, weight_along_ + i * S);
+    if constexpr (kPost && kDrive) Layout::store_sums(sums.weight_dot, weight_dot_ + i * S);
+  }
+
+  template <bool kUpdate, bool kDrive>
+  HWY_INLINE void lanes(int64_t i, Block block, const Activity& at, Sums& sums) {
     const D d;
     const Layout layout = this->layout_;
     const int64_t width = layout.width;
@@ -162,98 +188,127 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     const T* HWY_RESTRICT last_h = at.last_h + i * S;
     T* HWY_RESTRICT F = this->matrix(0) + this->row_of(i);
     const V bound = hn::Set(d, static_cast<T>(call_.variant.clamp));
-    V h[kLanes], scale[kLanes];
+    V h[Block::kLanes], scale[Block::kLanes];
+    V dot[Block::kLanes], squares[Block::kLanes];
+    V weight_dot[Block::kLanes], weight_along[Block::kLanes];
     STPN_UNROLL
-    for (int q = 0; q < kLanes; ++q) {
-      h[q] = layout.unit(last_h, q);
-      scale[q] = layout.unit(inverse_norm_ + i * S, q);
+    for (int p = 0; p < Block::kLanes; ++p) {
+      h[p] = layout.unit(last_h, block.lane(p));
+      scale[p] = layout.unit(scale_ + i * S, block.lane(p));
+      dot[p] = squares[p] = weight_dot[p] = weight_along[p] = hn::Zero(d);
     }
-    Sums sums(d);
+    // Stage by stage for all lanes, as backward does.
     for (int64_t j = 0; j < width; j += Layout::kStep) {
+      V w[Block::kLanes], f[Block::kLanes];
       STPN_UNROLL
-      for (int r = 0; r < kRows; ++r) {
-        const V w = layout.parameter(W, r, j);
+      for (int p = 0; p < Block::kLanes; ++p) {
+        w[p] = layout.parameter(W, block.row(p), j);
+        f[p] = hn::Load(d, F + layout.synapse(block.lane(p), j));
+      }
+      if constexpr (kUpdate) {
+        V learnt[Block::kLanes];
         STPN_UNROLL
-        for (int v = 0; v < kVectors; ++v) {
-          const int q = r * kVectors + v;
-          V f = hn::Load(d, F + layout.synapse(q, j));
-          if constexpr (kUpdate) {
-            V old = hn::Mul(layout.parameter(lambda, r, j), f);
-            if constexpr (kNorm == Norm::pre) old = hn::Mul(old, scale[q]);
-            const V learnt =
-                hn::Mul(layout.parameter(gamma, r, j), hn::Load(d, hebbian + layout.source(v, j)));
-            f = hn::MulAdd(learnt, h[q], old);
-            if constexpr (kClamp) f = hn::Min(hn::Max(f, hn::Neg(bound)), bound);
-            hn::Store(f, d, F + layout.synapse(q, j));
-          }
-          if constexpr (kPost) {
-            const V G = hn::Add(w, f);
-            sums.post[q] = hn::MulAdd(G, G, sums.post[q]);
-          } else if constexpr (kDrive) {
-            add_drive(sums, q, hn::Add(w, f), hn::Load(d, z + layout.source(v, j)));
-          }
+        for (int p = 0; p < Block::kLanes; ++p) {
+          f[p] = hn::Mul(layout.parameter(lambda, block.row(p), j), f[p]);
+          learnt[p] = hn::Mul(layout.parameter(gamma, block.row(p), j),
+                              hn::Load(d, hebbian + layout.source(block.vector(p), j)));
+        }
+        STPN_UNROLL
+        for (int p = 0; p < Block::kLanes; ++p) {
+          if constexpr (kScaled) f[p] = hn::Mul(f[p], scale[p]);
+          f[p] = hn::MulAdd(learnt[p], h[p], f[p]);
+        }
+        STPN_UNROLL
+        for (int p = 0; p < Block::kLanes; ++p) {
+          if constexpr (kClamp) f[p] = hn::Min(hn::Max(f[p], hn::Neg(bound)), bound);
+          hn::Store(f[p], d, F + layout.synapse(block.lane(p), j));
         }
       }
-    }
-    if constexpr (kPost) {
-      constexpr int64_t kUnits = kRows * S;
-      alignas(64) T inverse[std::max(kUnits, Layout::kStep)] = {};
-      Layout::store_sums(sums.post, inverse);
-      const V floor = hn::Set(d, static_cast<T>(kNormFloor));
-      for (int64_t k = 0; k < kUnits; k += hn::Lanes(d)) {
-        const V norm = hn::Add(hn::Sqrt(hn::Load(d, inverse + k)), floor);
-        hn::Store(hn::Div(hn::Set(d, T(1)), norm), d, inverse + k);
-      }
-      if (kept_) {
-        std::copy_n(inverse, kUnits, kept_.units(t - 1, kKeptInversePostNorm, i));
+      STPN_UNROLL
+      for (int p = 0; p < Block::kLanes && kPost; ++p) {
+        squares[p] = hn::MulAdd(f[p], f[p], squares[p]);
+        weight_along[p] = hn::MulAdd(w[p], f[p], weight_along[p]);
       }
       STPN_UNROLL
-      for (int q = 0; q < kLanes; ++q) scale[q] = layout.unit(inverse, q);
-      for (int64_t j = 0; j < width; j += Layout::kStep) {
-        STPN_UNROLL
-        for (int r = 0; r < kRows; ++r) {
-          const V w = layout.parameter(W, r, j);
-          STPN_UNROLL
-          for (int v = 0; v < kVectors; ++v) {
-            const int q = r * kVectors + v;
-            const V f = hn::Mul(hn::Load(d, F + layout.synapse(q, j)), scale[q]);
-            hn::Store(f, d, F + layout.synapse(q, j));
-            if constexpr (kDrive) {
-              add_drive(sums, q, hn::Add(w, f), hn::Load(d, z + layout.source(v, j)));
-            }
-          }
-        }
+      for (int p = 0; p < Block::kLanes && kDrive; ++p) {
+        const V active = hn::Load(d, z + layout.source(block.vector(p), j));
+        const V G = kPost ? f[p] : hn::Add(w[p], f[p]);
+        dot[p] = hn::MulAdd(G, active, dot[p]);
+        if constexpr (kPost) weight_dot[p] = hn::MulAdd(w[p], active, weight_dot[p]);
+        if constexpr (kNormed && !kPost) squares[p] = hn::MulAdd(G, G, squares[p]);
       }
     }
-    if constexpr (kDrive) {
-      Layout::store_sums(sums.dot, dot_ + i * S);
-      if constexpr (kNorm != Norm::none) Layout::store_sums(sums.squares, squares_ + i * S);
+    STPN_UNROLL
+    for (int p = 0; p < Block::kLanes; ++p) {
+      sums.dot[block.lane(p)] = dot[p];
+      sums.squares[block.lane(p)] = squares[p];
+      sums.weight_dot[block.lane(p)] = weight_dot[p];
+      sums.weight_along[block.lane(p)] = weight_along[p];
     }
   }
 
-  static HWY_INLINE void add_drive(Sums& sums, int q, V G, V z) {
-    sums.dot[q] = hn::MulAdd(G, z, sums.dot[q]);
-    if constexpr (kNorm != Norm::none) sums.squares[q] = hn::MulAdd(G, G, sums.squares[q]);
+  static HWY_INLINE V inverse_root(D d, V square) {
+    const V norm = hn::Add(hn::Sqrt(hn::Max(square, hn::Zero(d))),
+                           hn::Set(d, static_cast<T>(kNormFloor)));
+    return hn::Div(hn::Set(d, T(1)), norm);
+  }
+  // Norm `post`: the scale of the C that step t sees; of the initial F it is 1.
+  HWY_INLINE V post_scale(D d, int64_t t, int64_t k) const {
+    if (t == 0) return hn::Set(d, T(1));
+    const V along = hn::Load(d, weight_along_ + k);
+    const V weight = hn::Load(d, weight_squares_ + k);
+    return inverse_root(
+        d, hn::Add(hn::Add(weight, hn::Add(along, along)), hn::Load(d, squares_ + k)));
   }
 
   // h = act(G z / n + b) for many units at once, and what backward needs.
   HWY_INLINE void activate_units(int64_t t, int64_t begin, int64_t end, T* HWY_RESTRICT h) {
     const D d;
-    T* kept_drive = kept_ ? kept_.units(t, kKeptDrive, begin / S) : nullptr;
-    T* kept_inverse = kept_ ? kept_.units(t, kKeptInverseNorm, begin / S) : nullptr;
+    const auto keep = [&](StpnKept which, int64_t k, V value) HWY_ATTR {
+      if (kept_) hn::StoreU(value, d, kept_.units(t, which, begin / S) + (k - begin));
+    };
     for (int64_t k = begin; k < end; k += hn::Lanes(d)) {
       V drive = hn::Load(d, dot_ + k);
-      if constexpr (kNorm != Norm::none) {
-        const V norm =
-            hn::Add(hn::Sqrt(hn::Load(d, squares_ + k)), hn::Set(d, static_cast<T>(kNormFloor)));
-        const V inverse = hn::Div(hn::Set(d, T(1)), norm);
+      if constexpr (kNormed) {
+        V square = hn::Load(d, squares_ + k);
+        if constexpr (kPost) {
+          const V scale = post_scale(d, t, k);
+          const V along_weight = hn::Load(d, weight_along_ + k);
+          const V along_G = hn::MulAdd(scale, square, along_weight);
+          keep(kKeptScale, k, scale);
+          keep(kKeptAlongDrive, k, drive);
+          keep(kKeptAlongG, k, along_G);
+          hn::Store(scale, d, scale_ + k);
+          square = hn::MulAdd(scale, hn::Add(along_weight, along_G),
+                              hn::Load(d, weight_squares_ + k));
+          drive = hn::MulAdd(scale, drive, hn::Load(d, weight_dot_ + k));
+        }
+        const V inverse = inverse_root(d, square);
         drive = hn::Mul(drive, inverse);
         hn::Store(inverse, d, inverse_norm_ + k);
-        if (kept_) hn::StoreU(inverse, d, kept_inverse + (k - begin));
+        keep(kKeptInverseNorm, k, inverse);
       }
-      if (kept_) hn::StoreU(drive, d, kept_drive + (k - begin));
+      keep(kKeptDrive, k, drive);
       const V u = hn::Add(drive, hn::Load(d, bias_ + k));
       hn::Store(activate(d, call_.variant.activation, u), d, h + k);
+    }
+  }
+
+  // Norm `post` of the last step.
+  void divide_by_norm() {
+    const D d;
+    const Layout layout = layout_;
+    for (int64_t k = 0; k < plan_.units(S); k += hn::Lanes(d)) {
+      hn::Store(post_scale(d, plan_.steps, k), d, scale_ + k);
+    }
+    for (int64_t i = 0; i < plan_.rows(S); i += kRows) {
+      T* HWY_RESTRICT F = this->matrix(0) + this->row_of(i);
+      for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
+        for (int q = 0; q < kLanes; ++q) {
+          T* HWY_RESTRICT here = F + layout.synapse(q, j);
+          hn::Store(hn::Mul(hn::Load(d, here), layout.unit(scale_ + i * S, q)), d, here);
+        }
+      }
     }
   }
 
@@ -268,7 +323,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
       }
     }
     for (int64_t i = which.begin; i < which.end; i += kRows) measure_rows(i);
-    for (int64_t k = which.begin * S; k < which.end * S && kNorm != Norm::none; ++k) {
+    for (int64_t k = which.begin * S; k < which.end * S && kNormed; ++k) {
       dot_[k] *= inverse_norm_[k];
     }
     this->units_out(dot_, t, which, call_.energy);
@@ -284,8 +339,9 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
       STPN_UNROLL
       for (int q = 0; q < kLanes; ++q) {
-        const V G =
-            hn::Add(layout.parameter(W, q / kVectors, j), hn::Load(d, F + layout.synapse(q, j)));
+        V f = hn::Load(d, F + layout.synapse(q, j));
+        if constexpr (kPost) f = hn::Mul(f, layout.unit(scale_ + i * S, q));
+        const V G = hn::Add(layout.parameter(W, q / kVectors, j), f);
         const V power = hn::Load(d, z_squared_ + layout.source(q % kVectors, j));
         spent[q] = hn::MulAdd(hn::Abs(G), power, spent[q]);
       }
@@ -300,9 +356,13 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   T* const h_;
   T* const z_squared_;
   T* const inverse_norm_;
+  T* const scale_;  // of what the update finds: F / n (`pre`), C / m (`post`)
   T* const dot_;
   T* const squares_;
   T* const bias_;
+  T* const weight_dot_;
+  T* const weight_along_;
+  T* const weight_squares_;
   int64_t next_ = 0;  // the step that comes next
 };
 

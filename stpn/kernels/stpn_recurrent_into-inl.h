@@ -1,5 +1,4 @@
-// The first half of a step back of the STPN, from the gradient of its new F on: what two passes of
-// stpn_recurrent_backward-inl.h share. Compiled once a target.
+// The first half of a step back of the STPN, from the gradient of its new F on. Compiled once a target.
 
 #if defined(STPN_KERNELS_STPN_RECURRENT_INTO_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_STPN_RECURRENT_INTO_INL_H_
@@ -18,54 +17,73 @@ namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// One bit a synapse, a byte or more a vector: whether the clamp left the new F as it was.
-template <typename T>
-HWY_INLINE int64_t inside_stride() {
-  return (hn::Lanes(hn::ScalableTag<T>()) + 7) / 8;
-}
+// What a block of rows has at some sources: parameters, and the sums of their gradients.
+template <class Block>
+struct SynapseRows {
+  typename Block::V weight[Block::kRows], lambda[Block::kRows], gamma[Block::kRows];
+  typename Block::V d_weight[Block::kRows], d_lambda[Block::kRows], d_gamma[Block::kRows];
+};
 
-// Rows on their way into step t: what is fixed along them, and the sums over them.
-template <class Layout, Norm kNorm, bool kClamp>
+// A block of rows on its way into step t: what is fixed along them, and the sums over them.
+template <class Layout, class Block, Norm kNorm>
 struct StpnInto {
   using T = typename Layout::Value;
   using D = typename Layout::D;
   using V = typename Layout::V;
-  static constexpr int kLanes = Layout::kLanes;
+  static constexpr int kLanes = Block::kLanes;
+  static constexpr bool kScaled = kNorm == Norm::pre || kNorm == Norm::post;
 
-  explicit HWY_INLINE StpnInto(const Layout& its_layout) : layout(its_layout) {
+  HWY_INLINE StpnInto(const Layout& its_layout, const Block& its_block)
+      : layout(its_layout), block(its_block) {
     STPN_UNROLL
-    for (int q = 0; q < kLanes; ++q) along_h[q] = along_norm[q] = hn::Zero(D());
+    for (int p = 0; p < kLanes; ++p) along_h[p] = along_norm[p] = hn::Zero(D());
   }
 
-  // From the gradient of the clamped new F to that of the unclamped one, which is returned; adds to
-  // all that it touches.
-  HWY_INLINE V step(int q, int64_t j, V d_new, V l, V g, V& d_lambda, V& d_gamma, V& d_hebbian) {
+  // Values of the rows' units: h, and the scale of F before the update; F before the update, and the
+  // presynaptic term.
+  HWY_INLINE void begin(const T* its_h, const T* its_scale, const T* its_before,
+                        const T* its_hebbian) {
+    before = its_before;
+    hebbian = its_hebbian;
+    STPN_UNROLL
+    for (int p = 0; p < kLanes; ++p) {
+      h[p] = Layout::unit(its_h, block.lane(p));
+      if constexpr (kScaled) scale[p] = Layout::unit(its_scale, block.lane(p));
+    }
+  }
+
+  // From the gradient of the new F before its clamp: adds to all that the update touches.
+  template <class Rows, class PresynapticGradient>
+  HWY_INLINE void step(int64_t j, const V (&d_new)[kLanes], Rows& rows,
+                       PresynapticGradient& of_hebbian) {
     const D d;
-    if constexpr (kClamp) {
-      const int64_t vector = layout.synapse(q, j) / hn::Lanes(d);
-      d_new = hn::IfThenElseZero(hn::LoadMaskBits(d, inside + vector * inside_stride<T>()), d_new);
+    V learnt[kLanes], decayed[kLanes];
+    STPN_UNROLL
+    for (int p = 0; p < kLanes; ++p) {
+      const V F = hn::Load(d, before + layout.synapse(block.lane(p), j));
+      learnt[p] = hn::Mul(d_new[p], hn::Load(d, hebbian + layout.source(block.vector(p), j)));
+      decayed[p] = kScaled ? hn::Mul(d_new[p], F) : F;
     }
-    const V z = hn::Load(d, hebbian + layout.source(q % Layout::kVectors, j));
-    const V learnt = hn::Mul(d_new, g);
-    along_h[q] = hn::MulAdd(learnt, z, along_h[q]);
-    if (j >= first_dz) d_hebbian = hn::MulAdd(learnt, h[q], d_hebbian);
-    d_gamma = hn::MulAdd(hn::Mul(d_new, h[q]), z, d_gamma);
-    V decayed = hn::Mul(d_new, hn::Load(d, before + layout.synapse(q, j)));
-    if constexpr (kNorm == Norm::pre) {
-      decayed = hn::Mul(decayed, inverse[q]);
-      along_norm[q] = hn::MulAdd(decayed, l, along_norm[q]);
+    STPN_UNROLL
+    for (int p = 0; p < kLanes; ++p) {
+      const int r = p / Block::kVectors;
+      along_h[p] = hn::MulAdd(learnt[p], rows.gamma[r], along_h[p]);
+      if constexpr (kScaled) along_norm[p] = hn::MulAdd(decayed[p], rows.lambda[r], along_norm[p]);
+      rows.d_gamma[r] = hn::MulAdd(learnt[p], h[p], rows.d_gamma[r]);
+      rows.d_lambda[r] = hn::MulAdd(decayed[p], kScaled ? scale[p] : d_new[p], rows.d_lambda[r]);
     }
-    d_lambda = hn::Add(d_lambda, decayed);
-    return d_new;
+    STPN_UNROLL
+    for (int p = 0; p < kLanes && of_hebbian.wanted; ++p) {
+      of_hebbian.add(p, hn::Mul(d_new[p], rows.gamma[p / Block::kVectors]), h[p]);
+    }
   }
 
   const Layout layout;
-  V h[kLanes], inverse[kLanes];
+  const Block block;
+  V h[kLanes], scale[kLanes];
   V along_h[kLanes], along_norm[kLanes];
-  const T* HWY_RESTRICT before;  // F before the update
-  const uint8_t* HWY_RESTRICT inside;
+  const T* HWY_RESTRICT before;
   const T* HWY_RESTRICT hebbian;
-  int64_t first_dz;
 };
 
 }  // namespace HWY_NAMESPACE

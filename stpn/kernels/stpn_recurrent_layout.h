@@ -14,15 +14,15 @@ enum StpnMatrix { kWeight, kLambda, kGamma, kStpnMatrices };
 // Sums of gradients, besides.
 enum StpnVector { kBias, kStpnVectors };
 
-// Kept at each step: the drive G z / n, the inverse of n (with a norm), and that of |W + F| after
-// the update (norm `post`).
-enum StpnKept { kKeptDrive, kKeptInverseNorm, kKeptInversePostNorm };
+// Kept at each step: the drive G z / n; with a norm, the inverse of n; with norm `post`, of the
+// matrix C that the step sees: its scale, where F = scale C, and C z and C G.
+enum StpnKept { kKeptDrive, kKeptInverseNorm, kKeptScale, kKeptAlongDrive, kKeptAlongG };
 
 template <typename T>
 PlasticPlan<T> stpn_recurrent_plan(const Extent& extent, const StpnRecurrentVariant& variant) {
   int64_t kept = kKeptDrive + 1;
   if (variant.norm != Norm::none) kept = kKeptInverseNorm + 1;
-  if (variant.norm == Norm::post) kept = kKeptInversePostNorm + 1;
+  if (variant.norm == Norm::post) kept = kKeptAlongG + 1;
   return PlasticPlan<T>({.steps = extent.steps,
                          .batch = extent.batch,
                          .hidden = extent.hidden,

@@ -7,8 +7,11 @@
 #define STPN_KERNELS_VECTOR_MATH_INL_H_
 #endif
 
+#include <hwy/cache_control.h>
 #include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
+
+#include <algorithm>
 
 #include "stpn/kernels/activation.h"
 
@@ -75,6 +78,33 @@ HWY_INLINE void sums_of_lanes([[maybe_unused]] D d, const V (&v)[S], T* HWY_REST
     for (int s = 0; s < S; ++s) sums[s] = hn::GetLane(hn::SumOfLanes(d, v[s]));
   }
 #endif
+}
+
+// For a few values: a call of memmove costs more than to move them.
+template <typename T>
+HWY_INLINE void copy(const T* HWY_RESTRICT from, int64_t count, T* HWY_RESTRICT to) {
+  const hn::ScalableTag<T> d;
+  const int64_t lanes = hn::Lanes(d);
+  if (count < lanes) {
+    std::copy_n(from, count, to);
+    return;
+  }
+  for (int64_t k = 0; k < count - lanes; k += lanes) hn::StoreU(hn::LoadU(d, from + k), d, to + k);
+  hn::StoreU(hn::LoadU(d, from + count - lanes), d, to + count - lanes);
+}
+
+// For many values, in whole vectors, that are not read again soon: past the caches, if `to` is aligned
+// as `from` is.
+template <typename T>
+HWY_INLINE void stream(const T* HWY_RESTRICT from, int64_t count, T* HWY_RESTRICT to) {
+  const hn::ScalableTag<T> d;
+  const int64_t lanes = hn::Lanes(d);
+  if (reinterpret_cast<uintptr_t>(to) % (lanes * sizeof(T)) != 0) {
+    std::copy_n(from, count, to);
+    return;
+  }
+  for (int64_t k = 0; k < count; k += lanes) hn::Stream(hn::Load(d, from + k), d, to + k);
+  hwy::FlushStream();
 }
 
 // A block of as many rows as D has lanes, to columns.
