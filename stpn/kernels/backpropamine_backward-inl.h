@@ -48,8 +48,8 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
   static constexpr bool kSeesNext = false;
 
   static int64_t scratch(const Plan& plan) {
-    return 4 * plan.presynaptic(S) + 8 * plan.units(S) + Plan::padded(S) +
-           InputDrive<T, S>::scratch(plan);
+    return (plan.interval + 2) * plan.presynaptic(S) + (plan.interval + 7) * plan.units(S) +
+           plan.interval * Plan::padded(S) + InputDrive<T, S>::scratch(plan);
   }
 
   // Adds to `gradients`.
@@ -61,17 +61,16 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
         forward_(call.forward),
         parameters_(parameters.matrices),
         gradients_(gradients),
-        z_(scratch.take(plan.presynaptic(S))),
-        hebbian_(scratch.take(plan.presynaptic(S))),
+        z_(scratch.take(plan.interval * plan.presynaptic(S))),
         dz_(scratch.take(plan.presynaptic(S))),
         d_hebbian_(scratch.take(plan.presynaptic(S))),
-        h_(scratch.take(plan.units(S))),
+        h_(scratch.take(plan.interval * plan.units(S))),
         dh_(scratch.take(plan.units(S))),
         du_(scratch.take(plan.units(S))),
         along_h_(scratch.take(plan.units(S))),
         along_m_(scratch.take(plan.units(S))),
         along_rate_(scratch.take(plan.units(S))),
-        m_(scratch.take(S)),
+        m_(scratch.take(plan.interval * Plan::padded(S))),
         modulator_(scratch.take(plan.units(S))),
         d_modulator_(scratch.take(plan.units(S))),
         input_(plan, first, call.forward.x, parameters.inputs, scratch) {}
@@ -96,18 +95,17 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
   }
 
   void replay(int64_t t) {
-    load_update(t);
+    load(t);
     for (int64_t i = 0; i < plan_.rows(S); i += kRows) replay_rows(t, i);
   }
 
   void enter(int64_t end) {
-    load_update(end - 1);
+    load(end - 1);
     sweep<false, true>(end);
   }
 
   void back(int64_t t, bool more) {
-    load_drive(t);
-    if (more) load_update(t - 1);
+    load_gradient(t);
     if (more && !this->any_reset(t)) {
       sweep<true, true>(t);
     } else {
@@ -124,20 +122,25 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
   }
 
  private:
-  // What the update of step t reads: h[t], h[t-1] (zero after a reset) and m.
-  void load_update(int64_t t) {
-    this->units_in(forward_.output, t, h_);
-    this->activity_before(forward_.initial_h, forward_.output, t, 0, hebbian_);
+  // Of a step of the interval: z = h[t-1] (zero after a reset), which drives it and is learnt; h[t];
+  // and m.
+  T* z(int64_t t) const { return z_ + this->within(t) * plan_.presynaptic(S); }
+  T* h(int64_t t) const { return h_ + this->within(t) * plan_.units(S); }
+  T* m(int64_t t) const { return m_ + this->within(t) * Plan::padded(S); }
+
+  void load(int64_t t) {
+    this->units_in(forward_.output, t, h(t));
+    this->activity_before(forward_.initial_h, forward_.output, t, 0, z(t));
     const bool modulated = forward_.variant.has_modulator();
     for (int s = 0; s < S; ++s) {
-      m_[s] = modulated ? kept_.samples(t, kKeptModulator)[s] : forward_.rate[0];
+      m(t)[s] = modulated ? kept_.samples(t, kKeptModulator)[s] : forward_.rate[0];
     }
   }
 
   HWY_INLINE void replay_rows(int64_t t, int64_t i) {
     const D d;
     const Layout layout = layout_;
-    const T* HWY_RESTRICT hebbian = hebbian_;
+    const T* HWY_RESTRICT z = this->z(t);
     const T* HWY_RESTRICT P = this->seen(t, kP) + this->row_of(i);
     T* HWY_RESTRICT new_P = this->seen(t + 1, kP) + this->row_of(i);
     [[maybe_unused]] const T* HWY_RESTRICT E =
@@ -147,14 +150,14 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
     const SynapseUpdate<T, kPlain> update(forward_);
     V h[kLanes], m[kVectors];
     STPN_UNROLL
-    for (int v = 0; v < kVectors; ++v) m[v] = layout.sample(m_, v);
+    for (int v = 0; v < kVectors; ++v) m[v] = layout.sample(this->m(t), v);
     STPN_UNROLL
-    for (int q = 0; q < kLanes; ++q) h[q] = layout.unit(h_ + i * S, q);
+    for (int q = 0; q < kLanes; ++q) h[q] = layout.unit(this->h(t) + i * S, q);
     for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
       STPN_UNROLL
       for (int q = 0; q < kLanes; ++q) {
         const int64_t at = layout.synapse(q, j);
-        V learnt = hn::Mul(h[q], hn::Load(d, hebbian + layout.source(q % kVectors, j)));
+        V learnt = hn::Mul(h[q], hn::Load(d, z + layout.source(q % kVectors, j)));
         if constexpr (kTrace) {
           const V e = hn::Load(d, E + at);
           hn::Store(update.trace(e, learnt), d, new_E + at);
@@ -166,7 +169,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
   }
 
   // What back(t) reads: from the gradients of h[t] and m[t] to that of u[t], for all units at once.
-  void load_drive(int64_t t) {
+  void load_gradient(int64_t t) {
     const D d;
     if (call_.grad_output != nullptr) {
       this->units_in(call_.grad_output, t, du_);
@@ -174,20 +177,19 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
         hn::Store(hn::Add(hn::Load(d, dh_ + k), hn::Load(d, du_ + k)), d, dh_ + k);
       }
     }
-    back_through_modulator();
+    back_through_modulator(t);
     for (int64_t k = 0; k < plan_.units(S); k += hn::Lanes(d)) {
       const V dh = hn::Add(hn::Load(d, dh_ + k), hn::Load(d, along_h_ + k));
-      const V slope = activation_slope(d, Activation::tanh, hn::Load(d, h_ + k));
+      const V slope = activation_slope(d, Activation::tanh, hn::Load(d, h(t) + k));
       hn::Store(hn::Mul(dh, slope), d, du_ + k);
     }
     this->units_to_rows(du_, input_.width(), input_.units());
     input_.backward(t, gradients_.vector(kInput), call_.grad_x);
-    std::swap(z_, hebbian_);
     std::swap(dz_, d_hebbian_);  // what the update of step t gave to h[t-1], to add to
     std::fill_n(d_hebbian_, plan_.presynaptic(S), T(0));
   }
 
-  void back_through_modulator() {
+  void back_through_modulator(int64_t t) {
     const D d;
     const bool modulated = forward_.variant.has_modulator();
     T dm[S] = {};
@@ -199,13 +201,13 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
     PerSample<T, S> du;
     for (int s = 0; s < S; ++s) {
       if (!modulated) d_rate += dm[s];
-      du.set(s, dm[s] * kernels::activation_slope(forward_.variant.modulator_activation(), m_[s]));
+      du.set(s, dm[s] * kernels::activation_slope(forward_.variant.modulator_activation(), m(t)[s]));
     }
     gradients_.vector(kRate)[0] += d_rate;
     if (!modulated) return;
     for (int s = 0; s < S; ++s) gradients_.vector(kModulatorBias)[0] += du.values[s];
     for (int64_t k = 0; k < plan_.units(S); k += hn::Lanes(d)) {
-      const V of_weight = hn::MulAdd(du.at(k), hn::Load(d, h_ + k), hn::Load(d, d_modulator_ + k));
+      const V of_weight = hn::MulAdd(du.at(k), hn::Load(d, h(t) + k), hn::Load(d, d_modulator_ + k));
       const V dh = hn::MulAdd(du.at(k), hn::Load(d, modulator_ + k), hn::Load(d, dh_ + k));
       hn::Store(of_weight, d, d_modulator_ + k);
       hn::Store(dh, d, dh_ + k);
@@ -241,7 +243,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
       du[q] = layout.unit(du_ + i * S, q);
     }
     [[maybe_unused]] const T* HWY_RESTRICT P_rows = this->seen(t, kP) + first;
-    const T* HWY_RESTRICT z = z_;
+    const T* HWY_RESTRICT z = kBack ? this->z(t) : nullptr;
     T* HWY_RESTRICT dz_rows = dz_;
     T* HWY_RESTRICT d_hebbian_rows = d_hebbian_;
     Into into(layout);
@@ -288,7 +290,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
         hn::Store(d_hebbian[v], d, d_hebbian_rows + layout.source(v, j));
       }
     }
-    if constexpr (kInto) into.finish(*this, i);
+    if constexpr (kInto) into.finish(*this, t - 1, i);
   }
 
   // Rows i to i + kRows on their way into step t: what is fixed along them, and the sums over them.
@@ -297,14 +299,14 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
 
     HWY_INLINE void begin(const ModulatedBackward& group, int64_t t, int64_t i) {
       const D d;
-      hebbian = group.hebbian_;
+      hebbian = group.z(t);
       P = group.seen(t, kP) + group.row_of(i);
       if constexpr (kTrace) E = group.seen(t, kE) + group.row_of(i);
       STPN_UNROLL
-      for (int v = 0; v < kVectors; ++v) m[v] = Layout::sample(group.m_, v);
+      for (int v = 0; v < kVectors; ++v) m[v] = Layout::sample(group.m(t), v);
       STPN_UNROLL
       for (int q = 0; q < kLanes; ++q) {
-        h[q] = Layout::unit(group.h_ + i * S, q);
+        h[q] = Layout::unit(group.h(t) + i * S, q);
         along_hebbian[q] = along_m[q] = along_rate[q] = hn::Zero(d);
       }
     }
@@ -333,7 +335,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
       d_hebbian = hn::MulAdd(d_learnt, h[q], d_hebbian);
     }
 
-    HWY_INLINE void finish(const ModulatedBackward& group, int64_t i) {
+    HWY_INLINE void finish(const ModulatedBackward& group, int64_t t, int64_t i) {
       T* HWY_RESTRICT along_h = group.along_h_ + i * S;
       Layout::store_sums(along_hebbian, along_h);
       Layout::store_sums(along_m, group.along_m_ + i * S);
@@ -343,8 +345,8 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
       }
       // Both m and h multiply the same sum.
       for (int k = 0; k < kRows * S; ++k) {
-        group.along_m_[i * S + k] += along_h[k] * group.h_[i * S + k];
-        along_h[k] *= group.m_[k % S];
+        group.along_m_[i * S + k] += along_h[k] * group.h(t)[i * S + k];
+        along_h[k] *= group.m(t)[k % S];
       }
     }
 
@@ -361,17 +363,16 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
   const BackpropamineForward<T>& forward_;
   const PaddedMatrices<T>& parameters_;
   const Gradients<T>& gradients_;
-  T* z_;                 // h[t-1], what drives step t
-  T* hebbian_;           // the same of the step that is gone into
-  T* dz_;                // gradient of z
-  T* d_hebbian_;         // gradient of hebbian
-  T* const h_;           // of the step that is gone into
+  T* const z_;           // of the interval's steps
+  T* dz_;                // gradient of z, of the step that is gone back through
+  T* d_hebbian_;         // and of that which is gone into
+  T* const h_;           // of the interval's steps
   T* const dh_;          // gradient of h, but for along_h_
   T* const du_;          // gradient of the drive
   T* const along_h_;     // the update's part of the gradient of h
   T* const along_m_;     // summed over units, the gradient of m
   T* const along_rate_;  // and that of the trace's rate
-  T* const m_;           // of the step that is gone into
+  T* const m_;           // of the interval's steps
   T* const modulator_;   // its weights, as unit values
   T* const d_modulator_;
   const InputDrive<T, S> input_;

@@ -25,8 +25,8 @@ template <typename T, int S>
 class InputDrive {
   using D = hn::ScalableTag<T>;
   using V = hn::Vec<D>;
-  // Samples that a row of W is loaded for at once.
-  static constexpr int kBlock = std::min(S, kTogether);
+  // Samples that a row of W is loaded for at once: as many sums as hide the latency of an addition.
+  static constexpr int kBlock = std::min(S, 8);
 
  public:
   static int64_t scratch(const PlasticPlan<T>& plan) { return S * plan.padded(plan.hidden); }
