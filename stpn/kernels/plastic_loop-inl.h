@@ -342,6 +342,11 @@ class Gradients {
       : Gradients(plan, sums, plan.across_groups > 0 ? plan.hidden_rows() : 0) {}
 
   T* vector(int64_t which) const { return sums_.vector(which); }
+  // From a row to the next, within a slice.
+  template <class Layout>
+  int64_t row_size() const {
+    return Layout::kSamplesLast ? lanes_of_row() : plan_.row;
+  }
   // What all lanes of row i come to in the end.
   T* row(int64_t which, int64_t i) const { return sums_.matrix(which) + i * plan_.row; }
   // Of rows i to i + kRows.

@@ -206,6 +206,8 @@ class Kept {
     return base_ + ((slice * plan_->steps + t) * plan_->kept_per_unit + which) * units_ +
            (i - (slice << shift_)) * S;
   }
+  // From the units of a step to those of the next, in one slice.
+  int64_t step() const { return plan_->kept_per_unit * units_; }
   T* sources(int64_t t, int64_t which) const {
     return base_ + plan_->kept_units(S) + t * besides_ + which * plan_->presynaptic(S);
   }

@@ -6,7 +6,7 @@
 //   forward(t, rows)  one step of some rows
 //   store(t)          outputs of step t, of all slices
 // and one of BackwardGroup, besides load and store of what goes in and comes out at step t,
-//   replay(t, rows), enter(t, rows), back(t, more, rows)
+//   replay(begin, end, rows), enter(t, rows), back(t, more, rows)
 //   leave(rows)       the slice has gone back through the interval
 
 #if defined(STPN_KERNELS_PLASTIC_SLICES_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -130,14 +130,7 @@ class BackwardSlices : public BackwardGroup<Step, Layout> {
     const int64_t rows = slice_.end - slice_.begin;
     std::copy_n(this->kept_.checkpoint(begin / this->plan_.interval) + this->row_of(slice_.begin),
                 this->row_of(rows), seen_rows(begin, slice_.begin));
-    for (int64_t t = begin; t < (Step::kSeesNext ? end : end - 1); ++t) {
-      step.replay(t, slice_);
-      for (int s = 0; s < S && t + 1 < this->plan_.steps; ++s) {
-        if (this->is_reset(t + 1, s)) {
-          this->clear_sample(seen_rows(t + 1, slice_.begin), rows, s);
-        }
-      }
-    }
+    step.replay(begin, Step::kSeesNext ? end : end - 1, slice_);
   }
 
   Rows slice_{0, 0};

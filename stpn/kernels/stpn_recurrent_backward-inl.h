@@ -97,7 +97,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
         d_bias_(scratch.take(plan.units(S))),
         share_of_W_(scratch.take(plan.units(S))),
         d_new_per_z_(kPost ? scratch.take(plan.units(S)) : per_z_),
-        per_C_(kPost ? scratch.take(plan.units(S)) : nullptr),
+        per_C_(kPost ? scratch.take(plan.units(S)) : per_z_),
         from_update_(scratch.take(plan.units(S))),
         ones_(scratch.take(plan.units(S))),
         bound_(static_cast<T>(call.forward.variant.clamp)),
@@ -122,18 +122,9 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     }
   }
 
-  // A few rows through all steps before the next: between steps they do not leave the first-level
-  // cache.
   void replay_interval(int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) load(t);
-    for (int64_t i = 0; i < plan_.rows(S); i += kRows) {
-      for (int64_t t = begin; t < end; ++t) {
-        replay_rows(t, i);
-        for (int s = 0; s < S && t + 1 < plan_.steps; ++s) {
-          if (is_reset(t + 1, s)) this->clear_sample(this->seen_rows(t + 1, i), kRows, s);
-        }
-      }
-    }
+    replay(begin, end, this->all_rows());
   }
   void enter(int64_t end) {
     if (!kSeesNext) load(end - 1);
@@ -154,8 +145,10 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     }
   }
 
-  void replay(int64_t t, Rows which) {
-    for (int64_t i = which.begin; i < which.end; i += kRows) replay_rows(t, i);
+  // From seen(begin) to seen(end), resets too; a few rows through all steps before the next: between
+  // steps they do not leave the first-level cache.
+  void replay(int64_t begin, int64_t end, Rows which) {
+    for (int64_t i = which.begin; i < which.end; i += kRows) replay_rows(begin, end, i);
   }
 
   void enter(int64_t end, Rows which) {
@@ -233,40 +226,50 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     }
   }
 
-  HWY_INLINE void replay_rows(int64_t t, int64_t i) {
+  HWY_INLINE void replay_rows(int64_t begin, int64_t end, int64_t i) {
     const D d;
     const Layout layout = this->layout_;
     const int64_t width = layout.width;
     const T* HWY_RESTRICT lambda = parameters_.row(kLambda, i);
     const T* HWY_RESTRICT gamma = parameters_.row(kGamma, i);
-    const T* HWY_RESTRICT hebbian = this->hebbian(t);
-    const T* HWY_RESTRICT before = this->seen_rows(t, i);
-    T* HWY_RESTRICT after = this->seen_rows(t + 1, i);
     const V bound = hn::Set(d, just_outside_);
-    V h[kLanes], scale[kLanes];
-    STPN_UNROLL
-    for (int q = 0; q < kLanes; ++q) {
-      h[q] = layout.unit(this->h(t) + i * S, q);
-      if constexpr (kScaled) scale[q] = layout.unit(this->scale(t, i), q);
-    }
-    for (int64_t j = 0; j < width; j += Layout::kStep) {
+    // Of a step, and how far it is to the next one's.
+    const T* HWY_RESTRICT hebbian = this->hebbian(begin);
+    const T* HWY_RESTRICT units = this->h(begin) + i * S;
+    const T* HWY_RESTRICT scales = this->scale(begin, i);
+    T* HWY_RESTRICT before = this->seen_rows(begin, i);
+    const int64_t matrix = this->seen_rows(begin + 1, i) - before;
+    for (int64_t t = begin; t < end; ++t) {
+      T* HWY_RESTRICT after = before + matrix;
+      V h[kLanes], scale[kLanes];
       STPN_UNROLL
-      for (int r = 0; r < kRows; ++r) {
-        const V l = layout.parameter(lambda, r, j);
-        const V g = layout.parameter(gamma, r, j);
+      for (int q = 0; q < kLanes; ++q) {
+        h[q] = layout.unit(units, q);
+        if constexpr (kScaled) scale[q] = layout.unit(scales, q);
+      }
+      for (int64_t j = 0; j < width; j += Layout::kStep) {
         STPN_UNROLL
-        for (int v = 0; v < kVectors; ++v) {
-          const int q = r * kVectors + v;
-          V old = hn::Mul(l, hn::Load(d, before + layout.synapse(q, j)));
+        for (int q = 0; q < kLanes; ++q) {
+          const int row = q / kVectors;
+          V old = hn::Mul(layout.parameter(lambda, row, j),
+                          hn::Load(d, before + layout.synapse(q, j)));
           if constexpr (kScaled) old = hn::Mul(old, scale[q]);
-          const V learnt = hn::Mul(g, hn::Load(d, hebbian + layout.source(v, j)));
+          const V learnt = hn::Mul(layout.parameter(gamma, row, j),
+                                   hn::Load(d, hebbian + layout.source(q % kVectors, j)));
           V F = hn::MulAdd(learnt, h[q], old);
-          if constexpr (kClamp) {
-            F = hn::Min(hn::Max(F, hn::Neg(bound)), bound);
-          }
+          if constexpr (kClamp) F = hn::Min(hn::Max(F, hn::Neg(bound)), bound);
           hn::Store(F, d, after + layout.synapse(q, j));
         }
       }
+      if (t + 1 < plan_.steps && this->any_reset(t + 1)) {
+        for (int s = 0; s < S; ++s) {
+          if (is_reset(t + 1, s)) this->clear_sample(after, kRows, s);
+        }
+      }
+      before = after;
+      hebbian += plan_.presynaptic(S);
+      units += plan_.units(S);
+      if constexpr (kScaled) scales += kept_.step();
     }
   }
 
@@ -353,52 +356,95 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     hn::Store(hn::Add(hn::Load(d, sum), value), d, sum);
   }
 
+  // Where a sweep finds the first of its rows, and how far it is to the next: worked out once, not
+  // for each row.
+  struct Sweep {
+    const T *W, *lambda, *gamma;
+    T *sum_weight, *sum_lambda, *sum_gamma;
+    int64_t parameters, sums, matrix;  // to the next row
+    const T *F, *before, *scale, *scale_before, *h, *z, *hebbian;
+    T *dF, *dz, *d_hebbian;
+    const T *per_z, *per_G, *d_new_per_z, *per_C;
+    T *along_h, *along_norm;
+  };
+  template <bool kBack, bool kInto>
+  Sweep sweep_from(int64_t t, int64_t i) const {
+    const int64_t k = i * S;
+    const auto sums = [&](StpnMatrix which) { return gradients_.template rows<Layout>(which, i); };
+    return {.W = parameters_.row(kWeight, i),
+            .lambda = parameters_.row(kLambda, i),
+            .gamma = parameters_.row(kGamma, i),
+            .sum_weight = sums(kWeight),
+            .sum_lambda = sums(kLambda),
+            .sum_gamma = sums(kGamma),
+            .parameters = plan_.row,
+            .sums = gradients_.template row_size<Layout>(),
+            .matrix = this->row_of(1),
+            .F = this->seen_rows(t, i),
+            .before = kInto ? this->seen_rows(t - 1, i) : nullptr,
+            .scale = kBack ? scale(t, i) : nullptr,
+            .scale_before = kInto ? scale(t - 1, i) : nullptr,
+            .h = kInto ? h(t - 1) + k : nullptr,
+            .z = kBack ? z(t) : nullptr,
+            .hebbian = kInto ? hebbian(t - 1) : nullptr,
+            .dF = this->d_matrix(0) + this->row_of(i),
+            .dz = dz(t),
+            .d_hebbian = d_hebbian(t - 1),
+            .per_z = per_z_ + k,
+            .per_G = per_G_ + k,
+            .d_new_per_z = d_new_per_z_ + k,
+            .per_C = per_C_ + k,
+            .along_h = along_h_ + k,
+            .along_norm = along_norm_ + k};
+  }
+
   // back(t) if kBack, then into(t-1) if kInto, for all rows.
   template <bool kBack, bool kInto>
   void sweep(int64_t t, Rows which) {
-    for (int64_t i = which.begin; i < which.end; i += kRows) {
+    const Sweep at = sweep_from<kBack, kInto>(t, which.begin);
+    for (int64_t i = 0; i < which.end - which.begin; i += kRows) {
       V along_h[kLanes], along_norm[kLanes];
       STPN_UNROLL
       for (int b = 0; b < Block::kBlocks; ++b) {
-        lanes<kBack, kInto>(t, i, Block(b), along_h, along_norm);
+        lanes<kBack, kInto>(at, i, Block(b), along_h, along_norm);
       }
-      if constexpr (kInto) Layout::store_sums(along_h, along_h_ + i * S);
-      if constexpr (kInto && kScaled) Layout::store_sums(along_norm, along_norm_ + i * S);
+      if constexpr (kInto) Layout::store_sums(along_h, at.along_h + i * S);
+      if constexpr (kInto && kScaled) Layout::store_sums(along_norm, at.along_norm + i * S);
     }
   }
 
   template <bool kBack, bool kInto>
-  HWY_INLINE void lanes(int64_t t, int64_t i, Block block, V (&along_h)[kLanes],
+  HWY_INLINE void lanes(const Sweep& at, int64_t i, Block block, V (&along_h)[kLanes],
                         V (&along_norm)[kLanes]) {
     const D d;
     const Layout layout = this->layout_;
     const int64_t width = layout.width;
-    const T* HWY_RESTRICT W = parameters_.row(kWeight, i);
-    const T* HWY_RESTRICT lambda = parameters_.row(kLambda, i);
-    const T* HWY_RESTRICT gamma = parameters_.row(kGamma, i);
-    T* HWY_RESTRICT sum_weight = gradients_.template rows<Layout>(kWeight, i);
-    T* HWY_RESTRICT sum_lambda = gradients_.template rows<Layout>(kLambda, i);
-    T* HWY_RESTRICT sum_gamma = gradients_.template rows<Layout>(kGamma, i);
-    const T* HWY_RESTRICT F_rows = this->seen_rows(t, i);
-    T* HWY_RESTRICT dF_rows = this->d_matrix(0) + this->row_of(i);
-    const T* HWY_RESTRICT z = kBack ? this->z(t) : nullptr;
-    PresynapticGradient<Layout, Block, kBack> of_z(layout, block, dz(t), first_dz_);
-    PresynapticGradient<Layout, Block, kInto> of_hebbian(layout, block, d_hebbian(t - 1), first_dz_);
+    const T* HWY_RESTRICT W = at.W + i * at.parameters;
+    const T* HWY_RESTRICT lambda = at.lambda + i * at.parameters;
+    const T* HWY_RESTRICT gamma = at.gamma + i * at.parameters;
+    T* HWY_RESTRICT sum_weight = at.sum_weight + i * at.sums;
+    T* HWY_RESTRICT sum_lambda = at.sum_lambda + i * at.sums;
+    T* HWY_RESTRICT sum_gamma = at.sum_gamma + i * at.sums;
+    const T* HWY_RESTRICT F_rows = at.F + i * at.matrix;
+    T* HWY_RESTRICT dF_rows = at.dF + i * at.matrix;
+    const T* HWY_RESTRICT z = at.z;
+    PresynapticGradient<Layout, Block, kBack> of_z(layout, block, at.dz, first_dz_);
+    PresynapticGradient<Layout, Block, kInto> of_hebbian(layout, block, at.d_hebbian, first_dz_);
     const V bound = hn::Set(d, bound_);
     V scale[Block::kLanes], per_z[Block::kLanes], per_G[Block::kLanes];
     V d_new_per_z[Block::kLanes], per_C[Block::kLanes];
     STPN_UNROLL
     for (int p = 0; p < Block::kLanes; ++p) {
       const int q = block.lane(p);
-      if constexpr (kBack) scale[p] = layout.unit(this->scale(t, i), q);
-      per_z[p] = layout.unit(per_z_ + i * S, q);
-      per_G[p] = layout.unit(per_G_ + i * S, q);
-      d_new_per_z[p] = layout.unit(d_new_per_z_ + i * S, q);
-      if constexpr (kPost) per_C[p] = layout.unit(per_C_ + i * S, q);
+      if constexpr (kBack) scale[p] = layout.unit(at.scale + i * S, q);
+      per_z[p] = layout.unit(at.per_z + i * S, q);
+      per_G[p] = layout.unit(at.per_G + i * S, q);
+      d_new_per_z[p] = layout.unit(at.d_new_per_z + i * S, q);
+      if constexpr (kPost) per_C[p] = layout.unit(at.per_C + i * S, q);
     }
     Into into(layout, block);
     if constexpr (kInto) {
-      into.begin(h(t - 1) + i * S, this->scale(t - 1, i), this->seen_rows(t - 1, i), hebbian(t - 1));
+      into.begin(at.h + i * S, at.scale_before + i * S, at.before + i * at.matrix, at.hebbian);
     }
     // Stage by stage for all lanes: one lane after the other, each a long chain, would fill the
     // processor's window with what waits.
@@ -525,7 +571,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   T* const d_bias_;
   T* const share_of_W_;   // what d_weight gets of W
   T* const d_new_per_z_;  // what dF gets of z
-  T* const per_C_;        // what dF gets of C, besides
+  T* const per_C_;        // what dF gets of C besides; norm `post` only
   T* const from_update_;  // what h gets of the update as a presynaptic activity, and of the caller
   T* const ones_;
   const T bound_;

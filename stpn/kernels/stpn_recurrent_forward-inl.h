@@ -67,9 +67,9 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
         dot_(scratch.take(plan.units(S))),
         squares_(scratch.take(plan.units(S))),
         bias_(scratch.take(plan.units(S))),
-        weight_dot_(kPost ? scratch.take(plan.units(S)) : nullptr),
-        weight_along_(kPost ? scratch.take(plan.units(S)) : nullptr),
-        weight_squares_(kPost ? scratch.take(plan.units(S)) : nullptr) {}
+        weight_dot_(kPost ? scratch.take(plan.units(S)) : dot_),
+        weight_along_(kPost ? scratch.take(plan.units(S)) : dot_),
+        weight_squares_(kPost ? scratch.take(plan.units(S)) : dot_) {}
 
   void begin() {
     const auto& v = call_.variant;
@@ -139,21 +139,42 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   T* z(int64_t t) const { return z_ + slot(t) * plan_.presynaptic(S); }
   T* h(int64_t t) const { return h_ + slot(t) * plan_.units(S); }
 
-  // Of one step, for all its rows.
-  struct Activity {
+  // Where a sweep finds the first of its rows, and how far it is to the next: worked out once, not
+  // for each row.
+  struct Sweep {
+    const T *W, *lambda, *gamma;
+    int64_t parameters, matrix;  // to the next row
+    T* F;
     const T* z;
-    const T* hebbian;  // that the update of the step before still waits for
-    const T* last_h;
-    T* h;
+    const T *hebbian, *last_h, *scale;  // that the update of the step before still waits for
+    T *dot, *squares, *weight_dot, *weight_along;
   };
-  Activity activity(int64_t t) const { return {z(t), z(t - 1), h(t - 1), h(t)}; }
+  Sweep sweep_from(int64_t t, int64_t i) const {
+    const int64_t k = i * S;
+    return {.W = parameters_.row(kWeight, i),
+            .lambda = parameters_.row(kLambda, i),
+            .gamma = parameters_.row(kGamma, i),
+            .parameters = plan_.row,
+            .matrix = this->row_of(1),
+            .F = this->matrix(0) + this->row_of(i),
+            .z = z(t),
+            .hebbian = z(t - 1),
+            .last_h = h(t - 1) + k,
+            .scale = scale_ + k,
+            .dot = dot_ + k,
+            .squares = squares_ + k,
+            .weight_dot = weight_dot_ + k,
+            .weight_along = weight_along_ + k};
+  }
 
   template <bool kUpdate, bool kDrive>
   void sweep(int64_t t, Rows which) {
-    const Activity at = activity(t);
-    for (int64_t i = which.begin; i < which.end; i += kRows) {
-      rows<kUpdate, kDrive>(i, at);
-      if constexpr (Layout::kSlices && kDrive) activate_units(t, i * S, (i + kRows) * S, at.h);
+    const Sweep at = sweep_from(t, which.begin);
+    for (int64_t i = 0; i < which.end - which.begin; i += kRows) {
+      rows<kUpdate, kDrive>(at, i);
+      if constexpr (Layout::kSlices && kDrive) {
+        activate_units(t, (which.begin + i) * S, (which.begin + i + kRows) * S, h(t));
+      }
     }
   }
 
@@ -165,36 +186,37 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   // Rows i to i + kRows of all samples: the update of step t-1, then the sums that the drive of step
   // t needs.
   template <bool kUpdate, bool kDrive>
-  HWY_INLINE void rows(int64_t i, const Activity& at) {
+  HWY_INLINE void rows(const Sweep& at, int64_t i) {
     Sums sums;
     STPN_UNROLL
-    for (int b = 0; b < Block::kBlocks; ++b) lanes<kUpdate, kDrive>(i, Block(b), at, sums);
-    if constexpr (kDrive) Layout::store_sums(sums.dot, dot_ + i * S);
-    if constexpr (kPost || (kDrive && kNormed)) Layout::store_sums(sums.squares, squares_ + i * S);
-    if constexpr (kPost) Layout::store_sums(sums.weight_along, weight_along_ + i * S);
-    if constexpr (kPost && kDrive) Layout::store_sums(sums.weight_dot, weight_dot_ + i * S);
+    for (int b = 0; b < Block::kBlocks; ++b) lanes<kUpdate, kDrive>(at, i, Block(b), sums);
+    if constexpr (kDrive) Layout::store_sums(sums.dot, at.dot + i * S);
+    if constexpr (kPost || (kDrive && kNormed)) {
+      Layout::store_sums(sums.squares, at.squares + i * S);
+    }
+    if constexpr (kPost) Layout::store_sums(sums.weight_along, at.weight_along + i * S);
+    if constexpr (kPost && kDrive) Layout::store_sums(sums.weight_dot, at.weight_dot + i * S);
   }
 
   template <bool kUpdate, bool kDrive>
-  HWY_INLINE void lanes(int64_t i, Block block, const Activity& at, Sums& sums) {
+  HWY_INLINE void lanes(const Sweep& at, int64_t i, Block block, Sums& sums) {
     const D d;
     const Layout layout = this->layout_;
     const int64_t width = layout.width;
-    const T* HWY_RESTRICT W = parameters_.row(kWeight, i);
-    const T* HWY_RESTRICT lambda = parameters_.row(kLambda, i);
-    const T* HWY_RESTRICT gamma = parameters_.row(kGamma, i);
+    const T* HWY_RESTRICT W = at.W + i * at.parameters;
+    const T* HWY_RESTRICT lambda = at.lambda + i * at.parameters;
+    const T* HWY_RESTRICT gamma = at.gamma + i * at.parameters;
     const T* HWY_RESTRICT z = at.z;
     const T* HWY_RESTRICT hebbian = at.hebbian;
-    const T* HWY_RESTRICT last_h = at.last_h + i * S;
-    T* HWY_RESTRICT F = this->matrix(0) + this->row_of(i);
+    T* HWY_RESTRICT F = at.F + i * at.matrix;
     const V bound = hn::Set(d, static_cast<T>(call_.variant.clamp));
     V h[Block::kLanes], scale[Block::kLanes];
     V dot[Block::kLanes], squares[Block::kLanes];
     V weight_dot[Block::kLanes], weight_along[Block::kLanes];
     STPN_UNROLL
     for (int p = 0; p < Block::kLanes; ++p) {
-      h[p] = layout.unit(last_h, block.lane(p));
-      scale[p] = layout.unit(scale_ + i * S, block.lane(p));
+      h[p] = layout.unit(at.last_h + i * S, block.lane(p));
+      scale[p] = layout.unit(at.scale + i * S, block.lane(p));
       dot[p] = squares[p] = weight_dot[p] = weight_along[p] = hn::Zero(d);
     }
     // Stage by stage for all lanes, as backward does.
@@ -360,7 +382,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   T* const dot_;
   T* const squares_;
   T* const bias_;
-  T* const weight_dot_;
+  T* const weight_dot_;  // norm `post` only, as the next two
   T* const weight_along_;
   T* const weight_squares_;
   int64_t next_ = 0;  // the step that comes next

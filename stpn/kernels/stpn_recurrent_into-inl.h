@@ -72,8 +72,9 @@ struct StpnInto {
       rows.d_gamma[r] = hn::MulAdd(learnt[p], h[p], rows.d_gamma[r]);
       rows.d_lambda[r] = hn::MulAdd(decayed[p], kScaled ? scale[p] : d_new[p], rows.d_lambda[r]);
     }
+    if (!of_hebbian.wanted) return;
     STPN_UNROLL
-    for (int p = 0; p < kLanes && of_hebbian.wanted; ++p) {
+    for (int p = 0; p < kLanes; ++p) {
       of_hebbian.add(p, hn::Mul(d_new[p], rows.gamma[p / Block::kVectors]), h[p]);
     }
   }
