@@ -122,8 +122,8 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
   }
 
  private:
-  // Of a step of the interval: z = h[t-1] (zero after a reset), which drives it and is learnt; h[t];
-  // and m.
+  // Of a step of the interval: z = h[t-1] (zero after a reset), which drives it and is learnt;
+  // h[t]; and m.
   T* z(int64_t t) const { return z_ + this->within(t) * plan_.presynaptic(S); }
   T* h(int64_t t) const { return h_ + this->within(t) * plan_.units(S); }
   T* m(int64_t t) const { return m_ + this->within(t) * Plan::padded(S); }
@@ -201,13 +201,15 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
     PerSample<T, S> du;
     for (int s = 0; s < S; ++s) {
       if (!modulated) d_rate += dm[s];
-      du.set(s, dm[s] * kernels::activation_slope(forward_.variant.modulator_activation(), m(t)[s]));
+      du.set(s,
+             dm[s] * kernels::activation_slope(forward_.variant.modulator_activation(), m(t)[s]));
     }
     gradients_.vector(kRate)[0] += d_rate;
     if (!modulated) return;
     for (int s = 0; s < S; ++s) gradients_.vector(kModulatorBias)[0] += du.values[s];
     for (int64_t k = 0; k < plan_.units(S); k += hn::Lanes(d)) {
-      const V of_weight = hn::MulAdd(du.at(k), hn::Load(d, h(t) + k), hn::Load(d, d_modulator_ + k));
+      const V of_weight =
+          hn::MulAdd(du.at(k), hn::Load(d, h(t) + k), hn::Load(d, d_modulator_ + k));
       const V dh = hn::MulAdd(du.at(k), hn::Load(d, modulator_ + k), hn::Load(d, dh_ + k));
       hn::Store(of_weight, d, d_modulator_ + k);
       hn::Store(dh, d, dh_ + k);

@@ -1,5 +1,6 @@
 // Scratch memory of kernels, held between calls: a training loop asks for the same blocks thousands
-// of times, and what goes back to the system in between is faulted in and zeroed anew, page by page.
+// of times, and what goes back to the system in between is faulted in and zeroed anew, page by
+// page.
 #pragma once
 
 #include <cstddef>

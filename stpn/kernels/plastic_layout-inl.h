@@ -131,8 +131,8 @@ struct PerSample {
   alignas(64) T values[kWidth];
 };
 
-// Of the vectors of rows that go together, a few whose sums stay in registers while they go over the
-// sources.
+// Of the vectors of rows that go together, a few whose sums stay in registers while they go over
+// the sources.
 template <class Layout, int kMost>
 struct LanesBlock {
   using V = typename Layout::V;

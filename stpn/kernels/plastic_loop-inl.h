@@ -15,7 +15,8 @@
 //                  as forward
 //   begin(), end() gradients of the final state in, of the initial state out
 //   kSeesNext      whether it reads seen(t + 1) while step t goes back
-//   replay(t)      seen(t + 1) from seen(t), with what forward kept; or all at once, replay_interval(begin,
+//   replay(t)      seen(t + 1) from seen(t), with what forward kept; or all at once,
+//   replay_interval(begin,
 //                  end), from seen(begin) to seen(end), resets too
 //   enter(t)       a replayed interval ends before step t, and is about to be gone back through
 //   back(t, more)  step t, from the gradient of what comes after it to that of what comes before;
@@ -332,10 +333,7 @@ class Gradients {
  public:
   // Lanes for so many rows at a time: all where groups run across, unless in slices or elsewhere.
   Gradients(const PlasticPlan<T>& plan, const GradientSums<T>& sums, int64_t lanes_rows)
-      : plan_(plan),
-        sums_(sums),
-        lanes_rows_(lanes_rows),
-        lanes_(lanes_size()) {
+      : plan_(plan), sums_(sums), lanes_rows_(lanes_rows), lanes_(lanes_size()) {
     std::fill_n(lanes_.get(), lanes_size(), T(0));
   }
   Gradients(const PlasticPlan<T>& plan, const GradientSums<T>& sums)

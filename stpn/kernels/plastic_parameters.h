@@ -24,9 +24,7 @@ template <typename T>
 class PaddedMatrices {
  public:
   PaddedMatrices(const PlasticPlan<T>& plan, int64_t count)
-      : row_(plan.row),
-        matrix_(plan.parameter_matrix()),
-        memory_(count * matrix_) {
+      : row_(plan.row), matrix_(plan.parameter_matrix()), memory_(count * matrix_) {
     std::fill_n(memory_.get(), count * matrix_, T(0));
   }
   T* row(int64_t which, int64_t i) const { return memory_.get() + which * matrix_ + i * row_; }

@@ -1,7 +1,8 @@
 // A step back of the STPN, for a group of samples. Compiled once a target.
 //
 // With A[t] the new F before clamp and norm, step t goes back in two halves:
-//   back(t):  from dA[t] and du[t] through drive and norm to dF[t-1], and dz[t]; with norm `post`, on
+//   back(t):  from dA[t] and du[t] through drive and norm to dF[t-1], and dz[t]; with norm `post`,
+//   on
 //             through that of step t-1
 //   into(t):  from there through clamp and update: dA[t], dGamma, dLambda, and the sums over a row
 //             that h[t] and the norm need
@@ -10,10 +11,11 @@
 //
 // Norm `post`, F = C / m with m = |W + C|:
 //   dC = dF / m - k (W + C),   dW gets - k (W + C),   k = (dF . C) / m^3
-// needs no pass of its own either, as dF . C = sum of Lambda dA C, a sum of into(t), and what C z and C G
-// come to, which forward kept. With 1/m = scale, W + C = G + (1 - scale) C.
+// needs no pass of its own either, as dF . C = sum of Lambda dA C, a sum of into(t), and what C z
+// and C G come to, which forward kept. With 1/m = scale, W + C = G + (1 - scale) C.
 //
-// What is W times a number of the row in the gradient of W, from norms, is summed up as that number.
+// What is W times a number of the row in the gradient of W, from norms, is summed up as that
+// number.
 
 #if defined(STPN_KERNELS_STPN_RECURRENT_BACKWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_STPN_RECURRENT_BACKWARD_INL_H_
@@ -31,8 +33,8 @@
 #include <utility>
 
 #include "stpn/kernels/plastic_slices-inl.h"
-#include "stpn/kernels/stpn_recurrent_into-inl.h"
 #include "stpn/kernels/stpn_recurrent_layout.h"
+#include "stpn/kernels/stpn_recurrent_sweep-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
@@ -54,12 +56,11 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   using typename Loop::Plan;
   using typename Loop::T;
   using typename Loop::V;
-    static constexpr bool kNormed = kNorm != Norm::none;
+  static constexpr bool kNormed = kNorm != Norm::none;
   static constexpr bool kPre = kNorm == Norm::pre;
   static constexpr bool kPost = kNorm == Norm::post;
   static constexpr bool kScaled = kPre || kPost;
-  using Block = LanesBlock<Layout, 2>;
-  using Into = StpnInto<Layout, Block, kNorm>;
+  using Sweep = StpnSweep<Layout, kNorm, kClamp>;
 
  public:
   // Only the clamp and the norm after it ask for what an update made.
@@ -145,8 +146,8 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     }
   }
 
-  // From seen(begin) to seen(end), resets too; a few rows through all steps before the next: between
-  // steps they do not leave the first-level cache.
+  // From seen(begin) to seen(end), resets too; a few rows through all steps before the next:
+  // between steps they do not leave the first-level cache.
   void replay(int64_t begin, int64_t end, Rows which) {
     for (int64_t i = which.begin; i < which.end; i += kRows) replay_rows(begin, end, i);
   }
@@ -251,8 +252,8 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
         STPN_UNROLL
         for (int q = 0; q < kLanes; ++q) {
           const int row = q / kVectors;
-          V old = hn::Mul(layout.parameter(lambda, row, j),
-                          hn::Load(d, before + layout.synapse(q, j)));
+          V old =
+              hn::Mul(layout.parameter(lambda, row, j), hn::Load(d, before + layout.synapse(q, j)));
           if constexpr (kScaled) old = hn::Mul(old, scale[q]);
           const V learnt = hn::Mul(layout.parameter(gamma, row, j),
                                    hn::Load(d, hebbian + layout.source(q % kVectors, j)));
@@ -292,8 +293,8 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     for (int64_t k = 0; k < plan_.units(S); ++k) dh_[k] += units[k];
   }
 
-  // From the gradient of h[t] to those of u[t], n[t] and, with norm `post`, m[t-1], for many units at
-  // once.
+  // From the gradient of h[t] to those of u[t], n[t] and, with norm `post`, m[t-1], for many units
+  // at once.
   void through_activation(int64_t t, Rows which) {
     const D d;
     const int64_t begin = which.begin * S;
@@ -321,9 +322,9 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
       V share = per_G;
       if constexpr (kPost) {
         const V scale = kept(kKeptScale, k);
-        const V along_C = hn::MulAdd(
-            per_G, kept(kKeptAlongG, k),
-            hn::MulAdd(per_z, kept(kKeptAlongDrive, k), hn::Load(d, along_norm_ + k)));
+        const V along_C =
+            hn::MulAdd(per_G, kept(kKeptAlongG, k),
+                       hn::MulAdd(per_z, kept(kKeptAlongDrive, k), hn::Load(d, along_norm_ + k)));
         const V cubed = hn::Mul(hn::Mul(scale, scale), scale);
         // The initial F was not divided.
         const V m = t == 0 ? hn::Zero(d) : or_zero(d, scale, hn::Mul(cubed, along_C));
@@ -356,22 +357,14 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     hn::Store(hn::Add(hn::Load(d, sum), value), d, sum);
   }
 
-  // Where a sweep finds the first of its rows, and how far it is to the next: worked out once, not
-  // for each row.
-  struct Sweep {
-    const T *W, *lambda, *gamma;
-    T *sum_weight, *sum_lambda, *sum_gamma;
-    int64_t parameters, sums, matrix;  // to the next row
-    const T *F, *before, *scale, *scale_before, *h, *z, *hebbian;
-    T *dF, *dz, *d_hebbian;
-    const T *per_z, *per_G, *d_new_per_z, *per_C;
-    T *along_h, *along_norm;
-  };
   template <bool kBack, bool kInto>
   Sweep sweep_from(int64_t t, int64_t i) const {
     const int64_t k = i * S;
     const auto sums = [&](StpnMatrix which) { return gradients_.template rows<Layout>(which, i); };
-    return {.W = parameters_.row(kWeight, i),
+    return {.layout = layout_,
+            .first_dz = first_dz_,
+            .bound = bound_,
+            .W = parameters_.row(kWeight, i),
             .lambda = parameters_.row(kLambda, i),
             .gamma = parameters_.row(kGamma, i),
             .sum_weight = sums(kWeight),
@@ -381,12 +374,12 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
             .sums = gradients_.template row_size<Layout>(),
             .matrix = this->row_of(1),
             .F = this->seen_rows(t, i),
-            .before = kInto ? this->seen_rows(t - 1, i) : nullptr,
             .scale = kBack ? scale(t, i) : nullptr,
-            .scale_before = kInto ? scale(t - 1, i) : nullptr,
-            .h = kInto ? h(t - 1) + k : nullptr,
             .z = kBack ? z(t) : nullptr,
+            .before = kInto ? this->seen_rows(t - 1, i) : nullptr,
+            .scale_before = kInto ? scale(t - 1, i) : nullptr,
             .hebbian = kInto ? hebbian(t - 1) : nullptr,
+            .h = kInto ? h(t - 1) + k : nullptr,
             .dF = this->d_matrix(0) + this->row_of(i),
             .dz = dz(t),
             .d_hebbian = d_hebbian(t - 1),
@@ -400,128 +393,8 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
 
   // back(t) if kBack, then into(t-1) if kInto, for all rows.
   template <bool kBack, bool kInto>
-  void sweep(int64_t t, Rows which) {
-    const Sweep at = sweep_from<kBack, kInto>(t, which.begin);
-    for (int64_t i = 0; i < which.end - which.begin; i += kRows) {
-      V along_h[kLanes], along_norm[kLanes];
-      STPN_UNROLL
-      for (int b = 0; b < Block::kBlocks; ++b) {
-        lanes<kBack, kInto>(at, i, Block(b), along_h, along_norm);
-      }
-      if constexpr (kInto) Layout::store_sums(along_h, at.along_h + i * S);
-      if constexpr (kInto && kScaled) Layout::store_sums(along_norm, at.along_norm + i * S);
-    }
-  }
-
-  template <bool kBack, bool kInto>
-  HWY_INLINE void lanes(const Sweep& at, int64_t i, Block block, V (&along_h)[kLanes],
-                        V (&along_norm)[kLanes]) {
-    const D d;
-    const Layout layout = this->layout_;
-    const int64_t width = layout.width;
-    const T* HWY_RESTRICT W = at.W + i * at.parameters;
-    const T* HWY_RESTRICT lambda = at.lambda + i * at.parameters;
-    const T* HWY_RESTRICT gamma = at.gamma + i * at.parameters;
-    T* HWY_RESTRICT sum_weight = at.sum_weight + i * at.sums;
-    T* HWY_RESTRICT sum_lambda = at.sum_lambda + i * at.sums;
-    T* HWY_RESTRICT sum_gamma = at.sum_gamma + i * at.sums;
-    const T* HWY_RESTRICT F_rows = at.F + i * at.matrix;
-    T* HWY_RESTRICT dF_rows = at.dF + i * at.matrix;
-    const T* HWY_RESTRICT z = at.z;
-    PresynapticGradient<Layout, Block, kBack> of_z(layout, block, at.dz, first_dz_);
-    PresynapticGradient<Layout, Block, kInto> of_hebbian(layout, block, at.d_hebbian, first_dz_);
-    const V bound = hn::Set(d, bound_);
-    V scale[Block::kLanes], per_z[Block::kLanes], per_G[Block::kLanes];
-    V d_new_per_z[Block::kLanes], per_C[Block::kLanes];
-    STPN_UNROLL
-    for (int p = 0; p < Block::kLanes; ++p) {
-      const int q = block.lane(p);
-      if constexpr (kBack) scale[p] = layout.unit(at.scale + i * S, q);
-      per_z[p] = layout.unit(at.per_z + i * S, q);
-      per_G[p] = layout.unit(at.per_G + i * S, q);
-      d_new_per_z[p] = layout.unit(at.d_new_per_z + i * S, q);
-      if constexpr (kPost) per_C[p] = layout.unit(at.per_C + i * S, q);
-    }
-    Into into(layout, block);
-    if constexpr (kInto) {
-      into.begin(at.h + i * S, at.scale_before + i * S, at.before + i * at.matrix, at.hebbian);
-    }
-    // Stage by stage for all lanes: one lane after the other, each a long chain, would fill the
-    // processor's window with what waits.
-    for (int64_t j = 0; j < width; j += Layout::kStep) {
-      of_z.load(j);
-      of_hebbian.load(j);
-      SynapseRows<Block> rows;
-      STPN_UNROLL
-      for (int r = 0; r < Block::kRows; ++r) {
-        const int row = block.row(r * Block::kVectors);
-        rows.weight[r] = layout.parameter(W, row, j);
-        rows.lambda[r] = layout.parameter(lambda, row, j);
-        rows.gamma[r] = layout.parameter(gamma, row, j);
-        rows.d_weight[r] = hn::Load(d, sum_weight + layout.gradient(row, j));
-        rows.d_lambda[r] = hn::Load(d, sum_lambda + layout.gradient(row, j));
-        rows.d_gamma[r] = hn::Load(d, sum_gamma + layout.gradient(row, j));
-      }
-      V F[Block::kLanes], dF[Block::kLanes];
-      STPN_UNROLL
-      for (int p = 0; p < Block::kLanes; ++p) {
-        const int64_t at = layout.synapse(block.lane(p), j);
-        F[p] = kBack || kClamp ? hn::Load(d, F_rows + at) : hn::Zero(d);
-        dF[p] = hn::Load(d, dF_rows + at);
-      }
-      if constexpr (kBack) {
-        V G[Block::kLanes], active[Block::kLanes], of_drive[Block::kLanes];
-        STPN_UNROLL
-        for (int p = 0; p < Block::kLanes; ++p) {
-          const V w = rows.weight[p / Block::kVectors];
-          active[p] = hn::Load(d, z + layout.source(block.vector(p), j));
-          G[p] = kPost ? hn::MulAdd(F[p], scale[p], w) : hn::Add(F[p], w);
-          of_drive[p] = hn::Mul(active[p], d_new_per_z[p]);
-          dF[p] = hn::Mul(dF[p], rows.lambda[p / Block::kVectors]);
-        }
-        STPN_UNROLL
-        for (int p = 0; p < Block::kLanes; ++p) {
-          V& d_weight = rows.d_weight[p / Block::kVectors];
-          d_weight = hn::MulAdd(active[p], per_z[p], d_weight);
-          if constexpr (kPost) of_drive[p] = hn::MulAdd(F[p], per_C[p], of_drive[p]);
-        }
-        STPN_UNROLL
-        for (int p = 0; p < Block::kLanes && kNormed; ++p) {
-          V& d_weight = rows.d_weight[p / Block::kVectors];
-          d_weight = hn::MulAdd(F[p], per_G[p], d_weight);
-          of_drive[p] = hn::MulAdd(G[p], per_G[p], of_drive[p]);
-        }
-        STPN_UNROLL
-        for (int p = 0; p < Block::kLanes; ++p) {
-          dF[p] = kScaled ? hn::MulAdd(dF[p], scale[p], of_drive[p]) : hn::Add(dF[p], of_drive[p]);
-          of_z.add(p, G[p], per_z[p]);
-        }
-      }
-      STPN_UNROLL
-      for (int p = 0; p < Block::kLanes; ++p) {
-        if constexpr (kInto && kClamp) {
-          dF[p] = hn::IfThenElseZero(hn::Le(hn::Abs(F[p]), bound), dF[p]);
-        }
-        hn::Store(dF[p], d, dF_rows + layout.synapse(block.lane(p), j));
-      }
-      if constexpr (kInto) into.step(j, dF, rows, of_hebbian);
-      STPN_UNROLL
-      for (int r = 0; r < Block::kRows; ++r) {
-        const int64_t parameter = layout.gradient(block.row(r * Block::kVectors), j);
-        if constexpr (kBack) hn::Store(rows.d_weight[r], d, sum_weight + parameter);
-        if constexpr (kInto) {
-          hn::Store(rows.d_lambda[r], d, sum_lambda + parameter);
-          hn::Store(rows.d_gamma[r], d, sum_gamma + parameter);
-        }
-      }
-      of_z.store(j);
-      of_hebbian.store(j);
-    }
-    STPN_UNROLL
-    for (int p = 0; p < Block::kLanes; ++p) {
-      along_h[block.lane(p)] = into.along_h[p];
-      along_norm[block.lane(p)] = into.along_norm[p];
-    }
+  void sweep(int64_t t, Rows which) const {
+    sweep_from<kBack, kInto>(t, which.begin).template run<kBack, kInto>(which.end - which.begin);
   }
 
   // Norm `post` of the last step: from the gradient of the final F to that of its C.

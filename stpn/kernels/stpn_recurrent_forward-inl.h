@@ -21,11 +21,12 @@ namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// One pass over F a step: the update of step t-1 waits until h[t-1] is complete and is made while row
-// by row the sums are taken that the drive of step t needs.
+// One pass over F a step: the update of step t-1 waits until h[t-1] is complete and is made while
+// row by row the sums are taken that the drive of step t needs.
 //
-// Norm `post` divides the new F by m = |W + C|, with C the clamped F before that. No pass does it: the
-// matrix holds C, and a unit value its scale 1/m. All that a step needs of F = C/m are sums over C:
+// Norm `post` divides the new F by m = |W + C|, with C the clamped F before that. No pass does it:
+// the matrix holds C, and a unit value its scale 1/m. All that a step needs of F = C/m are sums
+// over C:
 //   m^2 = |W|^2 + 2 W.C + |C|^2;   n^2 = |W|^2 + (2 W.C + |C|^2 / m) / m;   G z = W z + C z / m
 template <class Layout, Norm kNorm, bool kClamp>
 class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layout> {
@@ -183,8 +184,8 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     V dot[kLanes], squares[kLanes], weight_dot[kLanes], weight_along[kLanes];
   };
 
-  // Rows i to i + kRows of all samples: the update of step t-1, then the sums that the drive of step
-  // t needs.
+  // Rows i to i + kRows of all samples: the update of step t-1, then the sums that the drive of
+  // step t needs.
   template <bool kUpdate, bool kDrive>
   HWY_INLINE void rows(const Sweep& at, int64_t i) {
     Sums sums;
@@ -270,8 +271,8 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   }
 
   static HWY_INLINE V inverse_root(D d, V square) {
-    const V norm = hn::Add(hn::Sqrt(hn::Max(square, hn::Zero(d))),
-                           hn::Set(d, static_cast<T>(kNormFloor)));
+    const V norm =
+        hn::Add(hn::Sqrt(hn::Max(square, hn::Zero(d))), hn::Set(d, static_cast<T>(kNormFloor)));
     return hn::Div(hn::Set(d, T(1)), norm);
   }
   // Norm `post`: the scale of the C that step t sees; of the initial F it is 1.
@@ -279,8 +280,8 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     if (t == 0) return hn::Set(d, T(1));
     const V along = hn::Load(d, weight_along_ + k);
     const V weight = hn::Load(d, weight_squares_ + k);
-    return inverse_root(
-        d, hn::Add(hn::Add(weight, hn::Add(along, along)), hn::Load(d, squares_ + k)));
+    return inverse_root(d,
+                        hn::Add(hn::Add(weight, hn::Add(along, along)), hn::Load(d, squares_ + k)));
   }
 
   // h = act(G z / n + b) for many units at once, and what backward needs.
@@ -301,8 +302,8 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
           keep(kKeptAlongDrive, k, drive);
           keep(kKeptAlongG, k, along_G);
           hn::Store(scale, d, scale_ + k);
-          square = hn::MulAdd(scale, hn::Add(along_weight, along_G),
-                              hn::Load(d, weight_squares_ + k));
+          square =
+              hn::MulAdd(scale, hn::Add(along_weight, along_G), hn::Load(d, weight_squares_ + k));
           drive = hn::MulAdd(scale, drive, hn::Load(d, weight_dot_ + k));
         }
         const V inverse = inverse_root(d, square);

@@ -93,8 +93,8 @@ HWY_INLINE void copy(const T* HWY_RESTRICT from, int64_t count, T* HWY_RESTRICT 
   hn::StoreU(hn::LoadU(d, from + count - lanes), d, to + count - lanes);
 }
 
-// For many values, in whole vectors, that are not read again soon: past the caches, if `to` is aligned
-// as `from` is.
+// For many values, in whole vectors, that are not read again soon: past the caches, if `to` is
+// aligned as `from` is.
 template <typename T>
 HWY_INLINE void stream(const T* HWY_RESTRICT from, int64_t count, T* HWY_RESTRICT to) {
   const hn::ScalableTag<T> d;
