@@ -146,10 +146,13 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     }
   }
 
-  // From seen(begin) to seen(end), resets too; a few rows through all steps before the next:
-  // between steps they do not leave the first-level cache.
+  // From seen(begin) to seen(end), resets too. A few rows through all steps before the next:
+  // between steps they do not leave the first-level cache. Those of a slice do not anyway.
   void replay(int64_t begin, int64_t end, Rows which) {
-    for (int64_t i = which.begin; i < which.end; i += kRows) replay_rows(begin, end, i);
+    const int64_t steps = Layout::kSlices ? 1 : end - begin;
+    for (int64_t t = begin; t < end; t += steps) {
+      for (int64_t i = which.begin; i < which.end; i += kRows) replay_rows(t, t + steps, i);
+    }
   }
 
   void enter(int64_t end, Rows which) {
