@@ -50,8 +50,11 @@ class Contender:
         if self.cotangent is None:
             self.cotangent = torch.rand_like(output)
             middle = time.perf_counter()
-        torch.autograd.grad([output], self.inputs, [self.cotangent])
-        return middle - start, time.perf_counter() - start
+        output.backward(self.cotangent)
+        end = time.perf_counter()
+        for tensor in self.inputs:
+            tensor.grad = None
+        return middle - start, end - start
 
     def measure(self):
         """A turn: a time a call."""
