@@ -18,7 +18,7 @@ constexpr size_t kMostOfASize = 4;
 constexpr size_t kMostBytes = size_t{1} << kLargest;
 
 int size_class(size_t bytes) {
-  return bytes == 0 ? 0 : std::max<int>(kSmallest, std::bit_width(bytes - 1));
+  return bytes == 0 ? 0 : std::max(kSmallest, static_cast<int>(std::bit_width(bytes - 1)));
 }
 
 class Pool {

@@ -1,9 +1,8 @@
 // A step back of the STPN, for a group of samples. Compiled once a target.
 //
 // With A[t] the new F before clamp and norm, step t goes back in two halves:
-//   back(t):  from dA[t] and du[t] through drive and norm to dF[t-1], and dz[t]; with norm `post`,
-//   on
-//             through that of step t-1
+//   back(t):  from dA[t] and du[t] through drive and norm to dF[t-1], and dz[t]; with norm `post`
+//             on through that of step t-1
 //   into(t):  from there through clamp and update: dA[t], dGamma, dLambda, and the sums over a row
 //             that h[t] and the norm need
 // back(t) and into(t-1) of a row share one pass over it. Replay uses the h and n that forward kept:
@@ -14,8 +13,7 @@
 // needs no pass of its own either, as dF . C = sum of Lambda dA C, a sum of into(t), and what C z
 // and C G come to, which forward kept. With 1/m = scale, W + C = G + (1 - scale) C.
 //
-// What is W times a number of the row in the gradient of W, from norms, is summed up as that
-// number.
+// What the gradient of W gets of norms along W itself is summed up as one number a row.
 
 #if defined(STPN_KERNELS_STPN_RECURRENT_BACKWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_STPN_RECURRENT_BACKWARD_INL_H_

@@ -28,6 +28,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 // the matrix holds C, and a unit value its scale 1/m. All that a step needs of F = C/m are sums
 // over C:
 //   m^2 = |W|^2 + 2 W.C + |C|^2;   n^2 = |W|^2 + (2 W.C + |C|^2 / m) / m;   G z = W z + C z / m
+// Where C all but cancels W, m lacks the digits that they share.
 template <class Layout, Norm kNorm, bool kClamp>
 class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layout> {
   using Loop = ForwardLoop<StpnForward, Layout>;

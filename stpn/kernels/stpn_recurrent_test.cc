@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <string>
@@ -181,6 +182,26 @@ TEST_P(StpnRecurrentCpuTest, RowsOfZeroNormMatchReference) {
     std::fill(c.F.begin(), c.F.end(), 0.0);
     std::fill(c.gamma.begin(), c.gamma.end(), 0.0);
     expect_same<double>(c.cpu(), c.reference());
+  }
+}
+
+// As torch.clamp: the gradient passes where the value is exactly at the bound, and ends beyond it.
+TEST_P(StpnRecurrentCpuTest, GradientPassesAtTheBoundItself) {
+  StpnRecurrentVariant v;
+  v.norm = Norm::none;
+  v.clamp = 0.25;
+  for (const double lambda : {1.0, 1.5}) {
+    StpnCase<double> c({3, 5, 3, 4}, v, 9, /*with_reset=*/false);
+    std::fill(c.lambda.begin(), c.lambda.end(), lambda);
+    std::fill(c.gamma.begin(), c.gamma.end(), 0.0);
+    for (size_t k = 0; k < c.F.size(); ++k) c.F[k] = k % 2 == 0 ? v.clamp : -v.clamp;
+    std::fill(c.d_output.begin(), c.d_output.end(), 0.0);
+    const auto got = c.cpu();
+    expect_same<double>(got, c.reference());
+    // Nothing but the updates is between the final F and the initial one.
+    for (const auto& [name, gradient] : got.gradients) {
+      if (name == "F") EXPECT_EQ(gradient, lambda > 1 ? std::vector<double>(c.F.size()) : c.d_F);
+    }
   }
 }
 
