@@ -15,9 +15,8 @@
 //                  as forward
 //   begin(), end() gradients of the final state in, of the initial state out
 //   kSeesNext      whether it reads seen(t + 1) while step t goes back
-//   replay(t)      seen(t + 1) from seen(t), with what forward kept; or all at once,
-//   replay_interval(begin,
-//                  end), from seen(begin) to seen(end), resets too
+//   replay(t)      seen(t + 1) from seen(t), with what forward kept; or in its place
+//                  replay_interval(begin, end): seen(end) from seen(begin), resets too
 //   enter(t)       a replayed interval ends before step t, and is about to be gone back through
 //   back(t, more)  step t, from the gradient of what comes after it to that of what comes before;
 //                  more: step t - 1 is of the same interval and comes next
