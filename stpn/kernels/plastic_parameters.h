@@ -2,6 +2,8 @@
 // gradients: the same on every SIMD target.
 #pragma once
 
+#include <hwy/base.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <functional>

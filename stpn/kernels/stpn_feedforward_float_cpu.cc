@@ -8,8 +8,8 @@
 // Highway's own headers come after its list of targets.
 #include <hwy/highway.h>
 
+#include "stpn/kernels/stpn_chunk.h"
 #include "stpn/kernels/stpn_feedforward-inl.h"
-#include "stpn/kernels/stpn_feedforward.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {

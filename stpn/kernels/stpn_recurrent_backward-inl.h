@@ -117,7 +117,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     if (call_.grad_initial_h != nullptr) this->units_out(dh_, 0, call_.grad_initial_h);
     for (int64_t i = 0; i < plan_.hidden; ++i) {
       gradients_.vector(kBias)[i] += sum_of_samples(d_bias_, i);
-      if (kNormed) add_share_of_W(i, sum_of_samples(share_of_W_, i));
+      if (kNormed) add_normalised_share(i, sum_of_samples(share_of_W_, i));
     }
   }
 
@@ -348,7 +348,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   static T sum_of_samples(const T* units, int64_t i) {
     return std::accumulate(units + i * S, units + (i + 1) * S, T(0));
   }
-  void add_share_of_W(int64_t i, T share) {
+  void add_normalised_share(int64_t i, T share) {
     const T* HWY_RESTRICT W = parameters_.row(kWeight, i);
     T* HWY_RESTRICT sum = gradients_.row(kWeight, i);
     for (int64_t j = 0; j < plan_.sources; ++j) sum[j] += share * W[j];

@@ -1,87 +1,14 @@
-// Dispatch of the STPN's CPU kernel: chunks of groups over the caller's threads, on the best SIMD
-// target of this machine. Groups in slices are compiled elsewhere (stpn_feedforward.h).
+// The STPN's CPU kernel: chunks of groups over the caller's threads. What a chunk does is compiled
+// elsewhere (stpn_chunk.h).
 
-#undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "stpn/kernels/stpn_recurrent_cpu.cc"
-#include <hwy/foreach_target.h>
+#include <algorithm>
+#include <cstdint>
 
-// Highway's own headers come after its list of targets.
-#include <hwy/highway.h>
+#include "stpn/kernels/stpn_chunk.h"
+#include "stpn/kernels/stpn_recurrent_layout.h"
 
-#include "stpn/kernels/stpn_feedforward.h"
-#include "stpn/kernels/stpn_recurrent_steps-inl.h"
-
-HWY_BEFORE_NAMESPACE();
-namespace stpn::kernels {
-namespace HWY_NAMESPACE {
-
-template <typename T>
-void forward(const StpnRecurrentForward<T>& p, const PaddedMatrices<T>& parameters,
-             const PlasticPlan<T>& plan, int64_t chunk) {
-  with_steps<T>(p.variant, [&](auto steps) {
-    run_chunk<decltype(steps)::template Forward, false>(plan, chunk, p.kept, p, parameters);
-  });
-}
-
-template <typename T>
-void backward(const StpnRecurrentBackward<T>& p, const PaddedMatrices<T>& parameters,
-              const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t chunk) {
-  const Gradients<T> of_layouts(plan, gradients, /*lanes_rows=*/0);
-  with_steps<T>(p.forward.variant, [&](auto steps) {
-    run_chunk<decltype(steps)::template Backward, false>(plan, chunk, p.forward.kept, p, parameters,
-                                                         of_layouts);
-  });
-}
-
-void forward_float(const StpnRecurrentForward<float>& p, const PaddedMatrices<float>& parameters,
-                   const PlasticPlan<float>& plan, int64_t chunk) {
-  forward(p, parameters, plan, chunk);
-}
-void forward_double(const StpnRecurrentForward<double>& p, const PaddedMatrices<double>& parameters,
-                    const PlasticPlan<double>& plan, int64_t chunk) {
-  forward(p, parameters, plan, chunk);
-}
-void backward_float(const StpnRecurrentBackward<float>& p, const PaddedMatrices<float>& parameters,
-                    const PlasticPlan<float>& plan, const GradientSums<float>& gradients,
-                    int64_t chunk) {
-  backward(p, parameters, plan, gradients, chunk);
-}
-void backward_double(const StpnRecurrentBackward<double>& p,
-                     const PaddedMatrices<double>& parameters, const PlasticPlan<double>& plan,
-                     const GradientSums<double>& gradients, int64_t chunk) {
-  backward(p, parameters, plan, gradients, chunk);
-}
-
-}  // namespace HWY_NAMESPACE
-}  // namespace stpn::kernels
-HWY_AFTER_NAMESPACE();
-
-#if HWY_ONCE
 namespace stpn::kernels {
 namespace {
-
-HWY_EXPORT(forward_float);
-HWY_EXPORT(forward_double);
-HWY_EXPORT(backward_float);
-HWY_EXPORT(backward_double);
-
-void dispatch(const StpnRecurrentForward<float>& p, const PaddedMatrices<float>& parameters,
-              const PlasticPlan<float>& plan, int64_t chunk) {
-  HWY_DYNAMIC_DISPATCH(forward_float)(p, parameters, plan, chunk);
-}
-void dispatch(const StpnRecurrentForward<double>& p, const PaddedMatrices<double>& parameters,
-              const PlasticPlan<double>& plan, int64_t chunk) {
-  HWY_DYNAMIC_DISPATCH(forward_double)(p, parameters, plan, chunk);
-}
-void dispatch(const StpnRecurrentBackward<float>& p, const PaddedMatrices<float>& parameters,
-              const PlasticPlan<float>& plan, const GradientSums<float>& gradients, int64_t chunk) {
-  HWY_DYNAMIC_DISPATCH(backward_float)(p, parameters, plan, gradients, chunk);
-}
-void dispatch(const StpnRecurrentBackward<double>& p, const PaddedMatrices<double>& parameters,
-              const PlasticPlan<double>& plan, const GradientSums<double>& gradients,
-              int64_t chunk) {
-  HWY_DYNAMIC_DISPATCH(backward_double)(p, parameters, plan, gradients, chunk);
-}
 
 // Groups in slices come first.
 template <typename T, typename Call, typename... Arguments>
@@ -91,7 +18,7 @@ void run(const Call& p, const PaddedMatrices<T>& parameters, const PlasticPlan<T
     stpn_slices(p, parameters, plan, gradients..., chunk);
   }
   if (plan.first_group(chunk + 1) > plan.across_groups) {
-    dispatch(p, parameters, plan, gradients..., chunk);
+    stpn_along(p, parameters, plan, gradients..., chunk);
   }
 }
 
@@ -190,4 +117,3 @@ template int64_t stpn_recurrent_kept_size<float>(const Extent&, const StpnRecurr
 template int64_t stpn_recurrent_kept_size<double>(const Extent&, const StpnRecurrentVariant&);
 
 }  // namespace stpn::kernels
-#endif  // HWY_ONCE

@@ -1,4 +1,4 @@
-// Those groups of a chunk of the STPN's CPU kernel that run in slices: units without recurrence.
+// A chunk of the STPN's CPU kernel, in the two parts that it is compiled in: each takes minutes.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,7 @@
 
 namespace stpn::kernels {
 
+// The groups that run in slices: units without recurrence (stpn_feedforward_*_cpu.cc).
 void stpn_slices(const StpnRecurrentForward<float>& p, const PaddedMatrices<float>& parameters,
                  const PlasticPlan<float>& plan, int64_t chunk);
 void stpn_slices(const StpnRecurrentBackward<float>& p, const PaddedMatrices<float>& parameters,
@@ -19,5 +20,17 @@ void stpn_slices(const StpnRecurrentForward<double>& p, const PaddedMatrices<dou
 void stpn_slices(const StpnRecurrentBackward<double>& p, const PaddedMatrices<double>& parameters,
                  const PlasticPlan<double>& plan, const GradientSums<double>& gradients,
                  int64_t chunk);
+
+// All others (stpn_recurrent_*_cpu.cc).
+void stpn_along(const StpnRecurrentForward<float>& p, const PaddedMatrices<float>& parameters,
+                const PlasticPlan<float>& plan, int64_t chunk);
+void stpn_along(const StpnRecurrentBackward<float>& p, const PaddedMatrices<float>& parameters,
+                const PlasticPlan<float>& plan, const GradientSums<float>& gradients,
+                int64_t chunk);
+void stpn_along(const StpnRecurrentForward<double>& p, const PaddedMatrices<double>& parameters,
+                const PlasticPlan<double>& plan, int64_t chunk);
+void stpn_along(const StpnRecurrentBackward<double>& p, const PaddedMatrices<double>& parameters,
+                const PlasticPlan<double>& plan, const GradientSums<double>& gradients,
+                int64_t chunk);
 
 }  // namespace stpn::kernels
