@@ -32,8 +32,6 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
   using Loop = BackwardGroup<ModulatedBackward, Layout>;
   using Loop::is_reset;
   using Loop::kept_;
-  using Loop::kLanes;
-  using Loop::kRows;
   using Loop::kVectors;
   using Loop::layout_;
   using Loop::plan_;
@@ -96,7 +94,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
 
   void replay(int64_t t) {
     load(t);
-    for (int64_t i = 0; i < plan_.rows(S); i += kRows) replay_rows(t, i);
+    this->for_rows([&](auto count, int64_t i) HWY_ATTR { replay_rows<count>(t, i); });
   }
 
   void enter(int64_t end) {
@@ -137,7 +135,9 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
     }
   }
 
+  template <int kCount>
   HWY_INLINE void replay_rows(int64_t t, int64_t i) {
+    constexpr int kLanes = kCount * kVectors;
     const D d;
     const Layout layout = layout_;
     const T* HWY_RESTRICT z = this->z(t);
@@ -223,11 +223,12 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
   // back(t) if kBack, then into(t-1) if kInto, for all rows.
   template <bool kBack, bool kInto>
   void sweep(int64_t t) {
-    for (int64_t i = 0; i < plan_.rows(S); i += kRows) rows<kBack, kInto>(t, i);
+    this->for_rows([&](auto count, int64_t i) HWY_ATTR { rows<kBack, kInto, count>(t, i); });
   }
 
-  template <bool kBack, bool kInto>
+  template <bool kBack, bool kInto, int kCount>
   HWY_INLINE void rows(int64_t t, int64_t i) {
+    constexpr int kLanes = kCount * kVectors;
     const D d;
     const Layout layout = this->layout_;
     const int64_t width = layout.width;
@@ -248,7 +249,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
     const T* HWY_RESTRICT z = kBack ? this->z(t) : nullptr;
     T* HWY_RESTRICT dz_rows = dz_;
     T* HWY_RESTRICT d_hebbian_rows = d_hebbian_;
-    Into into(layout);
+    Into<kCount> into(layout);
     if constexpr (kInto) into.begin(*this, t - 1, i);
     for (int64_t j = 0; j < width; j += Layout::kStep) {
       V dz[kVectors], d_hebbian[kVectors];
@@ -258,7 +259,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
         d_hebbian[v] = hn::Load(d, d_hebbian_rows + layout.source(v, j));
       }
       STPN_UNROLL
-      for (int r = 0; r < kRows; ++r) {
+      for (int r = 0; r < kCount; ++r) {
         const V w = layout.parameter(W, r, j);
         const V a = layout.parameter(alpha, r, j);
         V d_weight = hn::Zero(d);
@@ -295,8 +296,12 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
     if constexpr (kInto) into.finish(*this, t - 1, i);
   }
 
-  // Rows i to i + kRows on their way into step t: what is fixed along them, and the sums over them.
+  // Rows i to i + kCount on their way into step t: what is fixed along them, and the sums over
+  // them.
+  template <int kCount>
   struct Into {
+    static constexpr int kLanes = kCount * kVectors;
+
     explicit HWY_INLINE Into(const Layout& its_layout) : layout(its_layout) {}
 
     HWY_INLINE void begin(const ModulatedBackward& group, int64_t t, int64_t i) {
@@ -346,7 +351,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
         return;
       }
       // Both m and h multiply the same sum.
-      for (int k = 0; k < kRows * S; ++k) {
+      for (int k = 0; k < kCount * S; ++k) {
         group.along_m_[i * S + k] += along_h[k] * group.h(t)[i * S + k];
         along_h[k] *= group.m(t)[k % S];
       }

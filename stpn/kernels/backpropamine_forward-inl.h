@@ -26,8 +26,6 @@ template <class Layout, bool kPlain, bool kTrace>
 class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kTrace>, Layout> {
   using Loop = ForwardGroup<ModulatedForward, Layout>;
   using Loop::kept_;
-  using Loop::kLanes;
-  using Loop::kRows;
   using Loop::kVectors;
   using Loop::layout_;
   using Loop::plan_;
@@ -90,12 +88,13 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
  private:
   template <bool kUpdate, bool kDrive>
   void sweep() {
-    for (int64_t i = 0; i < plan_.rows(S); i += kRows) rows<kUpdate, kDrive>(i);
+    this->for_rows([&](auto count, int64_t i) HWY_ATTR { rows<kUpdate, kDrive, count>(i); });
   }
 
-  // Rows i to i + kRows of all samples: the update of step t-1, then (w + alpha P) z of step t.
-  template <bool kUpdate, bool kDrive>
+  // Rows i to i + kCount of all samples: the update of step t-1, then (w + alpha P) z of step t.
+  template <bool kUpdate, bool kDrive, int kCount>
   HWY_INLINE void rows(int64_t i) {
+    constexpr int kLanes = kCount * kVectors;
     const D d;
     const Layout layout = this->layout_;
     const int64_t width = layout.width;
@@ -116,7 +115,7 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
     }
     for (int64_t j = 0; j < width; j += Layout::kStep) {
       STPN_UNROLL
-      for (int r = 0; r < kRows; ++r) {
+      for (int r = 0; r < kCount; ++r) {
         const V w = layout.parameter(W, r, j);
         const V a = layout.parameter(alpha, r, j);
         STPN_UNROLL
@@ -157,10 +156,12 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
 
   // A pass of its own: energy is seldom asked for.
   void measure(int64_t t) {
-    for (int64_t i = 0; i < plan_.rows(S); i += kRows) measure_rows(i);
+    this->for_rows([&](auto count, int64_t i) HWY_ATTR { measure_rows<count>(i); });
     this->units_out(sums_, t, call_.energy);
   }
+  template <int kCount>
   HWY_INLINE void measure_rows(int64_t i) {
+    constexpr int kLanes = kCount * kVectors;
     const D d;
     const Layout layout = layout_;
     const T* HWY_RESTRICT W = parameters_.row(kWeight, i);

@@ -60,8 +60,9 @@ struct Along {
     return hn::Set(D(), values[v]);
   }
   // Sums over the sources, to unit values.
-  static HWY_INLINE void store_sums(const V (&sums)[kLanes], T* HWY_RESTRICT units) {
-    sums_of_lanes<kLanes>(D(), sums, units);
+  template <int N>
+  static HWY_INLINE void store_sums(const V (&sums)[N], T* HWY_RESTRICT units) {
+    sums_of_lanes<N>(D(), sums, units);
   }
 
   const int64_t width;
@@ -100,9 +101,10 @@ struct Across {
   static HWY_INLINE V sample(const T* HWY_RESTRICT values, int v) {
     return hn::Load(D(), values + v * hn::Lanes(D()));
   }
-  static HWY_INLINE void store_sums(const V (&sums)[kLanes], T* HWY_RESTRICT units) {
+  template <int N>
+  static HWY_INLINE void store_sums(const V (&sums)[N], T* HWY_RESTRICT units) {
     STPN_UNROLL
-    for (int q = 0; q < kLanes; ++q) hn::Store(sums[q], D(), units + q * hn::Lanes(D()));
+    for (int q = 0; q < N; ++q) hn::Store(sums[q], D(), units + q * hn::Lanes(D()));
   }
 
   const int64_t width;

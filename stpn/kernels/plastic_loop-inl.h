@@ -103,6 +103,17 @@ class Group {
   // Where the rows of unit i begin in a matrix.
   int64_t row_of(int64_t i) const { return i * S * layout_.width; }
   Rows all_rows() const { return {0, plan_.rows(S)}; }
+  // Calls use(count, i) for rows i to i + count, as many as go side by side (count is a constant);
+  // across, where rows are not padded, for the last few one by one.
+  template <class Use>
+  HWY_INLINE void for_rows(const Use& use) const {
+    const int64_t rows = plan_.rows(S);
+    int64_t i = 0;
+    for (; i + kRows <= rows; i += kRows) use(std::integral_constant<int, kRows>(), i);
+    if constexpr (Layout::kSamplesLast) {
+      for (; i < rows; ++i) use(std::integral_constant<int, 1>(), i);
+    }
+  }
 
   void clear_sample(T* matrices, int s) const {
     clear_sample(matrices, plan_.matrices * plan_.rows(S), s);
@@ -223,8 +234,7 @@ class ForwardGroup : public Group<Layout> {
       step.forward(t);
       answer(t);
       if (this->kept_ && t % this->plan_.interval == 0) {
-        stream(matrices_, this->plan_.all_matrices(S),
-               this->kept_.checkpoint(t / this->plan_.interval));
+        keep(this->kept_.checkpoint(t / this->plan_.interval));
       }
     }
     step.end();
@@ -246,6 +256,14 @@ class ForwardGroup : public Group<Layout> {
       if (!this->is_reset(t, s)) continue;
       this->clear_sample(matrices_, s);
       static_cast<Step&>(*this).forget(s);
+    }
+  }
+  void keep(T* checkpoint) const {
+    const int64_t count = this->plan_.all_matrices(S);
+    if (this->plan_.kept_fits_cache()) {
+      std::copy_n(matrices_, count, checkpoint);
+    } else {
+      stream(matrices_, count, checkpoint);
     }
   }
   bool is_answered() const { return closed_loop_ != nullptr; }

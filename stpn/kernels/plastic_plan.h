@@ -14,8 +14,8 @@
 // for units that do not hear each other. Those go in slices of a few units, each through many steps
 // before the next, so that all that a slice writes at a step stays in the first-level cache.
 //
-// Rows are padded to a multiple of kTogether, but for slices, so that no loop has a tail. Within a
-// group of S:
+// Along, rows are padded to a multiple of kTogether, so that no loop has a tail. Within a group of
+// S:
 //                 along                   across
 //   matrices      [matrices][rows][S][row]   [matrices][rows][sources][S]
 //   presynaptic   [S][row]                   [sources][S]
@@ -108,8 +108,8 @@ struct PlasticPlan {
   // Of a group's row: in samples along padded, across not.
   int64_t width(int64_t size) const { return size >= kAcross<T> ? sources : row; }
   int64_t rows(int64_t size) const {
-    if (slices && size >= kAcross<T>) return hidden;
-    const int64_t side_by_side = size >= kAcross<T> ? kTogether : kTogether / size;
+    if (size >= kAcross<T>) return hidden;
+    const int64_t side_by_side = kTogether / size;
     return (hidden + side_by_side - 1) / side_by_side * side_by_side;
   }
   // Rows of a slice; the last one may have fewer. Unit i is of slice i >> slice_shift.
@@ -146,6 +146,8 @@ struct PlasticPlan {
     return up_to(group, [this](int64_t size) { return kept(size); });
   }
   int64_t kept_size() const { return kept_offset(groups); }
+  // Whether backward finds in the cache what forward kept, unless it went past it.
+  bool kept_fits_cache() const { return kept_size() * kBytes <= kMostBytesKept; }
 
   int64_t steps, batch, hidden, sources, row;
   int64_t matrices, kept_per_unit, kept_per_source, kept_per_sample;
@@ -160,6 +162,7 @@ struct PlasticPlan {
   // A group's matrices may take this much of the cache: of its first level, of its second.
   static constexpr int64_t kMostBytesAcross = 32 * 1024;
   static constexpr int64_t kMostBytesTogether = 512 * 1024;
+  static constexpr int64_t kMostBytesKept = 2 * 1024 * 1024;
   int64_t bytes(int64_t size) const { return hidden * presynaptic(size) * matrices * kBytes; }
   // What a step back reads and writes of a row: a matrix and its gradient; three sums of gradients
   // of parameters, of a vector a synapse.
