@@ -54,6 +54,19 @@ HWY_INLINE void store_block(D d, V v, T* HWY_RESTRICT to) {
   }
 }
 
+// Writes the 128-bit blocks, so far apart.
+template <class D, class V = hn::Vec<D>, class T = hn::TFromD<D>>
+HWY_INLINE void store_blocks(D d, V v, int64_t apart, T* HWY_RESTRICT to) {
+  if constexpr (hn::MaxLanes(D()) * sizeof(T) > 16) {
+    const hn::Half<D> half;
+    constexpr int64_t kBlocks = hn::MaxLanes(half) * sizeof(T) / 16;
+    store_blocks(half, hn::LowerHalf(half, v), apart, to);
+    store_blocks(half, hn::UpperHalf(half, v), apart, to + kBlocks * apart);
+  } else {
+    hn::StoreU(v, d, to);
+  }
+}
+
 #endif  // HWY_SCALAR
 
 // sums[s] = sum of the lanes of v[s]. Four float sums at once take a tree of 9 shuffles and adds,
@@ -107,19 +120,24 @@ HWY_INLINE void stream(const T* HWY_RESTRICT from, int64_t count, T* HWY_RESTRIC
   hwy::FlushStream();
 }
 
-// A block of as many rows as D has lanes, to columns.
+// As many rows as 16 bytes hold values, of as many columns as D has lanes: to rows of columns.
 template <class D, class V = hn::Vec<D>, class T = hn::TFromD<D>>
-HWY_INLINE void transpose_block(D d, const T* HWY_RESTRICT from, int64_t from_stride,
-                                T* HWY_RESTRICT to, int64_t to_stride) {
+HWY_INLINE void transpose_rows(D d, const T* HWY_RESTRICT from, int64_t from_stride,
+                               T* HWY_RESTRICT to, int64_t to_stride) {
 #if HWY_TARGET == HWY_SCALAR
   (void)d, (void)from_stride, (void)to_stride;
   *to = *from;
 #else
+  constexpr int64_t kRows = 16 / sizeof(T);
   const V a = hn::LoadU(d, from);
   const V b = hn::LoadU(d, from + from_stride);
+  // Every kRows-th column from this one on.
+  const auto store = [&](auto columns, int64_t first) HWY_ATTR {
+    store_blocks(d, columns, kRows * to_stride, to + first * to_stride);
+  };
   if constexpr (sizeof(T) == 8) {
-    hn::StoreU(hn::InterleaveLower(d, a, b), d, to);
-    hn::StoreU(hn::InterleaveUpper(d, a, b), d, to + to_stride);
+    store(hn::InterleaveLower(d, a, b), 0);
+    store(hn::InterleaveUpper(d, a, b), 1);
   } else {
     const hn::RepartitionToWide<decltype(hn::RebindToUnsigned<D>())> wide;
     const V c = hn::LoadU(d, from + 2 * from_stride);
@@ -128,29 +146,31 @@ HWY_INLINE void transpose_block(D d, const T* HWY_RESTRICT from, int64_t from_st
                            HWY_ATTR { return hn::BitCast(wide, hn::InterleaveUpper(d, x, y)); };
     const auto lower = [&](V x, V y)
                            HWY_ATTR { return hn::BitCast(wide, hn::InterleaveLower(d, x, y)); };
-    const auto store = [&](auto pairs, int64_t column) HWY_ATTR {
-      hn::StoreU(hn::BitCast(d, pairs), d, to + column * to_stride);
-    };
-    store(hn::InterleaveLower(wide, lower(a, b), lower(c, e)), 0);
-    store(hn::InterleaveUpper(wide, lower(a, b), lower(c, e)), 1);
-    store(hn::InterleaveLower(wide, upper(a, b), upper(c, e)), 2);
-    store(hn::InterleaveUpper(wide, upper(a, b), upper(c, e)), 3);
+    store(hn::BitCast(d, hn::InterleaveLower(wide, lower(a, b), lower(c, e))), 0);
+    store(hn::BitCast(d, hn::InterleaveUpper(wide, lower(a, b), lower(c, e))), 1);
+    store(hn::BitCast(d, hn::InterleaveLower(wide, upper(a, b), upper(c, e))), 2);
+    store(hn::BitCast(d, hn::InterleaveUpper(wide, upper(a, b), upper(c, e))), 3);
   }
 #endif
 }
 
-// to[c][r] = from[r][c], of arrays whose rows are so far apart; in blocks of 16 bytes square.
+// to[c][r] = from[r][c], of arrays whose rows are so far apart.
 template <typename T>
 HWY_INLINE void transpose(const T* HWY_RESTRICT from, int64_t from_stride, int64_t rows,
                           int64_t columns, T* HWY_RESTRICT to, int64_t to_stride) {
-  constexpr int64_t kBlock = HWY_TARGET == HWY_SCALAR ? 1 : 16 / sizeof(T);
-  const hn::CappedTag<T, kBlock> d;
-  const int64_t whole_rows = rows / kBlock * kBlock;
-  const int64_t whole_columns = columns / kBlock * kBlock;
-  for (int64_t r = 0; r < whole_rows; r += kBlock) {
-    for (int64_t c = 0; c < whole_columns; c += kBlock) {
-      transpose_block(d, from + r * from_stride + c, from_stride, to + c * to_stride + r,
-                      to_stride);
+  constexpr int64_t kRows = HWY_TARGET == HWY_SCALAR ? 1 : 16 / sizeof(T);
+  const hn::ScalableTag<T> d;
+  const hn::CappedTag<T, kRows> block;
+  const int64_t whole_rows = rows / kRows * kRows;
+  const int64_t whole_columns = columns / kRows * kRows;
+  for (int64_t r = 0; r < whole_rows; r += kRows) {
+    int64_t c = 0;
+    for (; c + static_cast<int64_t>(hn::Lanes(d)) <= columns; c += hn::Lanes(d)) {
+      transpose_rows(d, from + r * from_stride + c, from_stride, to + c * to_stride + r, to_stride);
+    }
+    for (; c < whole_columns; c += kRows) {
+      transpose_rows(block, from + r * from_stride + c, from_stride, to + c * to_stride + r,
+                     to_stride);
     }
   }
   for (int64_t r = 0; r < rows; ++r) {

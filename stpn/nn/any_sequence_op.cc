@@ -1,8 +1,12 @@
 #include "stpn/nn/any_sequence_op.h"
 
+#include <ATen/FuncTorchTLS.h>
 #include <torch/csrc/autograd/functions/basic_ops.h>
+#include <torch/csrc/autograd/functions/utils.h>
+#include <torch/csrc/autograd/saved_variable.h>
 
 #include <algorithm>
+#include <memory>
 #include <optional>
 #include <utility>
 
@@ -53,7 +57,7 @@ using Backward = Tensors(const Optionals& grads, const at::Tensor& output, const
                          const Words& words, const Numbers& numbers);
 
 template <typename Signature>
-auto registered(const std::string& name) {
+auto registered_op(const std::string& name) {
   return c10::Dispatcher::singleton()
       .findSchemaOrThrow(("stpn::" + name).c_str(), "")
       .typed<Signature>();
@@ -61,6 +65,7 @@ auto registered(const std::string& name) {
 
 Optionals optionals_of(const Tensors& tensors) {
   Optionals optionals;
+  optionals.reserve(tensors.size());
   for (const at::Tensor& tensor : tensors) {
     optionals.push_back(tensor.defined() ? std::optional(tensor) : std::nullopt);
   }
@@ -69,9 +74,15 @@ Optionals optionals_of(const Tensors& tensors) {
 
 Tensors tensors_of(const Optionals& optionals) {
   Tensors tensors;
+  tensors.reserve(optionals.size());
   for (const std::optional<at::Tensor>& tensor : optionals) {
     tensors.push_back(tensor.value_or(at::Tensor()));
   }
+  return tensors;
+}
+
+Tensors defined_of(Tensors tensors) {
+  std::erase_if(tensors, [](const at::Tensor& tensor) { return !tensor.defined(); });
   return tensors;
 }
 
@@ -99,54 +110,92 @@ Tensors refuse_second_derivative(const std::string& op, Tensors gradients) {
 
 }  // namespace
 
-class AnySequenceOp::Differentiable : public torch::autograd::Function<Differentiable> {
+// The dispatcher's entries, looked up once.
+struct AnySequenceOp::Registered {
+  explicit Registered(const std::string& name)
+      : forward(registered_op<Forward>(name + "_forward")),
+        backward(registered_op<Backward>(name + "_backward")) {}
+
+  const c10::TypedOperatorHandle<Forward> forward;
+  const c10::TypedOperatorHandle<Backward> backward;
+};
+
+// A call in autograd's graph. torch::autograd::Function does as much, but its maps and lists take a
+// twentieth of the time of a small unit.
+class AnySequenceOp::CallNode : public torch::autograd::Node {
  public:
-  // Autograd sees only arguments that are tensors themselves: `given` are those that have
-  // gradients.
-  static Tensors forward(torch::autograd::AutogradContext* context, at::TensorList /*given*/,
-                         const AnySequenceOp* op, const SequenceArguments& arguments) {
-    at::AutoDispatchBelowADInplaceOrView guard;
-    Tensors results = op->call_forward(arguments, /*keep=*/true);
-    Tensors saved{results.front(), results.back()};
-    saved.insert(saved.end(), arguments.tensors.begin(), arguments.tensors.end());
-    context->save_for_backward(saved);
-    context->saved_data["name"] = std::string(op->info_.name);
-    context->saved_data["gradients"] = static_cast<int64_t>(op->info_.gradients);
-    context->saved_data["words"] = arguments.words;
-    context->saved_data["numbers"] = arguments.numbers;
-    results.pop_back();
-    context->mark_non_differentiable({results.back()});  // energy
-    context->set_materialize_grads(false);  // zeros for the final state would cost a pass over it
-    return results;
+  // `given`: those of the tensors that have gradients and are there.
+  CallNode(const AnySequenceOp& op, const SequenceArguments& arguments, const Tensors& given)
+      : torch::autograd::Node(torch::autograd::collect_next_edges(given)),
+        op_(op),
+        words_(arguments.words),
+        numbers_(arguments.numbers) {
+    tensors_.reserve(arguments.tensors.size());
+    for (const at::Tensor& tensor : arguments.tensors) tensors_.emplace_back(tensor, false);
   }
 
-  static Tensors backward(torch::autograd::AutogradContext* context, Tensors grads) {
-    const Tensors saved = context->get_saved_variables();
-    const std::string name = context->saved_data["name"].toStringRef();
-    const auto count = static_cast<size_t>(context->saved_data["gradients"].toInt());
-    grads.pop_back();  // of the energy
+  // Output, final states, energy, kept: all but the last two become differentiable.
+  static void attach(const c10::intrusive_ptr<CallNode>& node, const Tensors& results) {
+    for (size_t k = 0; k + 2 < results.size(); ++k) {
+      torch::autograd::set_history(results[k], node);
+    }
+    node->output_ = torch::autograd::SavedVariable(results.front(), /*is_output=*/true);
+    node->kept_ = torch::autograd::SavedVariable(results.back(), /*is_output=*/false);
+  }
+
+  std::string name() const override { return std::string(op_.info_.name) + "_backward"; }
+
+  Tensors apply(Tensors&& grads) override {
+    const std::lock_guard lock(mutex_);
+    Optionals tensors;
+    tensors.reserve(tensors_.size());
     c10::List<bool> needed;
     size_t edge = 0;  // autograd counts only the tensors that were given
-    for (size_t k = 0; k < count; ++k) {
-      needed.push_back(saved[2 + k].defined() && context->needs_input_grad(edge++));
+    for (const torch::autograd::SavedVariable& saved : tensors_) {
+      const at::Tensor tensor = saved.unpack();
+      if (needed.size() < op_.info_.gradients) {
+        needed.push_back(tensor.defined() && task_should_compute_output(edge++));
+      }
+      tensors.push_back(tensor.defined() ? std::optional(tensor) : std::nullopt);
     }
-    Tensors all;
+    Tensors found;
     {
       at::AutoDispatchBelowADInplaceOrView guard;
-      all = registered<Backward>(name + "_backward")
-                .call(optionals_of(grads), saved[0], saved[1], needed,
-                      optionals_of(Tensors(saved.begin() + 2, saved.end())),
-                      context->saved_data["words"].to<Words>(),
-                      context->saved_data["numbers"].to<Numbers>());
+      found = op_.registered().backward.call(optionals_of(grads), output_.unpack(getptr()),
+                                             kept_.unpack(), needed, tensors, words_, numbers_);
     }
-    Tensors gradients;
-    for (size_t k = 0; k < count; ++k) {
-      if (saved[2 + k].defined()) gradients.push_back(needed.get(k) ? all[k] : at::Tensor());
+    Tensors gradients(edge);
+    auto next = found.begin();
+    for (size_t k = 0; k < edge; ++k) {
+      if (task_should_compute_output(k)) gradients[k] = std::move(*next++);
     }
-    gradients.resize(gradients.size() + 2);  // of the arguments that are no tensors
-    return at::GradMode::is_enabled() ? refuse_second_derivative(name, gradients) : gradients;
+    return at::GradMode::is_enabled()
+               ? refuse_second_derivative(op_.info_.name, std::move(gradients))
+               : gradients;
   }
+
+  void release_variables() override {
+    const std::lock_guard lock(mutex_);
+    for (torch::autograd::SavedVariable& saved : tensors_) saved.reset_data();
+    output_.reset_data();
+    kept_.reset_data();
+  }
+
+ private:
+  const AnySequenceOp& op_;
+  const Words words_;
+  const Numbers numbers_;
+  std::vector<torch::autograd::SavedVariable> tensors_;
+  torch::autograd::SavedVariable output_, kept_;
 };
+
+AnySequenceOp::AnySequenceOp(Info info) : info_(std::move(info)) {}
+AnySequenceOp::~AnySequenceOp() = default;
+
+const AnySequenceOp::Registered& AnySequenceOp::registered() const {
+  std::call_once(looked_up_, [this] { registered_ = std::make_unique<Registered>(info_.name); });
+  return *registered_;
+}
 
 Tensors AnySequenceOp::call_forward(const SequenceArguments& arguments, bool keep) const {
   if (arguments.closed_loop != nullptr) {
@@ -157,9 +206,8 @@ Tensors AnySequenceOp::call_forward(const SequenceArguments& arguments, bool kee
     }
     return run_forward(arguments, keep);
   }
-  return registered<Forward>(std::string(info_.name) + "_forward")
-      .call(optionals_of(arguments.tensors), arguments.words, arguments.numbers, arguments.energy,
-            keep);
+  return registered().forward.call(optionals_of(arguments.tensors), arguments.words,
+                                   arguments.numbers, arguments.energy, keep);
 }
 
 Tensors AnySequenceOp::run_any(const SequenceArguments& arguments) const {
@@ -171,11 +219,18 @@ Tensors AnySequenceOp::run_any(const SequenceArguments& arguments) const {
     given.push_back(tensor);
     differentiable = differentiable || tensor.requires_grad();
   }
-  if (differentiable && at::GradMode::is_enabled()) {
-    return Differentiable::apply(at::TensorList(given), this, arguments);
+  differentiable = differentiable && at::GradMode::is_enabled();
+  const auto& functorch = at::functorch::functorchTLSAccessor();
+  if (differentiable && functorch) functorch->checkSupportsCppAutogradFunction();
+  Tensors results;
+  {
+    at::AutoDispatchBelowADInplaceOrView guard;
+    const at::NoGradGuard no_grad;
+    results = call_forward(arguments, /*keep=*/differentiable);
   }
-  at::AutoDispatchBelowADInplaceOrView guard;
-  Tensors results = call_forward(arguments, /*keep=*/false);
+  if (differentiable) {
+    CallNode::attach(c10::make_intrusive<CallNode>(*this, arguments, given), results);
+  }
   results.pop_back();
   return results;
 }
@@ -206,13 +261,13 @@ void AnySequenceOp::define_any(torch::Library& m) const {
      [this](const Optionals& grads, const at::Tensor& output, const at::Tensor& kept,
             const c10::List<bool>& needed, const Optionals& tensors, const Words& words,
             const Numbers& numbers) {
-       return run_backward(arguments_of(tensors, words, numbers, false), tensors_of(grads), output,
-                           kept, needed);
+       return defined_of(run_backward(arguments_of(tensors, words, numbers, false),
+                                      tensors_of(grads), output, kept, needed));
      });
   on(c10::DispatchKey::Meta, backward,
      [this](const Optionals&, const at::Tensor&, const at::Tensor&, const c10::List<bool>& needed,
             const Optionals& tensors, const Words& words, const Numbers& numbers) {
-       return empty_gradients(arguments_of(tensors, words, numbers, false), needed);
+       return defined_of(empty_gradients(arguments_of(tensors, words, numbers, false), needed));
      });
 }
 
@@ -269,7 +324,7 @@ Tensors AnySequenceOp::run_forward(SequenceArguments arguments, bool keep) const
   return results;
 }
 
-// One gradient for each of the first tensors; empty (0) where none is needed.
+// One gradient for each of the first tensors; undefined where none is needed.
 Tensors AnySequenceOp::empty_gradients(const SequenceArguments& arguments,
                                        const c10::List<bool>& needed) const {
   STPN_CHECK(needed.size() == info_.gradients, "{}: needed has {} entries, wants {}", info_.name,
@@ -280,7 +335,7 @@ Tensors AnySequenceOp::empty_gradients(const SequenceArguments& arguments,
     const at::Tensor& tensor = arguments.tensors.at(k);
     gradients.push_back(tensor.defined() && needed.get(k)
                             ? at::empty_symint(tensor.sym_sizes(), options)
-                            : at::empty({0}, options));
+                            : at::Tensor());
   }
   return gradients;
 }

@@ -6,6 +6,8 @@
 #include <torch/torch.h>
 
 #include <cstdint>
+#include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -52,7 +54,7 @@ struct SequenceArguments {
 
 class AnySequenceOp {
  public:
-  virtual ~AnySequenceOp() = default;
+  virtual ~AnySequenceOp();
 
  protected:
   struct TensorInfo {
@@ -67,7 +69,7 @@ class AnySequenceOp {
     size_t words, numbers;
   };
 
-  explicit AnySequenceOp(Info info) : info_(std::move(info)) {}
+  explicit AnySequenceOp(Info info);
 
   // Output, final states, energy.
   Tensors run_any(const SequenceArguments& arguments) const;
@@ -88,7 +90,8 @@ class AnySequenceOp {
                         const Tensors& gradients) const = 0;
 
  private:
-  class Differentiable;
+  class CallNode;
+  struct Registered;
 
   SequenceShapes check(const SequenceArguments& arguments) const;
   bool on_cpu_kernel(const SequenceArguments& arguments) const;
@@ -96,11 +99,16 @@ class AnySequenceOp {
   Tensors call_forward(const SequenceArguments& arguments, bool keep) const;
   Tensors run_forward(SequenceArguments arguments, bool keep) const;
   Tensors empty_gradients(const SequenceArguments& arguments, const c10::List<bool>& needed) const;
-  // `grads`: of the output and the final states; undefined: zero.
+  // `grads`: of the output and the final states; undefined: zero. An undefined gradient: not
+  // needed.
   Tensors run_backward(SequenceArguments arguments, Tensors grads, const at::Tensor& output,
                        const at::Tensor& kept, const c10::List<bool>& needed) const;
 
+  const Registered& registered() const;
+
   Info info_;
+  mutable std::once_flag looked_up_;
+  mutable std::unique_ptr<const Registered> registered_;
 };
 
 }  // namespace stpn::nn

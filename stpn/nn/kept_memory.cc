@@ -9,7 +9,7 @@
 namespace stpn::nn {
 namespace {
 
-constexpr size_t kLarge = 1 << 20;
+constexpr size_t kLarge = 1 << 16;
 
 struct Block {
   at::DataPtr memory;
