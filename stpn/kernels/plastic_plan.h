@@ -14,8 +14,8 @@
 // for units that do not hear each other. Those go in slices of a few units, each through many steps
 // before the next, so that all that a slice writes at a step stays in the first-level cache.
 //
-// Along, rows are padded to a multiple of kTogether, so that no loop has a tail. Within a group of
-// S:
+// Along, there are rows of zeros up to a multiple of those that go side by side, so that no loop
+// has a tail. Within a group of S:
 //                 along                   across
 //   matrices      [matrices][rows][S][row]   [matrices][rows][sources][S]
 //   presynaptic   [S][row]                   [sources][S]
@@ -146,7 +146,7 @@ struct PlasticPlan {
     return up_to(group, [this](int64_t size) { return kept(size); });
   }
   int64_t kept_size() const { return kept_offset(groups); }
-  // Whether backward finds in the cache what forward kept, unless it went past it.
+  // Whether all that is kept fits the second-level cache, so that forward should leave it there.
   bool kept_fits_cache() const { return kept_size() * kBytes <= kMostBytesKept; }
 
   int64_t steps, batch, hidden, sources, row;
@@ -162,6 +162,7 @@ struct PlasticPlan {
   // A group's matrices may take this much of the cache: of its first level, of its second.
   static constexpr int64_t kMostBytesAcross = 32 * 1024;
   static constexpr int64_t kMostBytesTogether = 512 * 1024;
+  // And what all groups keep, of the second.
   static constexpr int64_t kMostBytesKept = 2 * 1024 * 1024;
   int64_t bytes(int64_t size) const { return hidden * presynaptic(size) * matrices * kBytes; }
   // What a step back reads and writes of a row: a matrix and its gradient; three sums of gradients

@@ -164,6 +164,8 @@ class AnySequenceOp::CallNode : public torch::autograd::Node {
       found = op_.registered().backward.call(optionals_of(grads), output_.unpack(getptr()),
                                              kept_.unpack(), needed, tensors, words_, numbers_);
     }
+    STPN_CHECK(static_cast<int64_t>(found.size()) == std::count(needed.begin(), needed.end(), true),
+               "{}: {} gradients, not as many as are needed", op_.info_.name, found.size());
     Tensors gradients(edge);
     auto next = found.begin();
     for (size_t k = 0; k < edge; ++k) {
@@ -216,6 +218,9 @@ Tensors AnySequenceOp::run_any(const SequenceArguments& arguments) const {
   for (size_t k = 0; k < info_.gradients; ++k) {
     const at::Tensor& tensor = arguments.tensors[k];
     if (!tensor.defined()) continue;
+    STPN_CHECK(!torch::autograd::isFwGradDefined(tensor),
+               "{}: {} has a tangent; forward-mode differentiation is not implemented", info_.name,
+               info_.tensors[k].name);
     given.push_back(tensor);
     differentiable = differentiable || tensor.requires_grad();
   }
