@@ -101,6 +101,53 @@ class ContractTest(unittest.TestCase):
         with self.assertRaisesRegex(RuntimeError, "second derivatives are not implemented"):
             gradient.sum().backward()
 
+    def test_forward_mode_is_refused(self):
+        x, *rest = [tensor.detach() for tensor in arguments()]
+        with torch.autograd.forward_ad.dual_level():
+            x = torch.autograd.forward_ad.make_dual(x, torch.ones_like(x))
+            with self.assertRaisesRegex(RuntimeError, "forward-mode differentiation is not"):
+                stpn_recurrent(x, *rest)
+
+    def test_backward_twice_gives_the_same_bits_if_the_graph_is_retained(self):
+        given = arguments()
+        loss = stpn_recurrent(*given)[0].cos().sum()
+        first = torch.autograd.grad(loss, given, retain_graph=True)
+        for one, other in zip(first, torch.autograd.grad(loss, given)):
+            torch.testing.assert_close(one, other, rtol=0, atol=0)
+        with self.assertRaisesRegex(RuntimeError, "backward through the graph a second time"):
+            torch.autograd.grad(loss, given)
+
+    def test_gradients_of_some_inputs_are_those_of_all(self):
+        given = arguments()
+        weight, x = given[3], given[0]
+        every = torch.autograd.grad(stpn_recurrent(*given)[0].cos().sum(), given)
+        some = torch.autograd.grad(stpn_recurrent(*given)[0].cos().sum(), [weight, x])
+        torch.testing.assert_close(some, (every[3], every[0]), rtol=0, atol=0)
+        constant = [tensor.detach() for tensor in given]
+        constant[3] = weight
+        (alone,) = torch.autograd.grad(stpn_recurrent(*constant)[0].cos().sum(), [weight])
+        torch.testing.assert_close(alone, every[3], rtol=0, atol=0)
+
+    def test_a_loss_of_the_final_state_alone_has_gradients(self):
+        given = arguments()
+        losses = [function(*given)[1].sin().sum() for function in (stpn_recurrent, equations)]
+        for ours, theirs in zip(*[torch.autograd.grad(loss, given) for loss in losses]):
+            torch.testing.assert_close(ours, theirs)
+
+    def test_what_backward_needs_may_not_change_in_place(self):
+        for change in (lambda given, output: given[3].add_(1), lambda given, output: output.mul_(2)):
+            given = arguments()
+            output = stpn_recurrent(*given)[0]
+            loss = output.sum()
+            with torch.no_grad():
+                change(given, output)
+            with self.assertRaisesRegex(RuntimeError, "modified by an inplace operation"):
+                loss.backward()
+
+    def test_nothing_is_differentiable_without_grad_mode(self):
+        with torch.no_grad():
+            self.assertFalse(stpn_recurrent(*arguments())[0].requires_grad)
+
     def test_shape_inference_needs_no_data(self):
         given = [tensor.to("meta") for tensor in arguments()]
         output, F, _, energy = stpn_recurrent(*given, energy=True)

@@ -32,6 +32,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
   using Loop = BackwardGroup<ModulatedBackward, Layout>;
   using Loop::is_reset;
   using Loop::kept_;
+  using Loop::kRows;
   using Loop::kVectors;
   using Loop::layout_;
   using Loop::plan_;
@@ -94,7 +95,8 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
 
   void replay(int64_t t) {
     load(t);
-    this->for_rows([&](auto count, int64_t i) HWY_ATTR { replay_rows<count>(t, i); });
+    for_tiles<kRows>(plan_.rows(S), 1,
+                     [&](auto count, int64_t i) HWY_ATTR { replay_rows<count>(t, i); });
   }
 
   void enter(int64_t end) {
@@ -223,7 +225,8 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
   // back(t) if kBack, then into(t-1) if kInto, for all rows.
   template <bool kBack, bool kInto>
   void sweep(int64_t t) {
-    this->for_rows([&](auto count, int64_t i) HWY_ATTR { rows<kBack, kInto, count>(t, i); });
+    for_tiles<kRows>(plan_.rows(S), 1,
+                     [&](auto count, int64_t i) HWY_ATTR { rows<kBack, kInto, count>(t, i); });
   }
 
   template <bool kBack, bool kInto, int kCount>

@@ -58,25 +58,11 @@ void backward(const BackpropamineBackward<T>& p, const DrivenParameters<T>& para
   of_layouts.bring_lanes_together();
 }
 
-void forward_float(const BackpropamineForward<float>& p, const DrivenParameters<float>& parameters,
-                   const PlasticPlan<float>& plan, int64_t chunk) {
-  forward(p, parameters, plan, chunk);
-}
-void forward_double(const BackpropamineForward<double>& p,
-                    const DrivenParameters<double>& parameters, const PlasticPlan<double>& plan,
-                    int64_t chunk) {
-  forward(p, parameters, plan, chunk);
-}
-void backward_float(const BackpropamineBackward<float>& p,
-                    const DrivenParameters<float>& parameters, const PlasticPlan<float>& plan,
-                    const GradientSums<float>& gradients, int64_t chunk) {
-  backward(p, parameters, plan, gradients, chunk);
-}
-void backward_double(const BackpropamineBackward<double>& p,
-                     const DrivenParameters<double>& parameters, const PlasticPlan<double>& plan,
-                     const GradientSums<double>& gradients, int64_t chunk) {
-  backward(p, parameters, plan, gradients, chunk);
-}
+// What is exported has to be a function, not a template.
+static constexpr auto& kForwardFloat = forward<float>;
+static constexpr auto& kForwardDouble = forward<double>;
+static constexpr auto& kBackwardFloat = backward<float>;
+static constexpr auto& kBackwardDouble = backward<double>;
 
 }  // namespace HWY_NAMESPACE
 }  // namespace stpn::kernels
@@ -86,27 +72,27 @@ HWY_AFTER_NAMESPACE();
 namespace stpn::kernels {
 namespace {
 
-HWY_EXPORT(forward_float);
-HWY_EXPORT(forward_double);
-HWY_EXPORT(backward_float);
-HWY_EXPORT(backward_double);
+HWY_EXPORT(kForwardFloat);
+HWY_EXPORT(kForwardDouble);
+HWY_EXPORT(kBackwardFloat);
+HWY_EXPORT(kBackwardDouble);
 
 void dispatch(const BackpropamineForward<float>& p, const DrivenParameters<float>& parameters,
               const PlasticPlan<float>& plan, int64_t chunk) {
-  HWY_DYNAMIC_DISPATCH(forward_float)(p, parameters, plan, chunk);
+  HWY_DYNAMIC_DISPATCH(kForwardFloat)(p, parameters, plan, chunk);
 }
 void dispatch(const BackpropamineForward<double>& p, const DrivenParameters<double>& parameters,
               const PlasticPlan<double>& plan, int64_t chunk) {
-  HWY_DYNAMIC_DISPATCH(forward_double)(p, parameters, plan, chunk);
+  HWY_DYNAMIC_DISPATCH(kForwardDouble)(p, parameters, plan, chunk);
 }
 void dispatch(const BackpropamineBackward<float>& p, const DrivenParameters<float>& parameters,
               const PlasticPlan<float>& plan, const GradientSums<float>& gradients, int64_t chunk) {
-  HWY_DYNAMIC_DISPATCH(backward_float)(p, parameters, plan, gradients, chunk);
+  HWY_DYNAMIC_DISPATCH(kBackwardFloat)(p, parameters, plan, gradients, chunk);
 }
 void dispatch(const BackpropamineBackward<double>& p, const DrivenParameters<double>& parameters,
               const PlasticPlan<double>& plan, const GradientSums<double>& gradients,
               int64_t chunk) {
-  HWY_DYNAMIC_DISPATCH(backward_double)(p, parameters, plan, gradients, chunk);
+  HWY_DYNAMIC_DISPATCH(kBackwardDouble)(p, parameters, plan, gradients, chunk);
 }
 
 template <typename T>

@@ -26,6 +26,7 @@ template <class Layout, bool kPlain, bool kTrace>
 class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kTrace>, Layout> {
   using Loop = ForwardGroup<ModulatedForward, Layout>;
   using Loop::kept_;
+  using Loop::kRows;
   using Loop::kVectors;
   using Loop::layout_;
   using Loop::plan_;
@@ -88,7 +89,8 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
  private:
   template <bool kUpdate, bool kDrive>
   void sweep() {
-    this->for_rows([&](auto count, int64_t i) HWY_ATTR { rows<kUpdate, kDrive, count>(i); });
+    for_tiles<kRows>(plan_.rows(S), 1,
+                     [&](auto count, int64_t i) HWY_ATTR { rows<kUpdate, kDrive, count>(i); });
   }
 
   // Rows i to i + kCount of all samples: the update of step t-1, then (w + alpha P) z of step t.
@@ -156,7 +158,8 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
 
   // A pass of its own: energy is seldom asked for.
   void measure(int64_t t) {
-    this->for_rows([&](auto count, int64_t i) HWY_ATTR { measure_rows<count>(i); });
+    for_tiles<kRows>(plan_.rows(S), 1,
+                     [&](auto count, int64_t i) HWY_ATTR { measure_rows<count>(i); });
     this->units_out(sums_, t, call_.energy);
   }
   template <int kCount>

@@ -1,7 +1,8 @@
 // The two layouts of a group's values, as plastic_plan.h has them, in the vectors of a target: what
 // a unit's step says once for both. Compiled once a target.
 //
-// A step goes over its rows kRows at a time, and over their sources:
+// A step goes over its rows kRows at a time, across over the last few one by one, and over their
+// sources:
 //   for (int64_t j = 0; j < layout.width; j += Layout::kStep)
 //     for r < kRows, v < kVectors:     vector q = r * kVectors + v of kLanes
 

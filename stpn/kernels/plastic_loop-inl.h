@@ -103,17 +103,6 @@ class Group {
   // Where the rows of unit i begin in a matrix.
   int64_t row_of(int64_t i) const { return i * S * layout_.width; }
   Rows all_rows() const { return {0, plan_.rows(S)}; }
-  // Calls use(count, i) for rows i to i + count, as many as go side by side (count is a constant);
-  // across, where rows are not padded, for the last few one by one.
-  template <class Use>
-  HWY_INLINE void for_rows(const Use& use) const {
-    const int64_t rows = plan_.rows(S);
-    int64_t i = 0;
-    for (; i + kRows <= rows; i += kRows) use(std::integral_constant<int, kRows>(), i);
-    if constexpr (Layout::kSamplesLast) {
-      for (; i < rows; ++i) use(std::integral_constant<int, 1>(), i);
-    }
-  }
 
   void clear_sample(T* matrices, int s) const {
     clear_sample(matrices, plan_.matrices * plan_.rows(S), s);
@@ -233,9 +222,7 @@ class ForwardGroup : public Group<Layout> {
       forget_reset_samples(t);
       step.forward(t);
       answer(t);
-      if (this->kept_ && t % this->plan_.interval == 0) {
-        keep(this->kept_.checkpoint(t / this->plan_.interval));
-      }
+      keep(t);
     }
     step.end();
   }
@@ -258,9 +245,11 @@ class ForwardGroup : public Group<Layout> {
       static_cast<Step&>(*this).forget(s);
     }
   }
-  void keep(T* checkpoint) const {
+  void keep(int64_t t) const {
+    if (!this->kept_ || t % this->plan_.interval != 0) return;
     const int64_t count = this->plan_.all_matrices(S);
-    if (this->plan_.kept_fits_cache()) {
+    T* const checkpoint = this->kept_.checkpoint(t / this->plan_.interval);
+    if (this->plan_.kept_fits_cache) {
       std::copy_n(matrices_, count, checkpoint);
     } else {
       stream(matrices_, count, checkpoint);
@@ -354,7 +343,7 @@ class Gradients {
     std::fill_n(lanes_.get(), lanes_size(), T(0));
   }
   Gradients(const PlasticPlan<T>& plan, const GradientSums<T>& sums)
-      : Gradients(plan, sums, plan.across_groups > 0 ? plan.hidden_rows() : 0) {}
+      : Gradients(plan, sums, plan.across_groups > 0 ? plan.hidden : 0) {}
 
   T* vector(int64_t which) const { return sums_.vector(which); }
   // From a row to the next, within a slice.

@@ -87,6 +87,7 @@ struct PlasticPlan {
     interval = std::clamp(kScratchBytes / bytes_in_scratch(), int64_t{4}, int64_t{64});
     interval = std::min(shape.interval > 0 ? shape.interval : interval, steps);
     checkpoints = (steps + interval - 1) / interval;
+    kept_fits_cache = kept_size() * kBytes <= kMostBytesKept;
   }
 
   static int64_t padded(int64_t count) {
@@ -123,8 +124,7 @@ struct PlasticPlan {
   int64_t all_matrices(int64_t size) const { return matrices * matrix(size); }
 
   // Rows of a parameter matrix: enough for a sample alone, and across.
-  int64_t hidden_rows() const { return rows(1); }
-  int64_t parameter_matrix() const { return hidden_rows() * row; }
+  int64_t parameter_matrix() const { return rows(1) * row; }
 
   // Kept for backward, a group after the other: slice by slice, for each step `kept_per_unit` times
   // its unit values; then for each step values of sources and of samples; then the matrices as the
@@ -146,8 +146,6 @@ struct PlasticPlan {
     return up_to(group, [this](int64_t size) { return kept(size); });
   }
   int64_t kept_size() const { return kept_offset(groups); }
-  // Whether all that is kept fits the second-level cache, so that forward should leave it there.
-  bool kept_fits_cache() const { return kept_size() * kBytes <= kMostBytesKept; }
 
   int64_t steps, batch, hidden, sources, row;
   int64_t matrices, kept_per_unit, kept_per_source, kept_per_sample;
@@ -155,6 +153,7 @@ struct PlasticPlan {
   int shift;
   int64_t across, across_groups, together, together_groups, groups, chunks;
   int64_t interval, checkpoints;
+  bool kept_fits_cache;  // the second level: forward should leave there what it keeps
 
  private:
   static constexpr int64_t kBytes = sizeof(T);

@@ -14,8 +14,6 @@
 
 #include <hwy/highway.h>
 
-#include <type_traits>
-
 #include "stpn/kernels/plastic_layout-inl.h"
 #include "stpn/kernels/vector_math-inl.h"
 
@@ -113,16 +111,6 @@ HWY_INLINE void add_products(const Layout& layout, int64_t j, int64_t count,
       }
     }
   }
-}
-
-// Calls body(N, first) for tiles of N from `first` on that make up `count`, N a constant.
-template <int kTile, class Body>
-HWY_INLINE void for_tiles(int64_t count, int64_t step, const Body& body) {
-  int64_t first = 0;
-  for (; first + kTile * step <= count; first += kTile * step) {
-    body(std::integral_constant<int, kTile>(), first);
-  }
-  for (; first < count; first += step) body(std::integral_constant<int, 1>(), first);
 }
 
 // Vectors of a tile next to each other; as many as there are registers for.

@@ -1,5 +1,4 @@
-// Dispatch of the STPN along the sources, in float: a file of its own, as it takes minutes to
-// compile.
+// Dispatch of the STPN along the sources, in float.
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "stpn/kernels/stpn_recurrent_float_cpu.cc"
@@ -8,23 +7,16 @@
 // Highway's own headers come after its list of targets.
 #include <hwy/highway.h>
 
+#include "stpn/kernels/stpn_chunk-inl.h"
 #include "stpn/kernels/stpn_chunk.h"
-#include "stpn/kernels/stpn_recurrent-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 
-void along_forward_float(const StpnRecurrentForward<float>& p,
-                         const PaddedMatrices<float>& parameters, const PlasticPlan<float>& plan,
-                         int64_t chunk) {
-  along_forward(p, parameters, plan, chunk);
-}
-void along_backward_float(const StpnRecurrentBackward<float>& p,
-                          const PaddedMatrices<float>& parameters, const PlasticPlan<float>& plan,
-                          const GradientSums<float>& gradients, int64_t chunk) {
-  along_backward(p, parameters, plan, gradients, chunk);
-}
+// What is exported has to be a function, not a template.
+static constexpr auto& kForward = along_forward<float>;
+static constexpr auto& kBackward = along_backward<float>;
 
 }  // namespace HWY_NAMESPACE
 }  // namespace stpn::kernels
@@ -33,17 +25,17 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace stpn::kernels {
 
-HWY_EXPORT(along_forward_float);
-HWY_EXPORT(along_backward_float);
+HWY_EXPORT(kForward);
+HWY_EXPORT(kBackward);
 
 void stpn_along(const StpnRecurrentForward<float>& p, const PaddedMatrices<float>& parameters,
                 const PlasticPlan<float>& plan, int64_t chunk) {
-  HWY_DYNAMIC_DISPATCH(along_forward_float)(p, parameters, plan, chunk);
+  HWY_DYNAMIC_DISPATCH(kForward)(p, parameters, plan, chunk);
 }
 void stpn_along(const StpnRecurrentBackward<float>& p, const PaddedMatrices<float>& parameters,
                 const PlasticPlan<float>& plan, const GradientSums<float>& gradients,
                 int64_t chunk) {
-  HWY_DYNAMIC_DISPATCH(along_backward_float)(p, parameters, plan, gradients, chunk);
+  HWY_DYNAMIC_DISPATCH(kBackward)(p, parameters, plan, gradients, chunk);
 }
 
 }  // namespace stpn::kernels

@@ -12,6 +12,8 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <cstdint>
+#include <type_traits>
 
 #include "stpn/kernels/activation.h"
 
@@ -29,6 +31,19 @@ HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
+
+// Calls body(N, first) for tiles of N from `first` on that make up `count`, N a constant: kTile,
+// and at the end one by one.
+template <int kTile, class Body>
+HWY_INLINE void for_tiles(int64_t count, int64_t step, const Body& body) {
+  int64_t first = 0;
+  for (; first + kTile * step <= count; first += kTile * step) {
+    body(std::integral_constant<int, kTile>(), first);
+  }
+  if constexpr (kTile > 1) {
+    for (; first < count; first += step) body(std::integral_constant<int, 1>(), first);
+  }
+}
 
 #if HWY_TARGET != HWY_SCALAR
 // The sum of all 128-bit blocks, in each block.

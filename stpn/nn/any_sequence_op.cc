@@ -57,7 +57,7 @@ using Backward = Tensors(const Optionals& grads, const at::Tensor& output, const
                          const Words& words, const Numbers& numbers);
 
 template <typename Signature>
-auto registered_op(const std::string& name) {
+auto find_op(const std::string& name) {
   return c10::Dispatcher::singleton()
       .findSchemaOrThrow(("stpn::" + name).c_str(), "")
       .typed<Signature>();
@@ -113,8 +113,8 @@ Tensors refuse_second_derivative(const std::string& op, Tensors gradients) {
 // The dispatcher's entries, looked up once.
 struct AnySequenceOp::Registered {
   explicit Registered(const std::string& name)
-      : forward(registered_op<Forward>(name + "_forward")),
-        backward(registered_op<Backward>(name + "_backward")) {}
+      : forward(find_op<Forward>(name + "_forward")),
+        backward(find_op<Backward>(name + "_backward")) {}
 
   const c10::TypedOperatorHandle<Forward> forward;
   const c10::TypedOperatorHandle<Backward> backward;
@@ -135,12 +135,12 @@ class AnySequenceOp::CallNode : public torch::autograd::Node {
   }
 
   // Output, final states, energy, kept: all but the last two become differentiable.
-  static void attach(const c10::intrusive_ptr<CallNode>& node, const Tensors& results) {
+  void attach_to(const Tensors& results) {
     for (size_t k = 0; k + 2 < results.size(); ++k) {
-      torch::autograd::set_history(results[k], node);
+      torch::autograd::set_history(results[k], getptr());
     }
-    node->output_ = torch::autograd::SavedVariable(results.front(), /*is_output=*/true);
-    node->kept_ = torch::autograd::SavedVariable(results.back(), /*is_output=*/false);
+    output_ = torch::autograd::SavedVariable(results.front(), /*is_output=*/true);
+    kept_ = torch::autograd::SavedVariable(results.back(), /*is_output=*/false);
   }
 
   std::string name() const override { return std::string(op_.info_.name) + "_backward"; }
@@ -150,30 +150,30 @@ class AnySequenceOp::CallNode : public torch::autograd::Node {
     Optionals tensors;
     tensors.reserve(tensors_.size());
     c10::List<bool> needed;
-    size_t edge = 0;  // autograd counts only the tensors that were given
+    std::vector<size_t> needed_edges;
+    size_t edges = 0;  // autograd counts only the tensors that were given
     for (const torch::autograd::SavedVariable& saved : tensors_) {
       const at::Tensor tensor = saved.unpack();
       if (needed.size() < op_.info_.gradients) {
-        needed.push_back(tensor.defined() && task_should_compute_output(edge++));
+        const bool need = tensor.defined() && task_should_compute_output(edges);
+        needed.push_back(need);
+        if (need) needed_edges.push_back(edges);
+        edges += tensor.defined();
       }
       tensors.push_back(tensor.defined() ? std::optional(tensor) : std::nullopt);
     }
     Tensors found;
     {
       at::AutoDispatchBelowADInplaceOrView guard;
-      found = op_.registered().backward.call(optionals_of(grads), output_.unpack(getptr()),
+      found = op_.registered_->backward.call(optionals_of(grads), output_.unpack(getptr()),
                                              kept_.unpack(), needed, tensors, words_, numbers_);
     }
-    STPN_CHECK(static_cast<int64_t>(found.size()) == std::count(needed.begin(), needed.end(), true),
-               "{}: {} gradients, not as many as are needed", op_.info_.name, found.size());
-    Tensors gradients(edge);
-    auto next = found.begin();
-    for (size_t k = 0; k < edge; ++k) {
-      if (task_should_compute_output(k)) gradients[k] = std::move(*next++);
-    }
-    return at::GradMode::is_enabled()
-               ? refuse_second_derivative(op_.info_.name, std::move(gradients))
-               : gradients;
+    STPN_CHECK(found.size() == needed_edges.size(), "{}: {} gradients, wants {}", name(),
+               found.size(), needed_edges.size());
+    Tensors gradients(edges);
+    for (size_t k = 0; k < found.size(); ++k) gradients[needed_edges[k]] = std::move(found[k]);
+    if (!at::GradMode::is_enabled()) return gradients;
+    return refuse_second_derivative(op_.info_.name, std::move(gradients));
   }
 
   void release_variables() override {
@@ -194,11 +194,6 @@ class AnySequenceOp::CallNode : public torch::autograd::Node {
 AnySequenceOp::AnySequenceOp(Info info) : info_(std::move(info)) {}
 AnySequenceOp::~AnySequenceOp() = default;
 
-const AnySequenceOp::Registered& AnySequenceOp::registered() const {
-  std::call_once(looked_up_, [this] { registered_ = std::make_unique<Registered>(info_.name); });
-  return *registered_;
-}
-
 Tensors AnySequenceOp::call_forward(const SequenceArguments& arguments, bool keep) const {
   if (arguments.closed_loop != nullptr) {
     for (const at::Tensor& tensor : {arguments.tensors[0], arguments.tensors.back()}) {
@@ -208,7 +203,7 @@ Tensors AnySequenceOp::call_forward(const SequenceArguments& arguments, bool kee
     }
     return run_forward(arguments, keep);
   }
-  return registered().forward.call(optionals_of(arguments.tensors), arguments.words,
+  return registered_->forward.call(optionals_of(arguments.tensors), arguments.words,
                                    arguments.numbers, arguments.energy, keep);
 }
 
@@ -234,13 +229,13 @@ Tensors AnySequenceOp::run_any(const SequenceArguments& arguments) const {
     results = call_forward(arguments, /*keep=*/differentiable);
   }
   if (differentiable) {
-    CallNode::attach(c10::make_intrusive<CallNode>(*this, arguments, given), results);
+    c10::make_intrusive<CallNode>(*this, arguments, given)->attach_to(results);
   }
   results.pop_back();
   return results;
 }
 
-void AnySequenceOp::define_any(torch::Library& m) const {
+void AnySequenceOp::define_any(torch::Library& m) {
   const std::string forward = std::string(info_.name) + "_forward";
   const std::string backward = std::string(info_.name) + "_backward";
   m.def((forward + "(Tensor?[] tensors, str[] words, float[] numbers, bool energy, bool keep) "
@@ -274,6 +269,7 @@ void AnySequenceOp::define_any(torch::Library& m) const {
             const Optionals& tensors, const Words& words, const Numbers& numbers) {
        return defined_of(empty_gradients(arguments_of(tensors, words, numbers, false), needed));
      });
+  registered_ = std::make_unique<Registered>(info_.name);
 }
 
 // Every REQUIRES of the kernels.

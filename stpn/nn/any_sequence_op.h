@@ -7,7 +7,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -73,8 +72,8 @@ class AnySequenceOp {
 
   // Output, final states, energy.
   Tensors run_any(const SequenceArguments& arguments) const;
-  // The library keeps `this`.
-  void define_any(torch::Library& m) const;
+  // The library keeps `this`. REQUIRES: before run_any.
+  void define_any(torch::Library& m);
 
   // REQUIRES: as many tensors, words and numbers as there should be; those always given are.
   virtual SequenceShapes shapes(const SequenceArguments& arguments) const = 0;
@@ -104,11 +103,8 @@ class AnySequenceOp {
   Tensors run_backward(SequenceArguments arguments, Tensors grads, const at::Tensor& output,
                        const at::Tensor& kept, const c10::List<bool>& needed) const;
 
-  const Registered& registered() const;
-
   Info info_;
-  mutable std::once_flag looked_up_;
-  mutable std::unique_ptr<const Registered> registered_;
+  std::unique_ptr<const Registered> registered_;
 };
 
 }  // namespace stpn::nn

@@ -6,7 +6,7 @@
 namespace stpn::nn {
 namespace {
 
-constexpr int64_t kLarge = 1 << 20;
+constexpr int64_t kLarge = 1 << 16;
 
 const void* memory_of(int64_t count) { return kept_memory(count, at::kFloat).const_data_ptr(); }
 

@@ -49,7 +49,8 @@
 //   TORCH_LIBRARY_FRAGMENT(stpn, m) {
 //     m.def("leaky(Tensor drive, ..., *, ..., bool energy=False) -> (Tensor output, ...)",
 //           torch::dispatch(c10::DispatchKey::CompositeImplicitAutograd, leaky_from_python));
-//     SequenceOp<LeakyOp>::define(m);  // stpn::leaky_forward and stpn::leaky_backward
+//     // stpn::leaky_forward, and stpn::leaky_backward, which returns the needed gradients only.
+//     SequenceOp<LeakyOp>::define(m);
 //   }
 //
 // SequenceOp<LeakyOp>::run(call) then gives output, final states, energy: differentiable once in
@@ -112,8 +113,8 @@ class SequenceOp : public AnySequenceOp {
 
   SequenceOp() : AnySequenceOp(info()) {}
 
-  static const SequenceOp& one() {
-    static const SequenceOp op;
+  static SequenceOp& one() {
+    static SequenceOp op;
     return op;
   }
 
