@@ -3,8 +3,10 @@
 Each unit and shape has four contenders: our op, the loop one would write in eager PyTorch, the same
 with its step compiled by torch.compile, and nn.LSTM of about as many parameters as the STPN has.
 They take turns, so that a busy moment of the machine hits all; a turn is as many calls one after the
-other as take 20 ms, as they follow each other in training; medians over turns count. `limit` is
-arithmetic alone, at the rate of multiply-adds measured in the same run (fma_rate).
+other as take 20 ms, as they follow each other in training; medians over turns count. Each unit and
+shape has a process of its own, as an experiment has: what one leaves in the allocator changes the
+times of the next. `limit` is arithmetic alone, at the rate of multiply-adds measured in the same run
+(fma_rate).
 
     make bench                                            # everything; a quarter of an hour
     .venv/bin/python benchmarks/bench.py --only stpn_recurrent retrieval --no-compile
@@ -101,7 +103,7 @@ def ms(seconds):
     return statistics.median(seconds) * 1e3 if seconds else None
 
 
-def measure(key, threads, arguments, rates):
+def measure(key, threads, arguments):
     torch.set_num_threads(threads)
     torch.manual_seed(1)
     case = cases.CASES[key]()
@@ -122,17 +124,27 @@ def measure(key, threads, arguments, rates):
     row["total_ms"] = ms(found["ours"].total_s)
     for peer in PEERS[1:]:
         row[f"{peer}_ms"] = ms(found[peer].total_s) if peer in found else None
-    row["limit_ms"] = case.limit_ms(rates[str(threads)])
+    row["limit_ms"] = case.limit_ms(arguments.rate)
     row["peak_mb"] = peak_mb(key, threads)
     deciles = [statistics.quantiles(found["ours"].total_s, n=10)[k] * 1e3 for k in (0, 8)]
     row["total_ms_p10"], row["total_ms_p90"] = deciles
     return row
 
 
+def in_own_process(*arguments):
+    command = [sys.executable, __file__, *map(str, arguments)]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+
+
+def measure_alone(key, threads, arguments, rate):
+    compiles = ["--no-compile"] if arguments.no_compile else []
+    return in_own_process("--row", *key, "--threads", threads, "--seconds", arguments.seconds,
+                          "--rate", rate, *compiles)
+
+
 def peak_mb(key, threads):
     """Peak resident memory of a process that does nothing but our forward and backward, in MB."""
-    command = [sys.executable, __file__, "--peak", *key, "--threads", str(threads)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return in_own_process("--peak", *key, "--threads", threads)
 
 
 def print_peak(key, threads):
@@ -212,8 +224,10 @@ def parse():
     parser.add_argument("--json", type=Path, default=ROOT / "build" / "bench.json",
                         help="where the rows go (default: build/bench.json)")
     parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--row", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--rate", type=float, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    key = tuple(arguments.only or arguments.peak or ())
+    key = tuple(arguments.only or arguments.peak or arguments.row or ())
     if key and key not in cases.CASES:
         known = ", ".join(" ".join(k) for k in cases.CASES)
         parser.error(f"there is no {' '.join(key)}; there are: {known}")
@@ -224,6 +238,8 @@ def main():
     arguments = parse()
     if arguments.peak:
         return print_peak(tuple(arguments.peak), arguments.threads[0])
+    if arguments.row:
+        return print(json.dumps(measure(tuple(arguments.row), arguments.threads[0], arguments)))
     rate_program = ROOT / "build" / "bin" / "fma_rate"
     if not rate_program.exists():
         sys.exit(f"bench: there is no {rate_program}: run `make build` first")
@@ -232,7 +248,7 @@ def main():
     for threads in arguments.threads:
         for key in [tuple(arguments.only)] if arguments.only else cases.CASES:
             print(f"bench: {' '.join(key)}, {threads} threads", file=sys.stderr)
-            rows.append(measure(key, threads, arguments, rates))
+            rows.append(measure_alone(key, threads, arguments, rates[str(threads)]))
     arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
     rate_text = ", ".join(f"{n}: {r / 1e9:.2f}e9" for n, r in rates.items())
     print(f"\nMultiply-adds of 16 floats a second, by threads: {rate_text}\n")

@@ -38,26 +38,30 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
 
  public:
   static int64_t scratch(const Plan& plan) {
-    return 2 * plan.presynaptic(S) + 2 * plan.units(S) + Plan::padded(S) +
-           InputDrive<T, S>::scratch(plan);
+    return 3 * plan.units(S) + Plan::padded(S) + InputDrive<T, S>::scratch(plan);
   }
+  static int64_t activity(const Plan& plan) { return 2 * plan.presynaptic(S); }
 
   ModulatedForward(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
                    const BackpropamineForward<T>& call, const DrivenParameters<T>& parameters)
       : Loop(plan, first, kept, call, scratch),
         call_(call),
         parameters_(parameters.matrices),
-        z_(scratch.take(plan.presynaptic(S))),
-        hebbian_(scratch.take(plan.presynaptic(S))),
+        z_(Loop::take_activity(scratch, plan.presynaptic(S))),
+        hebbian_(Loop::take_activity(scratch, plan.presynaptic(S))),
         h_(scratch.take(plan.units(S))),
         sums_(scratch.take(plan.units(S))),
         m_(scratch.take(S)),
+        modulator_(scratch.take(plan.units(S))),
         input_(plan, first, call.x, parameters.inputs, scratch) {}
 
   void begin() {
-    this->copy_in(call_.initial_P, plan_.hidden, 0, this->matrix(kP));
-    if constexpr (kTrace) this->copy_in(call_.initial_E, plan_.hidden, 0, this->matrix(kE));
+    this->copy_in({call_.initial_P, plan_.hidden, 0}, this->matrix(kP));
+    if constexpr (kTrace) this->copy_in({call_.initial_E, plan_.hidden, 0}, this->matrix(kE));
     this->units_in(call_.initial_h, 0, h_);
+    for (int64_t i = 0; i < plan_.hidden && call_.variant.has_modulator(); ++i) {
+      std::fill_n(modulator_ + i * S, S, call_.modulator_weight[i]);
+    }
   }
 
   // The update that still waits then leaves P and E zero, whatever was there.
@@ -82,8 +86,8 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
 
   void end() {
     sweep<true, false>();
-    this->copy_out(this->matrix(kP), plan_.hidden, 0, call_.final_P);
-    if constexpr (kTrace) this->copy_out(this->matrix(kE), plan_.hidden, 0, call_.final_E);
+    this->copy_out(this->matrix(kP), {call_.final_P, plan_.hidden, 0});
+    if constexpr (kTrace) this->copy_out(this->matrix(kE), {call_.final_E, plan_.hidden, 0});
   }
 
  private:
@@ -192,13 +196,13 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
       std::fill_n(m_, S, call_.rate[0]);
       return;
     }
-    T sums[S];
-    std::fill_n(sums, S, call_.modulator_bias[0]);
-    for (int64_t i = 0; i < plan_.hidden; ++i) {
-      for (int s = 0; s < S; ++s) sums[s] += call_.modulator_weight[i] * h_[i * S + s];
-    }
-    std::copy_n(sums, S, m_);
     const D d;
+    T sums[S];
+    this->sums_over_units(
+        [&](int64_t k)
+            HWY_ATTR { return hn::Mul(hn::Load(d, modulator_ + k), hn::Load(d, h_ + k)); },
+        sums);
+    for (int s = 0; s < S; ++s) m_[s] = sums[s] + call_.modulator_bias[0];
     for (int64_t k = 0; k < Plan::padded(S); k += hn::Lanes(d)) {
       const V m = activate(d, call_.variant.modulator_activation(), hn::Load(d, m_ + k));
       hn::Store(m, d, m_ + k);
@@ -213,6 +217,7 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
   T* const h_;
   T* const sums_;
   T* const m_;
+  T* const modulator_;  // its weights, as unit values
   const InputDrive<T, S> input_;
 };
 

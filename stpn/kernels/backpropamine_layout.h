@@ -9,8 +9,9 @@ namespace stpn::kernels {
 // Of a sample; E with a trace only.
 enum BackpropamineState { kP, kE };
 
-// Parameter matrices and the sums of their gradients.
-enum BackpropamineMatrix { kWeight, kAlpha, kBackpropamineMatrices };
+// Parameter matrices and the sums of their gradients. That of W is a product of activities and
+// gradients; those before it are summed a synapse at a time.
+enum BackpropamineMatrix { kAlpha, kWeight, kBackpropamineMatrices };
 // Sums of gradients, besides; of kModulatorBias and kRate only the first value. From kInput on
 // those of the inputs, as PaddedInputWeights has them.
 enum BackpropamineVector { kModulatorWeight, kModulatorBias, kRate, kInput };

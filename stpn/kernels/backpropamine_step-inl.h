@@ -10,6 +10,9 @@
 
 #include <hwy/highway.h>
 
+#include <cmath>
+#include <limits>
+
 #include "stpn/kernels/backpropamine_layout.h"
 #include "stpn/kernels/plastic_loop-inl.h"
 
@@ -30,21 +33,28 @@ class SynapseUpdate {
 
  public:
   explicit HWY_INLINE SynapseUpdate(const BackpropamineForward<T>& call)
-      : decaying_(call.variant.addition == Addition::decaying),
-        bound_(hn::Set(D(), static_cast<T>(call.variant.bound()))),
-        rate_(hn::Set(D(), call.rate == nullptr ? T(0) : call.rate[0])) {}
+      : SynapseUpdate(call, static_cast<T>(call.variant.bound())) {}
+
+  // Clamps to just outside the bound: P itself tells what was cut from what was as large.
+  static HWY_INLINE SynapseUpdate replay(const BackpropamineForward<T>& call) {
+    return {call, std::nextafter(static_cast<T>(call.variant.bound()),
+                                 std::numeric_limits<T>::infinity())};
+  }
 
   HWY_INLINE V updated(V P, V m, V X) const {
     return hn::Min(hn::Max(unclamped(P, m, X), hn::Neg(bound_)), bound_);
   }
   HWY_INLINE V trace(V E, V hebbian) const { return hn::MulAdd(rate_, hn::Sub(hebbian, E), E); }
 
-  // From the gradient of the new P to that of d = m X, which is returned, and of the old P; adds to
-  // d_m what m gets beside d.
-  HWY_INLINE V back(V P, V m, V X, V& dP, [[maybe_unused]] V& d_m) const {
-    const V d_new = hn::IfThenElseZero(hn::Le(hn::Abs(unclamped(P, m, X)), bound_), dP);
-    dP = d_new;
-    if constexpr (kPlain) return d_new;
+  // From the gradient of the new P, as replay left it, to that of the new P before its clamp.
+  HWY_INLINE V back_clamp(V new_P, V dP) const {
+    return hn::IfThenElseZero(hn::Le(hn::Abs(new_P), bound_), dP);
+  }
+  // On to that of d = m X, which is returned, and of the old P; adds to d_m what m gets beside d.
+  // If plain, d alone is told.
+  HWY_INLINE V back(V P, V m, V X, V& dP, V& d_m) const {
+    if constexpr (kPlain) return dP;
+    const V d_new = dP;
     if (decaying_) {
       d_m = hn::NegMulAdd(d_new, P, d_m);
       dP = hn::NegMulAdd(d_new, m, d_new);
@@ -67,6 +77,11 @@ class SynapseUpdate {
   }
 
  private:
+  HWY_INLINE SynapseUpdate(const BackpropamineForward<T>& call, T bound)
+      : decaying_(call.variant.addition == Addition::decaying),
+        bound_(hn::Set(D(), bound)),
+        rate_(hn::Set(D(), call.rate == nullptr ? T(0) : call.rate[0])) {}
+
   HWY_INLINE V unclamped(V P, V m, V X) const {
     if constexpr (kPlain) return hn::MulAdd(m, X, P);
     if (decaying_) return hn::MulAdd(m, hn::Sub(X, P), P);

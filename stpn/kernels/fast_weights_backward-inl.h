@@ -305,8 +305,9 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
   void leave(int64_t chunk) {
     for (int v = 0; v < kVectors; ++v) {
       const int64_t at = layout_.source(v, 0);
-      add_outer_products_of_all(layout_, plan_.hidden, steps_, dp_ + at, seen_h_ + at,
-                                history_step_, gradients_.matrix(kSlowWeight), plan_.row);
+      add_outer_products_of_all<Layout, T>(
+          layout_, plan_.hidden, steps_, {dp_ + at, layout_.source(0, 1), history_step_},
+          {seen_h_ + at, 0, history_step_}, gradients_.matrix(kSlowWeight), plan_.row);
     }
     const bool wants_D = call_.grad_initial_A != nullptr;
     if (chunk == 0 && !wants_D) return;

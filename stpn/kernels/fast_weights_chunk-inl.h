@@ -132,8 +132,7 @@ class FastWeightsGroup : public Group<Layout> {
   }
 
   bool starts_at_zero() const {
-    const T* const A = forward_.initial_A + this->place(0, 0, matrix_size());
-    return A[0] == T(0) && std::memcmp(A, A + 1, (S * matrix_size() - 1) * sizeof(T)) == 0;
+    return this->all_zero(forward_.initial_A + this->place(0, 0, matrix_size()), S * matrix_size());
   }
 
   // rate decay^k of the latest `count` steps, for k from count - 1 to 0.
@@ -164,8 +163,9 @@ class FastWeightsGroup : public Group<Layout> {
   void add_outer(T scale, int64_t count, const T* a, const T* b, T* matrix) const {
     for (int v = 0; v < kVectors; ++v) {
       const int64_t at = layout_.source(v, 0);
-      add_outer_products(layout_, scale, plan_.hidden, count, a + at, b + at, history_step_,
-                         matrix + at, matrix_row_);
+      add_outer_products<Layout, T>(layout_, scale, plan_.hidden, count,
+                                    {a + at, layout_.source(0, 1), history_step_},
+                                    {b + at, 0, history_step_}, matrix + at, matrix_row_);
     }
   }
 

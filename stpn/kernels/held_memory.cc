@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cstring>
 #include <utility>
 #include <vector>
 
@@ -60,7 +61,12 @@ thread_local Pool pool;
 }  // namespace
 
 HeldBlock::HeldBlock(size_t bytes)
-    : size_class_(size_class(bytes)), memory_(bytes == 0 ? nullptr : pool.take(size_class_)) {}
+    : size_class_(size_class(bytes)), memory_(bytes == 0 ? nullptr : pool.take(size_class_)) {
+#ifdef __SANITIZE_ADDRESS__
+  // NaN: shows where it is read before it is written.
+  if (bytes > 0) std::memset(memory_, 0xff, bytes);
+#endif
+}
 HeldBlock::~HeldBlock() {
   if (memory_ != nullptr) pool.put(size_class_, memory_);
 }

@@ -5,19 +5,26 @@
 // `template <class Layout> class Step : public ForwardGroup<Step<Layout>, Layout>`, has
 //   static int64_t scratch(plan)
 //                  how much it takes of the scratch memory, besides the matrices
+//   static int64_t activity(plan)
+//                  and that it writes before it reads, but for what pads a row
 //   begin()        state in
 //   forget(s)      a reset: what it holds of sample s besides the matrices becomes zero
 //   forward(t)     one step; leaves the matrices as backward of step t will want to see them
 //   end()          updates that still wait; state out
 //
 // and backward, `class Step : public BackwardGroup<Step<Layout>, Layout>`,
-//   static int64_t scratch(plan)
+//   static int64_t scratch(plan), activity(plan)
 //                  as forward
 //   begin(), end() gradients of the final state in, of the initial state out
-//   kSeesNext      whether it reads seen(t + 1) while step t goes back
+//   kSeesNext      whether it reads seen(t + 1) to go back from there into step t
+//   has_final_gradient()
+//                  whether the final state has one
+//   initial(which) a matrix of the initial state
+//   load(t)        what step t needs besides the matrices
 //   replay(t)      seen(t + 1) from seen(t), with what forward kept; or in its place
 //                  replay_interval(begin, end): seen(end) from seen(begin), resets too
-//   enter(t)       a replayed interval ends before step t, and is about to be gone back through
+//   enter(t)       from the gradient of the matrices that step t sees into step t - 1, the last of
+//                  an interval; not called at the end of time if there is none
 //   back(t, more)  step t, from the gradient of what comes after it to that of what comes before;
 //                  more: step t - 1 is of the same interval and comes next
 
@@ -31,6 +38,7 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <cstring>
 #include <type_traits>
 
 #include "stpn/kernels/closed_loop.h"
@@ -100,6 +108,9 @@ class Group {
   int64_t place(int64_t t, int s, int64_t width) const {
     return (t * plan_.batch + first_ + s) * width;
   }
+  static bool all_zero(const T* values, int64_t count) {
+    return values[0] == T(0) && std::memcmp(values, values + 1, (count - 1) * sizeof(T)) == 0;
+  }
   // Where the rows of unit i begin in a matrix.
   int64_t row_of(int64_t i) const { return i * S * layout_.width; }
   Rows all_rows() const { return {0, plan_.rows(S)}; }
@@ -113,18 +124,32 @@ class Group {
   }
 
   // A matrix of the caller's, (B, H, columns), whose columns are ours from `column` on.
-  void copy_in(const T* from, int64_t columns, int64_t column, T* matrix) const {
-    if (from == nullptr) return;
-    for (int64_t i = 0; i < plan_.hidden; ++i) {
-      rows_to_sources(from + (first_ * plan_.hidden + i) * columns, plan_.hidden * columns, columns,
-                      column, matrix + row_of(i));
+  template <typename U>
+  struct Callers {
+    U* values;  // null: zero, or not wanted
+    int64_t columns, column;
+  };
+  bool is_zero(const Callers<const T>& from) const {
+    const int64_t size = plan_.hidden * from.columns;
+    return from.values == nullptr || all_zero(from.values + first_ * size, S * size);
+  }
+  // Into zeros; some rows, or all.
+  void copy_in(const Callers<const T>& from, Rows rows, T* to) const {
+    const int64_t columns = from.columns;
+    for (int64_t i = rows.begin; i < std::min(rows.end, plan_.hidden); ++i) {
+      rows_to_sources(from.values + (first_ * plan_.hidden + i) * columns, plan_.hidden * columns,
+                      columns, from.column, to + row_of(i - rows.begin));
     }
   }
-  void copy_out(const T* matrix, int64_t columns, int64_t column, T* to) const {
-    if (to == nullptr) return;
+  void copy_in(const Callers<const T>& from, T* matrix) const {
+    if (!is_zero(from)) copy_in(from, all_rows(), matrix);
+  }
+  void copy_out(const T* matrix, const Callers<T>& to) const {
+    if (to.values == nullptr) return;
     for (int64_t i = 0; i < plan_.hidden; ++i) {
-      sources_to_rows(matrix + row_of(i), column, columns,
-                      to + (first_ * plan_.hidden + i) * columns, plan_.hidden * columns);
+      sources_to_rows(matrix + row_of(i), to.column, to.columns,
+                      to.values + (first_ * plan_.hidden + i) * to.columns,
+                      plan_.hidden * to.columns);
     }
   }
   // Between rows of `count` values, a sample's each `stride` after the other, and presynaptic
@@ -181,6 +206,21 @@ class Group {
   void units_to_rows(const T* HWY_RESTRICT units, int64_t stride, T* HWY_RESTRICT rows) const {
     transpose(units, S, plan_.hidden, S, rows, stride);
   }
+  // Of each sample, the sum over its units of value(k), the vector of unit values that begins at k.
+  template <class Value>
+  HWY_INLINE void sums_over_units(const Value& value, T (&sums)[S]) const {
+    constexpr int64_t kWidth = PerSample<T, S>::kWidth;
+    const D d;
+    const int64_t lanes = hn::Lanes(d);
+    alignas(64) T sums_of_places[kWidth] = {};
+    for (int64_t place = 0; place < kWidth; place += lanes) {
+      V sum = hn::Zero(d);
+      for (int64_t k = place; k < plan_.units(S); k += kWidth) sum = hn::Add(sum, value(k));
+      hn::Store(sum, d, sums_of_places + place);
+    }
+    std::fill_n(sums, S, T(0));
+    for (int64_t place = 0; place < kWidth; ++place) sums[place % S] += sums_of_places[place];
+  }
   // Values of the units of step t in a (T, B, H) array, or of the state in a (B, H) array (t = 0).
   void units_in(const T* from, int64_t t, T* units) const {
     rows_to_units(from + place(t, 0, plan_.hidden), plan_.hidden, units);
@@ -192,6 +232,13 @@ class Group {
   void units_out(const T* units, int64_t t, Rows rows, T* to) const {
     transpose(units + rows.begin * S, S, std::min(rows.end, plan_.hidden) - rows.begin, S,
               to + place(t, 0, plan_.hidden) + rows.begin, plan_.hidden);
+  }
+
+  // Only where rows are padded it has to begin as zeros.
+  static int64_t zeros_of_activity(int64_t count) { return Layout::kSamplesLast ? 0 : count; }
+  static int64_t unwritten_activity(int64_t count) { return count - zeros_of_activity(count); }
+  static T* take_activity(Scratch<T>& scratch, int64_t count) {
+    return Layout::kSamplesLast ? scratch.take_unwritten(count) : scratch.take(count);
   }
 
   const Plan& plan_;
@@ -211,9 +258,12 @@ class ForwardGroup : public Group<Layout> {
 
  public:
   static int64_t zeros(const PlasticPlan<T>& plan) {
-    return plan.all_matrices(S) + Step::scratch(plan);
+    return plan.all_matrices(S) + Step::scratch(plan) +
+           Group<Layout>::zeros_of_activity(Step::activity(plan));
   }
-  static int64_t unwritten(const PlasticPlan<T>&) { return 0; }
+  static int64_t unwritten(const PlasticPlan<T>& plan) {
+    return Group<Layout>::unwritten_activity(Step::activity(plan));
+  }
 
   void run() {
     Step& step = static_cast<Step&>(*this);
@@ -245,8 +295,12 @@ class ForwardGroup : public Group<Layout> {
       static_cast<Step&>(*this).forget(s);
     }
   }
+  // The initial state is the caller's to keep.
+  bool is_checkpoint(int64_t t) const {
+    return this->kept_ && t > 0 && t % this->plan_.interval == 0;
+  }
   void keep(int64_t t) const {
-    if (!this->kept_ || t % this->plan_.interval != 0) return;
+    if (!is_checkpoint(t)) return;
     const int64_t count = this->plan_.all_matrices(S);
     T* const checkpoint = this->kept_.checkpoint(t / this->plan_.interval);
     if (this->plan_.kept_fits_cache) {
@@ -275,9 +329,14 @@ class BackwardGroup : public Group<Layout> {
 
  public:
   static int64_t zeros(const PlasticPlan<T>& plan) {
-    return plan.all_matrices(S) + Step::scratch(plan);
+    return plan.all_matrices(S) + Step::scratch(plan) +
+           Group<Layout>::zeros_of_activity(Step::activity(plan));
   }
   static int64_t unwritten(const PlasticPlan<T>& plan) {
+    return Step::replayed(plan) + Group<Layout>::unwritten_activity(Step::activity(plan));
+  }
+  // The matrices that replay leaves.
+  static int64_t replayed(const PlasticPlan<T>& plan) {
     return (plan.interval + 1) * plan.all_matrices(S);
   }
 
@@ -288,9 +347,15 @@ class BackwardGroup : public Group<Layout> {
     for (int64_t k = plan.checkpoints - 1; k >= 0; --k) {
       begin_ = k * plan.interval;
       const int64_t end = std::min(begin_ + plan.interval, plan.steps);
-      std::copy_n(this->kept_.checkpoint(k), plan.all_matrices(S), seen_);
-      step.replay_interval(begin_, Step::kSeesNext ? end : end - 1);
-      step.enter(end);
+      const bool enters = end < plan.steps || step.has_final_gradient();
+      for (int64_t t = begin_; t < end; ++t) step.load(t);
+      if (k > 0) {
+        std::copy_n(this->kept_.checkpoint(k), plan.all_matrices(S), seen_);
+      } else {
+        begin_again();
+      }
+      step.replay_interval(begin_, enters && Step::kSeesNext ? end : end - 1);
+      if (enters) step.enter(end);
       for (int64_t t = end - 1; t >= begin_; --t) step.back(t, t > begin_);
     }
     step.end();
@@ -300,9 +365,19 @@ class BackwardGroup : public Group<Layout> {
   BackwardGroup(const PlasticPlan<T>& plan, int64_t first, T* kept, const uint8_t* reset,
                 Scratch<T>& scratch)
       : Group<Layout>(plan, first, kept, reset),
-        seen_(scratch.unwritten),
+        seen_(scratch.take_unwritten(Step::replayed(plan))),
         d_matrices_(scratch.take(plan.all_matrices(S))) {}
 
+  // seen(0)
+  void begin_again() {
+    std::fill_n(seen_, this->plan_.all_matrices(S), T(0));
+    for (int64_t which = 0; which < this->plan_.matrices; ++which) {
+      this->copy_in(static_cast<Step&>(*this).initial(which), seen(0, which));
+    }
+    for (int s = 0; s < S; ++s) {
+      if (this->is_reset(0, s)) this->clear_sample(seen_, s);
+    }
+  }
   // From seen(begin) to seen(end), of all rows a step.
   void replay_interval(int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
@@ -337,13 +412,17 @@ class Gradients {
   using D = hn::ScalableTag<T>;
 
  public:
-  // Lanes for so many rows at a time: all where groups run across, unless in slices or elsewhere.
-  Gradients(const PlasticPlan<T>& plan, const GradientSums<T>& sums, int64_t lanes_rows)
-      : plan_(plan), sums_(sums), lanes_rows_(lanes_rows), lanes_(lanes_size()) {
+  // Lanes for so many of the first matrices, and so many rows at a time: all where groups run
+  // across, unless in slices or elsewhere.
+  Gradients(const PlasticPlan<T>& plan, const GradientSums<T>& sums, int64_t lanes_matrices,
+            int64_t lanes_rows)
+      : plan_(plan),
+        sums_(sums),
+        lanes_matrices_(lanes_matrices),
+        lanes_rows_(lanes_rows),
+        lanes_(lanes_size()) {
     std::fill_n(lanes_.get(), lanes_size(), T(0));
   }
-  Gradients(const PlasticPlan<T>& plan, const GradientSums<T>& sums)
-      : Gradients(plan, sums, plan.across_groups > 0 ? plan.hidden : 0) {}
 
   T* vector(int64_t which) const { return sums_.vector(which); }
   // From a row to the next, within a slice.
@@ -367,7 +446,7 @@ class Gradients {
   void bring_lanes_together(Rows rows) const {
     const D d;
     const int64_t count = lanes_of_row();
-    for (int64_t which = 0; which < sums_.matrices; ++which) {
+    for (int64_t which = 0; which < lanes_matrices_; ++which) {
       for (int64_t i = rows.begin; i < rows.end; ++i) {
         T* HWY_RESTRICT from = lanes(which, i - rows.begin);
         T* HWY_RESTRICT to = sums_.matrix(which) + i * plan_.row;
@@ -392,11 +471,11 @@ class Gradients {
   T* lanes(int64_t which, int64_t i) const {
     return lanes_.get() + (which * lanes_rows_ + i) * lanes_of_row();
   }
-  int64_t lanes_size() const { return sums_.matrices * lanes_rows_ * lanes_of_row(); }
+  int64_t lanes_size() const { return lanes_matrices_ * lanes_rows_ * lanes_of_row(); }
 
   const PlasticPlan<T>& plan_;
   const GradientSums<T>& sums_;
-  const int64_t lanes_rows_;
+  const int64_t lanes_matrices_, lanes_rows_;
   const HeldMemory<T> lanes_;
 };
 

@@ -73,6 +73,7 @@ struct Strided {
   int64_t r, k;
 
   HWY_INLINE T* at(int64_t vector, int64_t index) const { return first + vector * r + index * k; }
+  HWY_INLINE Strided from(int64_t vector) const { return {at(vector, 0), r, k}; }
 };
 
 // Whose the rows of a product are.
@@ -174,26 +175,26 @@ HWY_INLINE void dot_rows(const Layout layout, int64_t count, const T* HWY_RESTRI
 }
 
 // matrix = scale * matrix + sum over k < count of a_k outer b_k: one sample's along, a few across.
+// Of a: values (unit, k); of b: vectors (0, k).
 template <class Layout, typename T = typename Layout::Value>
 HWY_INLINE void add_outer_products(const Layout layout, T scale, int64_t hidden, int64_t count,
-                                   const T* a, const T* b, int64_t k_stride, T* matrix,
+                                   const Strided<const T> a, const Strided<const T> b, T* matrix,
                                    int64_t row_stride) {
   for_tiles<kTogether>(hidden, 1, [&](auto tile, int64_t i) HWY_ATTR {
     constexpr int R = decltype(tile)::value;
-    sum_rows<RowsOf::shared, R>(layout, scale, count,
-                                {a + layout.source(0, i), layout.source(0, 1), k_stride},
-                                {b, 0, k_stride}, matrix + i * row_stride, row_stride);
+    sum_rows<RowsOf::shared, R>(layout, scale, count, a.from(i), b, matrix + i * row_stride,
+                                row_stride);
   });
 }
 
 // The same for the gradient of a parameter matrix, (hidden, row), summed over samples too.
 template <class Layout, typename T = typename Layout::Value>
 HWY_INLINE void add_outer_products_of_all(const Layout layout, int64_t hidden, int64_t count,
-                                          const T* a, const T* b, int64_t k_stride,
+                                          const Strided<const T> a, const Strided<const T> b,
                                           T* HWY_RESTRICT matrix, int64_t row) {
   using D = typename Layout::D;
   if constexpr (Layout::kSamples != kAcross<T>) {
-    add_outer_products(layout, T(1), hidden, count, a, b, k_stride, matrix, row);
+    add_outer_products(layout, T(1), hidden, count, a, b, matrix, row);
     return;
   }
   for_tiles<kTogether>(hidden, 1, [&](auto tile, int64_t i) HWY_ATTR {
@@ -207,10 +208,7 @@ HWY_INLINE void add_outer_products_of_all(const Layout layout, int64_t hidden, i
         STPN_UNROLL
         for (int n = 0; n < N; ++n) sums[r][n] = hn::Zero(d);
       }
-      add_products<RowsOf::shared, R, N>(
-          layout, j, count,
-          Strided<const T>{a + layout.source(0, i), layout.source(0, 1), k_stride},
-          Strided<const T>{b, 0, k_stride}, sums);
+      add_products<RowsOf::shared, R, N>(layout, j, count, a.from(i), b, sums);
       alignas(64) T total[N + hn::MaxLanes(D())];
       for (int r = 0; r < R; ++r) {
         sums_of_lanes<N>(d, sums[r], total);

@@ -77,7 +77,7 @@ class ForwardSlices : public ForwardGroup<Step, Layout> {
   }
 
   void keep(int64_t t, Rows rows) const {
-    if (!this->kept_ || t % this->plan_.interval != 0) return;
+    if (!this->is_checkpoint(t)) return;
     const int64_t first = this->row_of(rows.begin);
     std::copy_n(this->matrix(0) + first, this->row_of(rows.end) - first,
                 this->kept_.checkpoint(t / this->plan_.interval) + first);
@@ -93,7 +93,7 @@ class BackwardSlices : public BackwardGroup<Step, Layout> {
   using typename Loop::T;
 
  public:
-  static int64_t unwritten(const PlasticPlan<T>& plan) {
+  static int64_t replayed(const PlasticPlan<T>& plan) {
     return (plan.interval + 1) * plan.slice(S) * plan.presynaptic(S);
   }
 
@@ -101,14 +101,16 @@ class BackwardSlices : public BackwardGroup<Step, Layout> {
     Step& step = static_cast<Step&>(*this);
     const PlasticPlan<T>& plan = this->plan_;
     step.begin();
+    starts_at_zero_ = this->is_zero(step.initial(0));
     for (int64_t k = plan.checkpoints - 1; k >= 0; --k) {
       const int64_t begin = this->begin_ = k * plan.interval;
       const int64_t end = std::min(begin + plan.interval, plan.steps);
       for (int64_t t = begin; t < end; ++t) step.load(t);
       for_each_slice<S>(plan, [&](Rows rows) {
         slice_ = rows;
-        replay(end);
-        step.enter(end, rows);
+        const bool enters = end < plan.steps || step.has_final_gradient();
+        replay(enters && Step::kSeesNext ? end : end - 1);
+        if (enters) step.enter(end, rows);
         for (int64_t t = end - 1; t >= begin; --t) step.back(t, t > begin, rows);
         step.leave(rows);
       });
@@ -128,11 +130,21 @@ class BackwardSlices : public BackwardGroup<Step, Layout> {
     Step& step = static_cast<Step&>(*this);
     const int64_t begin = this->begin_;
     const int64_t rows = slice_.end - slice_.begin;
-    std::copy_n(this->kept_.checkpoint(begin / this->plan_.interval) + this->row_of(slice_.begin),
-                this->row_of(rows), seen_rows(begin, slice_.begin));
-    step.replay(begin, Step::kSeesNext ? end : end - 1, slice_);
+    T* const seen = seen_rows(begin, slice_.begin);
+    if (begin > 0) {
+      const int64_t k = begin / this->plan_.interval;
+      std::copy_n(this->kept_.checkpoint(k) + this->row_of(slice_.begin), this->row_of(rows), seen);
+    } else {
+      std::fill_n(seen, this->row_of(rows), T(0));
+      if (!starts_at_zero_) this->copy_in(step.initial(0), slice_, seen);
+      for (int s = 0; s < S; ++s) {
+        if (this->is_reset(0, s)) this->clear_sample(seen, rows, s);
+      }
+    }
+    step.replay(begin, end, slice_);
   }
 
+  bool starts_at_zero_ = false;
   Rows slice_{0, 0};
 };
 

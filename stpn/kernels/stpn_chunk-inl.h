@@ -53,7 +53,7 @@ void along_forward(const StpnRecurrentForward<T>& p, const PaddedMatrices<T>& pa
 template <typename T>
 void along_backward(const StpnRecurrentBackward<T>& p, const PaddedMatrices<T>& parameters,
                     const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t chunk) {
-  const Gradients<T> without_lanes(plan, gradients, /*lanes_rows=*/0);
+  const Gradients<T> without_lanes(plan, gradients, 0, 0);
   with_steps<T>(p.forward.variant, [&](auto steps) {
     run_chunk<decltype(steps)::template Backward, false>(plan, chunk, p.forward.kept, p, parameters,
                                                          without_lanes);
@@ -71,7 +71,7 @@ void slices_forward(const StpnRecurrentForward<T>& p, const PaddedMatrices<T>& p
 template <typename T>
 void slices_backward(const StpnRecurrentBackward<T>& p, const PaddedMatrices<T>& parameters,
                      const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t chunk) {
-  const Gradients<T> of_slices(plan, gradients, plan.slice(plan.across));
+  const Gradients<T> of_slices(plan, gradients, kStpnMatrices, plan.slice(plan.across));
   with_steps<T>(p.forward.variant, [&](auto steps) {
     run_slices<decltype(steps)::template Backward>(plan, chunk, p.forward.kept, p, parameters,
                                                    of_slices);

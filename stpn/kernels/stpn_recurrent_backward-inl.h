@@ -65,9 +65,11 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   static constexpr bool kSeesNext = kClamp || kPost;
 
   static int64_t scratch(const Plan& plan) {
-    return plan.interval * ((Layout::kSlices ? 1 : 2) * plan.presynaptic(S) + plan.units(S)) +
-           slots(plan) * (plan.presynaptic(S) + plan.units(S)) + plan.presynaptic(S) +
-           (kPost ? 10 : 8) * plan.units(S);
+    return (Layout::kSlices ? 0 : 2 * plan.presynaptic(S)) +
+           (slots(plan) + (kPost ? 10 : 8)) * plan.units(S);
+  }
+  static int64_t activity(const Plan& plan) {
+    return plan.interval * (2 * plan.presynaptic(S) + plan.units(S));
   }
 
   // Adds to `gradients`.
@@ -83,11 +85,13 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
         recurrent_(call.forward.variant.recurrent),
         current_(recurrent_ && call.forward.variant.presynaptic == Presynaptic::current),
         first_dz_(call.grad_x != nullptr ? 0 : Layout::vector_of(inputs_)),
-        z_(scratch.take(plan.interval * plan.presynaptic(S))),
-        hebbian_(scratch.take(Layout::kSlices ? 0 : plan.interval * plan.presynaptic(S))),
-        h_(scratch.take(plan.interval * plan.units(S))),
-        dz_(scratch.take(slots(plan) * plan.presynaptic(S))),
-        d_hebbian_(scratch.take(plan.presynaptic(S))),
+        z_(Loop::take_activity(scratch, plan.interval * plan.presynaptic(S))),
+        hebbian_(Loop::take_activity(scratch,
+                                     Layout::kSlices ? 0 : plan.interval * plan.presynaptic(S))),
+        h_(Loop::take_activity(scratch, plan.interval * plan.units(S))),
+        dz_(Layout::kSlices ? scratch.take_unwritten(plan.interval * plan.presynaptic(S))
+                            : scratch.take(plan.presynaptic(S))),
+        d_hebbian_(Layout::kSlices ? nullptr : scratch.take(plan.presynaptic(S))),
         dh_(scratch.take(slots(plan) * plan.units(S))),
         along_h_(scratch.take(plan.units(S))),
         along_norm_(scratch.take(plan.units(S))),
@@ -105,15 +109,12 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   }
 
   void begin() {
-    const auto& v = forward_.variant;
-    this->copy_in(call_.grad_final_F, plastic_sources(forward_.extent, v),
-                  first_plastic_source(forward_.extent, v), this->d_matrix(0));
+    this->copy_in(callers(call_.grad_final_F), this->d_matrix(0));
+    for (int64_t t = 0; t < plan_.interval && Layout::kSlices; ++t) clear_dz(t);
   }
 
   void end() {
-    const auto& v = forward_.variant;
-    this->copy_out(this->d_matrix(0), plastic_sources(forward_.extent, v),
-                   first_plastic_source(forward_.extent, v), call_.grad_initial_F);
+    this->copy_out(this->d_matrix(0), callers(call_.grad_initial_F));
     if (call_.grad_initial_h != nullptr) this->units_out(dh_, 0, call_.grad_initial_h);
     for (int64_t i = 0; i < plan_.hidden; ++i) {
       gradients_.vector(kBias)[i] += sum_of_samples(d_bias_, i);
@@ -121,14 +122,10 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     }
   }
 
-  void replay_interval(int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) load(t);
-    replay(begin, end, this->all_rows());
-  }
-  void enter(int64_t end) {
-    if (!kSeesNext) load(end - 1);
-    enter(end, this->all_rows());
-  }
+  auto initial(int64_t) const { return callers(forward_.initial_F); }
+  bool has_final_gradient() const { return call_.grad_final_F != nullptr; }
+  void replay_interval(int64_t begin, int64_t end) { replay(begin, end, this->all_rows()); }
+  void enter(int64_t end) { enter(end, this->all_rows()); }
   void back(int64_t t, bool more) {
     load_gradient(t);
     back(t, more, this->all_rows());
@@ -154,7 +151,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   }
 
   void enter(int64_t end, Rows which) {
-    if (kPost && end == plan_.steps && call_.grad_final_F != nullptr) through_last_norm(which);
+    if (kPost && end == plan_.steps) through_last_norm(which);
     sweep<false, true>(end, which);
   }
 
@@ -181,7 +178,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
       this->sources_to_rows(dz(t), 0, inputs_, call_.grad_x + this->place(t, 0, inputs_), inputs_);
     }
     if constexpr (Layout::kSlices) {
-      std::fill_n(dz(t), plan_.presynaptic(S), T(0));
+      clear_dz(t);
       return;
     }
     if (!recurrent_) {
@@ -195,11 +192,20 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   }
 
  private:
+  // F, or its gradient.
+  template <typename U>
+  typename Loop::template Callers<U> callers(U* F) const {
+    const auto& v = forward_.variant;
+    return {F, plastic_sources(forward_.extent, v), first_plastic_source(forward_.extent, v)};
+  }
   // In slices the gradients of z and h are those of all steps of an interval, else of one.
   static int64_t slots(const Plan& plan) { return Layout::kSlices ? plan.interval : 1; }
   int64_t slot(int64_t t) const { return Layout::kSlices ? this->within(t) : 0; }
   T* dz(int64_t t) const { return dz_ + slot(t) * plan_.presynaptic(S); }
   T* dh(int64_t t) const { return dh_ + slot(t) * plan_.units(S); }
+  void clear_dz(int64_t t) const {
+    if (first_dz_ < inputs_) std::fill_n(dz(t), plan_.presynaptic(S), T(0));
+  }
   // Of the update's presynaptic term.
   T* d_hebbian(int64_t t) const { return Layout::kSlices ? dz(t) : d_hebbian_; }
 

@@ -51,8 +51,10 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
 
  public:
   static int64_t scratch(const Plan& plan) {
-    return slots(plan) * (plan.presynaptic(S) + plan.units(S)) + plan.presynaptic(S) +
-           (kPost ? 8 : 4) * plan.units(S);
+    return plan.presynaptic(S) + (kPost ? 8 : 4) * plan.units(S);
+  }
+  static int64_t activity(const Plan& plan) {
+    return slots(plan) * (plan.presynaptic(S) + plan.units(S));
   }
 
   StpnForward(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
@@ -61,8 +63,8 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
         call_(call),
         parameters_(parameters),
         slots_(slots(plan)),
-        z_(scratch.take(slots_ * plan.presynaptic(S))),
-        h_(scratch.take(slots_ * plan.units(S))),
+        z_(Loop::take_activity(scratch, slots_ * plan.presynaptic(S))),
+        h_(Loop::take_activity(scratch, slots_ * plan.units(S))),
         z_squared_(scratch.take(plan.presynaptic(S))),
         inverse_norm_(scratch.take(plan.units(S))),
         scale_(kPost ? scratch.take(plan.units(S)) : inverse_norm_),
@@ -75,8 +77,9 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
 
   void begin() {
     const auto& v = call_.variant;
-    this->copy_in(call_.initial_F, plastic_sources(call_.extent, v),
-                  first_plastic_source(call_.extent, v), this->matrix(0));
+    this->copy_in(
+        {call_.initial_F, plastic_sources(call_.extent, v), first_plastic_source(call_.extent, v)},
+        this->matrix(0));
     if (v.recurrent) this->units_in(call_.initial_h, 0, h(-1));
     for (int64_t i = 0; i < plan_.hidden && call_.bias != nullptr; ++i) {
       std::fill_n(bias_ + i * S, S, call_.bias[i]);
@@ -130,8 +133,8 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     sweep<true, false>(plan_.steps, this->all_rows());
     if constexpr (kPost) divide_by_norm();
     const auto& v = call_.variant;
-    this->copy_out(this->matrix(0), plastic_sources(call_.extent, v),
-                   first_plastic_source(call_.extent, v), call_.final_F);
+    this->copy_out(this->matrix(0), {call_.final_F, plastic_sources(call_.extent, v),
+                                     first_plastic_source(call_.extent, v)});
   }
 
  private:

@@ -176,21 +176,23 @@ HWY_INLINE void transpose(const T* HWY_RESTRICT from, int64_t from_stride, int64
   constexpr int64_t kRows = HWY_TARGET == HWY_SCALAR ? 1 : 16 / sizeof(T);
   const hn::ScalableTag<T> d;
   const hn::CappedTag<T, kRows> block;
-  const int64_t whole_rows = rows / kRows * kRows;
-  const int64_t whole_columns = columns / kRows * kRows;
-  for (int64_t r = 0; r < whole_rows; r += kRows) {
+  if (rows < kRows || columns < kRows) {
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t c = 0; c < columns; ++c) to[c * to_stride + r] = from[r * from_stride + c];
+    }
+    return;
+  }
+  // The last few rows and columns again with some before them.
+  for (int64_t first = 0; first < rows; first += kRows) {
+    const int64_t r = std::min(first, rows - kRows);
     int64_t c = 0;
     for (; c + static_cast<int64_t>(hn::Lanes(d)) <= columns; c += hn::Lanes(d)) {
       transpose_rows(d, from + r * from_stride + c, from_stride, to + c * to_stride + r, to_stride);
     }
-    for (; c < whole_columns; c += kRows) {
+    for (; c < columns; c += kRows) {
+      c = std::min(c, columns - kRows);
       transpose_rows(block, from + r * from_stride + c, from_stride, to + c * to_stride + r,
                      to_stride);
-    }
-  }
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t c = r < whole_rows ? whole_columns : 0; c < columns; ++c) {
-      to[c * to_stride + r] = from[r * from_stride + c];
     }
   }
 }
