@@ -183,7 +183,7 @@ def print_table(rows):
 
 
 def sweep(threads):
-    """Time and kept memory of the STPN as one size grows and the others stay."""
+    """Time of the STPN as one size grows and the others stay; all in this process."""
     torch.set_num_threads(threads)
     base = {"T": 64, "B": 32, "H": 48, "I": 48}
     rows = []

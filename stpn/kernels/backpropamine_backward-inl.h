@@ -18,6 +18,8 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <numeric>
 #include <utility>
 
@@ -77,7 +79,9 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
         m_(scratch.take(plan.interval * Plan::padded(S))),
         modulator_(scratch.take(plan.units(S))),
         d_modulator_(scratch.take(plan.units(S))),
-        input_(plan, first, call.forward.x, parameters.inputs, scratch) {}
+        input_(plan, first, call.forward.x, parameters.inputs, scratch),
+        bound_(static_cast<T>(call.forward.variant.bound())),
+        just_outside_(std::nextafter(bound_, std::numeric_limits<T>::infinity())) {}
 
   void begin() {
     this->copy_in({call_.grad_final_P, plan_.hidden, 0}, this->d_matrix(kP));
@@ -160,7 +164,10 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
         kTrace ? this->seen(t, kE) + this->row_of(i) : nullptr;
     [[maybe_unused]] T* HWY_RESTRICT new_E =
         kTrace ? this->seen(t + 1, kE) + this->row_of(i) : nullptr;
-    const auto update = SynapseUpdate<T, kPlain>::replay(forward_);
+    const SynapseUpdate<T, kPlain> update(forward_);
+    // Of the step before, in replay, P may lie just outside; of no other.
+    const V bound = hn::Set(d, t == this->begin_ ? std::numeric_limits<T>::infinity() : bound_);
+    const V just_outside = hn::Set(d, just_outside_);
     V h[kLanes], m[kVectors];
     STPN_UNROLL
     for (int v = 0; v < kVectors; ++v) m[v] = layout.sample(this->m(t), v);
@@ -176,7 +183,8 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
           hn::Store(update.trace(e, learnt), d, new_E + at);
           learnt = e;
         }
-        hn::Store(update.updated(hn::Load(d, P + at), m[q % kVectors], learnt), d, new_P + at);
+        const V before = update.clamped(hn::Load(d, P + at), bound);
+        hn::Store(update.replayed(before, m[q % kVectors], learnt, just_outside), d, new_P + at);
       }
     }
   }
@@ -207,7 +215,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
     const D d;
     const bool modulated = forward_.variant.has_modulator();
     T dm[S];
-    this->sums_over_units([&](int64_t k) HWY_ATTR { return along_modulator(t, k); }, dm);
+    this->sums_over_units([&](int64_t k) HWY_ATTR { return back_through_product(t, k); }, dm);
     T d_rate = T(0);
     for (int64_t unit = 0; unit < plan_.hidden * S && kTrace; ++unit) d_rate += along_rate_[unit];
     PerSample<T, S> du;
@@ -228,8 +236,9 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
     }
   }
 
-  // Of the vector of units from k on, the gradient of m[t]; that of h[t] gets its factor m.
-  HWY_INLINE V along_modulator(int64_t t, int64_t k) const {
+  // Of the vector of units from k on, once: returns the gradient of m[t]; that of h[t] gets its
+  // factor m.
+  HWY_INLINE V back_through_product(int64_t t, int64_t k) const {
     const D d;
     V along = kTrace || !kPlain ? hn::Load(d, along_m_ + k) : hn::Zero(d);
     if constexpr (kTrace) return along;
@@ -410,6 +419,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
   T* const modulator_;   // its weights, as unit values
   T* const d_modulator_;
   const InputDrive<T, S> input_;
+  const T bound_, just_outside_;  // of P
 };
 
 }  // namespace HWY_NAMESPACE

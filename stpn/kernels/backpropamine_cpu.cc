@@ -50,7 +50,8 @@ void forward(const BackpropamineForward<T>& p, const DrivenParameters<T>& parame
 template <typename T>
 void backward(const BackpropamineBackward<T>& p, const DrivenParameters<T>& parameters,
               const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t chunk) {
-  const Gradients<T> of_layouts(plan, gradients, kWeight, plan.across_groups > 0 ? plan.hidden : 0);
+  const Gradients<T> of_layouts(plan, gradients, kSummedMatrices,
+                                plan.across_groups > 0 ? plan.hidden : 0);
   with_steps<T>(p.forward.variant, [&](auto steps) {
     run_chunk<decltype(steps)::template Backward, kBackpropamineAcross>(plan, chunk, p.forward.kept,
                                                                         p, parameters, of_layouts);

@@ -67,7 +67,8 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
   // The update that still waits then leaves P and E zero, whatever was there.
   void forget(int s) {
     this->clear_sources(s, plan_.sources, 0, hebbian_);
-    for (int64_t i = 0; i < plan_.hidden; ++i) h_[i * S + s] = T(0);
+    // Rows that only pad too: the modulator sums over all.
+    for (int64_t i = 0; i < plan_.rows(S); ++i) h_[i * S + s] = T(0);
     m_[s] = T(0);
   }
 

@@ -12,6 +12,7 @@ enum BackpropamineState { kP, kE };
 // Parameter matrices and the sums of their gradients. That of W is a product of activities and
 // gradients; those before it are summed a synapse at a time.
 enum BackpropamineMatrix { kAlpha, kWeight, kBackpropamineMatrices };
+inline constexpr int64_t kSummedMatrices = kAlpha + 1;
 // Sums of gradients, besides; of kModulatorBias and kRate only the first value. From kInput on
 // those of the inputs, as PaddedInputWeights has them.
 enum BackpropamineVector { kModulatorWeight, kModulatorBias, kRate, kInput };

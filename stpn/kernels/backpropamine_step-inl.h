@@ -10,9 +10,6 @@
 
 #include <hwy/highway.h>
 
-#include <cmath>
-#include <limits>
-
 #include "stpn/kernels/backpropamine_layout.h"
 #include "stpn/kernels/plastic_loop-inl.h"
 
@@ -33,17 +30,17 @@ class SynapseUpdate {
 
  public:
   explicit HWY_INLINE SynapseUpdate(const BackpropamineForward<T>& call)
-      : SynapseUpdate(call, static_cast<T>(call.variant.bound())) {}
+      : decaying_(call.variant.addition == Addition::decaying),
+        bound_(hn::Set(D(), static_cast<T>(call.variant.bound()))),
+        rate_(hn::Set(D(), call.rate == nullptr ? T(0) : call.rate[0])) {}
 
-  // Clamps to just outside the bound: P itself tells what was cut from what was as large.
-  static HWY_INLINE SynapseUpdate replay(const BackpropamineForward<T>& call) {
-    return {call, std::nextafter(static_cast<T>(call.variant.bound()),
-                                 std::numeric_limits<T>::infinity())};
+  HWY_INLINE V updated(V P, V m, V X) const { return clamped(unclamped(P, m, X), bound_); }
+  // In replay what the clamp cuts goes to just outside the bound, so that P itself tells it from
+  // what was as large as the bound.
+  HWY_INLINE V replayed(V P, V m, V X, V just_outside) const {
+    return clamped(unclamped(P, m, X), just_outside);
   }
-
-  HWY_INLINE V updated(V P, V m, V X) const {
-    return hn::Min(hn::Max(unclamped(P, m, X), hn::Neg(bound_)), bound_);
-  }
+  static HWY_INLINE V clamped(V P, V bound) { return hn::Min(hn::Max(P, hn::Neg(bound)), bound); }
   HWY_INLINE V trace(V E, V hebbian) const { return hn::MulAdd(rate_, hn::Sub(hebbian, E), E); }
 
   // From the gradient of the new P, as replay left it, to that of the new P before its clamp.
@@ -51,7 +48,7 @@ class SynapseUpdate {
     return hn::IfThenElseZero(hn::Le(hn::Abs(new_P), bound_), dP);
   }
   // On to that of d = m X, which is returned, and of the old P; adds to d_m what m gets beside d.
-  // If plain, d alone is told.
+  // If plain, P, m and X are not read.
   HWY_INLINE V back(V P, V m, V X, V& dP, V& d_m) const {
     if constexpr (kPlain) return dP;
     const V d_new = dP;
@@ -77,11 +74,6 @@ class SynapseUpdate {
   }
 
  private:
-  HWY_INLINE SynapseUpdate(const BackpropamineForward<T>& call, T bound)
-      : decaying_(call.variant.addition == Addition::decaying),
-        bound_(hn::Set(D(), bound)),
-        rate_(hn::Set(D(), call.rate == nullptr ? T(0) : call.rate[0])) {}
-
   HWY_INLINE V unclamped(V P, V m, V X) const {
     if constexpr (kPlain) return hn::MulAdd(m, X, P);
     if (decaying_) return hn::MulAdd(m, hn::Sub(X, P), P);

@@ -113,9 +113,9 @@ struct Case {
       r.gradients.emplace_back(name, std::vector<T>(values.size(), nan));
     }
     const auto slot = [&](const std::string& name) { return find(r.gradients, name); };
-    b.grad_output = d_output.data();
-    b.grad_final_P = d_P.data();
-    b.grad_final_E = variant.has_trace() ? d_E.data() : nullptr;
+    b.grad_output = given != Given::final_state ? d_output.data() : nullptr;
+    b.grad_final_P = given != Given::output ? d_P.data() : nullptr;
+    b.grad_final_E = given != Given::output && variant.has_trace() ? d_E.data() : nullptr;
     b.grad_x = slot("x");
     b.grad_initial_h = slot("h");
     b.grad_initial_P = slot("P");
@@ -161,6 +161,8 @@ struct Case {
   BackpropamineVariant variant;
   base::Random random;
   Named inputs;
+  // Which gradients backward is given.
+  enum class Given { all, output, final_state } given = Given::all;
   std::vector<T> d_output, d_P, d_E;
   std::vector<uint8_t> reset;
 };
@@ -317,6 +319,66 @@ TEST_P(BackpropamineCpuTest, ReplaysFromManyCheckpoints) {
   }
 }
 
+// Across samples and along, in one interval and in several.
+const Extent kIntervals[] = {{.steps = 1, .batch = 19, .inputs = 3, .hidden = 5},
+                             {.steps = 9, .batch = 19, .inputs = 3, .hidden = 13},
+                             {.steps = 70, .batch = 17, .inputs = 3, .hidden = 13},
+                             {.steps = 12, .batch = 7, .inputs = 3, .hidden = 70}};
+
+TEST_P(BackpropamineCpuTest, EveryAdditionIsReplayed) {
+  for (const BackpropamineVariant& v : all_variants()) {
+    if (v.modulator != Modulator::tanh) continue;
+    for (const Extent& e : kIntervals) {
+      SCOPED_TRACE(fmt::format("T {} H {} {}", e.steps, e.hidden, name_of(v)));
+      const Case<double> c(e, v, 3);
+      expect_same<double>(c.cpu(), c.reference());
+    }
+  }
+}
+
+// A loss of the outputs alone, as in training, or of the final state alone.
+TEST_P(BackpropamineCpuTest, GradientsMayBeMissing) {
+  for (const BackpropamineVariant& v : all_variants()) {
+    if (v.modulator != Modulator::tanh) continue;
+    for (const Extent& e : kIntervals) {
+      SCOPED_TRACE(fmt::format("T {} H {} {}", e.steps, e.hidden, name_of(v)));
+      Case<double> c(e, v, 3);
+      for (const auto given : {Case<double>::Given::output, Case<double>::Given::final_state}) {
+        c.given = given;
+        expect_same<double>(c.cpu(), c.reference());
+      }
+    }
+  }
+}
+
+// All of it, or that of one group.
+TEST_P(BackpropamineCpuTest, StateMayBeginAtZero) {
+  for (const auto neuromodulation : {Neuromodulation::modplast, Neuromodulation::modul}) {
+    for (const Extent& e : kIntervals) {
+      Case<double> c(e, {neuromodulation}, 3);
+      for (const int64_t samples : {int64_t{8}, e.batch}) {
+        for (const char* name : {"P", "E"}) {
+          if (auto* state = c.input(name)) {
+            std::fill_n(state->begin(), std::min(samples, e.batch) * e.hidden * e.hidden, 0.0);
+          }
+        }
+        expect_same<double>(c.cpu(), c.reference());
+      }
+    }
+  }
+}
+
+// Cut by the clamp at one step, and left where it is by the next: that one's gradient passes.
+TEST_P(BackpropamineCpuTest, GradientPassesAtTheBoundAfterACut) {
+  for (const int64_t batch : {1, 19}) {
+    Case<double> c({.steps = 4, .batch = batch, .inputs = 1, .hidden = 1},
+                   {Neuromodulation::plastic}, 7, /*with_reset=*/false);
+    std::fill(c.input("P")->begin(), c.input("P")->end(), 2.0);
+    *c.input("rate") = {0.0};
+    expect_same<double>(c.cpu(), c.reference());
+  }
+}
+
 TEST_P(BackpropamineCpuTest, BitsDoNotDependOnThreads) {
   const base::ParallelFor threads = testing::a_thread_each;
   const Case<float> c({.steps = 6, .batch = 37, .inputs = 3, .hidden = 5}, {Neuromodulation::modul},
@@ -331,21 +393,25 @@ TEST_P(BackpropamineCpuTest, BitsDoNotDependOnThreads) {
 
 // What a sample has come to, NaN even, ends at its reset.
 TEST_P(BackpropamineCpuTest, ResetForgetsADivergedSample) {
+  constexpr int64_t kHidden = 5;
   for (const BackpropamineVariant& v : all_variants()) {
-    SCOPED_TRACE(name_of(v));
-    constexpr int64_t kBatch = 21;  // across samples, and the rest along
-    Case<float> c({.steps = 4, .batch = kBatch, .inputs = 4, .hidden = 4}, v, 9,
-                  /*with_reset=*/false);
-    (*c.input("x"))[(1 * kBatch + 2) * 4] = std::numeric_limits<float>::quiet_NaN();
-    c.reset[2 * kBatch + 2] = 1;
-    const auto result = c.cpu();
-    const auto reference = c.reference();
-    const auto from_reset = [&](const std::vector<float>& output) {
-      return std::vector<float>(output.begin() + 2 * kBatch * 4, output.end());
-    };
-    EXPECT_LE(distance(from_reset(result.output), from_reset(reference.output)), kTolerance<float>);
-    EXPECT_LE(distance(result.final_P, reference.final_P), kTolerance<float>);
-    EXPECT_LE(distance(result.final_E, reference.final_E), kTolerance<float>);
+    // Across samples and along, four at a time and alone.
+    for (const auto& [batch, sample] : {std::pair(21, 2), std::pair(21, 17), std::pair(21, 20)}) {
+      SCOPED_TRACE(fmt::format("sample {} {}", sample, name_of(v)));
+      Case<float> c({.steps = 5, .batch = batch, .inputs = 4, .hidden = kHidden}, v, 9,
+                    /*with_reset=*/false);
+      (*c.input("x"))[(1 * batch + sample) * 4] = std::numeric_limits<float>::quiet_NaN();
+      c.reset[3 * batch + sample] = 1;
+      const auto result = c.cpu();
+      const auto reference = c.reference();
+      const auto from_reset = [&](const std::vector<float>& output) {
+        return std::vector<float>(output.begin() + 3 * batch * kHidden, output.end());
+      };
+      EXPECT_LE(distance(from_reset(result.output), from_reset(reference.output)),
+                kTolerance<float>);
+      EXPECT_LE(distance(result.final_P, reference.final_P), kTolerance<float>);
+      EXPECT_LE(distance(result.final_E, reference.final_E), kTolerance<float>);
+    }
   }
 }
 

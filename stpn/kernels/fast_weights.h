@@ -64,7 +64,7 @@ struct FastWeightsForward {
 
 // Gradients of a scalar loss, given those of what forward returned. Those that are null are taken
 // as zero (in) or not wanted (out). `forward` is as it was in the forward call: `output` and `kept`
-// are read now.
+// are read now, and the initial state again.
 template <typename T>
 struct FastWeightsBackward {
   FastWeightsForward<T> forward;

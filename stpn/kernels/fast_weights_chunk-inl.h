@@ -17,7 +17,6 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "stpn/kernels/fast_weights_layout.h"
 #include "stpn/kernels/layer_norm-inl.h"
@@ -131,9 +130,7 @@ class FastWeightsGroup : public Group<Layout> {
     return kept_.sources(t, kept_normalised(forward_.variant, k));
   }
 
-  bool starts_at_zero() const {
-    return this->all_zero(forward_.initial_A + this->place(0, 0, matrix_size()), S * matrix_size());
-  }
+  bool starts_at_zero() const { return this->is_zero({forward_.initial_A, plan_.hidden, 0}); }
 
   // rate decay^k of the latest `count` steps, for k from count - 1 to 0.
   const T* rates_of_latest(int64_t count) const { return rates_ + plan_.interval - count; }

@@ -6,7 +6,7 @@
 //   static int64_t scratch(plan)
 //                  how much it takes of the scratch memory, besides the matrices
 //   static int64_t activity(plan)
-//                  and that it writes before it reads, but for what pads a row
+//                  the same, for what it writes before it reads, but for the padding of rows
 //   begin()        state in
 //   forget(s)      a reset: what it holds of sample s besides the matrices becomes zero
 //   forward(t)     one step; leaves the matrices as backward of step t will want to see them
@@ -39,7 +39,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <type_traits>
 
 #include "stpn/kernels/closed_loop.h"
 #include "stpn/kernels/denormals.h"
@@ -234,7 +233,7 @@ class Group {
               to + place(t, 0, plan_.hidden) + rows.begin, plan_.hidden);
   }
 
-  // Only where rows are padded it has to begin as zeros.
+  // Activity has to begin as zeros only where rows are padded.
   static int64_t zeros_of_activity(int64_t count) { return Layout::kSamplesLast ? 0 : count; }
   static int64_t unwritten_activity(int64_t count) { return count - zeros_of_activity(count); }
   static T* take_activity(Scratch<T>& scratch, int64_t count) {

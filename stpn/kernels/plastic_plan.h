@@ -128,7 +128,8 @@ struct PlasticPlan {
 
   // Kept for backward, a group after the other: slice by slice, for each step `kept_per_unit` times
   // its unit values; then for each step values of sources and of samples; then the matrices as the
-  // steps 0, interval, 2 interval ... see them.
+  // steps 0, interval, 2 interval ... see them. Those of step 0 Fast Weights alone writes: the
+  // others read the initial state again.
   int64_t kept_units(int64_t size) const {
     const int64_t count = (rows(size) + slice(size) - 1) / slice(size);
     return count * steps * kept_per_unit * padded(slice(size) * size);

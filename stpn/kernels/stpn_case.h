@@ -117,9 +117,9 @@ struct StpnCase {
       }
       return static_cast<T*>(nullptr);
     };
-    b.grad_output = d_output.data();
-    b.grad_final_F = d_F.data();
-    b.grad_final_beta = d_beta.data();
+    b.grad_output = given != Given::final_state ? d_output.data() : nullptr;
+    b.grad_final_F = given != Given::output ? d_F.data() : nullptr;
+    b.grad_final_beta = given != Given::output ? d_beta.data() : nullptr;
     b.grad_x = slot("x");
     b.grad_initial_h = slot("h");
     b.grad_initial_F = slot("F");
@@ -174,6 +174,8 @@ struct StpnCase {
   base::Random random;
   std::vector<T> x, h, F, beta, weight, bias, lambda, gamma;
   std::vector<T> layer_norm_weight, layer_norm_bias, bias_lambda, bias_gamma;
+  // Which gradients backward is given.
+  enum class Given { all, output, final_state } given = Given::all;
   std::vector<T> d_output, d_F, d_beta;
   std::vector<uint8_t> reset;
 };

@@ -137,6 +137,30 @@ TEST_P(StpnRecurrentCpuTest, ReplaysFromManyCheckpoints) {
   }
 }
 
+// A loss of the outputs alone, as in training, or of the final state alone; and a state that begins
+// at zero, for all samples or some. With recurrence and without, in one interval and in several.
+TEST_P(StpnRecurrentCpuTest, GradientsMayBeMissingAndStateZero) {
+  using Given = StpnCase<double>::Given;
+  for (const StpnRecurrentVariant& v : all_cpu_variants()) {
+    if (v.rates != Rates::synapse) continue;
+    for (const Extent& e : {Extent{1, 37, 5, 3}, Extent{9, 37, 18, 13}, Extent{16, 5, 150, 30}}) {
+      SCOPED_TRACE(fmt::format("T {} H {} norm {} clamp {} recurrent {}", e.steps, e.hidden,
+                               static_cast<int>(v.norm), v.clamp, v.recurrent));
+      StpnCase<double> c(e, v, 3);
+      for (const Given given : {Given::output, Given::final_state}) {
+        c.given = given;
+        expect_same<double>(c.cpu(), c.reference());
+      }
+      c.given = Given::all;
+      const auto of_a_sample = static_cast<int64_t>(c.F.size()) / e.batch;
+      for (const int64_t samples : {int64_t{4}, e.batch}) {
+        std::fill_n(c.F.begin(), samples * of_a_sample, 0.0);
+        expect_same<double>(c.cpu(), c.reference());
+      }
+    }
+  }
+}
+
 TEST_P(StpnRecurrentCpuTest, BitsDoNotDependOnThreads) {
   const base::ParallelFor threads = testing::a_thread_each;
   for (const bool recurrent : {true, false}) {
