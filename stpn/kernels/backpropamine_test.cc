@@ -351,15 +351,15 @@ TEST_P(BackpropamineCpuTest, GradientsMayBeMissing) {
   }
 }
 
-// All of it, or that of one group.
+// All of it, or that of some groups.
 TEST_P(BackpropamineCpuTest, StateMayBeginAtZero) {
   for (const auto neuromodulation : {Neuromodulation::modplast, Neuromodulation::modul}) {
     for (const Extent& e : kIntervals) {
       Case<double> c(e, {neuromodulation}, 3);
-      for (const int64_t samples : {int64_t{8}, e.batch}) {
+      for (const int64_t samples : {e.batch / 2, e.batch}) {
         for (const char* name : {"P", "E"}) {
           if (auto* state = c.input(name)) {
-            std::fill_n(state->begin(), std::min(samples, e.batch) * e.hidden * e.hidden, 0.0);
+            std::fill_n(state->begin(), samples * e.hidden * e.hidden, 0.0);
           }
         }
         expect_same<double>(c.cpu(), c.reference());
@@ -368,14 +368,19 @@ TEST_P(BackpropamineCpuTest, StateMayBeginAtZero) {
   }
 }
 
-// Cut by the clamp at one step, and left where it is by the next: that one's gradient passes.
+// Cut by the clamp at one step, and left where it is by the next: that one's gradient passes. In
+// one interval and in two, where a rate cuts again and again.
 TEST_P(BackpropamineCpuTest, GradientPassesAtTheBoundAfterACut) {
   for (const int64_t batch : {1, 19}) {
-    Case<double> c({.steps = 4, .batch = batch, .inputs = 1, .hidden = 1},
-                   {Neuromodulation::plastic}, 7, /*with_reset=*/false);
-    std::fill(c.input("P")->begin(), c.input("P")->end(), 2.0);
-    *c.input("rate") = {0.0};
-    expect_same<double>(c.cpu(), c.reference());
+    for (const int64_t steps : {4, 70}) {
+      for (const double rate : {0.0, 0.5}) {
+        Case<double> c({.steps = steps, .batch = batch, .inputs = 1, .hidden = 1},
+                       {Neuromodulation::plastic}, 7, /*with_reset=*/false);
+        std::fill(c.input("P")->begin(), c.input("P")->end(), 2.0);
+        *c.input("rate") = {rate};
+        expect_same<double>(c.cpu(), c.reference());
+      }
+    }
   }
 }
 

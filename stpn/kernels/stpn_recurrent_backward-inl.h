@@ -255,12 +255,16 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
         h[q] = layout.unit(units, q);
         if constexpr (kScaled) scale[q] = layout.unit(scales, q);
       }
+      // Of the step before, in replay, F may lie just outside; of no other.
+      const V inside = hn::Set(d, t == this->begin_ ? std::numeric_limits<T>::infinity() : bound_);
       for (int64_t j = 0; j < width; j += Layout::kStep) {
         STPN_UNROLL
         for (int q = 0; q < kLanes; ++q) {
           const int row = q / kVectors;
-          V old =
-              hn::Mul(layout.parameter(lambda, row, j), hn::Load(d, before + layout.synapse(q, j)));
+          V old = hn::Load(d, before + layout.synapse(q, j));
+          // With norm `post` C is divided before it decays: none stays at the bound.
+          if constexpr (kClamp && !kPost) old = hn::Min(hn::Max(old, hn::Neg(inside)), inside);
+          old = hn::Mul(layout.parameter(lambda, row, j), old);
           if constexpr (kScaled) old = hn::Mul(old, scale[q]);
           const V learnt = hn::Mul(layout.parameter(gamma, row, j),
                                    hn::Load(d, hebbian + layout.source(q % kVectors, j)));

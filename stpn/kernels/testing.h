@@ -22,7 +22,8 @@ double distance(const std::vector<T>& got, const std::vector<T>& want) {
   double scale = 1e-30;
   for (size_t k = 0; k < want.size(); ++k) {
     const double difference = std::abs(static_cast<double>(got[k]) - static_cast<double>(want[k]));
-    if (!(difference <= worst)) worst = difference;
+    if (std::isnan(difference)) return difference;
+    worst = std::max(worst, difference);
     scale = std::max(scale, std::abs(static_cast<double>(want[k])));
   }
   return worst / scale;
