@@ -133,7 +133,10 @@ def measure(key, threads, arguments):
 
 def in_own_process(*arguments):
     command = [sys.executable, __file__, *map(str, arguments)]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    process = subprocess.run(command, stdout=subprocess.PIPE)
+    if process.returncode != 0:
+        sys.exit(process.returncode)  # it has said why
+    return json.loads(process.stdout)
 
 
 def measure_alone(key, threads, arguments, rate):
