@@ -44,6 +44,11 @@ inline constexpr int kAcrossInSlices = 2 * kAcross<T>;
 // would cost more memory and time to add up than they share out.
 inline constexpr int64_t kMostChunks = 16;
 
+// Rows of units: [begin, end).
+struct Rows {
+  int64_t begin, end;
+};
+
 // What a unit asks for.
 struct PlasticShape {
   int64_t steps, batch, hidden;
