@@ -20,7 +20,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 #include <utility>
 
 #include "stpn/kernels/backpropamine_step-inl.h"
@@ -98,8 +97,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
     }
     if (call_.grad_initial_h != nullptr) this->units_out(dh_, 0, call_.grad_initial_h);
     for (int64_t i = 0; i < plan_.hidden; ++i) {
-      const T* of_samples = d_modulator_ + i * S;
-      gradients_.vector(kModulatorWeight)[i] += std::accumulate(of_samples, of_samples + S, T(0));
+      gradients_.vector(kModulatorWeight)[i] += sum_of_samples<S>(d_modulator_ + i * S);
     }
   }
 
@@ -215,7 +213,8 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
     const D d;
     const bool modulated = forward_.variant.has_modulator();
     T dm[S];
-    this->sums_over_units([&](int64_t k) HWY_ATTR { return back_through_product(t, k); }, dm);
+    sums_over_units<Layout>(
+        plan_.units(S), [&](int64_t k) HWY_ATTR { return back_through_product(t, k); }, dm);
     T d_rate = T(0);
     for (int64_t unit = 0; unit < plan_.hidden * S && kTrace; ++unit) d_rate += along_rate_[unit];
     PerSample<T, S> du;
@@ -226,7 +225,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
     }
     gradients_.vector(kRate)[0] += d_rate;
     if (!modulated) return;
-    gradients_.vector(kModulatorBias)[0] += std::accumulate(du.values, du.values + S, T(0));
+    gradients_.vector(kModulatorBias)[0] += sum_of_samples<S>(du.values);
     const T* HWY_RESTRICT h = this->h(t);
     for (int64_t k = 0; k < plan_.units(S); k += hn::Lanes(d)) {
       const V of_weight = hn::MulAdd(du.at(k), hn::Load(d, h + k), hn::Load(d, d_modulator_ + k));
@@ -259,10 +258,6 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
                                            {z_ + layout_.source(v, 0), 0, plan_.presynaptic(S)},
                                            gradients_.row(kWeight, 0), plan_.row);
     }
-  }
-
-  static HWY_INLINE void add_to(D d, V value, T* HWY_RESTRICT sum) {
-    hn::Store(hn::Add(hn::Load(d, sum), value), d, sum);
   }
 
   // back(t) if kBack, then into(t-1) if kInto, for all rows.

@@ -199,7 +199,8 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
     }
     const D d;
     T sums[S];
-    this->sums_over_units(
+    sums_over_units<Layout>(
+        plan_.units(S),
         [&](int64_t k)
             HWY_ATTR { return hn::Mul(hn::Load(d, modulator_ + k), hn::Load(d, h_ + k)); },
         sums);

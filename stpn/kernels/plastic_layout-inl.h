@@ -16,6 +16,7 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "stpn/kernels/plastic_plan.h"
 #include "stpn/kernels/vector_math-inl.h"
@@ -133,6 +134,28 @@ struct PerSample {
 
   alignas(64) T values[kWidth];
 };
+
+// Of each sample, the sum over `units` unit values of value(k), the vector of those from k on.
+template <class Layout, class Value, typename T = typename Layout::Value>
+HWY_INLINE void sums_over_units(int64_t units, const Value& value, T (&sums)[Layout::kSamples]) {
+  constexpr int S = Layout::kSamples;
+  constexpr int64_t kWidth = PerSample<T, S>::kWidth;
+  const typename Layout::D d;
+  alignas(64) T sums_of_places[kWidth] = {};
+  for (int64_t place = 0; place < kWidth; place += hn::Lanes(d)) {
+    typename Layout::V sum = hn::Zero(d);
+    for (int64_t k = place; k < units; k += kWidth) sum = hn::Add(sum, value(k));
+    hn::Store(sum, d, sums_of_places + place);
+  }
+  std::fill_n(sums, S, T(0));
+  for (int64_t place = 0; place < kWidth; ++place) sums[place % S] += sums_of_places[place];
+}
+
+// Of one unit's values.
+template <int S, typename T>
+HWY_INLINE T sum_of_samples(const T* values) {
+  return std::accumulate(values, values + S, T(0));
+}
 
 // Of the vectors of rows that go together, a few whose sums stay in registers while they go over
 // the sources.

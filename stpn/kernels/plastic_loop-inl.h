@@ -200,21 +200,6 @@ class Group {
   void units_to_rows(const T* HWY_RESTRICT units, int64_t stride, T* HWY_RESTRICT rows) const {
     transpose(units, S, plan_.hidden, S, rows, stride);
   }
-  // Of each sample, the sum over its units of value(k), the vector of unit values that begins at k.
-  template <class Value>
-  HWY_INLINE void sums_over_units(const Value& value, T (&sums)[S]) const {
-    constexpr int64_t kWidth = PerSample<T, S>::kWidth;
-    const D d;
-    const int64_t lanes = hn::Lanes(d);
-    alignas(64) T sums_of_places[kWidth] = {};
-    for (int64_t place = 0; place < kWidth; place += lanes) {
-      V sum = hn::Zero(d);
-      for (int64_t k = place; k < plan_.units(S); k += kWidth) sum = hn::Add(sum, value(k));
-      hn::Store(sum, d, sums_of_places + place);
-    }
-    std::fill_n(sums, S, T(0));
-    for (int64_t place = 0; place < kWidth; ++place) sums[place % S] += sums_of_places[place];
-  }
   // Values of the units of step t in a (T, B, H) array, or of the state in a (B, H) array (t = 0).
   void units_in(const T* from, int64_t t, T* units) const {
     rows_to_units(from + place(t, 0, plan_.hidden), plan_.hidden, units);

@@ -185,6 +185,7 @@ void expect_same(const typename StpnCase<T>::Result& got,
                  const typename StpnCase<T>::Result& want) {
   EXPECT_LE(distance(got.output, want.output), kTolerance<T>) << "output";
   EXPECT_LE(distance(got.final_F, want.final_F), kTolerance<T>) << "final F";
+  EXPECT_LE(distance(got.final_beta, want.final_beta), kTolerance<T>) << "final beta";
   EXPECT_LE(distance(got.energy, want.energy), kTolerance<T>) << "energy";
   for (size_t k = 0; k < want.gradients.size(); ++k) {
     EXPECT_LE(distance(got.gradients[k].second, want.gradients[k].second), kTolerance<T>)

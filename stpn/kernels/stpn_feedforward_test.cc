@@ -38,6 +38,8 @@ void matches_reference() {
         v.clamp = clamp;
         v.rates = static_cast<Rates>(draw.below(3));
         v.decay = static_cast<Decay>(draw.below(2));
+        v.plastic_bias = draw.below(2) == 1;
+        v.scalar_bias_rates = draw.below(2) == 1;
         // Bounded, as over many steps rounding grows.
         v.activation = static_cast<Activation>(draw.below(2));
         StpnCase<T> c(e, v, e.batch);

@@ -160,17 +160,11 @@ template <typename T>
 void stpn_recurrent_backward_ref(const StpnRecurrentBackward<T>& p);
 
 // SIMD with run-time dispatch, a few samples side by side, time loop inside; backward replays F
-// from checkpoints. Gives the same bits for any number of threads. REQUIRES
-// stpn_recurrent_cpu_supports(variant).
+// from checkpoints. Every variant. Gives the same bits for any number of threads.
 template <typename T>
 void stpn_recurrent_forward_cpu(const StpnRecurrentForward<T>& p);
 template <typename T>
 void stpn_recurrent_backward_cpu(const StpnRecurrentBackward<T>& p);
-
-// True for the variants the CPU kernel has: any norm, clamp, activation, rates and presynaptic
-// term; Hebb's rule on all connections, decay before the update, without layer norm and plastic
-// bias. The rest goes through the reference.
-bool stpn_recurrent_cpu_supports(const StpnRecurrentVariant& variant);
 
 // Values of T that `kept` must hold.
 template <typename T>

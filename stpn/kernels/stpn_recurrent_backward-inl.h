@@ -27,10 +27,13 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
+#include <optional>
 #include <utility>
 
 #include "stpn/kernels/plastic_slices-inl.h"
+#include "stpn/kernels/stpn_layer_norm-inl.h"
+#include "stpn/kernels/stpn_oja-inl.h"
+#include "stpn/kernels/stpn_plastic_bias-inl.h"
 #include "stpn/kernels/stpn_recurrent_layout.h"
 #include "stpn/kernels/stpn_recurrent_sweep-inl.h"
 
@@ -84,7 +87,8 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
         inputs_(call.forward.extent.inputs),
         recurrent_(call.forward.variant.recurrent),
         current_(recurrent_ && call.forward.variant.presynaptic == Presynaptic::current),
-        first_dz_(call.grad_x != nullptr ? 0 : Layout::vector_of(inputs_)),
+        oja_(call.forward.variant.rule == Rule::oja),
+        first_dz_(call.grad_x != nullptr || oja_ ? 0 : Layout::vector_of(inputs_)),
         z_(Loop::take_activity(scratch, plan.interval * plan.presynaptic(S))),
         hebbian_(Loop::take_activity(scratch,
                                      Layout::kSlices ? 0 : plan.interval * plan.presynaptic(S))),
@@ -105,11 +109,20 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
         ones_(scratch.take(plan.units(S))),
         bound_(static_cast<T>(call.forward.variant.clamp)),
         just_outside_(std::nextafter(bound_, std::numeric_limits<T>::infinity())) {
+    const auto& f = call.forward;
     std::fill_n(ones_, plan.units(S), T(1));
+    if (f.variant.plastic_bias) plastic_bias_.emplace(plan, f);
+    if (f.variant.layer_norm) layer_norm_.emplace(plan, f.layer_norm_weight, f.layer_norm_bias);
+    if constexpr (!Layout::kSlices) {
+      if (oja_) prediction_.emplace(plan);
+    }
   }
 
   void begin() {
     this->copy_in(callers(call_.grad_final_F), this->d_matrix(0));
+    if (plastic_bias_ && call_.grad_final_beta != nullptr) {
+      this->units_in(call_.grad_final_beta, 0, plastic_bias_->values());
+    }
     for (int64_t t = 0; t < plan_.interval && Layout::kSlices; ++t) clear_dz(t);
   }
 
@@ -117,8 +130,17 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     this->copy_out(this->d_matrix(0), callers(call_.grad_initial_F));
     if (call_.grad_initial_h != nullptr) this->units_out(dh_, 0, call_.grad_initial_h);
     for (int64_t i = 0; i < plan_.hidden; ++i) {
-      gradients_.vector(kBias)[i] += sum_of_samples(d_bias_, i);
-      if (kNormed) add_normalised_share(i, sum_of_samples(share_of_W_, i));
+      gradients_.vector(kBias)[i] += sum_of_samples<S>(d_bias_ + i * S);
+      if (kNormed) add_normalised_share(i, sum_of_samples<S>(share_of_W_ + i * S));
+    }
+    if (layer_norm_) {
+      layer_norm_->add_gradients(gradients_.vector(kLayerNormWeight),
+                                 gradients_.vector(kLayerNormBias));
+    }
+    if (!plastic_bias_) return;
+    plastic_bias_->add_gradients(gradients_.vector(kBiasLambda), gradients_.vector(kBiasGamma));
+    if (call_.grad_initial_beta != nullptr) {
+      this->units_out(plastic_bias_->values(), 0, call_.grad_initial_beta);
     }
   }
 
@@ -134,7 +156,11 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
 
   void load(int64_t t) {
     load_presynaptic(t, false, z(t));
-    if (current_) load_presynaptic(t, true, hebbian(t));
+    if (oja_) {
+      std::copy_n(kept_.sources(t, 0), plan_.presynaptic(S), hebbian(t));
+    } else if (current_) {
+      load_presynaptic(t, true, hebbian(t));
+    }
     this->units_in(forward_.output, t, h(t));
     if (Layout::kSlices && call_.grad_output != nullptr) {
       this->units_in(call_.grad_output, t, dh(t));
@@ -157,14 +183,18 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
 
   void back(int64_t t, bool more, Rows which) {
     through_activation(t, which);
-    if (more && !this->any_reset(t)) {
+    if (more && !oja_ && !this->any_reset(t)) {
       sweep<true, true>(t, which);
     } else {
       sweep<true, false>(t, which);
+      if constexpr (!Layout::kSlices) {
+        if (oja_) prediction_->add_gradient(this->d_matrix(0));
+      }
       for (int s = 0; s < S; ++s) {
         if (!is_reset(t, s)) continue;
         this->clear_sample(this->d_matrix(0) + this->row_of(which.begin), which.end - which.begin,
                            s);
+        if (plastic_bias_) plastic_bias_->forget(s, which);
       }
       if (more) sweep<false, true>(t, which);
     }
@@ -218,7 +248,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   // of its update, and h.
   T* z(int64_t t) const { return z_ + this->within(t) * plan_.presynaptic(S); }
   T* hebbian(int64_t t) const {
-    return current_ ? hebbian_ + this->within(t) * plan_.presynaptic(S) : z(t);
+    return current_ || oja_ ? hebbian_ + this->within(t) * plan_.presynaptic(S) : z(t);
   }
   T* h(int64_t t) const { return h_ + this->within(t) * plan_.units(S); }
 
@@ -287,6 +317,9 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
 
   // What h[t] and z[t] get of all but step t's rows, where it is not in slices.
   void load_gradient(int64_t t) {
+    if constexpr (!Layout::kSlices) {
+      if (oja_) back_through_prediction(t);
+    }
     if (call_.grad_output != nullptr) {
       this->units_in(call_.grad_output, t, from_update_);
       add_units(from_update_);
@@ -300,6 +333,19 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     std::fill_n(d_hebbian_, plan_.presynaptic(S), T(0));
   }
 
+  // What h and the norm get of Oja's rule; F gets its part when it has gone back through the drive.
+  void back_through_prediction(int64_t t) {
+    const D d;
+    const T* HWY_RESTRICT scales = scale(t, 0);
+    prediction_->set_activity(h(t), scales);
+    prediction_->back(d_hebbian_, this->seen(t), from_update_);
+    for (int64_t k = 0; k < plan_.units(S); k += hn::Lanes(d)) {
+      const V along = hn::Neg(hn::Load(d, from_update_ + k));
+      add_to(d, hn::Mul(along, hn::LoadU(d, scales + k)), along_h_ + k);
+      add_to(d, hn::Mul(along, hn::Load(d, h(t) + k)), along_norm_ + k);
+    }
+  }
+
   void add_units(const T* HWY_RESTRICT units) {
     for (int64_t k = 0; k < plan_.units(S); ++k) dh_[k] += units[k];
   }
@@ -310,13 +356,26 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     const D d;
     const int64_t begin = which.begin * S;
     const int64_t end = Layout::kSlices ? which.end * S : plan_.units(S);
-    const auto kept = [&](StpnKept value, int64_t k) HWY_ATTR {
+    const auto kept = [&](int64_t value, int64_t k) HWY_ATTR {
       return hn::LoadU(d, kept_.units(t, value, which.begin) + (k - begin));
     };
+    const auto du_of = [&](int64_t k) HWY_ATTR {
+      const V h = hn::Load(d, this->h(t) + k);
+      V dh = hn::Add(hn::Load(d, this->dh(t) + k), hn::Load(d, along_h_ + k));
+      if (plastic_bias_) {
+        const V beta = kept(kept_plastic_bias(forward_.variant), k);
+        dh = hn::Add(dh, plastic_bias_->back(k, beta, h));
+      }
+      return hn::Mul(dh, activation_slope(d, forward_.variant.activation, h));
+    };
+    if (layer_norm_) {
+      for (int64_t k = begin; k < end; k += hn::Lanes(d)) hn::Store(du_of(k), d, per_z_ + k);
+      layer_norm_->back(kept_.units(t, kept_layer_norm(forward_.variant)), kept_.samples(t, 0),
+                        per_z_);
+    }
     for (int64_t k = begin; k < end; k += hn::Lanes(d)) {
-      const V dh = hn::Add(hn::Load(d, this->dh(t) + k), hn::Load(d, along_h_ + k));
-      const V slope = activation_slope(d, forward_.variant.activation, hn::Load(d, h(t) + k));
-      const V du = hn::Mul(dh, slope);
+      const V du = layer_norm_ ? hn::Load(d, per_z_ + k) : du_of(k);
+      if (plastic_bias_) plastic_bias_->add_drive(k, du);
       add_to(d, du, d_bias_ + k);
       if constexpr (!kNormed) {
         hn::Store(du, d, per_z_ + k);
@@ -355,17 +414,10 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     return hn::IfThenElseZero(hn::Lt(inverse, hn::Set(d, static_cast<T>(kNoNorm))), value);
   }
 
-  static T sum_of_samples(const T* units, int64_t i) {
-    return std::accumulate(units + i * S, units + (i + 1) * S, T(0));
-  }
   void add_normalised_share(int64_t i, T share) {
     const T* HWY_RESTRICT W = parameters_.row(kWeight, i);
     T* HWY_RESTRICT sum = gradients_.row(kWeight, i);
     for (int64_t j = 0; j < plan_.sources; ++j) sum[j] += share * W[j];
-  }
-
-  static HWY_INLINE void add_to(D d, V value, T* HWY_RESTRICT sum) {
-    hn::Store(hn::Add(hn::Load(d, sum), value), d, sum);
   }
 
   template <bool kBack, bool kInto>
@@ -404,8 +456,10 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
 
   // back(t) if kBack, then into(t-1) if kInto, for all rows.
   template <bool kBack, bool kInto>
-  void sweep(int64_t t, Rows which) const {
-    sweep_from<kBack, kInto>(t, which.begin).template run<kBack, kInto>(which.end - which.begin);
+  void sweep(int64_t t, Rows which) {
+    const Sweep at = sweep_from<kBack, kInto>(t, which.begin);
+    at.template run<kBack, kInto>(which.end - which.begin, upwards_);
+    upwards_ = !upwards_;
   }
 
   // Norm `post` of the last step: from the gradient of the final F to that of its C.
@@ -441,6 +495,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   const int64_t inputs_;
   const bool recurrent_;
   const bool current_;      // h[t] in the Hebbian term
+  const bool oja_;
   const int64_t first_dz_;  // sources before this one need no gradient
   T* const z_;              // of the interval: activity that drives, (steps, S, row)
   T* const hebbian_;        // of the interval: activity that teaches, where it is another
@@ -461,6 +516,10 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   const T bound_;
   // What replay clamps to, so that F itself tells what the clamp cut from what was as large.
   const T just_outside_;
+  std::optional<StpnPlasticBias<Layout>> plastic_bias_;
+  std::optional<StpnLayerNorm<Layout>> layer_norm_;
+  std::optional<StpnPrediction<Layout>> prediction_;
+  bool upwards_ = true;  // as the forward sweep; replay has left the last rows in the cache
 };
 
 }  // namespace HWY_NAMESPACE

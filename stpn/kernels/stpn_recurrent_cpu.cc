@@ -55,11 +55,42 @@ PaddedMatrices<T> padded(const StpnRecurrentForward<T>& p, const PlasticPlan<T>&
   return parameters;
 }
 
+// With decay of what was just learnt too, as in padded().
+template <typename T>
+void store_bias_rates(const StpnRecurrentBackward<T>& p, const PlasticPlan<T>& plan,
+                      const ChunkSums<T>& sums) {
+  const StpnRecurrentForward<T>& f = p.forward;
+  const bool scalar = f.variant.scalar_bias_rates;
+  const bool after = f.variant.decay == Decay::after_update;
+  const int64_t rates = scalar ? 1 : plan.hidden;
+  if (p.grad_bias_lambda != nullptr) std::fill_n(p.grad_bias_lambda, rates, T(0));
+  if (p.grad_bias_gamma != nullptr) std::fill_n(p.grad_bias_gamma, rates, T(0));
+  for (int64_t i = 0; i < plan.hidden; ++i) {
+    const int64_t rate = scalar ? 0 : i;
+    const T d_gamma = sums.vector(kBiasGamma)[i];
+    if (p.grad_bias_lambda != nullptr) {
+      p.grad_bias_lambda[rate] +=
+          sums.vector(kBiasLambda)[i] + (after ? d_gamma * f.bias_gamma[rate] : T(0));
+    }
+    if (p.grad_bias_gamma != nullptr) {
+      p.grad_bias_gamma[rate] += d_gamma * (after ? f.bias_lambda[rate] : T(1));
+    }
+  }
+}
+
 template <typename T>
 void store_gradients(const StpnRecurrentBackward<T>& p, const PlasticPlan<T>& plan,
                      const ChunkSums<T>& sums) {
   const StpnRecurrentForward<T>& f = p.forward;
-  if (p.grad_bias != nullptr) std::copy_n(sums.vector(kBias), plan.hidden, p.grad_bias);
+  const auto store = [&](StpnVector which, T* to) {
+    if (to != nullptr) std::copy_n(sums.vector(which), plan.hidden, to);
+  };
+  store(kBias, p.grad_bias);
+  if (f.variant.layer_norm) {
+    store(kLayerNormWeight, p.grad_layer_norm_weight);
+    store(kLayerNormBias, p.grad_layer_norm_bias);
+  }
+  if (f.variant.plastic_bias) store_bias_rates(p, plan, sums);
   for (int64_t i = 0; i < plan.hidden && p.grad_weight != nullptr; ++i) {
     std::copy_n(sums.row(kWeight, i), plan.sources, p.grad_weight + i * plan.sources);
   }
@@ -80,10 +111,6 @@ void store_gradients(const StpnRecurrentBackward<T>& p, const PlasticPlan<T>& pl
 }
 
 }  // namespace
-
-bool stpn_recurrent_cpu_supports(const StpnRecurrentVariant& v) {
-  return v.rule == Rule::hebb && !v.layer_norm && !v.plastic_bias;
-}
 
 template <typename T>
 int64_t stpn_recurrent_kept_size(const Extent& extent, const StpnRecurrentVariant& variant) {

@@ -12,8 +12,12 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <optional>
 
 #include "stpn/kernels/plastic_slices-inl.h"
+#include "stpn/kernels/stpn_layer_norm-inl.h"
+#include "stpn/kernels/stpn_oja-inl.h"
+#include "stpn/kernels/stpn_plastic_bias-inl.h"
 #include "stpn/kernels/stpn_recurrent_layout.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -73,7 +77,14 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
         bias_(scratch.take(plan.units(S))),
         weight_dot_(kPost ? scratch.take(plan.units(S)) : dot_),
         weight_along_(kPost ? scratch.take(plan.units(S)) : dot_),
-        weight_squares_(kPost ? scratch.take(plan.units(S)) : dot_) {}
+        weight_squares_(kPost ? scratch.take(plan.units(S)) : dot_) {
+    const auto& v = call.variant;
+    if (v.plastic_bias) plastic_bias_.emplace(plan, call);
+    if (v.layer_norm) layer_norm_.emplace(plan, call.layer_norm_weight, call.layer_norm_bias);
+    if constexpr (!Layout::kSlices) {
+      if (v.rule == Rule::oja) prediction_.emplace(plan);
+    }
+  }
 
   void begin() {
     const auto& v = call_.variant;
@@ -81,6 +92,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
         {call_.initial_F, plastic_sources(call_.extent, v), first_plastic_source(call_.extent, v)},
         this->matrix(0));
     if (v.recurrent) this->units_in(call_.initial_h, 0, h(-1));
+    if (plastic_bias_) this->units_in(call_.initial_beta, 0, plastic_bias_->values());
     for (int64_t i = 0; i < plan_.hidden && call_.bias != nullptr; ++i) {
       std::fill_n(bias_ + i * S, S, call_.bias[i]);
     }
@@ -95,6 +107,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     this->clear_sources(s, plan_.sources, 0, z(next_ - 1));
     T* HWY_RESTRICT h = this->h(next_ - 1);
     for (int64_t i = 0; i < plan_.hidden; ++i) h[i * S + s] = scale_[i * S + s] = T(0);
+    if (plastic_bias_) plastic_bias_->forget(s, this->all_rows());
   }
 
   void forward(int64_t t) {
@@ -126,7 +139,17 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     if (call_.variant.recurrent && call_.variant.presynaptic == Presynaptic::current) {
       this->units_to_sources(h(t), call_.extent.inputs, z(t));
     }
+    if constexpr (!Layout::kSlices) {
+      if (prediction_) take_off_prediction(t);
+    }
     next_ = t + 1;
+  }
+
+  // By Oja's rule the presynaptic term is not z alone.
+  void take_off_prediction(int64_t t) {
+    prediction_->set_activity(h(t), kScaled ? scale_ : nullptr);
+    prediction_->take_off(this->matrix(0), z(t));
+    if (kept_) std::copy_n(z(t), plan_.presynaptic(S), kept_.sources(t, 0));
   }
 
   void end() {
@@ -135,6 +158,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     const auto& v = call_.variant;
     this->copy_out(this->matrix(0), {call_.final_F, plastic_sources(call_.extent, v),
                                      first_plastic_source(call_.extent, v)});
+    if (plastic_bias_) this->units_out(plastic_bias_->values(), 0, call_.final_beta);
   }
 
  private:
@@ -172,10 +196,13 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
             .weight_along = weight_along_ + k};
   }
 
+  // Down the rows and, at the next step, up again: what the last sweep left in the cache goes first.
   template <bool kUpdate, bool kDrive>
   void sweep(int64_t t, Rows which) {
     const Sweep at = sweep_from(t, which.begin);
-    for (int64_t i = 0; i < which.end - which.begin; i += kRows) {
+    const int64_t count = which.end - which.begin;
+    for (int64_t done = 0; done < count; done += kRows) {
+      const int64_t i = t % 2 != 0 ? count - kRows - done : done;
       rows<kUpdate, kDrive>(at, i);
       if constexpr (Layout::kSlices && kDrive) {
         activate_units(t, (which.begin + i) * S, (which.begin + i + kRows) * S, h(t));
@@ -288,10 +315,10 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
                         hn::Add(hn::Add(weight, hn::Add(along, along)), hn::Load(d, squares_ + k)));
   }
 
-  // h = act(G z / n + b) for many units at once, and what backward needs.
+  // h = act(G z / n + b + beta) for many units at once, and what backward needs.
   HWY_INLINE void activate_units(int64_t t, int64_t begin, int64_t end, T* HWY_RESTRICT h) {
     const D d;
-    const auto keep = [&](StpnKept which, int64_t k, V value) HWY_ATTR {
+    const auto keep = [&](int64_t which, int64_t k, V value) HWY_ATTR {
       if (kept_) hn::StoreU(value, d, kept_.units(t, which, begin / S) + (k - begin));
     };
     for (int64_t k = begin; k < end; k += hn::Lanes(d)) {
@@ -316,8 +343,27 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
         keep(kKeptInverseNorm, k, inverse);
       }
       keep(kKeptDrive, k, drive);
-      const V u = hn::Add(drive, hn::Load(d, bias_ + k));
-      hn::Store(activate(d, call_.variant.activation, u), d, h + k);
+      V u = hn::Add(drive, hn::Load(d, bias_ + k));
+      if (plastic_bias_) {
+        const V beta = plastic_bias_->at(k);
+        keep(kept_plastic_bias(call_.variant), k, beta);
+        u = hn::Add(u, beta);
+      }
+      if (!layer_norm_) u = activate(d, call_.variant.activation, u);
+      hn::Store(u, d, h + k);
+    }
+    if (layer_norm_) normalise_drive(t, h);
+    for (int64_t k = begin; k < end && plastic_bias_; k += hn::Lanes(d)) {
+      plastic_bias_->update(k, hn::Load(d, h + k));
+    }
+  }
+  // From u to h.
+  void normalise_drive(int64_t t, T* HWY_RESTRICT h) {
+    const D d;
+    layer_norm_->forward(h, kept_ ? kept_.units(t, kept_layer_norm(call_.variant)) : nullptr,
+                         kept_ ? kept_.samples(t, 0) : nullptr);
+    for (int64_t k = 0; k < plan_.units(S); k += hn::Lanes(d)) {
+      hn::Store(activate(d, call_.variant.activation, hn::Load(d, h + k)), d, h + k);
     }
   }
 
@@ -390,6 +436,9 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   T* const weight_dot_;  // norm `post` only, as the next two
   T* const weight_along_;
   T* const weight_squares_;
+  std::optional<StpnPlasticBias<Layout>> plastic_bias_;
+  std::optional<StpnLayerNorm<Layout>> layer_norm_;
+  std::optional<StpnPrediction<Layout>> prediction_;  // Oja's rule
   int64_t next_ = 0;  // the step that comes next
 };
 

@@ -103,10 +103,11 @@ struct StpnSweep {
   using Block = LanesBlock<Layout, 2>;
   using Into = StpnInto<Layout, Block, kNorm>;
 
-  // back(t) if kBack, then into(t-1) if kInto, for so many rows.
+  // back(t) if kBack, then into(t-1) if kInto, for so many rows; from the last one on if `upwards`.
   template <bool kBack, bool kInto>
-  void run(int64_t rows) const {
-    for (int64_t i = 0; i < rows; i += Layout::kRows) {
+  void run(int64_t rows, bool upwards) const {
+    for (int64_t done = 0; done < rows; done += Layout::kRows) {
+      const int64_t i = upwards ? rows - Layout::kRows - done : done;
       V of_h[kLanes], of_norm[kLanes];
       STPN_UNROLL
       for (int b = 0; b < Block::kBlocks; ++b) lanes<kBack, kInto>(i, Block(b), of_h, of_norm);

@@ -45,6 +45,11 @@ HWY_INLINE void for_tiles(int64_t count, int64_t step, const Body& body) {
   }
 }
 
+template <class D, class V = hn::Vec<D>, class T = hn::TFromD<D>>
+HWY_INLINE void add_to(D d, V value, T* HWY_RESTRICT sum) {
+  hn::Store(hn::Add(hn::Load(d, sum), value), d, sum);
+}
+
 #if HWY_TARGET != HWY_SCALAR
 // The sum of all 128-bit blocks, in each block.
 template <class D, class V = hn::Vec<D>>

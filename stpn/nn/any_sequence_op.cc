@@ -299,13 +299,6 @@ SequenceShapes AnySequenceOp::check(const SequenceArguments& a) const {
   return wanted;
 }
 
-bool AnySequenceOp::on_cpu_kernel(const SequenceArguments& arguments) const {
-  const bool supported = cpu_supports(arguments);
-  STPN_CHECK(backend() != Backend::cpu || supported,
-             "{}: the CPU kernel lacks this variant; leave STPN_BACKEND at auto", info_.name);
-  return supported && backend() != Backend::reference;
-}
-
 // Unwritten results: all that shape inference needs.
 Tensors AnySequenceOp::empty_results(const SequenceArguments& arguments, bool keep) const {
   const SequenceShapes wanted = check(arguments);
@@ -313,7 +306,7 @@ Tensors AnySequenceOp::empty_results(const SequenceArguments& arguments, bool ke
   Tensors results{at::empty(wanted.output, options)};
   for (const Shape& shape : wanted.states) results.push_back(at::empty(shape, options));
   results.push_back(at::empty(arguments.energy ? wanted.output : kNone, options));
-  const int64_t kept = keep && on_cpu_kernel(arguments) ? kept_size(arguments) : 0;
+  const int64_t kept = keep && backend() == Backend::cpu ? kept_size(arguments) : 0;
   const bool real = options.device().is_cpu();
   results.push_back(real ? kept_memory(kept, options) : at::empty({kept}, options));
   return results;
@@ -322,7 +315,7 @@ Tensors AnySequenceOp::empty_results(const SequenceArguments& arguments, bool ke
 Tensors AnySequenceOp::run_forward(SequenceArguments arguments, bool keep) const {
   make_contiguous(arguments.tensors);
   Tensors results = empty_results(arguments, keep);
-  forward(arguments, on_cpu_kernel(arguments), results);
+  forward(arguments, backend() == Backend::cpu, results);
   return results;
 }
 

@@ -79,7 +79,6 @@ class AnySequenceOp {
   virtual SequenceShapes shapes(const SequenceArguments& arguments) const = 0;
   // REQUIRES, from here on: shapes, dtypes and devices are right.
   virtual void check_call(const SequenceArguments& arguments) const = 0;
-  virtual bool cpu_supports(const SequenceArguments& arguments) const = 0;
   virtual int64_t kept_size(const SequenceArguments& arguments) const = 0;
   // Results: output, final states, energy, kept. REQUIRES, of all tensors: contiguous.
   virtual void forward(const SequenceArguments& arguments, bool on_cpu_kernel,
@@ -93,7 +92,6 @@ class AnySequenceOp {
   struct Registered;
 
   SequenceShapes check(const SequenceArguments& arguments) const;
-  bool on_cpu_kernel(const SequenceArguments& arguments) const;
   Tensors empty_results(const SequenceArguments& arguments, bool keep) const;
   Tensors call_forward(const SequenceArguments& arguments, bool keep) const;
   Tensors run_forward(SequenceArguments arguments, bool keep) const;

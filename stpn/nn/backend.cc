@@ -23,12 +23,11 @@ thread_local bool alone = false;  // in run_side_by_side
 
 Backend from_environment() {
   const char* variable = std::getenv("STPN_BACKEND");
-  const std::string_view word = variable == nullptr ? "auto" : variable;
-  if (word == "auto") return Backend::automatic;
-  if (word == "ref") return Backend::reference;
+  const std::string_view word = variable == nullptr ? "cpu" : variable;
   if (word == "cpu") return Backend::cpu;
+  if (word == "ref") return Backend::reference;
   throw base::UserError(
-      fmt::format("STPN_BACKEND is \"{}\": set it to auto, ref or cpu, or unset it", word));
+      fmt::format("STPN_BACKEND is \"{}\": set it to cpu or ref, or unset it", word));
 }
 
 }  // namespace

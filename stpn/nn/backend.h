@@ -9,13 +9,9 @@
 
 namespace stpn::nn {
 
-enum class Backend {
-  automatic,  // the CPU kernel where it has the variant, else the reference
-  reference,  // always the reference
-  cpu,        // always the CPU kernel; base::UserError where it lacks the variant
-};
+enum class Backend { cpu, reference };
 
-// What the environment variable STPN_BACKEND says (auto, ref or cpu; read once), unless a
+// What the environment variable STPN_BACKEND says (cpu, the default, or ref; read once), unless a
 // BackendGuard of this thread says otherwise. Throws base::UserError for another value of the
 // variable.
 Backend backend();

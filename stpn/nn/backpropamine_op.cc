@@ -70,8 +70,6 @@ struct BackpropamineOp {
 
   static kernels::BackpropamineVariant variant_of(const Call& c) { return kernel_variant(c); }
 
-  static bool cpu_supports(const kernels::BackpropamineVariant& /*all*/) { return true; }
-
   static SequenceShapes shapes(const Call& c) {
     check_dimensions(kName, "x", c.x, "(T, B, I)");
     check_dimensions(kName, "h", c.h, "(B, H)");

@@ -63,8 +63,6 @@ struct FastWeightsOp {
             .rate = c.rate};
   }
 
-  static bool cpu_supports(const kernels::FastWeightsVariant& /*all*/) { return true; }
-
   static SequenceShapes shapes(const Call& c) {
     check_dimensions(kName, "x", c.x, "(T, B, I)");
     check_dimensions(kName, "h", c.h, "(B, H)");

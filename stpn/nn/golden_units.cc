@@ -59,11 +59,9 @@ void read_options(GoldenFile& file, StpnOptions& options) {
   options.bias = config.flag("bias");
 }
 
-void add_stpn_runs(GoldenUnit& golden, const StpnOptions& options) {
+void add_kernel_runs(GoldenUnit& golden) {
   add_runs(golden, "reference", Backend::reference);
-  if (kernels::stpn_recurrent_cpu_supports(variant_of(options))) {
-    add_runs(golden, "cpu", Backend::cpu);
-  }
+  add_runs(golden, "cpu", Backend::cpu);
 }
 
 GoldenUnit make_stpn_recurrent(GoldenFile& file) {
@@ -87,7 +85,7 @@ GoldenUnit make_stpn_recurrent(GoldenFile& file) {
     golden.parameters.push_back({dotted ? "layer_norm." + name.substr(11) : name, {name}});
   }
   if (file.initial_state.count("bias")) golden.state_names["beta"] = "bias";
-  add_stpn_runs(golden, options);
+  add_kernel_runs(golden);
   return golden;
 }
 
@@ -103,7 +101,7 @@ GoldenUnit make_stpn_feedforward(GoldenFile& file) {
     golden.parameters.push_back({item.key(), {item.key()}});
   }
   if (has_bias && !options.bias) golden.unused["bias"] = {file.hidden_size};
-  add_stpn_runs(golden, options);
+  add_kernel_runs(golden);
   return golden;
 }
 
@@ -120,7 +118,7 @@ GoldenUnit make_hebbff(GoldenFile& file) {
                        {"bias", {"bias"}},
                        {"lambda_logit", {"weight_lambda_logit"}},
                        {"log_abs_gamma", {"weight_log_gamma"}}};
-  add_stpn_runs(golden, options);
+  add_kernel_runs(golden);
   return golden;
 }
 
@@ -131,7 +129,7 @@ GoldenUnit make_lstm(GoldenFile& file) {
   GoldenUnit golden;
   golden.unit = options.make(file.input_size);
   golden.parameters = {{"weight", {"weight_ih", "weight_hh"}}, {"bias", {"bias_ih"}}};
-  add_runs(golden, "libtorch", Backend::automatic);
+  add_runs(golden, "libtorch", Backend::cpu);
   return golden;
 }
 
@@ -143,7 +141,7 @@ GoldenUnit make_rnn(GoldenFile& file) {
   golden.unit = options.make(file.input_size);
   golden.parameters = {{"weight_transposed", {"weight_ih", "weight_hh"}, /*transposed=*/true},
                        {"bias", {"bias"}}};
-  add_runs(golden, "libtorch", Backend::automatic);
+  add_runs(golden, "libtorch", Backend::cpu);
   return golden;
 }
 
@@ -179,8 +177,7 @@ GoldenUnit make_backpropamine(GoldenFile& file) {
     golden.parameters.push_back({names.at(item.key()), {item.key()}});
   }
   golden.state_names = {{"P", trace ? "plastic" : "hebb"}, {"E", "eligibility"}};
-  add_runs(golden, "reference", Backend::reference);
-  add_runs(golden, "cpu", Backend::cpu);
+  add_kernel_runs(golden);
   return golden;
 }
 
@@ -209,8 +206,7 @@ GoldenUnit make_fast_weights(GoldenFile& file) {
     golden.parameters.push_back({"layer_norm.weight", {"layer_norm_weight"}});
     golden.parameters.push_back({"layer_norm.bias", {"layer_norm_bias"}});
   }
-  add_runs(golden, "reference", Backend::reference);
-  add_runs(golden, "cpu", Backend::cpu);
+  add_kernel_runs(golden);
   return golden;
 }
 

@@ -39,7 +39,6 @@
 //     // Of c they may read only options and sizes (with length()): its tensors may hold no values.
 //     static kernels::Extent extent_of(const Call& c);
 //     static kernels::LeakyVariant variant_of(const Call& c);
-//     static bool cpu_supports(const kernels::LeakyVariant& variant);
 //     static SequenceShapes shapes(const Call& c);  // checks the dimensions that it relies on
 //     static void check(const Call& c);             // the rest: ranges, what goes together
 //   };
@@ -169,9 +168,6 @@ class SequenceOp : public AnySequenceOp {
     return Op::shapes(call_of(arguments));
   }
   void check_call(const Arguments& arguments) const override { Op::check(call_of(arguments)); }
-  bool cpu_supports(const Arguments& arguments) const override {
-    return Op::cpu_supports(Op::variant_of(call_of(arguments)));
-  }
   int64_t kept_size(const Arguments& arguments) const override {
     const Call c = call_of(arguments);
     const auto size = is_float(arguments) ? Kernel<float>::kept_size : Kernel<double>::kept_size;

@@ -33,6 +33,16 @@ void hebbff(StpnFeedforwardOptions& o) {
   o.parametrisation = "hebbff";
 }
 
+void all_switches(StpnFeedforwardOptions& o) {
+  o.norm = "drive";
+  o.clamp = 0.5;
+  o.rule = "oja";
+  o.decay = "after_update";
+  o.activation = "sigmoid";
+  o.layer_norm = o.plastic_bias = true;
+  o.bias_rates = "scalar";
+}
+
 INSTANTIATE_TEST_SUITE_P(StpnFeedforward, UnitContract,
                          testing::Values(variant("pre_cpu", Backend::cpu, [](auto&) {}),
                                          variant("pre_reference", Backend::reference, [](auto&) {}),
@@ -53,16 +63,9 @@ INSTANTIATE_TEST_SUITE_P(StpnFeedforward, UnitContract,
                                                    o.clamp = 0.1;
                                                  }),
                                          variant("hebbff_cpu", Backend::cpu, hebbff),
-                                         variant("all_switches_reference", Backend::automatic,
-                                                 [](auto& o) {
-                                                   o.norm = "drive";
-                                                   o.clamp = 0.5;
-                                                   o.rule = "oja";
-                                                   o.decay = "after_update";
-                                                   o.activation = "sigmoid";
-                                                   o.layer_norm = o.plastic_bias = true;
-                                                   o.bias_rates = "scalar";
-                                                 })),
+                                         variant("all_switches_cpu", Backend::cpu, all_switches),
+                                         variant("all_switches_reference", Backend::reference,
+                                                 all_switches)),
                          unit_case_name);
 
 StpnRecurrentCall small_call() {

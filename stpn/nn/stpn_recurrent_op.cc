@@ -83,10 +83,6 @@ struct StpnOp {
     return v;
   }
 
-  static bool cpu_supports(const kernels::StpnRecurrentVariant& variant) {
-    return kernels::stpn_recurrent_cpu_supports(variant);
-  }
-
   static SequenceShapes shapes(const Call& c) {
     check_dimensions(kName, "x", c.x, "(T, B, I)");
     if (recurrent) {

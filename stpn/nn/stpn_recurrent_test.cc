@@ -25,6 +25,18 @@ UnitCase variant(const std::string& name, Backend backend, const Change& change)
           backend};
 }
 
+void all_switches(StpnRecurrentOptions& o) {
+  o.norm = "none";
+  o.clamp = 0.5;
+  o.connections = "recurrent";
+  o.rule = "oja";
+  o.decay = "after_update";
+  o.rates = "source";
+  o.activation = "sigmoid";
+  o.layer_norm = o.plastic_bias = true;
+  o.bias_rates = "scalar";
+}
+
 INSTANTIATE_TEST_SUITE_P(StpnRecurrent, UnitContract,
                          testing::Values(variant("pre_cpu", Backend::cpu, [](auto&) {}),
                                          variant("pre_reference", Backend::reference, [](auto&) {}),
@@ -45,18 +57,9 @@ INSTANTIATE_TEST_SUITE_P(StpnRecurrent, UnitContract,
                                                    o.presynaptic = "current";
                                                    o.rates = "scalar";
                                                  }),
-                                         variant("all_switches_reference", Backend::automatic,
-                                                 [](auto& o) {
-                                                   o.norm = "none";
-                                                   o.clamp = 0.5;
-                                                   o.connections = "recurrent";
-                                                   o.rule = "oja";
-                                                   o.decay = "after_update";
-                                                   o.rates = "source";
-                                                   o.activation = "sigmoid";
-                                                   o.layer_norm = o.plastic_bias = true;
-                                                   o.bias_rates = "scalar";
-                                                 })),
+                                         variant("all_switches_cpu", Backend::cpu, all_switches),
+                                         variant("all_switches_reference", Backend::reference,
+                                                 all_switches)),
                          unit_case_name);
 
 StpnRecurrentCall small_call() {

@@ -22,7 +22,7 @@ namespace stpn::nn {
 struct UnitCase {
   std::string name;  // letters, digits and underscores
   std::function<std::shared_ptr<Unit>(int64_t inputs, int64_t hidden)> make;
-  Backend backend = Backend::automatic;
+  Backend backend = Backend::cpu;
   bool recurrent = true;  // h[t-1] drives the neurons; if not, the state may even be empty
   bool same_bits = true;  // for any number of threads; libtorch's matrix products are only near
 };
