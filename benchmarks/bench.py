@@ -150,15 +150,19 @@ def peak_mb(key, threads):
     return in_own_process("--peak", *key, "--threads", threads)
 
 
+def memory_mb(field):
+    """Of this process, from the kernel. Not getrusage: what it tells includes the process that
+    this one was forked from."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(field + r":\s+(\d+) kB", status)[1]) / 1024
+
+
 def print_peak(key, threads):
     torch.set_num_threads(threads)
-    case = cases.CASES[key]()
-    contender = contenders(case, False)["ours"]
+    contender = contenders(cases.CASES[key](), False)["ours"]
     for _ in range(2):
         contender.run()
-    # Not getrusage: what it tells includes the process that this one was forked from.
-    status = Path("/proc/self/status").read_text()
-    print(int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024)
+    print(memory_mb("VmHWM"))
 
 
 def number(value):
@@ -185,34 +189,47 @@ def print_table(rows):
         print("| " + " | ".join(cells) + " |")
 
 
+SWEPT = {"T": 64, "B": 32, "I": 48, "H": 48}
+
+
 def sweep(threads):
-    """Time of the STPN as one size grows and the others stay; all in this process."""
-    torch.set_num_threads(threads)
-    base = {"T": 64, "B": 32, "H": 48, "I": 48}
+    """The STPN as one size grows and the others stay, each in its own process."""
     rows = []
-    for name in base:
+    for varied in SWEPT:
         for factor in (0.25, 0.5, 1, 2, 4):
-            size = {**base, name: int(base[name] * factor)}
-            sources = size["I"] + size["H"]
-            shape = cases.Shape(size["T"], size["B"], size["I"], 8)
-            cases.SHAPES["sweep"] = shape
-            case = cases.stpn("sweep", size["H"], "pre", None, True)
-            contender = contenders(case, False)["ours"]
-            contender.run()
-            for _ in range(10):
-                contender.measure()
-            synapse_steps = size["T"] * size["B"] * size["H"] * sources
-            rows.append({**size, "varied": name, "total_ms": ms(contender.total_s),
-                         "ns_per_synapse_step": ms(contender.total_s) * 1e6 / synapse_steps})
+            size = {**SWEPT, varied: int(SWEPT[varied] * factor)}
+            found = in_own_process("--point", *size.values(), "--threads", threads)
+            rows.append({"varied": varied, **size, **found})
     return rows
 
 
+def swept(T, B, I, H):
+    cases.SHAPES["sweep"] = cases.Shape(T, B, I, 8)
+    return contenders(cases.stpn("sweep", H, "pre", None, True), False)["ours"]
+
+
+def measure_point(size, threads):
+    torch.set_num_threads(threads)
+    T, B, I, H = size
+    swept(1, 4, 4, 4).run()  # what libtorch loads and starts at a first call
+    contender = swept(T, B, I, H)
+    before = memory_mb("VmRSS")
+    contender.run()
+    found = {"added_mb": memory_mb("VmHWM") - before}
+    for _ in range(10):
+        contender.measure()
+    found["total_ms"] = ms(contender.total_s)
+    found["ns_per_synapse_step"] = found["total_ms"] * 1e6 / (T * B * H * (I + H))
+    return found
+
+
 def print_sweep(rows):
-    print("| varied | T | B | I | H | total ms | ns a synapse and step |")
-    print("|" + " --- |" * 7)
+    print("| varied | T | B | I | H | total ms | ns a synapse and step | MB that the calls add |")
+    print("|" + " --- |" * 8)
     for row in rows:
         print(f"| {row['varied']} | {row['T']} | {row['B']} | {row['I']} | {row['H']} | "
-              f"{number(row['total_ms'])} | {row['ns_per_synapse_step']:.3f} |")
+              f"{number(row['total_ms'])} | {row['ns_per_synapse_step']:.3f} | "
+              f"{row['added_mb']:.0f} |")
 
 
 def parse():
@@ -228,6 +245,7 @@ def parse():
                         help="where the rows go (default: build/bench.json)")
     parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--row", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--point", type=int, nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--rate", type=float, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     key = tuple(arguments.only or arguments.peak or arguments.row or ())
@@ -241,6 +259,8 @@ def main():
     arguments = parse()
     if arguments.peak:
         return print_peak(tuple(arguments.peak), arguments.threads[0])
+    if arguments.point:
+        return print(json.dumps(measure_point(arguments.point, arguments.threads[0])))
     if arguments.row:
         return print(json.dumps(measure(tuple(arguments.row), arguments.threads[0], arguments)))
     rate_program = ROOT / "build" / "bin" / "fma_rate"

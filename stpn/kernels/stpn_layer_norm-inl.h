@@ -15,7 +15,10 @@
 
 #include "stpn/kernels/held_memory.h"
 #include "stpn/kernels/layer_norm.h"
+#include "stpn/kernels/plastic_gradients-inl.h"
 #include "stpn/kernels/plastic_layout-inl.h"
+#include "stpn/kernels/stpn_recurrent.h"
+#include "stpn/kernels/stpn_recurrent_layout.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
@@ -30,13 +33,12 @@ class StpnLayerNorm {
   static constexpr int S = Layout::kSamples;
 
  public:
-  // `weight` and `bias` (H): gain and offset.
-  StpnLayerNorm(const PlasticPlan<T>& plan, const T* weight, const T* bias)
+  StpnLayerNorm(const PlasticPlan<T>& plan, const StpnRecurrentForward<T>& call)
       : hidden_(plan.hidden), units_(plan.units(S)), memory_(5 * units_) {
     std::fill_n(memory_.get(), 5 * units_, T(0));
     for (int64_t i = 0; i < hidden_; ++i) {
-      std::fill_n(gain() + i * S, S, weight[i]);
-      std::fill_n(offset() + i * S, S, bias[i]);
+      std::fill_n(gain() + i * S, S, call.layer_norm_weight[i]);
+      std::fill_n(offset() + i * S, S, call.layer_norm_bias[i]);
       std::fill_n(present() + i * S, S, T(1));
     }
   }
@@ -103,10 +105,10 @@ class StpnLayerNorm {
     }
   }
 
-  void add_gradients(T* weight, T* bias) const {
+  void add_to_gradients(const Gradients<T>& gradients) const {
     for (int64_t i = 0; i < hidden_; ++i) {
-      weight[i] += sum_of_samples<S>(d_gain() + i * S);
-      bias[i] += sum_of_samples<S>(d_offset() + i * S);
+      gradients.vector(kLayerNormWeight)[i] += sum_of_samples<S>(d_gain() + i * S);
+      gradients.vector(kLayerNormBias)[i] += sum_of_samples<S>(d_offset() + i * S);
     }
   }
 

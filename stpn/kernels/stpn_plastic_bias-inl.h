@@ -14,8 +14,10 @@
 #include <algorithm>
 
 #include "stpn/kernels/held_memory.h"
+#include "stpn/kernels/plastic_gradients-inl.h"
 #include "stpn/kernels/plastic_layout-inl.h"
 #include "stpn/kernels/stpn_recurrent.h"
+#include "stpn/kernels/stpn_recurrent_layout.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
@@ -61,8 +63,8 @@ class StpnPlasticBias {
   // Back through the update of `beta` by h. Returns what the gradient of h gets.
   V back(int64_t k, V beta, V h) const {
     const D d;
-    const V inside = hn::IfThenElseZero(
-        hn::Le(hn::Abs(grown(k, beta, h)), hn::Set(d, bound_)), at(k));
+    const V inside =
+        hn::IfThenElseZero(hn::Le(hn::Abs(grown(k, beta, h)), hn::Set(d, bound_)), at(k));
     add_to(d, hn::Mul(inside, beta), d_lambda() + k);
     add_to(d, hn::Mul(inside, h), d_gamma() + k);
     hn::Store(hn::Mul(inside, hn::Load(d, lambda() + k)), d, values() + k);
@@ -71,10 +73,10 @@ class StpnPlasticBias {
   void add_drive(int64_t k, V du) const { add_to(D(), du, values() + k); }
 
   // Gamma's is that of the rate of growth, which has decayed with decay after the update.
-  void add_gradients(T* of_lambda, T* of_gamma) const {
+  void add_to_gradients(const Gradients<T>& gradients) const {
     for (int64_t i = 0; i < hidden_; ++i) {
-      of_lambda[i] += sum_of_samples<S>(d_lambda() + i * S);
-      of_gamma[i] += sum_of_samples<S>(d_gamma() + i * S);
+      gradients.vector(kBiasLambda)[i] += sum_of_samples<S>(d_lambda() + i * S);
+      gradients.vector(kBiasGamma)[i] += sum_of_samples<S>(d_gamma() + i * S);
     }
   }
 

@@ -109,13 +109,10 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
         ones_(scratch.take(plan.units(S))),
         bound_(static_cast<T>(call.forward.variant.clamp)),
         just_outside_(std::nextafter(bound_, std::numeric_limits<T>::infinity())) {
-    const auto& f = call.forward;
     std::fill_n(ones_, plan.units(S), T(1));
-    if (f.variant.plastic_bias) plastic_bias_.emplace(plan, f);
-    if (f.variant.layer_norm) layer_norm_.emplace(plan, f.layer_norm_weight, f.layer_norm_bias);
-    if constexpr (!Layout::kSlices) {
-      if (oja_) prediction_.emplace(plan);
-    }
+    if (call.forward.variant.plastic_bias) plastic_bias_.emplace(plan, call.forward);
+    if (call.forward.variant.layer_norm) layer_norm_.emplace(plan, call.forward);
+    if (oja_) prediction_.emplace(plan);
   }
 
   void begin() {
@@ -133,12 +130,9 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
       gradients_.vector(kBias)[i] += sum_of_samples<S>(d_bias_ + i * S);
       if (kNormed) add_normalised_share(i, sum_of_samples<S>(share_of_W_ + i * S));
     }
-    if (layer_norm_) {
-      layer_norm_->add_gradients(gradients_.vector(kLayerNormWeight),
-                                 gradients_.vector(kLayerNormBias));
-    }
+    if (layer_norm_) layer_norm_->add_to_gradients(gradients_);
     if (!plastic_bias_) return;
-    plastic_bias_->add_gradients(gradients_.vector(kBiasLambda), gradients_.vector(kBiasGamma));
+    plastic_bias_->add_to_gradients(gradients_);
     if (call_.grad_initial_beta != nullptr) {
       this->units_out(plastic_bias_->values(), 0, call_.grad_initial_beta);
     }
@@ -187,9 +181,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
       sweep<true, true>(t, which);
     } else {
       sweep<true, false>(t, which);
-      if constexpr (!Layout::kSlices) {
-        if (oja_) prediction_->add_gradient(this->d_matrix(0));
-      }
+      if (oja_) prediction_->add_gradient(this->d_matrix(0));
       for (int s = 0; s < S; ++s) {
         if (!is_reset(t, s)) continue;
         this->clear_sample(this->d_matrix(0) + this->row_of(which.begin), which.end - which.begin,
@@ -265,44 +257,19 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   }
 
   HWY_INLINE void replay_rows(int64_t begin, int64_t end, int64_t i) {
-    const D d;
-    const Layout layout = this->layout_;
-    const int64_t width = layout.width;
-    const T* HWY_RESTRICT lambda = parameters_.row(kLambda, i);
-    const T* HWY_RESTRICT gamma = parameters_.row(kGamma, i);
-    const V bound = hn::Set(d, just_outside_);
+    const StpnReplay<Layout, kNorm, kClamp> replay(this->layout_, parameters_.row(kLambda, i),
+                                                   parameters_.row(kGamma, i), just_outside_);
     // Of a step, and how far it is to the next one's.
-    const T* HWY_RESTRICT hebbian = this->hebbian(begin);
-    const T* HWY_RESTRICT units = this->h(begin) + i * S;
-    const T* HWY_RESTRICT scales = this->scale(begin, i);
-    T* HWY_RESTRICT before = this->seen_rows(begin, i);
+    const T* hebbian = this->hebbian(begin);
+    const T* units = this->h(begin) + i * S;
+    const T* scales = this->scale(begin, i);
+    T* before = this->seen_rows(begin, i);
     const int64_t matrix = this->seen_rows(begin + 1, i) - before;
     for (int64_t t = begin; t < end; ++t) {
-      T* HWY_RESTRICT after = before + matrix;
-      V h[kLanes], scale[kLanes];
-      STPN_UNROLL
-      for (int q = 0; q < kLanes; ++q) {
-        h[q] = layout.unit(units, q);
-        if constexpr (kScaled) scale[q] = layout.unit(scales, q);
-      }
+      T* const after = before + matrix;
       // Of the step before, in replay, F may lie just outside; of no other.
-      const V inside = hn::Set(d, t == this->begin_ ? std::numeric_limits<T>::infinity() : bound_);
-      for (int64_t j = 0; j < width; j += Layout::kStep) {
-        STPN_UNROLL
-        for (int q = 0; q < kLanes; ++q) {
-          const int row = q / kVectors;
-          V old = hn::Load(d, before + layout.synapse(q, j));
-          // With norm `post` C is divided before it decays: none stays at the bound.
-          if constexpr (kClamp && !kPost) old = hn::Min(hn::Max(old, hn::Neg(inside)), inside);
-          old = hn::Mul(layout.parameter(lambda, row, j), old);
-          if constexpr (kScaled) old = hn::Mul(old, scale[q]);
-          const V learnt = hn::Mul(layout.parameter(gamma, row, j),
-                                   hn::Load(d, hebbian + layout.source(q % kVectors, j)));
-          V F = hn::MulAdd(learnt, h[q], old);
-          if constexpr (kClamp) F = hn::Min(hn::Max(F, hn::Neg(bound)), bound);
-          hn::Store(F, d, after + layout.synapse(q, j));
-        }
-      }
+      const T inside = t == this->begin_ ? std::numeric_limits<T>::infinity() : bound_;
+      replay.step(hebbian, units, scales, inside, before, after);
       if (t + 1 < plan_.steps && this->any_reset(t + 1)) {
         for (int s = 0; s < S; ++s) {
           if (is_reset(t + 1, s)) this->clear_sample(after, kRows, s);
@@ -317,9 +284,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
 
   // What h[t] and z[t] get of all but step t's rows, where it is not in slices.
   void load_gradient(int64_t t) {
-    if constexpr (!Layout::kSlices) {
-      if (oja_) back_through_prediction(t);
-    }
+    if (oja_) back_through_prediction(t);
     if (call_.grad_output != nullptr) {
       this->units_in(call_.grad_output, t, from_update_);
       add_units(from_update_);
@@ -359,23 +324,29 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     const auto kept = [&](int64_t value, int64_t k) HWY_ATTR {
       return hn::LoadU(d, kept_.units(t, value, which.begin) + (k - begin));
     };
+    Activation activation = forward_.variant.activation;
     const auto du_of = [&](int64_t k) HWY_ATTR {
-      const V h = hn::Load(d, this->h(t) + k);
-      V dh = hn::Add(hn::Load(d, this->dh(t) + k), hn::Load(d, along_h_ + k));
-      if (plastic_bias_) {
-        const V beta = kept(kept_plastic_bias(forward_.variant), k);
-        dh = hn::Add(dh, plastic_bias_->back(k, beta, h));
-      }
-      return hn::Mul(dh, activation_slope(d, forward_.variant.activation, h));
+      const V dh = hn::Add(hn::Load(d, this->dh(t) + k), hn::Load(d, along_h_ + k));
+      return hn::Mul(dh, activation_slope(d, activation, hn::Load(d, h(t) + k)));
     };
+    for (int64_t k = begin; k < end && plastic_bias_; k += hn::Lanes(d)) {
+      const V beta = kept(kept_plastic_bias(forward_.variant), k);
+      add_to(d, plastic_bias_->back(k, beta, hn::Load(d, h(t) + k)), along_h_ + k);
+    }
     if (layer_norm_) {
-      for (int64_t k = begin; k < end; k += hn::Lanes(d)) hn::Store(du_of(k), d, per_z_ + k);
+      for (int64_t k = begin; k < end; k += hn::Lanes(d)) {
+        hn::Store(du_of(k), d, this->dh(t) + k);
+        hn::Store(hn::Zero(d), d, along_h_ + k);
+      }
       layer_norm_->back(kept_.units(t, kept_layer_norm(forward_.variant)), kept_.samples(t, 0),
-                        per_z_);
+                        this->dh(t));
+      activation = Activation::identity;
+    }
+    for (int64_t k = begin; k < end && plastic_bias_; k += hn::Lanes(d)) {
+      plastic_bias_->add_drive(k, du_of(k));
     }
     for (int64_t k = begin; k < end; k += hn::Lanes(d)) {
-      const V du = layer_norm_ ? hn::Load(d, per_z_ + k) : du_of(k);
-      if (plastic_bias_) plastic_bias_->add_drive(k, du);
+      const V du = du_of(k);
       add_to(d, du, d_bias_ + k);
       if constexpr (!kNormed) {
         hn::Store(du, d, per_z_ + k);
@@ -494,7 +465,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   const Gradients<T>& gradients_;
   const int64_t inputs_;
   const bool recurrent_;
-  const bool current_;      // h[t] in the Hebbian term
+  const bool current_;  // h[t] in the Hebbian term
   const bool oja_;
   const int64_t first_dz_;  // sources before this one need no gradient
   T* const z_;              // of the interval: activity that drives, (steps, S, row)

@@ -80,10 +80,8 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
         weight_squares_(kPost ? scratch.take(plan.units(S)) : dot_) {
     const auto& v = call.variant;
     if (v.plastic_bias) plastic_bias_.emplace(plan, call);
-    if (v.layer_norm) layer_norm_.emplace(plan, call.layer_norm_weight, call.layer_norm_bias);
-    if constexpr (!Layout::kSlices) {
-      if (v.rule == Rule::oja) prediction_.emplace(plan);
-    }
+    if (v.layer_norm) layer_norm_.emplace(plan, call);
+    if (v.rule == Rule::oja) prediction_.emplace(plan);
   }
 
   void begin() {
@@ -139,9 +137,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     if (call_.variant.recurrent && call_.variant.presynaptic == Presynaptic::current) {
       this->units_to_sources(h(t), call_.extent.inputs, z(t));
     }
-    if constexpr (!Layout::kSlices) {
-      if (prediction_) take_off_prediction(t);
-    }
+    if (prediction_) take_off_prediction(t);
     next_ = t + 1;
   }
 
@@ -196,7 +192,8 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
             .weight_along = weight_along_ + k};
   }
 
-  // Down the rows and, at the next step, up again: what the last sweep left in the cache goes first.
+  // Down the rows and, at the next step, up again: what the last sweep left in the cache goes
+  // first.
   template <bool kUpdate, bool kDrive>
   void sweep(int64_t t, Rows which) {
     const Sweep at = sweep_from(t, which.begin);
@@ -315,10 +312,12 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
                         hn::Add(hn::Add(weight, hn::Add(along, along)), hn::Load(d, squares_ + k)));
   }
 
-  // h = act(G z / n + b + beta) for many units at once, and what backward needs.
+  // h = act(G z / n + b) for many units at once, and what backward needs.
   HWY_INLINE void activate_units(int64_t t, int64_t begin, int64_t end, T* HWY_RESTRICT h) {
     const D d;
-    const auto keep = [&](int64_t which, int64_t k, V value) HWY_ATTR {
+    const bool is_drive = plastic_bias_ || layer_norm_;  // more is to come
+    const Activation activation = is_drive ? Activation::identity : call_.variant.activation;
+    const auto keep = [&](StpnKept which, int64_t k, V value) HWY_ATTR {
       if (kept_) hn::StoreU(value, d, kept_.units(t, which, begin / S) + (k - begin));
     };
     for (int64_t k = begin; k < end; k += hn::Lanes(d)) {
@@ -343,27 +342,30 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
         keep(kKeptInverseNorm, k, inverse);
       }
       keep(kKeptDrive, k, drive);
-      V u = hn::Add(drive, hn::Load(d, bias_ + k));
-      if (plastic_bias_) {
-        const V beta = plastic_bias_->at(k);
-        keep(kept_plastic_bias(call_.variant), k, beta);
-        u = hn::Add(u, beta);
-      }
-      if (!layer_norm_) u = activate(d, call_.variant.activation, u);
-      hn::Store(u, d, h + k);
+      const V u = hn::Add(drive, hn::Load(d, bias_ + k));
+      hn::Store(activate(d, activation, u), d, h + k);
     }
-    if (layer_norm_) normalise_drive(t, h);
-    for (int64_t k = begin; k < end && plastic_bias_; k += hn::Lanes(d)) {
-      plastic_bias_->update(k, hn::Load(d, h + k));
-    }
+    if (is_drive) finish_drive(t, begin, end, h);
   }
-  // From u to h.
-  void normalise_drive(int64_t t, T* HWY_RESTRICT h) {
+
+  // From G z / n + b to h, with a plastic bias, a layer norm or both.
+  void finish_drive(int64_t t, int64_t begin, int64_t end, T* HWY_RESTRICT h) {
     const D d;
-    layer_norm_->forward(h, kept_ ? kept_.units(t, kept_layer_norm(call_.variant)) : nullptr,
-                         kept_ ? kept_.samples(t, 0) : nullptr);
-    for (int64_t k = 0; k < plan_.units(S); k += hn::Lanes(d)) {
-      hn::Store(activate(d, call_.variant.activation, hn::Load(d, h + k)), d, h + k);
+    for (int64_t k = begin; k < end && plastic_bias_; k += hn::Lanes(d)) {
+      const V beta = plastic_bias_->at(k);
+      add_to(d, beta, h + k);
+      if (!kept_) continue;
+      T* const kept = kept_.units(t, kept_plastic_bias(call_.variant), begin / S);
+      hn::StoreU(beta, d, kept + (k - begin));
+    }
+    if (layer_norm_) {
+      layer_norm_->forward(h, kept_ ? kept_.units(t, kept_layer_norm(call_.variant)) : nullptr,
+                           kept_ ? kept_.samples(t, 0) : nullptr);
+    }
+    for (int64_t k = begin; k < end; k += hn::Lanes(d)) {
+      const V activity = activate(d, call_.variant.activation, hn::Load(d, h + k));
+      hn::Store(activity, d, h + k);
+      if (plastic_bias_) plastic_bias_->update(k, activity);
     }
   }
 
@@ -439,7 +441,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   std::optional<StpnPlasticBias<Layout>> plastic_bias_;
   std::optional<StpnLayerNorm<Layout>> layer_norm_;
   std::optional<StpnPrediction<Layout>> prediction_;  // Oja's rule
-  int64_t next_ = 0;  // the step that comes next
+  int64_t next_ = 0;                                  // the step that comes next
 };
 
 }  // namespace HWY_NAMESPACE

@@ -12,14 +12,7 @@ namespace stpn::kernels {
 // Lambda and Gamma where a synapse has no fast weight, which keeps F zero there.
 enum StpnMatrix { kWeight, kLambda, kGamma, kStpnMatrices };
 // Sums of gradients, besides.
-enum StpnVector {
-  kBias,
-  kLayerNormWeight,
-  kLayerNormBias,
-  kBiasLambda,
-  kBiasGamma,
-  kStpnVectors
-};
+enum StpnVector { kBias, kLayerNormWeight, kLayerNormBias, kBiasLambda, kBiasGamma, kStpnVectors };
 
 // Kept at each step: the drive G z / n; with a norm, the inverse of n; with norm `post`, of the
 // matrix C that the step sees: its scale, where F = scale C, and C z and C G.

@@ -1,5 +1,6 @@
-// One pass back over rows of the STPN: the second half of step t and the first of step t - 1, which
-// stpn_recurrent_backward-inl.h tells apart. Compiled once a target.
+// What backward of the STPN does to rows: replay of a step, and the pass back, the second half of
+// step t and the first of step t - 1, which stpn_recurrent_backward-inl.h tells apart. Compiled
+// once a target.
 
 #if defined(STPN_KERNELS_STPN_RECURRENT_SWEEP_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_STPN_RECURRENT_SWEEP_INL_H_
@@ -17,6 +18,62 @@ HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
+
+// The update of a few rows again, from the h and the scale that forward kept.
+template <class Layout, Norm kNorm, bool kClamp>
+struct StpnReplay {
+  using T = typename Layout::Value;
+  using D = typename Layout::D;
+  using V = typename Layout::V;
+  static constexpr int kLanes = Layout::kLanes;
+  static constexpr int kVectors = Layout::kVectors;
+  static constexpr bool kPost = kNorm == Norm::post;
+  static constexpr bool kScaled = kNorm == Norm::pre || kPost;
+
+  // Parameters of the rows, and what their new F is clamped to.
+  HWY_INLINE StpnReplay(const Layout& its_layout, const T* its_lambda, const T* its_gamma, T bound)
+      : layout(its_layout), lambda(its_lambda), gamma(its_gamma), new_bound(bound) {}
+
+  // F of the rows before and after; of their units h and the scale; `inside`: what the old F is
+  // clamped to.
+  HWY_INLINE void step(const T* HWY_RESTRICT hebbian, const T* HWY_RESTRICT units,
+                       const T* HWY_RESTRICT scales, T inside, const T* HWY_RESTRICT before,
+                       T* HWY_RESTRICT after) const {
+    const D d;
+    const Layout layout = this->layout;
+    const int64_t width = layout.width;
+    const T* HWY_RESTRICT lambda = this->lambda;
+    const T* HWY_RESTRICT gamma = this->gamma;
+    const V old_bound = hn::Set(d, inside);
+    const V bound = hn::Set(d, new_bound);
+    V h[kLanes], scale[kLanes];
+    STPN_UNROLL
+    for (int q = 0; q < kLanes; ++q) {
+      h[q] = layout.unit(units, q);
+      if constexpr (kScaled) scale[q] = layout.unit(scales, q);
+    }
+    for (int64_t j = 0; j < width; j += Layout::kStep) {
+      STPN_UNROLL
+      for (int q = 0; q < kLanes; ++q) {
+        const int row = q / kVectors;
+        V old = hn::Load(d, before + layout.synapse(q, j));
+        // With norm `post` C is divided before it decays: none stays at the bound.
+        if constexpr (kClamp && !kPost) old = hn::Min(hn::Max(old, hn::Neg(old_bound)), old_bound);
+        old = hn::Mul(layout.parameter(lambda, row, j), old);
+        if constexpr (kScaled) old = hn::Mul(old, scale[q]);
+        const V learnt = hn::Mul(layout.parameter(gamma, row, j),
+                                 hn::Load(d, hebbian + layout.source(q % kVectors, j)));
+        V F = hn::MulAdd(learnt, h[q], old);
+        if constexpr (kClamp) F = hn::Min(hn::Max(F, hn::Neg(bound)), bound);
+        hn::Store(F, d, after + layout.synapse(q, j));
+      }
+    }
+  }
+
+  const Layout layout;
+  const T *lambda, *gamma;
+  const T new_bound;
+};
 
 // What a block of rows has at some sources: parameters, and the sums of their gradients.
 template <class Block>

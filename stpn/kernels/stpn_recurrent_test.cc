@@ -127,8 +127,8 @@ void matches_reference() {
 TEST_P(StpnRecurrentCpuTest, MatchesReferenceInDouble) { matches_reference<double>(); }
 TEST_P(StpnRecurrentCpuTest, MatchesReferenceInFloat) { matches_reference<float>(); }
 
-// Few steps: without norm and clamp what Oja's rule makes grows faster and faster, and rounding with
-// it. Batches of whole groups and of single samples; units that fill vectors and do not.
+// Few steps: without norm and clamp what Oja's rule makes grows faster and faster, and rounding
+// with it. Batches of whole groups and of single samples; units that fill vectors and do not.
 TEST_P(StpnRecurrentCpuTest, EveryVariantMatchesReference) {
   base::Random sizes(17, base::Stream::test_data, 0);
   for (StpnRecurrentVariant v : all_variants()) {

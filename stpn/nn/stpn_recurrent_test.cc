@@ -37,30 +37,29 @@ void all_switches(StpnRecurrentOptions& o) {
   o.bias_rates = "scalar";
 }
 
-INSTANTIATE_TEST_SUITE_P(StpnRecurrent, UnitContract,
-                         testing::Values(variant("pre_cpu", Backend::cpu, [](auto&) {}),
-                                         variant("pre_reference", Backend::reference, [](auto&) {}),
-                                         variant("drive_cpu", Backend::cpu,
-                                                 [](auto& o) { o.norm = "drive"; }),
-                                         variant("post_clamp_cpu", Backend::cpu,
-                                                 [](auto& o) {
-                                                   o.norm = "post";
-                                                   o.clamp = 1;
-                                                 }),
-                                         variant("no_norm_clamp_cpu", Backend::cpu,
-                                                 [](auto& o) {
-                                                   o.norm = "none";
-                                                   o.clamp = 0.1;
-                                                 }),
-                                         variant("current_scalar_cpu", Backend::cpu,
-                                                 [](auto& o) {
-                                                   o.presynaptic = "current";
-                                                   o.rates = "scalar";
-                                                 }),
-                                         variant("all_switches_cpu", Backend::cpu, all_switches),
-                                         variant("all_switches_reference", Backend::reference,
-                                                 all_switches)),
-                         unit_case_name);
+INSTANTIATE_TEST_SUITE_P(
+    StpnRecurrent, UnitContract,
+    testing::Values(variant("pre_cpu", Backend::cpu, [](auto&) {}),
+                    variant("pre_reference", Backend::reference, [](auto&) {}),
+                    variant("drive_cpu", Backend::cpu, [](auto& o) { o.norm = "drive"; }),
+                    variant("post_clamp_cpu", Backend::cpu,
+                            [](auto& o) {
+                              o.norm = "post";
+                              o.clamp = 1;
+                            }),
+                    variant("no_norm_clamp_cpu", Backend::cpu,
+                            [](auto& o) {
+                              o.norm = "none";
+                              o.clamp = 0.1;
+                            }),
+                    variant("current_scalar_cpu", Backend::cpu,
+                            [](auto& o) {
+                              o.presynaptic = "current";
+                              o.rates = "scalar";
+                            }),
+                    variant("all_switches_cpu", Backend::cpu, all_switches),
+                    variant("all_switches_reference", Backend::reference, all_switches)),
+    unit_case_name);
 
 StpnRecurrentCall small_call() {
   const auto random = [](at::IntArrayRef shape) { return torch::rand(shape) - 0.5; };
