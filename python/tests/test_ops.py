@@ -62,7 +62,7 @@ class OpTest(unittest.TestCase):
 
 
 class ContractTest(unittest.TestCase):
-    """What PyTorch asks of an op, on the CPU kernel and on variants that the reference runs."""
+    """What PyTorch asks of an op, of many variants."""
 
     VARIANTS = [{}, {"norm": "post", "clamp": 1.0}, {"norm": "none", "clamp": 0.2},
                 {"norm": "drive", "clamp": 1.0}, {"presynaptic": "current"},
@@ -341,7 +341,6 @@ class BackpropamineTest(unittest.TestCase):
 
 
 class FeedforwardTest(unittest.TestCase):
-    # Oja's rule runs on the reference.
     VARIANTS = [{}, {"norm": "drive"}, {"norm": "post", "clamp": 1.0},
                 {"norm": "drive", "rule": "oja"},
                 {"norm": "none", "clamp": 0.2, "activation": "sigmoid"}]

@@ -9,7 +9,7 @@
 
 namespace stpn::kernels {
 
-// The groups that run in slices: units without recurrence (stpn_feedforward_*_cpu.cc).
+// The groups that run in slices: units that do not hear each other (stpn_feedforward_*_cpu.cc).
 void stpn_slices(const StpnRecurrentForward<float>& p, const PaddedMatrices<float>& parameters,
                  const PlasticPlan<float>& plan, int64_t chunk);
 void stpn_slices(const StpnRecurrentBackward<float>& p, const PaddedMatrices<float>& parameters,

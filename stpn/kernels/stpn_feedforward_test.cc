@@ -94,9 +94,12 @@ class LateInputs : public ClosedLoop {
 };
 
 TEST_P(StpnFeedforwardCpuTest, ClosedLoopGivesTheSameBits) {
-  for (const bool recurrent : {false, true}) {
-    StpnRecurrentVariant v;
-    v.recurrent = recurrent;
+  std::vector<StpnRecurrentVariant> variants(3);
+  variants[0].recurrent = variants[1].recurrent = false;
+  variants[0].plastic_bias = true;
+  variants[1].rule = Rule::oja;
+  variants[1].layer_norm = true;
+  for (const StpnRecurrentVariant& v : variants) {
     const StpnCase<double> c({9, 35, 4, 7}, v, 15);
     std::vector<double> x(c.x.size(), std::numeric_limits<double>::quiet_NaN());
     std::vector<uint8_t> reset(c.reset.size(), 0);
@@ -114,35 +117,40 @@ TEST_P(StpnFeedforwardCpuTest, ClosedLoopGivesTheSameBits) {
     EXPECT_EQ(late.outputs(), 9 * 35);
     EXPECT_EQ(closed.output, open.output);
     EXPECT_EQ(closed.final_F, open.final_F);
+    EXPECT_EQ(closed.final_beta, open.final_beta);
     EXPECT_EQ(closed.gradients, open.gradients);
   }
 }
 
 // Without the gradient of x the others are the same; without any from above, all are zero.
 TEST_P(StpnFeedforwardCpuTest, GradientsThatAreNotAskedFor) {
-  StpnRecurrentVariant v;
-  v.recurrent = false;
-  const StpnCase<float> c({5, 38, 9, 6}, v, 21);
-  auto all = c.cpu();
-  auto without_x = c.run(
-      stpn_recurrent_forward_cpu<float>,
-      [](StpnRecurrentBackward<float>& b) {
-        b.grad_x = nullptr;
-        stpn_recurrent_backward_cpu(b);
-      },
-      true);
-  for (size_t k = 1; k < all.gradients.size(); ++k) {
-    EXPECT_EQ(without_x.gradients[k], all.gradients[k]);
-  }
-  const auto from_none = c.run(
-      stpn_recurrent_forward_cpu<float>,
-      [](StpnRecurrentBackward<float>& b) {
-        b.grad_output = b.grad_final_F = nullptr;
-        stpn_recurrent_backward_cpu(b);
-      },
-      true);
-  for (const auto& [name, values] : from_none.gradients) {
-    for (const float value : values) ASSERT_EQ(value, 0) << name;
+  std::vector<StpnRecurrentVariant> variants(4);
+  variants[0].recurrent = variants[1].recurrent = false;
+  variants[1].rule = variants[2].rule = Rule::oja;
+  variants[2].plastic_bias = variants[2].layer_norm = true;
+  for (const StpnRecurrentVariant& v : variants) {
+    const StpnCase<float> c({5, 38, 9, 6}, v, 21);
+    auto all = c.cpu();
+    auto without_x = c.run(
+        stpn_recurrent_forward_cpu<float>,
+        [](StpnRecurrentBackward<float>& b) {
+          b.grad_x = nullptr;
+          stpn_recurrent_backward_cpu(b);
+        },
+        true);
+    for (size_t k = 1; k < all.gradients.size(); ++k) {
+      EXPECT_EQ(without_x.gradients[k], all.gradients[k]);
+    }
+    const auto from_none = c.run(
+        stpn_recurrent_forward_cpu<float>,
+        [](StpnRecurrentBackward<float>& b) {
+          b.grad_output = b.grad_final_F = b.grad_final_beta = nullptr;
+          stpn_recurrent_backward_cpu(b);
+        },
+        true);
+    for (const auto& [name, values] : from_none.gradients) {
+      for (const float value : values) ASSERT_EQ(value, 0) << name;
+    }
   }
 }
 

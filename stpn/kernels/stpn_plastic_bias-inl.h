@@ -1,6 +1,8 @@
 // The fast part of the STPN's bias, one value a unit and sample. Compiled once a target.
 //
 //   u[t] = ... + beta[t-1];   beta[t] = clamp(lambda beta[t-1] + gamma h[t], +-c)
+//
+// where gamma, with decay after the update, stands for lambda gamma.
 
 #if defined(STPN_KERNELS_STPN_PLASTIC_BIAS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_STPN_PLASTIC_BIAS_INL_H_
@@ -49,8 +51,9 @@ class StpnPlasticBias {
 
   T* values() const { return memory_.get(); }
   V at(int64_t k) const { return hn::Load(D(), values() + k); }
-  void forget(int s, Rows rows) const {
-    for (int64_t i = rows.begin; i < rows.end; ++i) values()[i * S + s] = T(0);
+  // Of sample s, unit values from `begin` to `end`.
+  void forget(int s, int64_t begin, int64_t end) const {
+    for (int64_t k = begin + s; k < end; k += S) values()[k] = T(0);
   }
 
   void update(int64_t k, V h) const {
@@ -72,7 +75,6 @@ class StpnPlasticBias {
   }
   void add_drive(int64_t k, V du) const { add_to(D(), du, values() + k); }
 
-  // Gamma's is that of the rate of growth, which has decayed with decay after the update.
   void add_to_gradients(const Gradients<T>& gradients) const {
     for (int64_t i = 0; i < hidden_; ++i) {
       gradients.vector(kBiasLambda)[i] += sum_of_samples<S>(d_lambda() + i * S);

@@ -5,8 +5,9 @@
 //             on through that of step t-1
 //   into(t):  from there through clamp and update: dA[t], dGamma, dLambda, and the sums over a row
 //             that h[t] and the norm need
-// back(t) and into(t-1) of a row share one pass over it. Replay uses the h and n that forward kept:
-// no dot product, norm or activation is computed again.
+// back(t) and into(t-1) of a row share one pass over it, but by Oja's rule, where dF gets its part
+// between the two. Replay uses the h and n that forward kept: no dot product, norm or activation is
+// computed again.
 //
 // Norm `post`, F = C / m with m = |W + C|:
 //   dC = dF / m - k (W + C),   dW gets - k (W + C),   k = (dF . C) / m^3
@@ -47,9 +48,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   using Loop = BackwardLoop<StpnBackward, Layout>;
   using Loop::is_reset;
   using Loop::kept_;
-  using Loop::kLanes;
   using Loop::kRows;
-  using Loop::kVectors;
   using Loop::layout_;
   using Loop::plan_;
   using Loop::S;
@@ -186,7 +185,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
         if (!is_reset(t, s)) continue;
         this->clear_sample(this->d_matrix(0) + this->row_of(which.begin), which.end - which.begin,
                            s);
-        if (plastic_bias_) plastic_bias_->forget(s, which);
+        if (plastic_bias_) plastic_bias_->forget(s, which.begin * S, which.end * S);
       }
       if (more) sweep<false, true>(t, which);
     }
@@ -307,7 +306,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     for (int64_t k = 0; k < plan_.units(S); k += hn::Lanes(d)) {
       const V along = hn::Neg(hn::Load(d, from_update_ + k));
       add_to(d, hn::Mul(along, hn::LoadU(d, scales + k)), along_h_ + k);
-      add_to(d, hn::Mul(along, hn::Load(d, h(t) + k)), along_norm_ + k);
+      if constexpr (kScaled) add_to(d, hn::Mul(along, hn::Load(d, h(t) + k)), along_norm_ + k);
     }
   }
 
@@ -490,7 +489,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   std::optional<StpnPlasticBias<Layout>> plastic_bias_;
   std::optional<StpnLayerNorm<Layout>> layer_norm_;
   std::optional<StpnPrediction<Layout>> prediction_;
-  bool upwards_ = true;  // as the forward sweep; replay has left the last rows in the cache
+  bool upwards_ = true;  // the next sweep, as in forward
 };
 
 }  // namespace HWY_NAMESPACE

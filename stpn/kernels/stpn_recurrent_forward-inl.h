@@ -10,7 +10,6 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 #include <optional>
 
@@ -104,8 +103,9 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   void forget(int s) {
     this->clear_sources(s, plan_.sources, 0, z(next_ - 1));
     T* HWY_RESTRICT h = this->h(next_ - 1);
-    for (int64_t i = 0; i < plan_.hidden; ++i) h[i * S + s] = scale_[i * S + s] = T(0);
-    if (plastic_bias_) plastic_bias_->forget(s, this->all_rows());
+    // Padding too: a layer norm sums over all.
+    for (int64_t k = s; k < plan_.units(S); k += S) h[k] = scale_[k] = T(0);
+    if (plastic_bias_) plastic_bias_->forget(s, 0, plan_.units(S));
   }
 
   void forward(int64_t t) {
@@ -145,6 +145,10 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   void take_off_prediction(int64_t t) {
     prediction_->set_activity(h(t), kScaled ? scale_ : nullptr);
     prediction_->take_off(this->matrix(0), z(t));
+    // Nothing else writes the padding of z: NaN there would outlive a reset.
+    for (int s = 0; s < S; ++s) {
+      this->clear_sources(s, layout_.width - plan_.sources, plan_.sources, z(t));
+    }
     if (kept_) std::copy_n(z(t), plan_.presynaptic(S), kept_.sources(t, 0));
   }
 

@@ -1,8 +1,6 @@
 // Which of the STPN's parameter matrices and kept values is which, in its CPU kernel.
 #pragma once
 
-#include <algorithm>
-
 #include "stpn/kernels/plastic_plan.h"
 #include "stpn/kernels/stpn_recurrent.h"
 

@@ -26,6 +26,7 @@ using testing::StpnCase;
 
 // Every rule, decay, norm and connection, with and without layer norm and plastic bias.
 std::vector<StpnRecurrentVariant> all_variants() {
+  base::Random draw(19, base::Stream::test_data, 0);
   std::vector<StpnRecurrentVariant> variants;
   for (Norm norm : {Norm::none, Norm::drive, Norm::pre, Norm::post}) {
     for (Connections connections : {Connections::all, Connections::input, Connections::recurrent}) {
@@ -38,15 +39,13 @@ std::vector<StpnRecurrentVariant> all_variants() {
             v.rule = rule;
             v.decay = decay;
             v.presynaptic = presynaptic;
-            // The other switches go round with the case, so that each meets many of these.
-            const size_t n = variants.size();
-            v.activation = static_cast<Activation>(n % 4);
-            v.rates = static_cast<Rates>(n % 3);
-            v.recurrent = n % 4 != 3;
-            v.layer_norm = n % 5 < 2;
-            v.plastic_bias = n % 7 < 3;
-            v.scalar_bias_rates = n % 2 == 0;
-            if (n % 3 == 1) v.clamp = 0.4;
+            v.activation = static_cast<Activation>(draw.below(4));
+            v.rates = static_cast<Rates>(draw.below(3));
+            v.recurrent = draw.below(4) != 0;
+            v.layer_norm = draw.below(5) < 2;
+            v.plastic_bias = draw.below(2) == 0;
+            v.scalar_bias_rates = draw.below(2) == 0;
+            if (draw.below(3) == 0) v.clamp = 0.4;
             variants.push_back(v);
           }
         }
@@ -70,7 +69,7 @@ TEST(StpnRecurrentRefTest, GradientMatchesFiniteDifference) {
         values[k] = at - kStep;
         const double below = c.loss();
         values[k] = at;
-        ASSERT_NEAR(gradient[k], (above - below) / (2 * kStep), 2e-7 * (1 + std::abs(gradient[k])))
+        ASSERT_NEAR(gradient[k], (above - below) / (2 * kStep), 5e-7 * (1 + std::abs(gradient[k])))
             << name << " " << k << ", norm " << static_cast<int>(v.norm) << ", connections "
             << static_cast<int>(v.connections) << ", rule " << static_cast<int>(v.rule);
       }
@@ -131,7 +130,7 @@ TEST_P(StpnRecurrentCpuTest, MatchesReferenceInFloat) { matches_reference<float>
 // with it. Batches of whole groups and of single samples; units that fill vectors and do not.
 TEST_P(StpnRecurrentCpuTest, EveryVariantMatchesReference) {
   base::Random sizes(17, base::Stream::test_data, 0);
-  for (StpnRecurrentVariant v : all_variants()) {
+  for (const StpnRecurrentVariant& v : all_variants()) {
     const Extent e{1 + sizes.below(5), 1 + sizes.below(10), 2 + sizes.below(20),
                    2 + sizes.below(20)};
     SCOPED_TRACE(fmt::format(
@@ -169,6 +168,14 @@ TEST_P(StpnRecurrentCpuTest, OjaLayerNormAndPlasticBiasMatchReferenceThroughMany
   }
 }
 
+// As large as Pong's, whose groups are of two samples.
+TEST_P(StpnRecurrentCpuTest, LargeUnitsMatchReference) {
+  for (const StpnRecurrentVariant& v : {StpnRecurrentVariant(), coupled_variant()}) {
+    const StpnCase<double> c({6, 5, 150, 91}, v, 3);
+    expect_same<double>(c.cpu(), c.reference());
+  }
+}
+
 // Longer than one interval of replay, with and without a remainder, at sizes whose interval is
 // short.
 TEST_P(StpnRecurrentCpuTest, ReplaysFromManyCheckpoints) {
@@ -187,7 +194,12 @@ TEST_P(StpnRecurrentCpuTest, ReplaysFromManyCheckpoints) {
 // at zero, for all samples or some. With recurrence and without, in one interval and in several.
 TEST_P(StpnRecurrentCpuTest, GradientsMayBeMissingAndStateZero) {
   using Given = StpnCase<double>::Given;
-  for (StpnRecurrentVariant v : hebbian_variants()) {
+  std::vector<StpnRecurrentVariant> variants = hebbian_variants();
+  for (const bool recurrent : {true, false}) {
+    variants.push_back(coupled_variant());
+    variants.back().recurrent = recurrent;
+  }
+  for (StpnRecurrentVariant v : variants) {
     if (v.rates != Rates::synapse) continue;
     for (const Extent& e : {Extent{1, 37, 5, 3}, Extent{9, 37, 18, 13}, Extent{16, 5, 150, 30},
                             Extent{70, 37, 18, 13}}) {
@@ -229,23 +241,39 @@ TEST_P(StpnRecurrentCpuTest, BitsDoNotDependOnThreads) {
   }
 }
 
-// What a sample has come to, NaN even, ends at its reset.
+// What a sample has come to, NaN even, ends at its reset, in its rows' padding too; the first
+// sample of a group and one that is left over. The gradient of x has not met it yet, going back.
 TEST_P(StpnRecurrentCpuTest, ResetForgetsADivergedSample) {
-  for (const bool recurrent : {true, false}) {
+  std::vector<StpnRecurrentVariant> variants(7);
+  variants[1].recurrent = false;
+  variants[2].rule = Rule::oja;
+  variants[3].layer_norm = true;
+  variants[4].layer_norm = variants[4].plastic_bias = true;
+  variants[5] = coupled_variant();
+  variants[6].recurrent = false;
+  variants[6].plastic_bias = true;
+  for (const StpnRecurrentVariant& v : variants) {
     for (const int64_t batch : {5, 33}) {
-      StpnRecurrentVariant v;
-      v.recurrent = recurrent;
-      StpnCase<float> c({4, batch, 3, 4}, v, 9, /*with_reset=*/false);
-      c.x[(1 * batch + 2) * 3] = std::numeric_limits<float>::infinity();
-      c.reset[2 * batch + 2] = 1;
-      const auto result = c.cpu();
-      const auto reference = c.reference();
-      const auto from_reset = [&](const std::vector<float>& output) {
-        return std::vector<float>(output.begin() + 2 * batch * 4, output.end());
-      };
-      EXPECT_LE(distance(from_reset(result.output), from_reset(reference.output)),
-                kTolerance<float>);
-      EXPECT_LE(distance(result.final_F, reference.final_F), kTolerance<float>);
+      for (const int64_t sample : {int64_t{2}, batch - 1}) {
+        SCOPED_TRACE(
+            fmt::format("variant {} batch {} sample {}", &v - variants.data(), batch, sample));
+        StpnCase<float> c({4, batch, 3, 5}, v, 9, /*with_reset=*/false);
+        c.x[(1 * batch + sample) * 3] = std::numeric_limits<float>::infinity();
+        c.reset[2 * batch + sample] = 1;
+        const auto result = c.cpu();
+        const auto reference = c.reference();
+        const auto from_reset = [&](const std::vector<float>& values) {
+          return std::vector<float>(values.begin() + static_cast<int64_t>(values.size()) / 2,
+                                    values.end());
+        };
+        EXPECT_LE(distance(from_reset(result.output), from_reset(reference.output)),
+                  kTolerance<float>);
+        EXPECT_LE(distance(result.final_F, reference.final_F), kTolerance<float>);
+        EXPECT_LE(distance(result.final_beta, reference.final_beta), kTolerance<float>);
+        EXPECT_LE(distance(from_reset(result.gradients[0].second),
+                           from_reset(reference.gradients[0].second)),
+                  kTolerance<float>);
+      }
     }
   }
 }

@@ -30,9 +30,9 @@ struct GoldenResult {
   bool ok = false;
 };
 
-// A result for each backend and dtype the unit has for the file's variant. Throws base::UserError
-// naming the file and what is missing or wrong in it: no JSON, a unit, key or value not known, an
-// array of the wrong shape, a value that is not finite.
+// A result for each backend and dtype the unit has. Throws base::UserError naming the file and what
+// is missing or wrong in it: no JSON, a unit, key or value not known, an array of the wrong shape,
+// a value that is not finite.
 std::vector<GoldenResult> verify_golden(const std::filesystem::path& path);
 
 }  // namespace stpn::nn

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include "stpn/kernels/stpn_recurrent.h"
 #include "stpn/nn/backpropamine.h"
 #include "stpn/nn/fast_weights.h"
 #include "stpn/nn/lstm.h"

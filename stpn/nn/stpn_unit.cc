@@ -14,6 +14,17 @@ namespace {
 const std::vector<std::string> kRates{"synapse", "source", "scalar"};
 const std::vector<std::string> kBiasRates{"unit", "scalar"};
 
+// Throws base::UserError for a word that is none of the choices.
+kernels::StpnRecurrentVariant variant_of(const StpnOptions& o) {
+  kernels::StpnRecurrentVariant v = kernel_variant(o, o.recurrent());
+  v.rates = parse_word<kernels::Rates>("rates", o.rates, kRates);
+  v.layer_norm = o.layer_norm;
+  v.plastic_bias = o.plastic_bias;
+  v.scalar_bias_rates =
+      o.plastic_bias && parse_word<int>("bias_rates", o.bias_rates, kBiasRates) == 1;
+  return v;
+}
+
 }  // namespace
 
 std::vector<base::Field> StpnOptions::fields() {
@@ -32,16 +43,6 @@ std::vector<base::Field> StpnOptions::fields() {
                                "with plastic_bias: a decay and a rate for each unit, or one",
                                kBiasRates));
   return fields;
-}
-
-kernels::StpnRecurrentVariant variant_of(const StpnOptions& o) {
-  kernels::StpnRecurrentVariant v = kernel_variant(o, o.recurrent());
-  v.rates = parse_word<kernels::Rates>("rates", o.rates, kRates);
-  v.layer_norm = o.layer_norm;
-  v.plastic_bias = o.plastic_bias;
-  v.scalar_bias_rates =
-      o.plastic_bias && parse_word<int>("bias_rates", o.bias_rates, kBiasRates) == 1;
-  return v;
 }
 
 StpnUnit::StpnUnit(int64_t input_size, const StpnOptions& options, const char* lambda_name,

@@ -35,10 +35,6 @@ struct StpnOptions : UnitOptions, StpnVariant {
   bool recurrent_;
 };
 
-// The kernel's variant that the options mean. Throws base::UserError for a word that is none of the
-// choices.
-kernels::StpnRecurrentVariant variant_of(const StpnOptions& options);
-
 // Parameters by name, undefined where the variant has none; N = I+H if recurrent, else I:
 //   weight (H, N), bias (H), weight_lambda and weight_gamma (H, P), (P) or (1), layer_norm_weight
 //   and layer_norm_bias (H), bias_lambda and bias_gamma (H) or (1).
