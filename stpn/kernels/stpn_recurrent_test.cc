@@ -258,7 +258,7 @@ TEST_P(StpnRecurrentCpuTest, ResetForgetsADivergedSample) {
         SCOPED_TRACE(
             fmt::format("variant {} batch {} sample {}", &v - variants.data(), batch, sample));
         StpnCase<float> c({4, batch, 3, 5}, v, 9, /*with_reset=*/false);
-        c.x[(1 * batch + sample) * 3] = std::numeric_limits<float>::infinity();
+        c.x[sample * 3] = std::numeric_limits<float>::infinity();
         c.reset[2 * batch + sample] = 1;
         const auto result = c.cpu();
         const auto reference = c.reference();
