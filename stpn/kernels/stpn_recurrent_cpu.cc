@@ -55,28 +55,25 @@ PaddedMatrices<T> padded(const StpnRecurrentForward<T>& p, const PlasticPlan<T>&
   return parameters;
 }
 
-// With decay of what was just learnt too, as in padded().
+// Where the gradients of rates go, of synapses or of the plastic bias: null where none is wanted.
+// With decay of what was just learnt too, what the kernel sees is as in padded().
 template <typename T>
-void store_bias_rates(const StpnRecurrentBackward<T>& p, const PlasticPlan<T>& plan,
-                      const ChunkSums<T>& sums) {
-  const StpnRecurrentForward<T>& f = p.forward;
-  const bool scalar = f.variant.scalar_bias_rates;
-  const bool after = f.variant.decay == Decay::after_update;
-  const int64_t rates = scalar ? 1 : plan.hidden;
-  if (p.grad_bias_lambda != nullptr) std::fill_n(p.grad_bias_lambda, rates, T(0));
-  if (p.grad_bias_gamma != nullptr) std::fill_n(p.grad_bias_gamma, rates, T(0));
-  for (int64_t i = 0; i < plan.hidden; ++i) {
-    const int64_t rate = scalar ? 0 : i;
-    const T d_gamma = sums.vector(kBiasGamma)[i];
-    if (p.grad_bias_lambda != nullptr) {
-      p.grad_bias_lambda[rate] +=
-          sums.vector(kBiasLambda)[i] + (after ? d_gamma * f.bias_gamma[rate] : T(0));
-    }
-    if (p.grad_bias_gamma != nullptr) {
-      p.grad_bias_gamma[rate] += d_gamma * (after ? f.bias_lambda[rate] : T(1));
-    }
+struct RateGradients {
+  void clear(int64_t count) const {
+    if (of_lambda != nullptr) std::fill_n(of_lambda, count, T(0));
+    if (of_gamma != nullptr) std::fill_n(of_gamma, count, T(0));
   }
-}
+  // To those of one rate, from those of Lambda and of the growth that the kernel sees.
+  void add(int64_t rate, T d_lambda, T d_growth) const {
+    const bool after = decay == Decay::after_update;
+    if (of_lambda != nullptr) of_lambda[rate] += d_lambda + (after ? d_growth * gamma[rate] : T(0));
+    if (of_gamma != nullptr) of_gamma[rate] += d_growth * (after ? lambda[rate] : T(1));
+  }
+
+  Decay decay;
+  const T *lambda, *gamma;
+  T *of_lambda, *of_gamma;
+};
 
 template <typename T>
 void store_gradients(const StpnRecurrentBackward<T>& p, const PlasticPlan<T>& plan,
@@ -90,24 +87,23 @@ void store_gradients(const StpnRecurrentBackward<T>& p, const PlasticPlan<T>& pl
     store(kLayerNormWeight, p.grad_layer_norm_weight);
     store(kLayerNormBias, p.grad_layer_norm_bias);
   }
-  if (f.variant.plastic_bias) store_bias_rates(p, plan, sums);
   for (int64_t i = 0; i < plan.hidden && p.grad_weight != nullptr; ++i) {
     std::copy_n(sums.row(kWeight, i), plan.sources, p.grad_weight + i * plan.sources);
   }
-  const int64_t rates = rate_count(f.extent, f.variant);
-  if (p.grad_weight_lambda != nullptr) std::fill_n(p.grad_weight_lambda, rates, T(0));
-  if (p.grad_weight_gamma != nullptr) std::fill_n(p.grad_weight_gamma, rates, T(0));
-  const bool after = f.variant.decay == Decay::after_update;
+  const RateGradients<T> rates{f.variant.decay, f.weight_lambda, f.weight_gamma,
+                               p.grad_weight_lambda, p.grad_weight_gamma};
+  rates.clear(rate_count(f.extent, f.variant));
   for_each_rate(f.extent, f.variant, [&](int64_t i, int64_t j, int64_t index) {
-    const T d_gamma = sums.row(kGamma, i)[j];
-    if (p.grad_weight_lambda != nullptr) {
-      p.grad_weight_lambda[index] +=
-          sums.row(kLambda, i)[j] + (after ? d_gamma * f.weight_gamma[index] : T(0));
-    }
-    if (p.grad_weight_gamma != nullptr) {
-      p.grad_weight_gamma[index] += d_gamma * (after ? f.weight_lambda[index] : T(1));
-    }
+    rates.add(index, sums.row(kLambda, i)[j], sums.row(kGamma, i)[j]);
   });
+  if (!f.variant.plastic_bias) return;
+  const bool scalar = f.variant.scalar_bias_rates;
+  const RateGradients<T> bias_rates{f.variant.decay, f.bias_lambda, f.bias_gamma,
+                                    p.grad_bias_lambda, p.grad_bias_gamma};
+  bias_rates.clear(scalar ? 1 : plan.hidden);
+  for (int64_t i = 0; i < plan.hidden; ++i) {
+    bias_rates.add(scalar ? 0 : i, sums.vector(kBiasLambda)[i], sums.vector(kBiasGamma)[i]);
+  }
 }
 
 }  // namespace
