@@ -11,7 +11,7 @@
 #include "stpn/base/error.h"
 #include "stpn/base/files.h"
 #include "stpn/train/policy_experiment.h"
-#include "stpn/train/run.h"
+#include "stpn/train/run/run.h"
 
 namespace stpn::cli {
 namespace {

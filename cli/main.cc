@@ -13,7 +13,7 @@
 #include "cli/say.h"
 #include "stpn/base/config.h"
 #include "stpn/base/error.h"
-#include "stpn/train/run.h"
+#include "stpn/train/run/run.h"
 
 namespace {
 

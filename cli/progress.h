@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string>
 
-#include "stpn/train/run.h"
+#include "stpn/train/run/run.h"
 
 namespace stpn::cli {
 

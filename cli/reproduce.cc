@@ -20,7 +20,7 @@
 #include "stpn/base/error.h"
 #include "stpn/base/files.h"
 #include "stpn/train/reproduction.h"
-#include "stpn/train/run_folder.h"
+#include "stpn/train/run/run_folder.h"
 
 namespace stpn::cli {
 namespace {

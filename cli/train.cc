@@ -9,8 +9,8 @@
 #include "cli/commands.h"
 #include "cli/progress.h"
 #include "cli/say.h"
-#include "stpn/train/run.h"
-#include "stpn/train/run_folder.h"
+#include "stpn/train/run/run.h"
+#include "stpn/train/run/run_folder.h"
 
 namespace stpn::cli {
 namespace {

@@ -7,7 +7,7 @@
 #include "cli/commands.h"
 #include "cli/say.h"
 #include "stpn/base/error.h"
-#include "stpn/nn/golden.h"
+#include "stpn/verify/golden.h"
 
 namespace stpn::cli {
 namespace {

@@ -4,7 +4,7 @@
 //   build/bin/example_01_unit_over_a_sequence
 #include <iostream>
 
-#include "stpn/nn/stpn_recurrent.h"
+#include "stpn/nn/stpn/stpn_recurrent.h"
 
 int main() {
   stpn::nn::StpnRecurrentOptions options;

@@ -7,7 +7,7 @@
 #include <iostream>
 
 #include "stpn/nn/models/classifier.h"
-#include "stpn/nn/stpn_recurrent.h"
+#include "stpn/nn/stpn/stpn_recurrent.h"
 
 constexpr int64_t kSymbols = 4;
 constexpr int64_t kSteps = 6;

@@ -1,5 +1,5 @@
 // Backpropamine as a torch module and as the torch op stpn::backpropamine. Equations, variants and
-// their source: stpn/kernels/backpropamine.h.
+// their source: stpn/kernels/backpropamine/equations.h.
 #pragma once
 
 #include <torch/torch.h>
@@ -8,7 +8,7 @@
 #include <memory>
 #include <vector>
 
-#include "stpn/nn/backpropamine_op.h"
+#include "stpn/ops/backpropamine.h"
 #include "stpn/nn/unit.h"
 #include "stpn/nn/unit_registry.h"
 

@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "stpn/base/error.h"
-#include "stpn/nn/fast_weights_op.h"
+#include "stpn/ops/fast_weights.h"
 #include "stpn/nn/initialisation.h"
 
 namespace stpn::nn {

@@ -1,5 +1,5 @@
 // Fast weights as a torch module and as the torch op stpn::fast_weights. Equations and their
-// source: stpn/kernels/fast_weights.h.
+// source: stpn/kernels/fast_weights/equations.h.
 #pragma once
 
 #include <torch/torch.h>

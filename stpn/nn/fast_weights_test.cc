@@ -7,7 +7,7 @@
 #include <string>
 
 #include "stpn/base/error.h"
-#include "stpn/nn/fast_weights_op.h"
+#include "stpn/ops/fast_weights.h"
 #include "stpn/nn/unit_contract.h"
 
 namespace stpn::nn {

@@ -5,12 +5,12 @@
 #include "stpn/base/error.h"
 #include "stpn/nn/backpropamine.h"
 #include "stpn/nn/fast_weights.h"
-#include "stpn/nn/gru.h"
-#include "stpn/nn/lstm.h"
-#include "stpn/nn/perceptron.h"
-#include "stpn/nn/rnn.h"
-#include "stpn/nn/stpn_feedforward.h"
-#include "stpn/nn/stpn_recurrent.h"
+#include "stpn/nn/library/gru.h"
+#include "stpn/nn/library/lstm.h"
+#include "stpn/nn/library/perceptron.h"
+#include "stpn/nn/library/rnn.h"
+#include "stpn/nn/stpn/stpn_feedforward.h"
+#include "stpn/nn/stpn/stpn_recurrent.h"
 
 namespace stpn::nn {
 namespace {

@@ -11,7 +11,7 @@
 
 #include "stpn/base/testing.h"
 #include "stpn/train/experiment.h"
-#include "stpn/train/supervised.h"
+#include "stpn/train/algorithms/supervised.h"
 
 namespace stpn::train {
 

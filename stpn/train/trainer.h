@@ -17,8 +17,8 @@
 #include "stpn/nn/unit_registry.h"
 #include "stpn/tasks/task_registry.h"
 #include "stpn/tasks/yardstick.h"
-#include "stpn/train/adam.h"
-#include "stpn/train/metrics.h"
+#include "stpn/train/algorithms/adam.h"
+#include "stpn/train/run/metrics.h"
 
 namespace stpn::train {
 

@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "stpn/base/error.h"
-#include "stpn/train/actor_critic.h"
-#include "stpn/train/supervised.h"
+#include "stpn/train/algorithms/actor_critic.h"
+#include "stpn/train/algorithms/supervised.h"
 #include "stpn/train/trainer.h"
 
 namespace stpn::train {

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "stpn/nn/lstm.h"
+#include "stpn/nn/library/lstm.h"
 
 namespace stpn::nn {
 namespace {

@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "stpn/base/error.h"
-#include "stpn/nn/lstm.h"
+#include "stpn/nn/library/lstm.h"
 
 namespace stpn::nn {
 namespace {

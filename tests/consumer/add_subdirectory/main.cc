@@ -2,7 +2,7 @@
 #include <cstdio>
 #include <vector>
 
-#include "stpn/kernels/stpn_recurrent.h"
+#include "stpn/kernels/stpn/equations.h"
 
 int main() {
   namespace kernels = stpn::kernels;
@@ -16,7 +16,7 @@ int main() {
   std::vector<float> output(2);
   std::vector<float> final_F(2);
 
-  kernels::StpnRecurrentForward<float> p;
+  kernels::StpnForwardParams<float> p;
   p.extent = {.steps = 2, .batch = 1, .inputs = 1, .hidden = 1};
   p.variant.norm = kernels::Norm::none;
   p.variant.activation = kernels::Activation::identity;
@@ -28,6 +28,6 @@ int main() {
   p.weight_gamma = gamma.data();
   p.output = output.data();
   p.final_F = final_F.data();
-  kernels::stpn_recurrent_forward_cpu(p);
+  kernels::stpn_forward_cpu(p);
   std::printf("h %g %g\nF %g %g\n", output[0], output[1], final_F[0], final_F[1]);
 }

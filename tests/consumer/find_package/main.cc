@@ -1,7 +1,7 @@
 // The recurrent unit, from an installed stpn: a short sequence forward and back.
 #include <cstdio>
 
-#include "stpn/nn/stpn_recurrent.h"
+#include "stpn/nn/stpn/stpn_recurrent.h"
 
 int main() {
   stpn::nn::StpnRecurrentOptions options;

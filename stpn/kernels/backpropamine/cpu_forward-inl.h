@@ -1,0 +1,230 @@
+// A step forward of Backpropamine, for a group of samples. Compiled once a target.
+
+#if defined(STPN_KERNELS_BACKPROPAMINE_CPU_FORWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef STPN_KERNELS_BACKPROPAMINE_CPU_FORWARD_INL_H_
+#undef STPN_KERNELS_BACKPROPAMINE_CPU_FORWARD_INL_H_
+#else
+#define STPN_KERNELS_BACKPROPAMINE_CPU_FORWARD_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "stpn/kernels/backpropamine/cpu_step-inl.h"
+#include "stpn/kernels/cpu/input_projection-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace stpn::kernels {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// One pass over P a step: the update of step t-1 waits until the modulator knows all of h[t-1] and
+// is made while row by row the drive of step t is summed.
+template <class Layout, bool kPlain, bool kTrace>
+class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kTrace>, Layout> {
+  using Loop = ForwardGroup<ModulatedForward, Layout>;
+  using Loop::kept_;
+  using Loop::kRows;
+  using Loop::kVectors;
+  using Loop::layout_;
+  using Loop::plan_;
+  using Loop::S;
+  using typename Loop::D;
+  using typename Loop::Plan;
+  using typename Loop::T;
+  using typename Loop::V;
+
+ public:
+  static int64_t scratch(const Plan& plan) {
+    return 3 * plan.units(S) + Plan::padded(S) + InputDrive<T, S>::scratch(plan);
+  }
+  static int64_t activity(const Plan& plan) { return 2 * plan.presynaptic(S); }
+
+  ModulatedForward(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
+                   const BackpropamineForwardParams<T>& call, const DrivenParameters<T>& parameters)
+      : Loop(plan, first, kept, call, scratch),
+        call_(call),
+        parameters_(parameters.matrices),
+        z_(Loop::take_activity(scratch, plan.presynaptic(S))),
+        hebbian_(Loop::take_activity(scratch, plan.presynaptic(S))),
+        h_(scratch.take(plan.units(S))),
+        sums_(scratch.take(plan.units(S))),
+        m_(scratch.take(S)),
+        modulator_(scratch.take(plan.units(S))),
+        input_(plan, first, call.x, parameters.inputs, scratch) {}
+
+  void begin() {
+    this->copy_in({call_.initial_P, plan_.hidden, 0}, this->matrix(kP));
+    if constexpr (kTrace) this->copy_in({call_.initial_E, plan_.hidden, 0}, this->matrix(kE));
+    this->units_in(call_.initial_h, 0, h_);
+    for (int64_t i = 0; i < plan_.hidden && call_.variant.has_modulator(); ++i) {
+      std::fill_n(modulator_ + i * S, S, call_.modulator_weight[i]);
+    }
+  }
+
+  // The update that still waits then leaves P and E zero, whatever was there.
+  void forget(int s) {
+    this->clear_sources(s, plan_.sources, 0, hebbian_);
+    // Rows that only pad too: the modulator sums over all.
+    for (int64_t i = 0; i < plan_.rows(S); ++i) h_[i * S + s] = T(0);
+    m_[s] = T(0);
+  }
+
+  void forward(int64_t t) {
+    this->units_to_sources(h_, 0, z_);
+    if (t == 0) {
+      sweep<false, true>();
+    } else {
+      sweep<true, true>();
+    }
+    activate_units(t);
+    if (call_.energy != nullptr) measure(t);
+    modulate(t);
+    std::swap(z_, hebbian_);
+  }
+
+  void end() {
+    sweep<true, false>();
+    this->copy_out(this->matrix(kP), {call_.final_P, plan_.hidden, 0});
+    if constexpr (kTrace) this->copy_out(this->matrix(kE), {call_.final_E, plan_.hidden, 0});
+  }
+
+ private:
+  template <bool kUpdate, bool kDrive>
+  void sweep() {
+    for_tiles<kRows>(plan_.rows(S), 1,
+                     [&](auto count, int64_t i) HWY_ATTR { rows<kUpdate, kDrive, count>(i); });
+  }
+
+  // Rows i to i + kCount of all samples: the update of step t-1, then (w + alpha P) z of step t.
+  template <bool kUpdate, bool kDrive, int kCount>
+  HWY_INLINE void rows(int64_t i) {
+    constexpr int kLanes = kCount * kVectors;
+    const D d;
+    const Layout layout = this->layout_;
+    const int64_t width = layout.width;
+    const T* HWY_RESTRICT W = parameters_.row(kWeight, i);
+    const T* HWY_RESTRICT alpha = parameters_.row(kAlpha, i);
+    const T* HWY_RESTRICT z = z_;
+    const T* HWY_RESTRICT hebbian = hebbian_;
+    T* HWY_RESTRICT P = this->matrix(kP) + this->row_of(i);
+    [[maybe_unused]] T* HWY_RESTRICT E = kTrace ? this->matrix(kE) + this->row_of(i) : nullptr;
+    const SynapseUpdate<T, kPlain> update(call_);
+    V h[kLanes], m[kVectors], dot[kLanes];
+    STPN_UNROLL
+    for (int v = 0; v < kVectors; ++v) m[v] = layout.sample(m_, v);
+    STPN_UNROLL
+    for (int q = 0; q < kLanes; ++q) {
+      h[q] = layout.unit(h_ + i * S, q);
+      dot[q] = hn::Zero(d);
+    }
+    for (int64_t j = 0; j < width; j += Layout::kStep) {
+      STPN_UNROLL
+      for (int r = 0; r < kCount; ++r) {
+        const V w = layout.parameter(W, r, j);
+        const V a = layout.parameter(alpha, r, j);
+        STPN_UNROLL
+        for (int v = 0; v < kVectors; ++v) {
+          const int q = r * kVectors + v;
+          V p = hn::Load(d, P + layout.synapse(q, j));
+          if constexpr (kUpdate) {
+            V learnt = hn::Mul(h[q], hn::Load(d, hebbian + layout.source(v, j)));
+            if constexpr (kTrace) {
+              const V e = hn::Load(d, E + layout.synapse(q, j));
+              hn::Store(update.trace(e, learnt), d, E + layout.synapse(q, j));
+              learnt = e;
+            }
+            p = update.updated(p, m[v], learnt);
+            hn::Store(p, d, P + layout.synapse(q, j));
+          }
+          if constexpr (kDrive) {
+            const V G = hn::MulAdd(a, p, w);
+            dot[q] = hn::MulAdd(G, hn::Load(d, z + layout.source(v, j)), dot[q]);
+          }
+        }
+      }
+    }
+    if constexpr (kDrive) Layout::store_sums(dot, sums_ + i * S);
+  }
+
+  // h = tanh(W_i x + b_i + (w + alpha P) z) for all units at once.
+  void activate_units(int64_t t) {
+    const D d;
+    input_.forward(t);
+    this->rows_to_units(input_.units(), input_.width(), h_);
+    for (int64_t k = 0; k < plan_.units(S); k += hn::Lanes(d)) {
+      const V u = hn::Add(hn::Load(d, h_ + k), hn::Load(d, sums_ + k));
+      hn::Store(activate(d, Activation::tanh, u), d, h_ + k);
+    }
+    this->units_out(h_, t, call_.output);
+  }
+
+  // A pass of its own: energy is seldom asked for.
+  void measure(int64_t t) {
+    for_tiles<kRows>(plan_.rows(S), 1,
+                     [&](auto count, int64_t i) HWY_ATTR { measure_rows<count>(i); });
+    this->units_out(sums_, t, call_.energy);
+  }
+  template <int kCount>
+  HWY_INLINE void measure_rows(int64_t i) {
+    constexpr int kLanes = kCount * kVectors;
+    const D d;
+    const Layout layout = layout_;
+    const T* HWY_RESTRICT W = parameters_.row(kWeight, i);
+    const T* HWY_RESTRICT alpha = parameters_.row(kAlpha, i);
+    const T* HWY_RESTRICT P = this->matrix(kP) + this->row_of(i);
+    V spent[kLanes];
+    STPN_UNROLL
+    for (int q = 0; q < kLanes; ++q) spent[q] = hn::Zero(d);
+    for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
+      STPN_UNROLL
+      for (int q = 0; q < kLanes; ++q) {
+        const V z = hn::Load(d, z_ + layout.source(q % kVectors, j));
+        const V G =
+            hn::MulAdd(layout.parameter(alpha, q / kVectors, j),
+                       hn::Load(d, P + layout.synapse(q, j)), layout.parameter(W, q / kVectors, j));
+        spent[q] = hn::MulAdd(hn::Abs(G), hn::Mul(z, z), spent[q]);
+      }
+    }
+    Layout::store_sums(spent, sums_ + i * S);
+  }
+
+  // m of step t, for the update to come.
+  void modulate(int64_t t) {
+    if (!call_.variant.has_modulator()) {
+      std::fill_n(m_, S, call_.rate[0]);
+      return;
+    }
+    const D d;
+    T sums[S];
+    sums_over_units<Layout>(
+        plan_.units(S),
+        [&](int64_t k)
+            HWY_ATTR { return hn::Mul(hn::Load(d, modulator_ + k), hn::Load(d, h_ + k)); },
+        sums);
+    for (int s = 0; s < S; ++s) m_[s] = sums[s] + call_.modulator_bias[0];
+    for (int64_t k = 0; k < Plan::padded(S); k += hn::Lanes(d)) {
+      const V m = activate(d, call_.variant.modulator_activation(), hn::Load(d, m_ + k));
+      hn::Store(m, d, m_ + k);
+    }
+    if (kept_) std::copy_n(m_, S, kept_.samples(t, kKeptModulator));
+  }
+
+  const BackpropamineForwardParams<T>& call_;
+  const PaddedMatrices<T>& parameters_;
+  T* z_;        // h[t-1], what drives step t
+  T* hebbian_;  // h[t-2], what drove step t-1
+  T* const h_;
+  T* const sums_;
+  T* const m_;
+  T* const modulator_;  // its weights, as unit values
+  const InputDrive<T, S> input_;
+};
+
+}  // namespace HWY_NAMESPACE
+}  // namespace stpn::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif

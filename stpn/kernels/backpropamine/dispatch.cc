@@ -1,0 +1,162 @@
+// Dispatch of Backpropamine's CPU kernel: chunks of groups over the caller's threads, on the best
+// SIMD target of this machine.
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "stpn/kernels/backpropamine/dispatch.cc"
+#include <hwy/foreach_target.h>
+
+// Highway's own headers come after its list of targets.
+#include <hwy/highway.h>
+
+#include "stpn/kernels/backpropamine/cpu_backward-inl.h"
+#include "stpn/kernels/backpropamine/cpu_forward-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace stpn::kernels {
+namespace HWY_NAMESPACE {
+
+template <typename T, bool kPlain, bool kTrace>
+struct Steps {
+  template <class Layout>
+  using Forward = ModulatedForward<Layout, kPlain, kTrace>;
+  template <class Layout>
+  using Backward = ModulatedBackward<Layout, kPlain, kTrace>;
+};
+
+// As SynapseUpdate has it.
+inline bool is_plain(const BackpropamineVariant& v) {
+  return v.addition == Addition::clamp || v.addition == Addition::additive;
+}
+
+// Calls run(steps) with the steps made for the variant.
+template <typename T, typename Run>
+void with_steps(const BackpropamineVariant& v, const Run& run) {
+  if (is_plain(v)) {
+    v.has_trace() ? run(Steps<T, true, true>()) : run(Steps<T, true, false>());
+  } else {
+    v.has_trace() ? run(Steps<T, false, true>()) : run(Steps<T, false, false>());
+  }
+}
+
+template <typename T>
+void forward(const BackpropamineForwardParams<T>& p, const DrivenParameters<T>& parameters,
+             const PlasticPlan<T>& plan, int64_t chunk) {
+  with_steps<T>(p.variant, [&](auto steps) {
+    run_chunk<decltype(steps)::template Forward, kBackpropamineAcross>(plan, chunk, p.kept, p,
+                                                                       parameters);
+  });
+}
+
+template <typename T>
+void backward(const BackpropamineBackwardParams<T>& p, const DrivenParameters<T>& parameters,
+              const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t chunk) {
+  const Gradients<T> of_layouts(plan, gradients, kSummedMatrices,
+                                plan.across_groups > 0 ? plan.hidden : 0);
+  with_steps<T>(p.forward.variant, [&](auto steps) {
+    run_chunk<decltype(steps)::template Backward, kBackpropamineAcross>(plan, chunk, p.forward.kept,
+                                                                        p, parameters, of_layouts);
+  });
+  of_layouts.bring_lanes_together();
+}
+
+// What is exported has to be a function, not a template.
+static constexpr auto& kForwardFloat = forward<float>;
+static constexpr auto& kForwardDouble = forward<double>;
+static constexpr auto& kBackwardFloat = backward<float>;
+static constexpr auto& kBackwardDouble = backward<double>;
+
+}  // namespace HWY_NAMESPACE
+}  // namespace stpn::kernels
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace stpn::kernels {
+namespace {
+
+HWY_EXPORT(kForwardFloat);
+HWY_EXPORT(kForwardDouble);
+HWY_EXPORT(kBackwardFloat);
+HWY_EXPORT(kBackwardDouble);
+
+void dispatch(const BackpropamineForwardParams<float>& p, const DrivenParameters<float>& parameters,
+              const PlasticPlan<float>& plan, int64_t chunk) {
+  HWY_DYNAMIC_DISPATCH(kForwardFloat)(p, parameters, plan, chunk);
+}
+void dispatch(const BackpropamineForwardParams<double>& p, const DrivenParameters<double>& parameters,
+              const PlasticPlan<double>& plan, int64_t chunk) {
+  HWY_DYNAMIC_DISPATCH(kForwardDouble)(p, parameters, plan, chunk);
+}
+void dispatch(const BackpropamineBackwardParams<float>& p, const DrivenParameters<float>& parameters,
+              const PlasticPlan<float>& plan, const GradientSums<float>& gradients, int64_t chunk) {
+  HWY_DYNAMIC_DISPATCH(kBackwardFloat)(p, parameters, plan, gradients, chunk);
+}
+void dispatch(const BackpropamineBackwardParams<double>& p, const DrivenParameters<double>& parameters,
+              const PlasticPlan<double>& plan, const GradientSums<double>& gradients,
+              int64_t chunk) {
+  HWY_DYNAMIC_DISPATCH(kBackwardDouble)(p, parameters, plan, gradients, chunk);
+}
+
+template <typename T>
+DrivenParameters<T> padded(const BackpropamineForwardParams<T>& p, const PlasticPlan<T>& plan) {
+  DrivenParameters<T> parameters{
+      PaddedMatrices<T>(plan, kBackpropamineMatrices),
+      PaddedInputWeights<T>(p.extent, {p.weight_ih, p.extent.inputs, p.bias})};
+  for (int64_t i = 0; i < plan.hidden; ++i) {
+    std::copy_n(p.weight_hh + i * plan.hidden, plan.hidden, parameters.matrices.row(kWeight, i));
+    std::copy_n(p.alpha + i * plan.hidden, plan.hidden, parameters.matrices.row(kAlpha, i));
+  }
+  return parameters;
+}
+
+template <typename T>
+void store_matrix(const ChunkSums<T>& sums, int64_t which, int64_t hidden, T* to) {
+  for (int64_t i = 0; i < hidden && to != nullptr; ++i) {
+    std::copy_n(sums.row(which, i), hidden, to + i * hidden);
+  }
+}
+template <typename T>
+void store_vector(const ChunkSums<T>& sums, int64_t which, int64_t count, T* to) {
+  if (to != nullptr) std::copy_n(sums.vector(which), count, to);
+}
+
+}  // namespace
+
+template <typename T>
+int64_t backpropamine_saved_size(const Extent& extent, const BackpropamineVariant& variant) {
+  return backpropamine_plan<T>(extent, variant).kept_size();
+}
+
+template <typename T>
+void backpropamine_forward_cpu(const BackpropamineForwardParams<T>& p) {
+  const PlasticPlan<T> plan = backpropamine_plan<T>(p.extent, p.variant);
+  const DrivenParameters<T> parameters = padded(p, plan);
+  for_each_chunk(p.parallel, plan.chunks,
+                 [&](int64_t chunk) { dispatch(p, parameters, plan, chunk); });
+}
+
+template <typename T>
+void backpropamine_backward_cpu(const BackpropamineBackwardParams<T>& p) {
+  const BackpropamineForwardParams<T>& f = p.forward;
+  const PlasticPlan<T> plan = backpropamine_plan<T>(f.extent, f.variant);
+  const DrivenParameters<T> parameters = padded(f, plan);
+  const ChunkSums<T> sums(plan, kBackpropamineMatrices, kInput + f.extent.inputs + 1);
+  for_each_chunk(f.parallel, plan.chunks,
+                 [&](int64_t chunk) { dispatch(p, parameters, plan, sums.start(chunk), chunk); });
+  sums.add_up(f.parallel);
+  store_matrix(sums, kWeight, plan.hidden, p.grad_weight_hh);
+  store_matrix(sums, kAlpha, plan.hidden, p.grad_alpha);
+  store_vector(sums, kModulatorWeight, plan.hidden, p.grad_modulator_weight);
+  store_vector(sums, kModulatorBias, 1, p.grad_modulator_bias);
+  store_vector(sums, kRate, 1, p.grad_rate);
+  store_input_weights<T>(sums, kInput, f.extent, {p.grad_weight_ih, f.extent.inputs, p.grad_bias});
+}
+
+template void backpropamine_forward_cpu(const BackpropamineForwardParams<float>&);
+template void backpropamine_forward_cpu(const BackpropamineForwardParams<double>&);
+template void backpropamine_backward_cpu(const BackpropamineBackwardParams<float>&);
+template void backpropamine_backward_cpu(const BackpropamineBackwardParams<double>&);
+template int64_t backpropamine_saved_size<float>(const Extent&, const BackpropamineVariant&);
+template int64_t backpropamine_saved_size<double>(const Extent&, const BackpropamineVariant&);
+
+}  // namespace stpn::kernels
+#endif  // HWY_ONCE

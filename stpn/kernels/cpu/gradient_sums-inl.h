@@ -1,0 +1,102 @@
+// Sums of the gradients of parameters, of groups of either layout. Compiled once a target.
+
+#if defined(STPN_KERNELS_CPU_GRADIENT_SUMS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef STPN_KERNELS_CPU_GRADIENT_SUMS_INL_H_
+#undef STPN_KERNELS_CPU_GRADIENT_SUMS_INL_H_
+#else
+#define STPN_KERNELS_CPU_GRADIENT_SUMS_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <algorithm>
+
+#include "stpn/kernels/cpu/scratch_pool.h"
+#include "stpn/kernels/cpu/parameters.h"
+#include "stpn/kernels/cpu/plan.h"
+#include "stpn/kernels/cpu/vector_math-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace stpn::kernels {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Where steps of either layout add their gradients of parameters. Across the samples each lane has
+// its own sum; they come together at the end, or at that of a slice.
+template <typename T>
+class Gradients {
+  using D = hn::ScalableTag<T>;
+
+ public:
+  // Lanes for so many of the first matrices, and so many rows at a time: all where groups run
+  // across, unless in slices or elsewhere.
+  Gradients(const PlasticPlan<T>& plan, const GradientSums<T>& sums, int64_t lanes_matrices,
+            int64_t lanes_rows)
+      : plan_(plan),
+        sums_(sums),
+        lanes_matrices_(lanes_matrices),
+        lanes_rows_(lanes_rows),
+        lanes_(lanes_size()) {
+    std::fill_n(lanes_.get(), lanes_size(), T(0));
+  }
+
+  T* vector(int64_t which) const { return sums_.vector(which); }
+  // From a row to the next, within a slice.
+  template <class Layout>
+  int64_t row_size() const {
+    return Layout::kSamplesLast ? lanes_of_row() : plan_.row;
+  }
+  // What all lanes of row i come to in the end.
+  T* row(int64_t which, int64_t i) const { return sums_.matrix(which) + i * plan_.row; }
+  // Of rows i to i + kRows.
+  template <class Layout>
+  T* rows(int64_t which, int64_t i) const {
+    if constexpr (!Layout::kSamplesLast) return sums_.matrix(which) + i * plan_.row;
+    if constexpr (Layout::kSlices) i &= lanes_rows_ - 1;
+    return lanes(which, i);
+  }
+  void bring_lanes_together() const {
+    if (lanes_rows_ > 0) bring_lanes_together({0, plan_.hidden});
+  }
+  // Of a slice.
+  void bring_lanes_together(Rows rows) const {
+    const D d;
+    const int64_t count = lanes_of_row();
+    for (int64_t which = 0; which < lanes_matrices_; ++which) {
+      for (int64_t i = rows.begin; i < rows.end; ++i) {
+        T* HWY_RESTRICT from = lanes(which, i - rows.begin);
+        T* HWY_RESTRICT to = sums_.matrix(which) + i * plan_.row;
+        alignas(64) T sums[kTogether];
+        int64_t j = 0;
+        for (; j + kTogether <= plan_.sources; j += kTogether) {
+          hn::Vec<D> of[kTogether];
+          for (int k = 0; k < kTogether; ++k) of[k] = hn::Load(d, from + (j + k) * hn::Lanes(d));
+          sums_of_lanes<kTogether>(d, of, sums);
+          for (int k = 0; k < kTogether; ++k) to[j + k] += sums[k];
+        }
+        for (; j < plan_.sources; ++j) {
+          to[j] += hn::GetLane(hn::SumOfLanes(d, hn::Load(d, from + j * hn::Lanes(d))));
+        }
+        std::fill_n(from, count, T(0));
+      }
+    }
+  }
+
+ private:
+  int64_t lanes_of_row() const { return plan_.sources * hn::Lanes(D()); }
+  T* lanes(int64_t which, int64_t i) const {
+    return lanes_.get() + (which * lanes_rows_ + i) * lanes_of_row();
+  }
+  int64_t lanes_size() const { return lanes_matrices_ * lanes_rows_ * lanes_of_row(); }
+
+  const PlasticPlan<T>& plan_;
+  const GradientSums<T>& sums_;
+  const int64_t lanes_matrices_, lanes_rows_;
+  const HeldMemory<T> lanes_;
+};
+
+}  // namespace HWY_NAMESPACE
+}  // namespace stpn::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif

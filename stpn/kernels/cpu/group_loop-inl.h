@@ -1,0 +1,441 @@
+// The loop over time of every unit with plastic synapses, forward and backward: groups of samples,
+// resets, checkpoints and replay. A unit states its step. Compiled once a target.
+//
+// A step of a group of samples forward, of either layout (plastic_layout-inl.h),
+// `template <class Layout> class Step : public ForwardGroup<Step<Layout>, Layout>`, has
+//   static int64_t scratch(plan)
+//                  how much it takes of the scratch memory, besides the matrices
+//   static int64_t activity(plan)
+//                  the same, for what it writes before it reads, but for the padding of rows
+//   begin()        state in
+//   forget(s)      a reset: what it holds of sample s besides the matrices becomes zero
+//   forward(t)     one step; leaves the matrices as backward of step t will want to see them
+//   end()          updates that still wait; state out
+//
+// and backward, `class Step : public BackwardGroup<Step<Layout>, Layout>`,
+//   static int64_t scratch(plan), activity(plan)
+//                  as forward
+//   begin(), end() gradients of the final state in, of the initial state out
+//   kSeesNext      whether it reads seen(t + 1) to go back from there into step t
+//   has_final_gradient()
+//                  whether the final state has one
+//   initial(which) a matrix of the initial state
+//   load(t)        what step t needs besides the matrices
+//   replay(t)      seen(t + 1) from seen(t), with what forward kept; or in its place
+//                  replay_interval(begin, end): seen(end) from seen(begin), resets too
+//   enter(t)       from the gradient of the matrices that step t sees into step t - 1, the last of
+//                  an interval; not called at the end of time if there is none
+//   back(t, more)  step t, from the gradient of what comes after it to that of what comes before;
+//                  more: step t - 1 is of the same interval and comes next
+
+#if defined(STPN_KERNELS_CPU_GROUP_LOOP_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef STPN_KERNELS_CPU_GROUP_LOOP_INL_H_
+#undef STPN_KERNELS_CPU_GROUP_LOOP_INL_H_
+#else
+#define STPN_KERNELS_CPU_GROUP_LOOP_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "stpn/kernels/closed_loop.h"
+#include "stpn/kernels/cpu/denormals.h"
+#include "stpn/kernels/cpu/scratch_pool.h"
+#include "stpn/kernels/cpu/gradient_sums-inl.h"
+#include "stpn/kernels/cpu/layout-inl.h"
+#include "stpn/kernels/cpu/plan.h"
+#include "stpn/kernels/cpu/vector_math-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace stpn::kernels {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// A group's scratch memory: hands out pieces that are all zeros, and others.
+template <typename T>
+struct Scratch {
+  T* take(int64_t count) {
+    T* const piece = zeros;
+    zeros += PlasticPlan<T>::padded(count);
+    return piece;
+  }
+
+  T* take_unwritten(int64_t count) {
+    T* const piece = unwritten;
+    unwritten += PlasticPlan<T>::padded(count);
+    return piece;
+  }
+
+  T* zeros;
+  T* unwritten;
+};
+
+// What groups forward and backward have in common.
+template <class Layout>
+class Group {
+ protected:
+  using T = typename Layout::Value;
+  using D = typename Layout::D;
+  using V = typename Layout::V;
+  using Plan = PlasticPlan<T>;
+  static constexpr int S = Layout::kSamples;
+  static constexpr int kRows = Layout::kRows;
+  static constexpr int kVectors = Layout::kVectors;
+  static constexpr int kLanes = Layout::kLanes;
+
+  // `reset` (T, B) or null.
+  Group(const Plan& plan, int64_t first, T* kept, const uint8_t* reset)
+      : plan_(plan), layout_(plan), first_(first), kept_(kept, plan), reset_(reset) {}
+
+  bool is_reset(int64_t t, int s) const {
+    return reset_ != nullptr && reset_[t * plan_.batch + first_ + s] != 0;
+  }
+  bool any_reset(int64_t t) const {
+    for (int s = 0; s < S; ++s) {
+      if (is_reset(t, s)) return true;
+    }
+    return false;
+  }
+  // Where the values of step t of sample s begin in a (T, B, width) array.
+  int64_t place(int64_t t, int s, int64_t width) const {
+    return (t * plan_.batch + first_ + s) * width;
+  }
+  static bool all_zero(const T* values, int64_t count) {
+    return values[0] == T(0) && std::memcmp(values, values + 1, (count - 1) * sizeof(T)) == 0;
+  }
+  // Where the rows of unit i begin in a matrix.
+  int64_t row_of(int64_t i) const { return i * S * layout_.width; }
+  Rows all_rows() const { return {0, plan_.rows(S)}; }
+
+  void clear_sample(T* matrices, int s) const {
+    clear_sample(matrices, plan_.matrices * plan_.rows(S), s);
+  }
+  // Of some rows.
+  void clear_sample(T* rows, int64_t count, int s) const {
+    for (int64_t i = 0; i < count; ++i) clear_sources(s, layout_.width, 0, rows + row_of(i));
+  }
+
+  // A matrix of the caller's, (B, H, columns), whose columns are ours from `column` on.
+  template <typename U>
+  struct Callers {
+    U* values;  // null: zero, or not wanted
+    int64_t columns, column;
+  };
+  bool is_zero(const Callers<const T>& from) const {
+    const int64_t size = plan_.hidden * from.columns;
+    return from.values == nullptr || all_zero(from.values + first_ * size, S * size);
+  }
+  // Into zeros; some rows, or all.
+  void copy_in(const Callers<const T>& from, Rows rows, T* to) const {
+    const int64_t columns = from.columns;
+    for (int64_t i = rows.begin; i < std::min(rows.end, plan_.hidden); ++i) {
+      rows_to_sources(from.values + (first_ * plan_.hidden + i) * columns, plan_.hidden * columns,
+                      columns, from.column, to + row_of(i - rows.begin));
+    }
+  }
+  void copy_in(const Callers<const T>& from, T* matrix) const {
+    if (!is_zero(from)) copy_in(from, all_rows(), matrix);
+  }
+  void copy_out(const T* matrix, const Callers<T>& to) const {
+    if (to.values == nullptr) return;
+    for (int64_t i = 0; i < plan_.hidden; ++i) {
+      sources_to_rows(matrix + row_of(i), to.column, to.columns,
+                      to.values + (first_ * plan_.hidden + i) * to.columns,
+                      plan_.hidden * to.columns);
+    }
+  }
+  // Between rows of `count` values, a sample's each `stride` after the other, and presynaptic
+  // activity, or a unit's row, from source `begin` on.
+  void rows_to_sources(const T* HWY_RESTRICT rows, int64_t stride, int64_t count, int64_t begin,
+                       T* HWY_RESTRICT to) const {
+    if constexpr (Layout::kSamplesLast) {
+      transpose(rows, stride, S, count, to + layout_.value(0, begin), S);
+    } else {
+      for (int s = 0; s < S; ++s) copy(rows + s * stride, count, to + layout_.value(s, begin));
+    }
+  }
+  void sources_to_rows(const T* HWY_RESTRICT from, int64_t begin, int64_t count,
+                       T* HWY_RESTRICT rows, int64_t stride) const {
+    if constexpr (Layout::kSamplesLast) {
+      transpose(from + layout_.value(0, begin), S, count, S, rows, stride);
+    } else {
+      for (int s = 0; s < S; ++s) copy(from + layout_.value(s, begin), count, rows + s * stride);
+    }
+  }
+  // Zeros in place of `count` values of a sample.
+  void clear_sources(int s, int64_t count, int64_t begin, T* HWY_RESTRICT of) const {
+    for (int64_t j = 0; j < count; ++j) of[layout_.value(s, begin + j)] = T(0);
+  }
+  // The h that step t found, of the caller's arrays, as presynaptic activity from source `begin`
+  // on.
+  void activity_before(const T* initial_h, const T* output, int64_t t, int64_t begin, T* to) const {
+    const int64_t hidden = plan_.hidden;
+    rows_to_sources(t > 0 ? output + place(t - 1, 0, hidden) : initial_h + place(0, 0, hidden),
+                    hidden, hidden, begin, to);
+    for (int s = 0; s < S; ++s) {
+      if (is_reset(t, s)) clear_sources(s, hidden, begin, to);
+    }
+  }
+  // Unit values as presynaptic activity from source `begin` on, and back.
+  void units_to_sources(const T* HWY_RESTRICT units, int64_t begin, T* HWY_RESTRICT to) const {
+    if constexpr (Layout::kSamplesLast) {
+      std::copy_n(units, plan_.hidden * S, to + layout_.value(0, begin));
+    } else {
+      units_to_rows(units, layout_.width, to + begin);
+    }
+  }
+  void sources_to_units(const T* HWY_RESTRICT from, int64_t begin, T* HWY_RESTRICT units) const {
+    if constexpr (Layout::kSamplesLast) {
+      std::copy_n(from + layout_.value(0, begin), plan_.hidden * S, units);
+    } else {
+      rows_to_units(from + begin, layout_.width, units);
+    }
+  }
+  // Unit values from rows of units, a sample's each `stride` after the other, and back.
+  void rows_to_units(const T* HWY_RESTRICT rows, int64_t stride, T* HWY_RESTRICT units) const {
+    transpose(rows, stride, S, plan_.hidden, units, S);
+  }
+  void units_to_rows(const T* HWY_RESTRICT units, int64_t stride, T* HWY_RESTRICT rows) const {
+    transpose(units, S, plan_.hidden, S, rows, stride);
+  }
+  // Values of the units of step t in a (T, B, H) array, or of the state in a (B, H) array (t = 0).
+  void units_in(const T* from, int64_t t, T* units) const {
+    rows_to_units(from + place(t, 0, plan_.hidden), plan_.hidden, units);
+  }
+  void units_out(const T* units, int64_t t, T* to) const {
+    units_to_rows(units, plan_.hidden, to + place(t, 0, plan_.hidden));
+  }
+  // Of some rows.
+  void units_out(const T* units, int64_t t, Rows rows, T* to) const {
+    transpose(units + rows.begin * S, S, std::min(rows.end, plan_.hidden) - rows.begin, S,
+              to + place(t, 0, plan_.hidden) + rows.begin, plan_.hidden);
+  }
+
+  // Activity has to begin as zeros only where rows are padded.
+  static int64_t zeros_of_activity(int64_t count) { return Layout::kSamplesLast ? 0 : count; }
+  static int64_t unwritten_activity(int64_t count) { return count - zeros_of_activity(count); }
+  static T* take_activity(Scratch<T>& scratch, int64_t count) {
+    return Layout::kSamplesLast ? scratch.take_unwritten(count) : scratch.take(count);
+  }
+
+  const Plan& plan_;
+  const Layout layout_;
+  const int64_t first_;
+  const Kept<T, S> kept_;  // false when only predicting
+
+ private:
+  const uint8_t* const reset_;
+};
+
+template <class Step, class Layout>
+class ForwardGroup : public Group<Layout> {
+ protected:
+  using T = typename Layout::Value;
+  static constexpr int S = Layout::kSamples;
+
+ public:
+  static int64_t zeros(const PlasticPlan<T>& plan) {
+    return plan.all_matrices(S) + Step::scratch(plan) +
+           Group<Layout>::zeros_of_activity(Step::activity(plan));
+  }
+  static int64_t unwritten(const PlasticPlan<T>& plan) {
+    return Group<Layout>::unwritten_activity(Step::activity(plan));
+  }
+
+  void run() {
+    Step& step = static_cast<Step&>(*this);
+    step.begin();
+    for (int64_t t = 0; t < this->plan_.steps; ++t) {
+      forget_reset_samples(t);
+      step.forward(t);
+      answer(t);
+      keep(t);
+    }
+    step.end();
+  }
+
+ protected:
+  template <class Call>
+  ForwardGroup(const PlasticPlan<T>& plan, int64_t first, T* kept, const Call& call,
+               Scratch<T>& scratch)
+      : Group<Layout>(plan, first, kept, call.reset),
+        matrices_(scratch.take(plan.all_matrices(S))),
+        closed_loop_(call.closed_loop),
+        output_(call.output) {}
+
+  T* matrix(int64_t which) const { return matrices_ + which * this->plan_.matrix(S); }
+
+  void forget_reset_samples(int64_t t) {
+    for (int s = 0; s < S; ++s) {
+      if (!this->is_reset(t, s)) continue;
+      this->clear_sample(matrices_, s);
+      static_cast<Step&>(*this).forget(s);
+    }
+  }
+  // The initial state is the caller's to keep.
+  bool is_checkpoint(int64_t t) const {
+    return this->kept_ && t > 0 && t % this->plan_.interval == 0;
+  }
+  void keep(int64_t t) const {
+    if (!is_checkpoint(t)) return;
+    const int64_t count = this->plan_.all_matrices(S);
+    T* const checkpoint = this->kept_.checkpoint(t / this->plan_.interval);
+    if (this->plan_.kept_fits_cache) {
+      std::copy_n(matrices_, count, checkpoint);
+    } else {
+      stream(matrices_, count, checkpoint);
+    }
+  }
+  bool is_answered() const { return closed_loop_ != nullptr; }
+  void answer(int64_t t) const {
+    if (!is_answered()) return;
+    closed_loop_->after_step(t, this->first_, S, output_ + this->place(t, 0, this->plan_.hidden));
+  }
+
+ private:
+  T* const matrices_;
+  ClosedLoop* const closed_loop_;
+  const T* const output_;
+};
+
+template <class Step, class Layout>
+class BackwardGroup : public Group<Layout> {
+ protected:
+  using T = typename Layout::Value;
+  static constexpr int S = Layout::kSamples;
+
+ public:
+  static int64_t zeros(const PlasticPlan<T>& plan) {
+    return plan.all_matrices(S) + Step::scratch(plan) +
+           Group<Layout>::zeros_of_activity(Step::activity(plan));
+  }
+  static int64_t unwritten(const PlasticPlan<T>& plan) {
+    return Step::replayed(plan) + Group<Layout>::unwritten_activity(Step::activity(plan));
+  }
+  // The matrices that replay leaves.
+  static int64_t replayed(const PlasticPlan<T>& plan) {
+    return (plan.interval + 1) * plan.all_matrices(S);
+  }
+
+  void run() {
+    Step& step = static_cast<Step&>(*this);
+    const PlasticPlan<T>& plan = this->plan_;
+    step.begin();
+    for (int64_t k = plan.checkpoints - 1; k >= 0; --k) {
+      begin_ = k * plan.interval;
+      const int64_t end = std::min(begin_ + plan.interval, plan.steps);
+      const bool enters = end < plan.steps || step.has_final_gradient();
+      for (int64_t t = begin_; t < end; ++t) step.load(t);
+      if (k > 0) {
+        std::copy_n(this->kept_.checkpoint(k), plan.all_matrices(S), seen_);
+      } else {
+        begin_again();
+      }
+      step.replay_interval(begin_, enters && Step::kSeesNext ? end : end - 1);
+      if (enters) step.enter(end);
+      for (int64_t t = end - 1; t >= begin_; --t) step.back(t, t > begin_);
+    }
+    step.end();
+  }
+
+ protected:
+  BackwardGroup(const PlasticPlan<T>& plan, int64_t first, T* kept, const uint8_t* reset,
+                Scratch<T>& scratch)
+      : Group<Layout>(plan, first, kept, reset),
+        seen_(scratch.take_unwritten(Step::replayed(plan))),
+        d_matrices_(scratch.take(plan.all_matrices(S))) {}
+
+  // seen(0)
+  void begin_again() {
+    std::fill_n(seen_, this->plan_.all_matrices(S), T(0));
+    for (int64_t which = 0; which < this->plan_.matrices; ++which) {
+      this->copy_in(static_cast<Step&>(*this).initial(which), seen(0, which));
+    }
+    for (int s = 0; s < S; ++s) {
+      if (this->is_reset(0, s)) this->clear_sample(seen_, s);
+    }
+  }
+  // From seen(begin) to seen(end), of all rows a step.
+  void replay_interval(int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      static_cast<Step&>(*this).replay(t);
+      for (int s = 0; s < S && t + 1 < this->plan_.steps; ++s) {
+        if (this->is_reset(t + 1, s)) this->clear_sample(seen(t + 1), s);
+      }
+    }
+  }
+
+  // The matrices as step t sees them, as replay left them.
+  T* seen(int64_t t, int64_t which = 0) const {
+    return seen_ + within(t) * this->plan_.all_matrices(S) + which * this->plan_.matrix(S);
+  }
+  // Of a unit of one matrix, from row i on.
+  T* seen_rows(int64_t t, int64_t i) const { return seen(t) + this->row_of(i); }
+  // Steps of the interval before t.
+  int64_t within(int64_t t) const { return t - begin_; }
+  T* d_matrix(int64_t which) const { return d_matrices_ + which * this->plan_.matrix(S); }
+
+  int64_t begin_ = 0;  // first step of the replayed interval
+  T* const seen_;
+
+ private:
+  T* const d_matrices_;
+};
+
+// Runs groups one after the other, in scratch memory that they share. Step<Layout> is made of the
+// plan, the group's first sample, its part of `kept` (null when only predicting), its scratch
+// memory and the unit's own arguments.
+template <template <class> class Step, typename T>
+class GroupRunner {
+ public:
+  GroupRunner(const PlasticPlan<T>& plan, T* kept) : plan_(plan), kept_(kept) {}
+
+  template <class Layout, class... Arguments>
+  void run(int64_t group, const Arguments&... arguments) {
+    const int64_t zeros = Step<Layout>::zeros(plan_);
+    if (last_size_ != plan_.size(group))
+      memory_ = HeldMemory<T>(zeros + Step<Layout>::unwritten(plan_));
+    last_size_ = plan_.size(group);
+    std::fill_n(memory_.get(), zeros, T(0));
+    Scratch<T> scratch{memory_.get(), memory_.get() + zeros};
+    T* const kept_of_group = kept_ == nullptr ? nullptr : kept_ + plan_.kept_offset(group);
+    Step<Layout>(plan_, plan_.first_sample(group), kept_of_group, scratch, arguments...).run();
+  }
+
+ private:
+  const FlushDenormals flush_;
+  const PlasticPlan<T>& plan_;
+  T* const kept_;
+  HeldMemory<T> memory_;
+  int64_t last_size_ = 0;
+};
+
+// Runs the groups of a chunk, but for those across if not kAcrossToo.
+template <template <class> class Step, bool kAcrossToo, typename T, class... Arguments>
+void run_chunk(const PlasticPlan<T>& plan, int64_t chunk, T* kept, const Arguments&... arguments) {
+  GroupRunner<Step, T> runner(plan, kept);
+  const int64_t first = std::max(plan.first_group(chunk), kAcrossToo ? 0 : plan.across_groups);
+  for (int64_t g = first; g < plan.first_group(chunk + 1); ++g) {
+    switch (plan.size(g)) {
+      case kAcross<T>:
+        if constexpr (kAcrossToo) runner.template run<Across<T>>(g, arguments...);
+        break;
+      case kTogether:
+        runner.template run<Along<T, kTogether>>(g, arguments...);
+        break;
+      case 2:
+        runner.template run<Along<T, 2>>(g, arguments...);
+        break;
+      default:
+        runner.template run<Along<T, 1>>(g, arguments...);
+    }
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace stpn::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif

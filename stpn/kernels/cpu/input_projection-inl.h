@@ -1,0 +1,140 @@
+// What inputs drive the units of a group of samples with through fixed weights, W x[t] + b, and its
+// gradient. Vectors run along the units, whatever the layout of the plastic matrices. Compiled once
+// a target.
+
+#if defined(STPN_KERNELS_CPU_INPUT_PROJECTION_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef STPN_KERNELS_CPU_INPUT_PROJECTION_INL_H_
+#undef STPN_KERNELS_CPU_INPUT_PROJECTION_INL_H_
+#else
+#define STPN_KERNELS_CPU_INPUT_PROJECTION_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <algorithm>
+
+#include "stpn/kernels/cpu/group_loop-inl.h"
+#include "stpn/kernels/cpu/parameters.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace stpn::kernels {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+template <typename T, int S>
+class InputDrive {
+  using D = hn::ScalableTag<T>;
+  using V = hn::Vec<D>;
+  // Samples that a row of W is loaded for at once: as many sums as hide the latency of an addition.
+  static constexpr int kBlock = std::min(S, 8);
+
+ public:
+  static int64_t scratch(const PlasticPlan<T>& plan) { return S * plan.padded(plan.hidden); }
+
+  // x (T, B, I), from which `first` is the group's first sample.
+  InputDrive(const PlasticPlan<T>& plan, int64_t first, const T* x,
+             const PaddedInputWeights<T>& weights, Scratch<T>& scratch)
+      : weights_(weights),
+        first_(first),
+        batch_(plan.batch),
+        inputs_(weights.inputs()),
+        width_(plan.padded(plan.hidden)),
+        x_(x),
+        units_(scratch.take(S * width_)) {}
+
+  // (S, width): a row of units a sample; forward's drive, or the gradient that backward reads.
+  T* units() const { return units_; }
+  int64_t width() const { return width_; }
+
+  // Writes units().
+  void forward(int64_t t) const {
+    for (int s = 0; s < S; s += kBlock) forward_block(t, s);
+  }
+
+  // Adds to `sums`, the gradients of W and b as PaddedInputWeights has them; writes grad_x
+  // (T, B, I), or null.
+  void backward(int64_t t, T* sums, T* grad_x) const {
+    for (int s = 0; s < S; s += kBlock) {
+      backward_block(t, s, sums);
+      if (grad_x != nullptr) inputs_block(s, grad_x + place(t, s));
+    }
+  }
+
+ private:
+  // Where the inputs of sample s of the group begin in a (T, B, I) array.
+  int64_t place(int64_t t, int s) const { return (t * batch_ + first_ + s) * inputs_; }
+
+  HWY_INLINE void forward_block(int64_t t, int s) const {
+    const D d;
+    const T* HWY_RESTRICT x = x_ + place(t, s);
+    const int64_t inputs = inputs_;
+    for (int64_t k = 0; k < width_; k += hn::Lanes(d)) {
+      V drive[kBlock];
+      STPN_UNROLL
+      for (int b = 0; b < kBlock; ++b) drive[b] = hn::Load(d, weights_.row(inputs) + k);
+      for (int64_t j = 0; j < inputs; ++j) {
+        const V w = hn::Load(d, weights_.row(j) + k);
+        STPN_UNROLL
+        for (int b = 0; b < kBlock; ++b) {
+          drive[b] = hn::MulAdd(w, hn::Set(d, x[b * inputs + j]), drive[b]);
+        }
+      }
+      STPN_UNROLL
+      for (int b = 0; b < kBlock; ++b) hn::Store(drive[b], d, units_ + (s + b) * width_ + k);
+    }
+  }
+
+  HWY_INLINE void backward_block(int64_t t, int s, T* HWY_RESTRICT sums) const {
+    const D d;
+    const T* HWY_RESTRICT x = x_ + place(t, s);
+    const int64_t inputs = inputs_;
+    for (int64_t k = 0; k < width_; k += hn::Lanes(d)) {
+      V du[kBlock];
+      V of_bias = hn::Load(d, sums + inputs * width_ + k);
+      STPN_UNROLL
+      for (int b = 0; b < kBlock; ++b) {
+        du[b] = hn::Load(d, units_ + (s + b) * width_ + k);
+        of_bias = hn::Add(of_bias, du[b]);
+      }
+      hn::Store(of_bias, d, sums + inputs * width_ + k);
+      for (int64_t j = 0; j < inputs; ++j) {
+        V of_weight = hn::Load(d, sums + j * width_ + k);
+        STPN_UNROLL
+        for (int b = 0; b < kBlock; ++b) {
+          of_weight = hn::MulAdd(du[b], hn::Set(d, x[b * inputs + j]), of_weight);
+        }
+        hn::Store(of_weight, d, sums + j * width_ + k);
+      }
+    }
+  }
+
+  HWY_INLINE void inputs_block(int s, T* HWY_RESTRICT grad_x) const {
+    const D d;
+    for (int64_t j = 0; j < inputs_; ++j) {
+      V dots[kBlock];
+      STPN_UNROLL
+      for (int b = 0; b < kBlock; ++b) dots[b] = hn::Zero(d);
+      for (int64_t k = 0; k < width_; k += hn::Lanes(d)) {
+        const V w = hn::Load(d, weights_.row(j) + k);
+        STPN_UNROLL
+        for (int b = 0; b < kBlock; ++b) {
+          dots[b] = hn::MulAdd(w, hn::Load(d, units_ + (s + b) * width_ + k), dots[b]);
+        }
+      }
+      alignas(64) T sums[64 / sizeof(T)];
+      sums_of_lanes<kBlock>(d, dots, sums);
+      for (int b = 0; b < kBlock; ++b) grad_x[b * inputs_ + j] = sums[b];
+    }
+  }
+
+  const PaddedInputWeights<T>& weights_;
+  const int64_t first_, batch_, inputs_, width_;
+  const T* const x_;
+  T* const units_;
+};
+
+}  // namespace HWY_NAMESPACE
+}  // namespace stpn::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif

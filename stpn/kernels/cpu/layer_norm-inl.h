@@ -1,0 +1,79 @@
+// Layer norm of a group's presynaptic arrays, of either layout, each sample by itself. Compiled
+// once a target.
+
+#if defined(STPN_KERNELS_CPU_LAYER_NORM_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef STPN_KERNELS_CPU_LAYER_NORM_INL_H_
+#undef STPN_KERNELS_CPU_LAYER_NORM_INL_H_
+#else
+#define STPN_KERNELS_CPU_LAYER_NORM_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include "stpn/kernels/layer_norm.h"
+#include "stpn/kernels/cpu/products-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace stpn::kernels {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// The sums of value(j) over the sources of a sample, in each of its lanes; value gives the vector
+// of values that begins there, zero where there is no source.
+template <class Layout, class Value>
+HWY_INLINE typename Layout::V sum_over_sources(const Layout& layout, const Value& value) {
+  typename Layout::V sum = hn::Zero(typename Layout::D());
+  for (int64_t j = 0; j < layout.width; j += Layout::kStep) sum = hn::Add(sum, value(j));
+  return over_sources<Layout>(sum);
+}
+
+// In place: minus the mean. Returns one over the deviation, which is still to be multiplied with.
+// `weights`, common to all samples: one over the number of sources where there is one, else 0.
+template <class Layout, typename T = typename Layout::Value>
+HWY_INLINE typename Layout::V centre(const Layout layout, const T* HWY_RESTRICT weights,
+                                     T* HWY_RESTRICT values) {
+  using V = typename Layout::V;
+  const typename Layout::D d;
+  const V part = hn::Set(d, weights[0]);
+  const V sum = sum_over_sources(
+      layout, [&](int64_t j) HWY_ATTR { return hn::Load(d, values + layout.source(0, j)); });
+  const V squares = sum_over_sources(layout, [&](int64_t j) HWY_ATTR {
+    T* HWY_RESTRICT at = values + layout.source(0, j);
+    const V centred = hn::NegMulAdd(sum, common<Layout>(weights + j), hn::Load(d, at));
+    hn::Store(centred, d, at);
+    return hn::Mul(centred, centred);
+  });
+  const V floor = hn::Set(d, static_cast<T>(kLayerNormFloor));
+  return hn::Div(hn::Set(d, T(1)), hn::Sqrt(hn::MulAdd(squares, part, floor)));
+}
+
+// In place: from the gradient of what the layer norm left, `normalised`, to that of what it was
+// given.
+template <class Layout, typename T = typename Layout::Value>
+HWY_INLINE void back_through_normalise(const Layout layout, const T* HWY_RESTRICT weights,
+                                       const T* HWY_RESTRICT normalised, typename Layout::V inverse,
+                                       T* HWY_RESTRICT gradient) {
+  using V = typename Layout::V;
+  const typename Layout::D d;
+  V sum = hn::Zero(d);
+  V along = hn::Zero(d);
+  for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
+    const V dn = hn::Load(d, gradient + layout.source(0, j));
+    sum = hn::Add(sum, dn);
+    along = hn::MulAdd(dn, hn::LoadU(d, normalised + layout.source(0, j)), along);
+  }
+  sum = over_sources<Layout>(sum);
+  along = hn::Mul(over_sources<Layout>(along), hn::Set(d, weights[0]));
+  for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
+    T* HWY_RESTRICT at = gradient + layout.source(0, j);
+    V du = hn::NegMulAdd(sum, common<Layout>(weights + j), hn::Load(d, at));
+    du = hn::NegMulAdd(along, hn::LoadU(d, normalised + layout.source(0, j)), du);
+    hn::Store(hn::Mul(du, inverse), d, at);
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace stpn::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif

@@ -1,0 +1,137 @@
+// Parameters as the CPU kernels of units with plastic synapses read them, and the sums of their
+// gradients: the same on every SIMD target.
+#pragma once
+
+#include <hwy/base.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <functional>
+
+#include "stpn/base/parallel.h"
+#include "stpn/kernels/extent.h"
+#include "stpn/kernels/cpu/scratch_pool.h"
+#include "stpn/kernels/input_projection.h"
+#include "stpn/kernels/cpu/plan.h"
+
+namespace stpn::kernels {
+
+inline void for_each_chunk(const base::ParallelFor* parallel, int64_t chunks,
+                           const std::function<void(int64_t)>& body) {
+  parallel == nullptr ? base::serial_for(chunks, body) : (*parallel)(chunks, body);
+}
+
+// Parameter matrices, (rows, row) each, one after the other; zeros where there is no value.
+template <typename T>
+class PaddedMatrices {
+ public:
+  PaddedMatrices(const PlasticPlan<T>& plan, int64_t count)
+      : row_(plan.row), matrix_(plan.parameter_matrix()), memory_(count * matrix_) {
+    std::fill_n(memory_.get(), count * matrix_, T(0));
+  }
+  T* row(int64_t which, int64_t i) const { return memory_.get() + which * matrix_ + i * row_; }
+
+ private:
+  int64_t row_, matrix_;
+  HeldMemory<T> memory_;
+};
+
+// Fixed weights of inputs, turned so that a row is what one input is to all units, and after them
+// the bias; rows padded with zeros. Their gradients are summed up in the same shape, a vector of
+// GradientSums each row.
+template <typename T>
+class PaddedInputWeights {
+ public:
+  PaddedInputWeights(const Extent& extent, const InputWeights<T>& weights)
+      : inputs_(extent.inputs),
+        width_(PlasticPlan<T>::padded(extent.hidden)),
+        memory_((inputs_ + 1) * width_) {
+    std::fill_n(memory_.get(), (inputs_ + 1) * width_, T(0));
+    for (int64_t i = 0; i < extent.hidden; ++i) {
+      for (int64_t j = 0; j < inputs_; ++j) {
+        memory_.get()[j * width_ + i] = weights.weight[i * weights.columns + j];
+      }
+    }
+    std::copy_n(weights.bias, extent.hidden, memory_.get() + inputs_ * width_);
+  }
+  int64_t inputs() const { return inputs_; }
+  const T* row(int64_t input) const { return memory_.get() + input * width_; }
+
+ private:
+  int64_t inputs_, width_;
+  HeldMemory<T> memory_;
+};
+
+// Those of a unit that its inputs drive through fixed weights.
+template <typename T>
+struct DrivenParameters {
+  PaddedMatrices<T> matrices;
+  PaddedInputWeights<T> inputs;
+};
+
+// Sums of the gradients of one chunk's samples: matrices as above, and vectors of H values.
+template <typename T>
+struct GradientSums {
+  T* matrix(int64_t which) const { return base + which * matrix_size; }
+  T* vector(int64_t which) const { return base + matrices * matrix_size + which * vector_size; }
+
+  T* base;
+  int64_t matrices, matrix_size, vector_size;
+};
+
+// Those of all chunks, and their total.
+template <typename T>
+class ChunkSums {
+ public:
+  ChunkSums(const PlasticPlan<T>& plan, int64_t matrices, int64_t vectors)
+      : chunks_(plan.chunks),
+        row_(plan.row),
+        shape_{nullptr, matrices, plan.parameter_matrix(), plan.padded(plan.hidden)},
+        size_(matrices * shape_.matrix_size + vectors * shape_.vector_size),
+        memory_(chunks_ * size_) {}
+
+  // The sums of a chunk, zero.
+  GradientSums<T> start(int64_t chunk) const {
+    std::fill_n(at(chunk).base, size_, T(0));
+    return at(chunk);
+  }
+  // In order, whoever made which; each thread a slice.
+  void add_up(const base::ParallelFor* parallel) const {
+    constexpr int64_t kSlice = 4096;
+    T* HWY_RESTRICT total = memory_.get();
+    for_each_chunk(parallel, (size_ + kSlice - 1) / kSlice, [&](int64_t slice) {
+      const int64_t end = std::min(size_, (slice + 1) * kSlice);
+      for (int64_t chunk = 1; chunk < chunks_; ++chunk) {
+        const T* HWY_RESTRICT mine = at(chunk).base;
+        for (int64_t k = slice * kSlice; k < end; ++k) total[k] += mine[k];
+      }
+    });
+  }
+  const T* row(int64_t which, int64_t i) const { return at(0).matrix(which) + i * row_; }
+  const T* vector(int64_t which) const { return at(0).vector(which); }
+
+ private:
+  GradientSums<T> at(int64_t chunk) const {
+    GradientSums<T> sums = shape_;
+    sums.base = memory_.get() + chunk * size_;
+    return sums;
+  }
+
+  int64_t chunks_, row_;
+  GradientSums<T> shape_;
+  int64_t size_;
+  HeldMemory<T> memory_;
+};
+
+// The gradients of input weights, of which the first input's is vector `first`.
+template <typename T>
+void store_input_weights(const ChunkSums<T>& sums, int64_t first, const Extent& extent,
+                         const InputWeights<T, T>& to) {
+  for (int64_t j = 0; j < extent.inputs && to.weight != nullptr; ++j) {
+    const T* row = sums.vector(first + j);
+    for (int64_t i = 0; i < extent.hidden; ++i) to.weight[i * to.columns + j] = row[i];
+  }
+  if (to.bias != nullptr) std::copy_n(sums.vector(first + extent.inputs), extent.hidden, to.bias);
+}
+
+}  // namespace stpn::kernels

@@ -1,0 +1,225 @@
+// Products of a group's matrices and vectors, of either layout (plastic_layout-inl.h), a tile of
+// registers at a time. Compiled once a target.
+//
+// A group's vectors here are presynaptic arrays. Vectors of lanes belong to a sample along, to a
+// few samples across: pointers below are to the first value of those, layout.source(v, 0), and
+// layout.source(0, j) is how far it is from there to source j.
+
+#if defined(STPN_KERNELS_CPU_PRODUCTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef STPN_KERNELS_CPU_PRODUCTS_INL_H_
+#undef STPN_KERNELS_CPU_PRODUCTS_INL_H_
+#else
+#define STPN_KERNELS_CPU_PRODUCTS_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include "stpn/kernels/cpu/layout-inl.h"
+#include "stpn/kernels/cpu/vector_math-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace stpn::kernels {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// A value that all samples have, for each source from this one on.
+template <class Layout, typename T = typename Layout::Value>
+HWY_INLINE typename Layout::V common(const T* HWY_RESTRICT values) {
+  const typename Layout::D d;
+  if constexpr (Layout::kSamples == kAcross<T>) {
+    return hn::Set(d, *values);
+  } else {
+    return hn::LoadU(d, values);
+  }
+}
+
+// Sums over the sources of R rows, to R values next to each other.
+template <class Layout, int R, typename T = typename Layout::Value>
+HWY_INLINE void store_row_sums(const typename Layout::V (&sums)[R], T* HWY_RESTRICT to) {
+  const typename Layout::D d;
+  if constexpr (Layout::kSamples == kAcross<T>) {
+    STPN_UNROLL
+    for (int r = 0; r < R; ++r) hn::StoreU(sums[r], d, to + r * Layout::kSamples);
+  } else {
+    sums_of_lanes<R>(d, sums, to);
+  }
+}
+
+// In each of a sample's lanes, the sum of all of them.
+template <class Layout>
+HWY_INLINE typename Layout::V over_sources(typename Layout::V sums) {
+  if constexpr (Layout::kSamples == kAcross<typename Layout::Value>) {
+    return sums;
+  } else {
+    return hn::SumOfLanes(typename Layout::D(), sums);
+  }
+}
+
+// One value a sample, [S]; the same for all sources.
+template <class Layout, typename T = typename Layout::Value>
+HWY_INLINE void store_of_samples(typename Layout::V values, int v, T* HWY_RESTRICT to) {
+  const typename Layout::D d;
+  if constexpr (Layout::kSamples == kAcross<T>) {
+    hn::StoreU(values, d, to + v * hn::Lanes(d));
+  } else {
+    to[v] = hn::GetLane(values);
+  }
+}
+
+// Value (r, k) of a few vectors, or row (r, k) of a few matrices: where it is.
+template <typename T>
+struct Strided {
+  T* first;
+  int64_t r, k;
+
+  HWY_INLINE T* at(int64_t vector, int64_t index) const { return first + vector * r + index * k; }
+  HWY_INLINE Strided from(int64_t vector) const { return {at(vector, 0), r, k}; }
+};
+
+// Whose the rows of a product are.
+enum class RowsOf {
+  parameters,  // all samples'
+  shared,      // of one matrix for all r
+  own          // each r's
+};
+
+// sums[r][n] += sum over k of factor (r, k) * row (r, k)[j + n]
+template <RowsOf kRows, int R, int N, class Layout, typename T = typename Layout::Value>
+HWY_INLINE void add_products(const Layout& layout, int64_t j, int64_t count,
+                             const Strided<const T>& factors, const Strided<const T>& rows,
+                             typename Layout::V (&sums)[R][N]) {
+  using V = typename Layout::V;
+  const typename Layout::D d;
+  const auto load = [&](int64_t r, int64_t k, int n) HWY_ATTR {
+    const int64_t column = j + n * Layout::kStep;
+    if constexpr (kRows == RowsOf::parameters) {
+      return common<Layout>(rows.at(0, k) + column);
+    } else {
+      return hn::LoadU(d, rows.at(r, k) + layout.source(0, column));
+    }
+  };
+  for (int64_t k = 0; k < count; ++k) {
+    V row[N];
+    STPN_UNROLL
+    for (int n = 0; n < N; ++n) row[n] = load(0, k, n);
+    STPN_UNROLL
+    for (int r = 0; r < R; ++r) {
+      const V factor = Layout::unit(factors.at(r, k), 0);
+      STPN_UNROLL
+      for (int n = 0; n < N; ++n) {
+        if (kRows == RowsOf::own && r > 0) row[n] = load(r, k, n);
+        sums[r][n] = hn::MulAdd(factor, row[n], sums[r][n]);
+      }
+    }
+  }
+}
+
+// Vectors of a tile next to each other; as many as there are registers for.
+template <class D>
+inline constexpr int kTileVectors = hn::MaxLanes(D()) * sizeof(hn::TFromD<D>) == 64 ? 4 : 2;
+
+// to[r] = scale * to[r] + sum over k < count of factor (r, k) * row (r, k), r < R
+template <RowsOf kRows, int R, class Layout, typename T = typename Layout::Value>
+HWY_INLINE void sum_rows(const Layout layout, T scale, int64_t count,
+                         const Strided<const T> factors, const Strided<const T> rows,
+                         T* HWY_RESTRICT to, int64_t to_r) {
+  using D = typename Layout::D;
+  const D d;
+  for_tiles<kTileVectors<D>>(layout.width, Layout::kStep, [&](auto tile, int64_t j) HWY_ATTR {
+    constexpr int N = decltype(tile)::value;
+    typename Layout::V sums[R][N];
+    STPN_UNROLL
+    for (int r = 0; r < R; ++r) {
+      STPN_UNROLL
+      for (int n = 0; n < N; ++n) {
+        const T* HWY_RESTRICT from = to + r * to_r + layout.source(0, j + n * Layout::kStep);
+        sums[r][n] = scale == T(0) ? hn::Zero(d) : hn::Mul(hn::Set(d, scale), hn::Load(d, from));
+      }
+    }
+    add_products<kRows, R, N>(layout, j, count, factors, rows, sums);
+    STPN_UNROLL
+    for (int r = 0; r < R; ++r) {
+      STPN_UNROLL
+      for (int n = 0; n < N; ++n) {
+        hn::Store(sums[r][n], d, to + r * to_r + layout.source(0, j + n * Layout::kStep));
+      }
+    }
+  });
+}
+
+// to[i] = sum over j of row i [j] * x[j], i < count; next to each other.
+template <bool kMagnitudes = false, class Layout, typename T = typename Layout::Value>
+HWY_INLINE void dot_rows(const Layout layout, int64_t count, const T* HWY_RESTRICT rows,
+                         int64_t stride, const T* HWY_RESTRICT x, T* HWY_RESTRICT to) {
+  using V = typename Layout::V;
+  const typename Layout::D d;
+  for_tiles<kTogether>(count, 1, [&](auto tile, int64_t i) HWY_ATTR {
+    constexpr int R = decltype(tile)::value;
+    V sums[R];
+    STPN_UNROLL
+    for (int r = 0; r < R; ++r) sums[r] = hn::Zero(d);
+    for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
+      const V factor = hn::Load(d, x + layout.source(0, j));
+      STPN_UNROLL
+      for (int r = 0; r < R; ++r) {
+        const V row = hn::LoadU(d, rows + (i + r) * stride + layout.source(0, j));
+        if constexpr (kMagnitudes) {
+          sums[r] = hn::MulAdd(hn::Abs(row), hn::Mul(factor, factor), sums[r]);
+        } else {
+          sums[r] = hn::MulAdd(row, factor, sums[r]);
+        }
+      }
+    }
+    store_row_sums<Layout>(sums, to + layout.source(0, i));
+  });
+}
+
+// matrix = scale * matrix + sum over k < count of a_k outer b_k: one sample's along, a few across.
+// Of a: values (unit, k); of b: vectors (0, k).
+template <class Layout, typename T = typename Layout::Value>
+HWY_INLINE void add_outer_products(const Layout layout, T scale, int64_t hidden, int64_t count,
+                                   const Strided<const T> a, const Strided<const T> b, T* matrix,
+                                   int64_t row_stride) {
+  for_tiles<kTogether>(hidden, 1, [&](auto tile, int64_t i) HWY_ATTR {
+    constexpr int R = decltype(tile)::value;
+    sum_rows<RowsOf::shared, R>(layout, scale, count, a.from(i), b, matrix + i * row_stride,
+                                row_stride);
+  });
+}
+
+// The same for the gradient of a parameter matrix, (hidden, row), summed over samples too.
+template <class Layout, typename T = typename Layout::Value>
+HWY_INLINE void add_outer_products_of_all(const Layout layout, int64_t hidden, int64_t count,
+                                          const Strided<const T> a, const Strided<const T> b,
+                                          T* HWY_RESTRICT matrix, int64_t row) {
+  using D = typename Layout::D;
+  if constexpr (Layout::kSamples != kAcross<T>) {
+    add_outer_products(layout, T(1), hidden, count, a, b, matrix, row);
+    return;
+  }
+  for_tiles<kTogether>(hidden, 1, [&](auto tile, int64_t i) HWY_ATTR {
+    constexpr int R = decltype(tile)::value;
+    for_tiles<kTileVectors<D>>(layout.width, 1, [&](auto columns, int64_t j) HWY_ATTR {
+      constexpr int N = decltype(columns)::value;
+      const D d;
+      typename Layout::V sums[R][N];
+      STPN_UNROLL
+      for (int r = 0; r < R; ++r) {
+        STPN_UNROLL
+        for (int n = 0; n < N; ++n) sums[r][n] = hn::Zero(d);
+      }
+      add_products<RowsOf::shared, R, N>(layout, j, count, a.from(i), b, sums);
+      alignas(64) T total[N + hn::MaxLanes(D())];
+      for (int r = 0; r < R; ++r) {
+        sums_of_lanes<N>(d, sums[r], total);
+        for (int n = 0; n < N; ++n) matrix[(i + r) * row + j + n] += total[n];
+      }
+    });
+  });
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace stpn::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif

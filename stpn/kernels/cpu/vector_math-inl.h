@@ -1,0 +1,244 @@
+// What the SIMD kernels of all units share. Compiled once a target (Highway's foreach_target).
+
+#if defined(STPN_KERNELS_CPU_VECTOR_MATH_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef STPN_KERNELS_CPU_VECTOR_MATH_INL_H_
+#undef STPN_KERNELS_CPU_VECTOR_MATH_INL_H_
+#else
+#define STPN_KERNELS_CPU_VECTOR_MATH_INL_H_
+#endif
+
+#include <hwy/cache_control.h>
+#include <hwy/contrib/math/math-inl.h>
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <type_traits>
+
+#include "stpn/kernels/activation.h"
+
+// For loops over a fixed few vectors: unrolled, they stay in registers. Where a vector is one value
+// they are not few, and with sanitizers it would gain nothing: either would take minutes to
+// compile.
+#undef STPN_UNROLL
+#if HWY_TARGET == HWY_SCALAR || defined(__SANITIZE_ADDRESS__)
+#define STPN_UNROLL
+#else
+#define STPN_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace stpn::kernels {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Calls body(N, first) for tiles of N from `first` on that make up `count`, N a constant: kTile,
+// and at the end one by one.
+template <int kTile, class Body>
+HWY_INLINE void for_tiles(int64_t count, int64_t step, const Body& body) {
+  int64_t first = 0;
+  for (; first + kTile * step <= count; first += kTile * step) {
+    body(std::integral_constant<int, kTile>(), first);
+  }
+  if constexpr (kTile > 1) {
+    for (; first < count; first += step) body(std::integral_constant<int, 1>(), first);
+  }
+}
+
+template <class D, class V = hn::Vec<D>, class T = hn::TFromD<D>>
+HWY_INLINE void add_to(D d, V value, T* HWY_RESTRICT sum) {
+  hn::Store(hn::Add(hn::Load(d, sum), value), d, sum);
+}
+
+#if HWY_TARGET != HWY_SCALAR
+// The sum of all 128-bit blocks, in each block.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V sum_of_blocks(D d, V v) {
+  if constexpr (hn::MaxLanes(D()) * sizeof(hn::TFromD<D>) >= 32) {
+    v = hn::Add(v, hn::SwapAdjacentBlocks(v));
+  }
+  if constexpr (hn::MaxLanes(D()) * sizeof(hn::TFromD<D>) >= 64) {
+    v = hn::Add(v, hn::ReverseBlocks(d, v));
+  }
+  return v;
+}
+
+// Writes the lowest 128-bit block.
+template <class D, class V = hn::Vec<D>, class T = hn::TFromD<D>>
+HWY_INLINE void store_block(D d, V v, T* HWY_RESTRICT to) {
+  if constexpr (hn::MaxLanes(D()) * sizeof(T) > 16) {
+    const hn::Half<D> half;
+    store_block(half, hn::LowerHalf(half, v), to);
+  } else {
+    hn::StoreU(v, d, to);
+  }
+}
+
+// Writes the 128-bit blocks, so far apart.
+template <class D, class V = hn::Vec<D>, class T = hn::TFromD<D>>
+HWY_INLINE void store_blocks(D d, V v, int64_t apart, T* HWY_RESTRICT to) {
+  if constexpr (hn::MaxLanes(D()) * sizeof(T) > 16) {
+    const hn::Half<D> half;
+    constexpr int64_t kBlocks = hn::MaxLanes(half) * sizeof(T) / 16;
+    store_blocks(half, hn::LowerHalf(half, v), apart, to);
+    store_blocks(half, hn::UpperHalf(half, v), apart, to + kBlocks * apart);
+  } else {
+    hn::StoreU(v, d, to);
+  }
+}
+
+#endif  // HWY_SCALAR
+
+// sums[s] = sum of the lanes of v[s]. Four float sums at once take a tree of 9 shuffles and adds,
+// not 4 x 8.
+template <int S, class D, class V = hn::Vec<D>, class T = hn::TFromD<D>>
+HWY_INLINE void sums_of_lanes([[maybe_unused]] D d, const V (&v)[S], T* HWY_RESTRICT sums) {
+#if HWY_TARGET == HWY_SCALAR
+  for (int s = 0; s < S; ++s) sums[s] = hn::GetLane(v[s]);
+#else
+  if constexpr (S == 4 && sizeof(T) == 4) {
+    const V even = hn::Add(hn::InterleaveLower(d, v[0], v[2]), hn::InterleaveUpper(d, v[0], v[2]));
+    const V odd = hn::Add(hn::InterleaveLower(d, v[1], v[3]), hn::InterleaveUpper(d, v[1], v[3]));
+    const V all = hn::Add(hn::InterleaveLower(d, even, odd), hn::InterleaveUpper(d, even, odd));
+    store_block(d, sum_of_blocks(d, all), sums);
+  } else if constexpr (S % 2 == 0 && sizeof(T) == 8) {
+    for (int s = 0; s < S; s += 2) {
+      const V pair =
+          hn::Add(hn::InterleaveLower(d, v[s], v[s + 1]), hn::InterleaveUpper(d, v[s], v[s + 1]));
+      store_block(d, sum_of_blocks(d, pair), sums + s);
+    }
+  } else {
+    for (int s = 0; s < S; ++s) sums[s] = hn::GetLane(hn::SumOfLanes(d, v[s]));
+  }
+#endif
+}
+
+// For a few values: a call of memmove costs more than to move them.
+template <typename T>
+HWY_INLINE void copy(const T* HWY_RESTRICT from, int64_t count, T* HWY_RESTRICT to) {
+  const hn::ScalableTag<T> d;
+  const int64_t lanes = hn::Lanes(d);
+  if (count < lanes) {
+    std::copy_n(from, count, to);
+    return;
+  }
+  for (int64_t k = 0; k < count - lanes; k += lanes) hn::StoreU(hn::LoadU(d, from + k), d, to + k);
+  hn::StoreU(hn::LoadU(d, from + count - lanes), d, to + count - lanes);
+}
+
+// For many values, in whole vectors, that are not read again soon: past the caches, if `to` is
+// aligned as `from` is.
+template <typename T>
+HWY_INLINE void stream(const T* HWY_RESTRICT from, int64_t count, T* HWY_RESTRICT to) {
+  const hn::ScalableTag<T> d;
+  const int64_t lanes = hn::Lanes(d);
+  if (reinterpret_cast<uintptr_t>(to) % (lanes * sizeof(T)) != 0) {
+    std::copy_n(from, count, to);
+    return;
+  }
+  for (int64_t k = 0; k < count; k += lanes) hn::Stream(hn::Load(d, from + k), d, to + k);
+  hwy::FlushStream();
+}
+
+// As many rows as 16 bytes hold values, of as many columns as D has lanes: to rows of columns.
+template <class D, class V = hn::Vec<D>, class T = hn::TFromD<D>>
+HWY_INLINE void transpose_rows(D d, const T* HWY_RESTRICT from, int64_t from_stride,
+                               T* HWY_RESTRICT to, int64_t to_stride) {
+#if HWY_TARGET == HWY_SCALAR
+  (void)d, (void)from_stride, (void)to_stride;
+  *to = *from;
+#else
+  constexpr int64_t kRows = 16 / sizeof(T);
+  const V a = hn::LoadU(d, from);
+  const V b = hn::LoadU(d, from + from_stride);
+  // Every kRows-th column from this one on.
+  const auto store = [&](auto columns, int64_t first) HWY_ATTR {
+    store_blocks(d, columns, kRows * to_stride, to + first * to_stride);
+  };
+  if constexpr (sizeof(T) == 8) {
+    store(hn::InterleaveLower(d, a, b), 0);
+    store(hn::InterleaveUpper(d, a, b), 1);
+  } else {
+    const hn::RepartitionToWide<decltype(hn::RebindToUnsigned<D>())> wide;
+    const V c = hn::LoadU(d, from + 2 * from_stride);
+    const V e = hn::LoadU(d, from + 3 * from_stride);
+    const auto upper = [&](V x, V y)
+                           HWY_ATTR { return hn::BitCast(wide, hn::InterleaveUpper(d, x, y)); };
+    const auto lower = [&](V x, V y)
+                           HWY_ATTR { return hn::BitCast(wide, hn::InterleaveLower(d, x, y)); };
+    store(hn::BitCast(d, hn::InterleaveLower(wide, lower(a, b), lower(c, e))), 0);
+    store(hn::BitCast(d, hn::InterleaveUpper(wide, lower(a, b), lower(c, e))), 1);
+    store(hn::BitCast(d, hn::InterleaveLower(wide, upper(a, b), upper(c, e))), 2);
+    store(hn::BitCast(d, hn::InterleaveUpper(wide, upper(a, b), upper(c, e))), 3);
+  }
+#endif
+}
+
+// to[c][r] = from[r][c], of arrays whose rows are so far apart.
+template <typename T>
+HWY_INLINE void transpose(const T* HWY_RESTRICT from, int64_t from_stride, int64_t rows,
+                          int64_t columns, T* HWY_RESTRICT to, int64_t to_stride) {
+  constexpr int64_t kRows = HWY_TARGET == HWY_SCALAR ? 1 : 16 / sizeof(T);
+  const hn::ScalableTag<T> d;
+  const hn::CappedTag<T, kRows> block;
+  if (rows < kRows || columns < kRows) {
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t c = 0; c < columns; ++c) to[c * to_stride + r] = from[r * from_stride + c];
+    }
+    return;
+  }
+  // The last few rows and columns again with some before them.
+  for (int64_t first = 0; first < rows; first += kRows) {
+    const int64_t r = std::min(first, rows - kRows);
+    int64_t c = 0;
+    for (; c + static_cast<int64_t>(hn::Lanes(d)) <= columns; c += hn::Lanes(d)) {
+      transpose_rows(d, from + r * from_stride + c, from_stride, to + c * to_stride + r, to_stride);
+    }
+    for (; c < columns; c += kRows) {
+      c = std::min(c, columns - kRows);
+      transpose_rows(block, from + r * from_stride + c, from_stride, to + c * to_stride + r,
+                     to_stride);
+    }
+  }
+}
+
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V activate(D d, Activation activation, V drive) {
+  using T = hn::TFromD<D>;
+  const V one = hn::Set(d, T(1));
+  switch (activation) {
+    case Activation::tanh:
+      return hn::Tanh(d, drive);
+    case Activation::sigmoid:
+      return hn::Div(one, hn::Add(one, hn::Exp(d, hn::Neg(drive))));
+    case Activation::relu:
+      return hn::Max(drive, hn::Zero(d));
+    case Activation::identity:
+      break;
+  }
+  return drive;
+}
+
+// The derivative, from the activity.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V activation_slope(D d, Activation activation, V activity) {
+  using T = hn::TFromD<D>;
+  const V one = hn::Set(d, T(1));
+  switch (activation) {
+    case Activation::tanh:
+      return hn::NegMulAdd(activity, activity, one);
+    case Activation::sigmoid:
+      return hn::Mul(activity, hn::Sub(one, activity));
+    case Activation::relu:
+      return hn::IfThenElseZero(hn::Gt(activity, hn::Zero(d)), one);
+    case Activation::identity:
+      break;
+  }
+  return one;
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace stpn::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif

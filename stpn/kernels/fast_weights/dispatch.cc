@@ -1,0 +1,159 @@
+// Dispatch of the fast weights' CPU kernel: chunks of groups over the caller's threads, on the best
+// SIMD target of this machine.
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "stpn/kernels/fast_weights/dispatch.cc"
+#include <hwy/foreach_target.h>
+
+// Highway's own headers come after its list of targets.
+#include <hwy/highway.h>
+
+#include "stpn/kernels/fast_weights/cpu_backward-inl.h"
+#include "stpn/kernels/fast_weights/cpu_forward-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace stpn::kernels {
+namespace HWY_NAMESPACE {
+
+template <typename T, bool kEnergy>
+struct Groups {
+  template <class Layout>
+  using Forward = FastWeightsForwardGroup<Layout, kEnergy>;
+  template <class Layout>
+  using Backward = FastWeightsBackwardGroup<Layout>;
+};
+
+template <typename T>
+void forward(const FastWeightsForwardParams<T>& p, const DrivenParameters<T>& parameters,
+             const PlasticPlan<T>& plan, int64_t chunk) {
+  if (p.energy == nullptr) {
+    run_chunk<Groups<T, false>::template Forward, kFastWeightsAcross>(plan, chunk, p.kept, p,
+                                                                      parameters);
+  } else {
+    run_chunk<Groups<T, true>::template Forward, kFastWeightsAcross>(plan, chunk, p.kept, p,
+                                                                     parameters);
+  }
+}
+
+template <typename T>
+void backward(const FastWeightsBackwardParams<T>& p, const DrivenParameters<T>& parameters,
+              const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t chunk) {
+  run_chunk<Groups<T, false>::template Backward, kFastWeightsAcross>(plan, chunk, p.forward.kept, p,
+                                                                     parameters, gradients);
+}
+
+// What is exported has to be a function, not a template.
+static constexpr auto& kForwardFloat = forward<float>;
+static constexpr auto& kForwardDouble = forward<double>;
+static constexpr auto& kBackwardFloat = backward<float>;
+static constexpr auto& kBackwardDouble = backward<double>;
+
+}  // namespace HWY_NAMESPACE
+}  // namespace stpn::kernels
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace stpn::kernels {
+namespace {
+
+HWY_EXPORT(kForwardFloat);
+HWY_EXPORT(kForwardDouble);
+HWY_EXPORT(kBackwardFloat);
+HWY_EXPORT(kBackwardDouble);
+
+void dispatch(const FastWeightsForwardParams<float>& p, const DrivenParameters<float>& parameters,
+              const PlasticPlan<float>& plan, int64_t chunk) {
+  HWY_DYNAMIC_DISPATCH(kForwardFloat)(p, parameters, plan, chunk);
+}
+void dispatch(const FastWeightsForwardParams<double>& p, const DrivenParameters<double>& parameters,
+              const PlasticPlan<double>& plan, int64_t chunk) {
+  HWY_DYNAMIC_DISPATCH(kForwardDouble)(p, parameters, plan, chunk);
+}
+void dispatch(const FastWeightsBackwardParams<float>& p, const DrivenParameters<float>& parameters,
+              const PlasticPlan<float>& plan, const GradientSums<float>& gradients, int64_t chunk) {
+  HWY_DYNAMIC_DISPATCH(kBackwardFloat)(p, parameters, plan, gradients, chunk);
+}
+void dispatch(const FastWeightsBackwardParams<double>& p, const DrivenParameters<double>& parameters,
+              const PlasticPlan<double>& plan, const GradientSums<double>& gradients,
+              int64_t chunk) {
+  HWY_DYNAMIC_DISPATCH(kBackwardDouble)(p, parameters, plan, gradients, chunk);
+}
+
+template <typename T>
+DrivenParameters<T> padded(const FastWeightsForwardParams<T>& p, const PlasticPlan<T>& plan) {
+  const int64_t columns = p.extent.inputs + plan.hidden;
+  return {PaddedMatrices<T>(plan, kFastWeightsMatrices),
+          PaddedInputWeights<T>(p.extent, {p.weight, columns, p.bias})};
+}
+// The weights of the units to unit i.
+template <typename T>
+T* recurrent(const Extent& extent, T* weight, int64_t i) {
+  return weight + i * (extent.inputs + extent.hidden) + extent.inputs;
+}
+// With W of the units, for products with its transpose.
+template <typename T>
+DrivenParameters<T> padded_for_backward(const FastWeightsForwardParams<T>& p,
+                                        const PlasticPlan<T>& plan) {
+  DrivenParameters<T> parameters = padded(p, plan);
+  for (int64_t i = 0; i < plan.hidden; ++i) {
+    std::copy_n(recurrent(p.extent, p.weight, i), plan.hidden,
+                parameters.matrices.row(kSlowWeight, i));
+  }
+  return parameters;
+}
+// With its transpose, for products with itself.
+template <typename T>
+DrivenParameters<T> padded_for_forward(const FastWeightsForwardParams<T>& p, const PlasticPlan<T>& plan) {
+  DrivenParameters<T> parameters = padded(p, plan);
+  for (int64_t i = 0; i < plan.hidden; ++i) {
+    const T* row = recurrent(p.extent, p.weight, i);
+    for (int64_t j = 0; j < plan.hidden; ++j) parameters.matrices.row(kSlowWeight, j)[i] = row[j];
+  }
+  return parameters;
+}
+
+}  // namespace
+
+template <typename T>
+int64_t fast_weights_saved_size(const Extent& extent, const FastWeightsVariant& variant) {
+  return fast_weights_plan<T>(extent, variant).kept_size();
+}
+
+template <typename T>
+void fast_weights_forward_cpu(const FastWeightsForwardParams<T>& p) {
+  const PlasticPlan<T> plan = fast_weights_plan<T>(p.extent, p.variant);
+  const DrivenParameters<T> parameters = padded_for_forward(p, plan);
+  for_each_chunk(p.parallel, plan.chunks,
+                 [&](int64_t chunk) { dispatch(p, parameters, plan, chunk); });
+}
+
+template <typename T>
+void fast_weights_backward_cpu(const FastWeightsBackwardParams<T>& p) {
+  const FastWeightsForwardParams<T>& f = p.forward;
+  const PlasticPlan<T> plan = fast_weights_plan<T>(f.extent, f.variant);
+  const DrivenParameters<T> parameters = padded_for_backward(f, plan);
+  const ChunkSums<T> sums(plan, kFastWeightsMatrices, kInput + f.extent.inputs + 1);
+  for_each_chunk(f.parallel, plan.chunks,
+                 [&](int64_t chunk) { dispatch(p, parameters, plan, sums.start(chunk), chunk); });
+  sums.add_up(f.parallel);
+  const auto store = [&](const T* from, T* to) {
+    if (to != nullptr) std::copy_n(from, plan.hidden, to);
+  };
+  for (int64_t i = 0; i < plan.hidden && p.grad_weight != nullptr; ++i) {
+    store(sums.row(kSlowWeight, i), recurrent(f.extent, p.grad_weight, i));
+  }
+  store(sums.vector(kGain), p.grad_layer_norm_weight);
+  store(sums.vector(kOffset), p.grad_layer_norm_bias);
+  store_input_weights<T>(sums, kInput, f.extent,
+                         {p.grad_weight, f.extent.inputs + plan.hidden, p.grad_bias});
+}
+
+template void fast_weights_forward_cpu(const FastWeightsForwardParams<float>&);
+template void fast_weights_forward_cpu(const FastWeightsForwardParams<double>&);
+template void fast_weights_backward_cpu(const FastWeightsBackwardParams<float>&);
+template void fast_weights_backward_cpu(const FastWeightsBackwardParams<double>&);
+template int64_t fast_weights_saved_size<float>(const Extent&, const FastWeightsVariant&);
+template int64_t fast_weights_saved_size<double>(const Extent&, const FastWeightsVariant&);
+
+}  // namespace stpn::kernels
+#endif  // HWY_ONCE

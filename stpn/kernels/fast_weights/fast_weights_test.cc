@@ -1,0 +1,290 @@
+// The reference against finite differences, and the CPU kernel against the reference, on every SIMD
+// target this machine runs.
+#include "stpn/kernels/fast_weights/equations.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "stpn/base/random.h"
+#include "stpn/kernels/testing.h"
+
+namespace stpn::kernels {
+namespace {
+
+using testing::distance;
+using testing::kTolerance;
+
+// One call with all its arrays. Outputs start as NaN, so that an element never written shows.
+template <typename T>
+struct Case {
+  Case(const Extent& e, const FastWeightsVariant& v, uint64_t seed, bool with_reset = true)
+      : extent(e), variant(v), random(seed, base::Stream::parameters, 0) {
+    x = draw(e.steps * e.batch * e.inputs, -1, 1);
+    h = draw(e.batch * e.hidden, -1, 1);
+    A = draw(e.batch * e.hidden * e.hidden, -0.3, 0.3);
+    weight = draw(e.hidden * (e.inputs + e.hidden), -0.5, 0.5);
+    bias = draw(e.hidden, -0.5, 0.5);
+    layer_norm_weight = draw(e.hidden, 0.5, 1.5);
+    layer_norm_bias = draw(e.hidden, -0.5, 0.5);
+    d_output = draw(e.steps * e.batch * e.hidden, -1, 1);
+    d_A = draw(e.batch * e.hidden * e.hidden, -1, 1);
+    reset.assign(e.steps * e.batch, 0);
+    for (uint8_t& mark : reset) mark = with_reset && random.below(4) == 0;
+  }
+
+  std::vector<T> draw(int64_t count, double low, double high) {
+    std::vector<T> values(count);
+    for (T& value : values) value = static_cast<T>(random.uniform(low, high));
+    return values;
+  }
+
+  // Everything a call writes; gradients by name.
+  struct Result {
+    std::vector<T> output, final_A, energy, kept;
+    std::vector<std::pair<std::string, std::vector<T>>> gradients;
+  };
+
+  template <typename Forward, typename Backward>
+  Result run(Forward forward, Backward backward, int64_t kept_size,
+             const base::ParallelFor* parallel = nullptr) const {
+    const T nan = std::numeric_limits<T>::quiet_NaN();
+    Result r;
+    r.output.assign(d_output.size(), nan);
+    r.final_A.assign(A.size(), nan);
+    r.energy.assign(only_sequence ? 0 : d_output.size(), nan);
+    r.kept.assign(kept_size, nan);
+    FastWeightsBackwardParams<T> b;
+    FastWeightsForwardParams<T>& p = b.forward;
+    p.extent = extent;
+    p.variant = variant;
+    p.x = x.data();
+    p.reset = reset.data();
+    p.initial_h = h.data();
+    p.initial_A = A.data();
+    p.weight = weight.data();
+    p.bias = bias.data();
+    p.layer_norm_weight = variant.layer_norm ? layer_norm_weight.data() : nullptr;
+    p.layer_norm_bias = variant.layer_norm ? layer_norm_bias.data() : nullptr;
+    p.output = r.output.data();
+    p.final_A = r.final_A.data();
+    p.energy = only_sequence ? nullptr : r.energy.data();
+    p.kept = kept_size > 0 ? r.kept.data() : nullptr;
+    p.parallel = parallel;
+    forward(p);
+
+    b.grad_output = d_output.data();
+    std::vector<std::pair<const char*, T**>> slots = {{"x", &b.grad_x},
+                                                      {"h", &b.grad_initial_h},
+                                                      {"weight", &b.grad_weight},
+                                                      {"bias", &b.grad_bias}};
+    if (!only_sequence) {
+      b.grad_final_A = d_A.data();
+      slots.emplace_back("A", &b.grad_initial_A);
+    }
+    if (variant.layer_norm) {
+      slots.emplace_back("layer_norm_weight", &b.grad_layer_norm_weight);
+      slots.emplace_back("layer_norm_bias", &b.grad_layer_norm_bias);
+    }
+    for (auto& [name, slot] : slots) {
+      auto& values = r.gradients.emplace_back(name, std::vector<T>(input(name).size(), nan)).second;
+      *slot = values.data();
+    }
+    backward(b);
+    return r;
+  }
+
+  Result reference() const {
+    return run(fast_weights_forward_ref<T>, fast_weights_backward_ref<T>, 0);
+  }
+
+  Result cpu(const base::ParallelFor* parallel = nullptr) const {
+    return run(fast_weights_forward_cpu<T>, fast_weights_backward_cpu<T>,
+               fast_weights_saved_size<T>(extent, variant), parallel);
+  }
+
+  // The loss whose gradient `run` asks for.
+  T loss() const {
+    const Result r = run(
+        fast_weights_forward_ref<T>, [](auto&) {}, 0);
+    auto dot = [](const std::vector<T>& a, const std::vector<T>& b) {
+      return std::inner_product(a.begin(), a.end(), b.begin(), T(0));
+    };
+    return dot(r.output, d_output) + dot(r.final_A, d_A);
+  }
+
+  const std::vector<T>& input(const std::string& name) const {
+    if (name == "x") return x;
+    if (name == "h") return h;
+    if (name == "A") return A;
+    if (name == "weight") return weight;
+    if (name == "bias") return bias;
+    return name == "layer_norm_weight" ? layer_norm_weight : layer_norm_bias;
+  }
+  std::vector<T>& input(const std::string& name) {
+    return const_cast<std::vector<T>&>(std::as_const(*this).input(name));
+  }
+
+  Extent extent;
+  FastWeightsVariant variant;
+  base::Random random;
+  std::vector<T> x, h, A, weight, bias, layer_norm_weight, layer_norm_bias;
+  std::vector<T> d_output, d_A;
+  std::vector<uint8_t> reset;
+  bool only_sequence = false;  // without energy and gradients of A
+};
+
+std::vector<FastWeightsVariant> all_variants() {
+  std::vector<FastWeightsVariant> variants;
+  for (const int64_t inner_steps : {1, 2, 3}) {
+    for (const bool layer_norm : {true, false}) {
+      // Without layer norm a large rate amplifies rounding from step to step.
+      const double rate = layer_norm ? 0.5 : 0.1;
+      variants.push_back({.inner_steps = inner_steps, .layer_norm = layer_norm, .rate = rate});
+    }
+  }
+  variants.push_back({.decay = 0.7, .rate = -0.4});
+  return variants;
+}
+
+std::string name_of(const FastWeightsVariant& v) {
+  return fmt::format("S {} layer norm {} decay {} rate {}", v.inner_steps, v.layer_norm, v.decay,
+                     v.rate);
+}
+
+TEST(FastWeightsRefTest, GradientMatchesFiniteDifference) {
+  for (const FastWeightsVariant& v : all_variants()) {
+    SCOPED_TRACE(name_of(v));
+    Case<double> c({.steps = 5, .batch = 2, .inputs = 3, .hidden = 4}, v, 7);
+    const auto result = c.reference();
+    for (const auto& [name, gradient] : result.gradients) {
+      std::vector<double>& values = c.input(name);
+      for (size_t k = 0; k < values.size(); ++k) {
+        const double at = values[k];
+        constexpr double kStep = 1e-6;
+        values[k] = at + kStep;
+        const double above = c.loss();
+        values[k] = at - kStep;
+        const double below = c.loss();
+        values[k] = at;
+        ASSERT_NEAR(gradient[k], (above - below) / (2 * kStep), 2e-7 * (1 + std::abs(gradient[k])))
+            << name << " " << k;
+      }
+    }
+  }
+}
+
+template <typename T>
+void expect_same(const typename Case<T>::Result& got, const typename Case<T>::Result& want) {
+  EXPECT_LE(distance(got.output, want.output), kTolerance<T>) << "output";
+  EXPECT_LE(distance(got.final_A, want.final_A), kTolerance<T>) << "final A";
+  EXPECT_LE(distance(got.energy, want.energy), kTolerance<T>) << "energy";
+  for (size_t k = 0; k < want.gradients.size(); ++k) {
+    EXPECT_LE(distance(got.gradients[k].second, want.gradients[k].second), kTolerance<T>)
+        << "gradient of " << want.gradients[k].first;
+  }
+}
+
+using FastWeightsCpuTest = testing::TargetTest;
+
+template <typename T>
+void matches_reference() {
+  base::Random sizes(11, base::Stream::test_data, 0);
+  for (int round = 0; round < 4; ++round) {
+    for (const FastWeightsVariant& v : all_variants()) {
+      const Extent e{.steps = 1 + sizes.below(14),
+                     .batch = 1 + sizes.below(40),
+                     .inputs = 1 + sizes.below(20),
+                     .hidden = 2 + sizes.below(40)};
+      SCOPED_TRACE(fmt::format("T {} B {} H {} {}", e.steps, e.batch, e.hidden, name_of(v)));
+      const Case<T> c(e, v, e.hidden);
+      expect_same<T>(c.cpu(), c.reference());
+    }
+  }
+}
+
+TEST_P(FastWeightsCpuTest, MatchesReferenceInDouble) { matches_reference<double>(); }
+TEST_P(FastWeightsCpuTest, MatchesReferenceInFloat) { matches_reference<float>(); }
+
+TEST_P(FastWeightsCpuTest, RunsASingleUnit) {
+  for (const FastWeightsVariant& v : all_variants()) {
+    SCOPED_TRACE(name_of(v));
+    const Case<double> c({.steps = 5, .batch = 6, .inputs = 1, .hidden = 1}, v, 3);
+    expect_same<double>(c.cpu(), c.reference());
+  }
+}
+
+// Longer than a chunk of steps, with and without a remainder; resets fall into all of them.
+TEST_P(FastWeightsCpuTest, RunsManyChunks) {
+  for (const int64_t steps : {40, 53}) {
+    for (const int64_t hidden : {70, 131}) {  // four and two samples at a time
+      const Case<double> c({.steps = steps, .batch = 5, .inputs = 3, .hidden = hidden},
+                           {.inner_steps = 2}, 3);
+      expect_same<double>(c.cpu(), c.reference());
+    }
+    for (const int64_t hidden : {1, 17}) {  // across samples
+      const Case<double> c({.steps = steps, .batch = 19, .inputs = 3, .hidden = hidden},
+                           {.inner_steps = 2}, 3);
+      expect_same<double>(c.cpu(), c.reference());
+    }
+  }
+}
+
+// A that starts at zero, and gradients of A that are neither given nor wanted, are not passed over;
+// without energy, A is not brought up to date at each step.
+TEST_P(FastWeightsCpuTest, LeavesOutWhatIsZero) {
+  for (const int64_t batch : {5, 21}) {  // along, and across samples
+    for (const int64_t steps : {9, 40}) {
+      for (const bool with_reset : {false, true}) {
+        Case<double> c({.steps = steps, .batch = batch, .inputs = 3, .hidden = 13}, {}, 5,
+                       with_reset);
+        std::fill(c.A.begin(), c.A.end(), 0);
+        c.only_sequence = true;
+        expect_same<double>(c.cpu(), c.reference());
+      }
+    }
+  }
+}
+
+TEST_P(FastWeightsCpuTest, BitsDoNotDependOnThreads) {
+  const base::ParallelFor threads = testing::a_thread_each;
+  const Case<float> c({.steps = 6, .batch = 37, .inputs = 3, .hidden = 5}, {.inner_steps = 2}, 5);
+  const auto alone = c.cpu();
+  const auto together = c.cpu(&threads);
+  EXPECT_EQ(alone.output, together.output);
+  EXPECT_EQ(alone.final_A, together.final_A);
+  EXPECT_EQ(alone.gradients, together.gradients);
+}
+
+// What a sample has come to, NaN even, ends at its reset.
+TEST_P(FastWeightsCpuTest, ResetForgetsADivergedSample) {
+  for (const int64_t batch : {5, 21}) {  // along, and across samples
+    Case<float> c({.steps = 8, .batch = batch, .inputs = 4, .hidden = 4}, {}, 9,
+                  /*with_reset=*/false);
+    c.x[(1 * batch + 2) * 4] = std::numeric_limits<float>::infinity();
+    c.reset[5 * batch + 2] = 1;
+    const auto result = c.cpu();
+    const auto reference = c.reference();
+    const auto from_reset = [&](const std::vector<float>& output) {
+      return std::vector<float>(output.begin() + 5 * batch * 4, output.end());
+    };
+    EXPECT_LE(distance(from_reset(result.output), from_reset(reference.output)), kTolerance<float>);
+    EXPECT_LE(
+        distance(from_reset(result.gradients[0].second), from_reset(reference.gradients[0].second)),
+        kTolerance<float>)
+        << "gradient of " << result.gradients[0].first;
+    EXPECT_LE(distance(result.final_A, reference.final_A), kTolerance<float>);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Targets, FastWeightsCpuTest, testing::all_targets(), testing::target_name);
+
+}  // namespace
+}  // namespace stpn::kernels

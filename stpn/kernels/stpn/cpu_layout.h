@@ -1,0 +1,49 @@
+// Which of the STPN's parameter matrices and kept values is which, in its CPU kernel.
+#pragma once
+
+#include "stpn/kernels/cpu/plan.h"
+#include "stpn/kernels/stpn/equations.h"
+
+namespace stpn::kernels {
+
+// Parameter matrices and the sums of their gradients: one value a synapse whatever the rates; zero
+// Lambda and Gamma where a synapse has no fast weight, which keeps F zero there.
+enum StpnMatrix { kWeight, kLambda, kGamma, kStpnMatrices };
+// Sums of gradients, besides.
+enum StpnVector { kBias, kLayerNormWeight, kLayerNormBias, kBiasLambda, kBiasGamma, kStpnVectors };
+
+// Kept at each step: the drive G z / n; with a norm, the inverse of n; with norm `post`, of the
+// matrix C that the step sees: its scale, where F = scale C, and C z and C G.
+enum StpnKept { kKeptDrive, kKeptInverseNorm, kKeptScale, kKeptAlongDrive, kKeptAlongG };
+
+// After those, where the variant has them: the plastic bias that the step sees, and what layer norm
+// makes of its drive. A layer norm also keeps a value a sample, Oja's rule one a source.
+inline int64_t kept_plastic_bias(const StpnVariant& variant) {
+  if (variant.norm == Norm::post) return kKeptAlongG + 1;
+  return variant.norm == Norm::none ? kKeptDrive + 1 : kKeptInverseNorm + 1;
+}
+inline int64_t kept_layer_norm(const StpnVariant& variant) {
+  return kept_plastic_bias(variant) + variant.plastic_bias;
+}
+
+// A sample's units hear each other.
+inline bool has_coupled_units(const StpnVariant& variant) {
+  return variant.recurrent || variant.layer_norm || variant.rule == Rule::oja;
+}
+
+template <typename T>
+PlasticPlan<T> stpn_plan(const Extent& extent, const StpnVariant& variant) {
+  return PlasticPlan<T>({.steps = extent.steps,
+                         .batch = extent.batch,
+                         .hidden = extent.hidden,
+                         .sources = sources(extent, variant),
+                         .matrices = 1,
+                         .kept_per_unit = kept_layer_norm(variant) + variant.layer_norm,
+                         .kept_per_source = variant.rule == Rule::oja,
+                         .kept_per_sample = variant.layer_norm,
+                         // With coupled units it would be slower: three parameters a synapse.
+                         .across = !has_coupled_units(variant),
+                         .slices = !has_coupled_units(variant)});
+}
+
+}  // namespace stpn::kernels

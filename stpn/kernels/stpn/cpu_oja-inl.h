@@ -1,0 +1,97 @@
+// Oja's rule of the STPN: synapses grow by what the units' activities do not yet predict of their
+// presynaptic term z,
+//   h outer (z - prediction),   prediction = sum over units of f F,   f = h scale
+// with scale F as it enters the update. In passes of its own: the rule is seldom used. Not in
+// slices, whose units do not hear each other. Compiled once a target.
+
+#if defined(STPN_KERNELS_STPN_CPU_OJA_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef STPN_KERNELS_STPN_CPU_OJA_INL_H_
+#undef STPN_KERNELS_STPN_CPU_OJA_INL_H_
+#else
+#define STPN_KERNELS_STPN_CPU_OJA_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <algorithm>
+
+#include "stpn/kernels/cpu/scratch_pool.h"
+#include "stpn/kernels/cpu/products-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace stpn::kernels {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Of one step; `F` and `dF` are a group's matrices.
+template <class Layout>
+class StpnPrediction {
+  using T = typename Layout::Value;
+  using D = typename Layout::D;
+  using V = typename Layout::V;
+  static constexpr int S = Layout::kSamples;
+
+ public:
+  explicit StpnPrediction(const PlasticPlan<T>& plan)
+      : layout_(plan),
+        hidden_(plan.hidden),
+        padded_(plan.padded(plan.hidden)),
+        units_(plan.units(S)),
+        presynaptic_(plan.presynaptic(S)),
+        memory_(units_ + presynaptic_ + S * padded_) {
+    std::fill_n(memory_.get(), units_ + presynaptic_ + S * padded_, T(0));
+  }
+
+  // Unit values; a scale of null is 1.
+  void set_activity(const T* HWY_RESTRICT h, const T* HWY_RESTRICT scale) const {
+    const D d;
+    for (int64_t k = 0; k < units_; k += hn::Lanes(d)) {
+      const V minus_h = hn::Neg(hn::Load(d, h + k));
+      hn::Store(scale == nullptr ? minus_h : hn::Mul(minus_h, hn::LoadU(d, scale + k)), d,
+                minus_f() + k);
+    }
+  }
+
+  // From z to the term.
+  void take_off(const T* F, T* term) const {
+    for (int s = 0; s < S; ++s) {
+      const int64_t sample = layout_.source(s, 0);
+      sum_rows<RowsOf::shared, 1>(layout_, T(1), hidden_, {minus_f() + s, 0, S},
+                                  {F + sample, 0, presynaptic_}, term + sample, 0);
+    }
+  }
+
+  // From the gradient of the term to that of minus f, unit values.
+  void back(const T* d_term, const T* F, T* d_minus_f) const {
+    std::copy_n(d_term, presynaptic_, this->d_term());
+    for (int s = 0; s < S; ++s) {
+      const int64_t sample = layout_.source(s, 0);
+      dot_rows(layout_, hidden_, F + sample, presynaptic_, d_term + sample,
+               of_samples() + s * padded_);
+    }
+    transpose(of_samples(), padded_, S, hidden_, d_minus_f, S);
+  }
+  // What the gradient of F gets.
+  void add_gradient(T* dF) const {
+    for (int s = 0; s < S; ++s) {
+      const int64_t sample = layout_.source(s, 0);
+      add_outer_products<Layout, T>(layout_, T(1), hidden_, 1, {minus_f() + s, S, 0},
+                                    {d_term() + sample, 0, 0}, dF + sample, presynaptic_);
+    }
+  }
+
+ private:
+  T* minus_f() const { return memory_.get(); }
+  T* d_term() const { return minus_f() + units_; }
+  T* of_samples() const { return d_term() + presynaptic_; }  // [S][units]
+
+  const Layout layout_;
+  const int64_t hidden_, padded_, units_, presynaptic_;
+  const HeldMemory<T> memory_;
+};
+
+}  // namespace HWY_NAMESPACE
+}  // namespace stpn::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif

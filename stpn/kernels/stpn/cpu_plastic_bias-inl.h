@@ -1,0 +1,105 @@
+// The fast part of the STPN's bias, one value a unit and sample. Compiled once a target.
+//
+//   u[t] = ... + beta[t-1];   beta[t] = clamp(lambda beta[t-1] + gamma h[t], +-c)
+//
+// where gamma, with decay after the update, stands for lambda gamma.
+
+#if defined(STPN_KERNELS_STPN_CPU_PLASTIC_BIAS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef STPN_KERNELS_STPN_CPU_PLASTIC_BIAS_INL_H_
+#undef STPN_KERNELS_STPN_CPU_PLASTIC_BIAS_INL_H_
+#else
+#define STPN_KERNELS_STPN_CPU_PLASTIC_BIAS_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <algorithm>
+
+#include "stpn/kernels/cpu/scratch_pool.h"
+#include "stpn/kernels/cpu/gradient_sums-inl.h"
+#include "stpn/kernels/cpu/layout-inl.h"
+#include "stpn/kernels/stpn/equations.h"
+#include "stpn/kernels/stpn/cpu_layout.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace stpn::kernels {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Forward it holds beta; backward, its gradient. Vectors are of the unit values from k on.
+template <class Layout>
+class StpnPlasticBias {
+  using T = typename Layout::Value;
+  using D = typename Layout::D;
+  using V = typename Layout::V;
+  static constexpr int S = Layout::kSamples;
+
+ public:
+  StpnPlasticBias(const PlasticPlan<T>& plan, const StpnForwardParams<T>& call)
+      : hidden_(plan.hidden),
+        units_(plan.units(S)),
+        bound_(static_cast<T>(call.variant.clamp)),
+        memory_(5 * units_) {
+    std::fill_n(memory_.get(), 5 * units_, T(0));
+    for (int64_t i = 0; i < hidden_; ++i) {
+      const int64_t rate = call.variant.scalar_bias_rates ? 0 : i;
+      const T growth = call.variant.decay == Decay::after_update ? call.bias_lambda[rate] : T(1);
+      std::fill_n(lambda() + i * S, S, call.bias_lambda[rate]);
+      std::fill_n(gamma() + i * S, S, growth * call.bias_gamma[rate]);
+    }
+  }
+
+  T* values() const { return memory_.get(); }
+  V at(int64_t k) const { return hn::Load(D(), values() + k); }
+  // Of sample s, unit values from `begin` to `end`.
+  void forget(int s, int64_t begin, int64_t end) const {
+    for (int64_t k = begin + s; k < end; k += S) values()[k] = T(0);
+  }
+
+  void update(int64_t k, V h) const {
+    const D d;
+    const V bound = hn::Set(d, bound_);
+    const V next = grown(k, at(k), h);
+    hn::Store(hn::Min(hn::Max(next, hn::Neg(bound)), bound), d, values() + k);
+  }
+
+  // Back through the update of `beta` by h. Returns what the gradient of h gets.
+  V back(int64_t k, V beta, V h) const {
+    const D d;
+    const V inside =
+        hn::IfThenElseZero(hn::Le(hn::Abs(grown(k, beta, h)), hn::Set(d, bound_)), at(k));
+    add_to(d, hn::Mul(inside, beta), d_lambda() + k);
+    add_to(d, hn::Mul(inside, h), d_gamma() + k);
+    hn::Store(hn::Mul(inside, hn::Load(d, lambda() + k)), d, values() + k);
+    return hn::Mul(inside, hn::Load(d, gamma() + k));
+  }
+  void add_drive(int64_t k, V du) const { add_to(D(), du, values() + k); }
+
+  void add_to_gradients(const Gradients<T>& gradients) const {
+    for (int64_t i = 0; i < hidden_; ++i) {
+      gradients.vector(kBiasLambda)[i] += sum_of_samples<S>(d_lambda() + i * S);
+      gradients.vector(kBiasGamma)[i] += sum_of_samples<S>(d_gamma() + i * S);
+    }
+  }
+
+ private:
+  V grown(int64_t k, V beta, V h) const {
+    const D d;
+    return hn::MulAdd(hn::Load(d, lambda() + k), beta, hn::Mul(hn::Load(d, gamma() + k), h));
+  }
+  // Unit values.
+  T* lambda() const { return values() + units_; }
+  T* gamma() const { return lambda() + units_; }
+  T* d_lambda() const { return gamma() + units_; }
+  T* d_gamma() const { return d_lambda() + units_; }
+
+  const int64_t hidden_, units_;
+  const T bound_;
+  const HeldMemory<T> memory_;
+};
+
+}  // namespace HWY_NAMESPACE
+}  // namespace stpn::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif

@@ -1,0 +1,85 @@
+// A chunk of the STPN (stpn_chunk.h), with the steps that its variant takes. Compiled once a
+// target.
+
+#if defined(STPN_KERNELS_STPN_CPU_SHARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef STPN_KERNELS_STPN_CPU_SHARD_INL_H_
+#undef STPN_KERNELS_STPN_CPU_SHARD_INL_H_
+#else
+#define STPN_KERNELS_STPN_CPU_SHARD_INL_H_
+#endif
+
+#include <limits>
+
+#include "stpn/kernels/stpn/cpu_backward-inl.h"
+#include "stpn/kernels/stpn/cpu_forward-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace stpn::kernels {
+namespace HWY_NAMESPACE {
+
+template <typename T, Norm kNorm, bool kClamp>
+struct Steps {
+  template <class Layout>
+  using Forward = StpnForward<Layout, kNorm, kClamp>;
+  template <class Layout>
+  using Backward = StpnBackward<Layout, kNorm, kClamp>;
+};
+
+// Calls run(steps) with the steps made for the variant. Norm `post` always clamps, if only at
+// infinity.
+template <typename T, typename Run>
+void with_steps(const StpnVariant& v, const Run& run) {
+  const bool clamp = v.clamp < std::numeric_limits<double>::infinity();
+  switch (v.norm) {
+    case Norm::none:
+      return clamp ? run(Steps<T, Norm::none, true>()) : run(Steps<T, Norm::none, false>());
+    case Norm::drive:
+      return clamp ? run(Steps<T, Norm::drive, true>()) : run(Steps<T, Norm::drive, false>());
+    case Norm::pre:
+      return clamp ? run(Steps<T, Norm::pre, true>()) : run(Steps<T, Norm::pre, false>());
+    case Norm::post:
+      return run(Steps<T, Norm::post, true>());
+  }
+}
+
+template <typename T>
+void along_forward(const StpnForwardParams<T>& p, const PaddedMatrices<T>& parameters,
+                   const PlasticPlan<T>& plan, int64_t chunk) {
+  with_steps<T>(p.variant, [&](auto steps) {
+    run_chunk<decltype(steps)::template Forward, false>(plan, chunk, p.kept, p, parameters);
+  });
+}
+
+template <typename T>
+void along_backward(const StpnBackwardParams<T>& p, const PaddedMatrices<T>& parameters,
+                    const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t chunk) {
+  const Gradients<T> without_lanes(plan, gradients, 0, 0);
+  with_steps<T>(p.forward.variant, [&](auto steps) {
+    run_chunk<decltype(steps)::template Backward, false>(plan, chunk, p.forward.kept, p, parameters,
+                                                         without_lanes);
+  });
+}
+
+template <typename T>
+void slices_forward(const StpnForwardParams<T>& p, const PaddedMatrices<T>& parameters,
+                    const PlasticPlan<T>& plan, int64_t chunk) {
+  with_steps<T>(p.variant, [&](auto steps) {
+    run_slices<decltype(steps)::template Forward>(plan, chunk, p.kept, p, parameters);
+  });
+}
+
+template <typename T>
+void slices_backward(const StpnBackwardParams<T>& p, const PaddedMatrices<T>& parameters,
+                     const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t chunk) {
+  const Gradients<T> of_slices(plan, gradients, kStpnMatrices, plan.slice(plan.across));
+  with_steps<T>(p.forward.variant, [&](auto steps) {
+    run_slices<decltype(steps)::template Backward>(plan, chunk, p.forward.kept, p, parameters,
+                                                   of_slices);
+  });
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace stpn::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif

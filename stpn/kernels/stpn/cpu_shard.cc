@@ -1,0 +1,42 @@
+// Dispatch of the STPN along the sources, in float.
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "stpn/kernels/stpn/cpu_shard.cc"
+#include <hwy/foreach_target.h>
+
+// Highway's own headers come after its list of targets.
+#include <hwy/highway.h>
+
+#include "stpn/kernels/stpn/cpu_shard-inl.h"
+#include "stpn/kernels/stpn/cpu_shard.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace stpn::kernels {
+namespace HWY_NAMESPACE {
+
+// What is exported has to be a function, not a template.
+static constexpr auto& kForward = along_forward<float>;
+static constexpr auto& kBackward = along_backward<float>;
+
+}  // namespace HWY_NAMESPACE
+}  // namespace stpn::kernels
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace stpn::kernels {
+
+HWY_EXPORT(kForward);
+HWY_EXPORT(kBackward);
+
+void stpn_along(const StpnForwardParams<float>& p, const PaddedMatrices<float>& parameters,
+                const PlasticPlan<float>& plan, int64_t chunk) {
+  HWY_DYNAMIC_DISPATCH(kForward)(p, parameters, plan, chunk);
+}
+void stpn_along(const StpnBackwardParams<float>& p, const PaddedMatrices<float>& parameters,
+                const PlasticPlan<float>& plan, const GradientSums<float>& gradients,
+                int64_t chunk) {
+  HWY_DYNAMIC_DISPATCH(kBackward)(p, parameters, plan, gradients, chunk);
+}
+
+}  // namespace stpn::kernels
+#endif  // HWY_ONCE

@@ -1,0 +1,36 @@
+// A chunk of the STPN's CPU kernel, in the two parts that it is compiled in: each takes minutes.
+#pragma once
+
+#include <cstdint>
+
+#include "stpn/kernels/cpu/parameters.h"
+#include "stpn/kernels/cpu/plan.h"
+#include "stpn/kernels/stpn/equations.h"
+
+namespace stpn::kernels {
+
+// The groups that run in slices: units that do not hear each other (stpn_feedforward_*_cpu.cc).
+void stpn_slices(const StpnForwardParams<float>& p, const PaddedMatrices<float>& parameters,
+                 const PlasticPlan<float>& plan, int64_t chunk);
+void stpn_slices(const StpnBackwardParams<float>& p, const PaddedMatrices<float>& parameters,
+                 const PlasticPlan<float>& plan, const GradientSums<float>& gradients,
+                 int64_t chunk);
+void stpn_slices(const StpnForwardParams<double>& p, const PaddedMatrices<double>& parameters,
+                 const PlasticPlan<double>& plan, int64_t chunk);
+void stpn_slices(const StpnBackwardParams<double>& p, const PaddedMatrices<double>& parameters,
+                 const PlasticPlan<double>& plan, const GradientSums<double>& gradients,
+                 int64_t chunk);
+
+// All others (stpn_recurrent_*_cpu.cc).
+void stpn_along(const StpnForwardParams<float>& p, const PaddedMatrices<float>& parameters,
+                const PlasticPlan<float>& plan, int64_t chunk);
+void stpn_along(const StpnBackwardParams<float>& p, const PaddedMatrices<float>& parameters,
+                const PlasticPlan<float>& plan, const GradientSums<float>& gradients,
+                int64_t chunk);
+void stpn_along(const StpnForwardParams<double>& p, const PaddedMatrices<double>& parameters,
+                const PlasticPlan<double>& plan, int64_t chunk);
+void stpn_along(const StpnBackwardParams<double>& p, const PaddedMatrices<double>& parameters,
+                const PlasticPlan<double>& plan, const GradientSums<double>& gradients,
+                int64_t chunk);
+
+}  // namespace stpn::kernels

@@ -1,0 +1,142 @@
+// The STPN's CPU kernel: chunks of groups over the caller's threads. What a chunk does is compiled
+// elsewhere (stpn_chunk.h).
+
+#include <algorithm>
+#include <cstdint>
+
+#include "stpn/kernels/stpn/cpu_shard.h"
+#include "stpn/kernels/stpn/cpu_layout.h"
+
+namespace stpn::kernels {
+namespace {
+
+// Groups in slices come first.
+template <typename T, typename Call, typename... Arguments>
+void run(const Call& p, const PaddedMatrices<T>& parameters, const PlasticPlan<T>& plan,
+         int64_t chunk, const Arguments&... gradients) {
+  if (plan.first_group(chunk) < plan.across_groups) {
+    stpn_slices(p, parameters, plan, gradients..., chunk);
+  }
+  if (plan.first_group(chunk + 1) > plan.across_groups) {
+    stpn_along(p, parameters, plan, gradients..., chunk);
+  }
+}
+
+// Calls use(i, j, index) for every plastic synapse: row i, column j of a padded row, and where its
+// rate lies among Lambda's or Gamma's values.
+template <typename Use>
+void for_each_rate(const Extent& extent, const StpnVariant& variant, const Use& use) {
+  const int64_t plastic = plastic_sources(extent, variant);
+  const int64_t first = first_plastic_source(extent, variant);
+  for (int64_t i = 0; i < extent.hidden; ++i) {
+    for (int64_t j = 0; j < plastic; ++j) {
+      int64_t index = i * plastic + j;
+      if (variant.rates == Rates::source) index = j;
+      if (variant.rates == Rates::scalar) index = 0;
+      use(i, first + j, index);
+    }
+  }
+}
+
+// With decay of what was just learnt too, F = Lambda (F + Gamma change), the rate of growth that
+// the kernel sees is Lambda Gamma.
+template <typename T>
+PaddedMatrices<T> padded(const StpnForwardParams<T>& p, const PlasticPlan<T>& plan) {
+  PaddedMatrices<T> parameters(plan, kStpnMatrices);
+  for (int64_t i = 0; i < plan.hidden; ++i) {
+    std::copy_n(p.weight + i * plan.sources, plan.sources, parameters.row(kWeight, i));
+  }
+  const bool after = p.variant.decay == Decay::after_update;
+  for_each_rate(p.extent, p.variant, [&](int64_t i, int64_t j, int64_t index) {
+    const T lambda = p.weight_lambda[index];
+    parameters.row(kLambda, i)[j] = lambda;
+    parameters.row(kGamma, i)[j] = p.weight_gamma[index] * (after ? lambda : T(1));
+  });
+  return parameters;
+}
+
+// Where the gradients of rates go, of synapses or of the plastic bias: null where none is wanted.
+// With decay of what was just learnt too, what the kernel sees is as in padded().
+template <typename T>
+struct RateGradients {
+  void clear(int64_t count) const {
+    if (of_lambda != nullptr) std::fill_n(of_lambda, count, T(0));
+    if (of_gamma != nullptr) std::fill_n(of_gamma, count, T(0));
+  }
+  // To those of one rate, from those of Lambda and of the growth that the kernel sees.
+  void add(int64_t rate, T d_lambda, T d_growth) const {
+    const bool after = decay == Decay::after_update;
+    if (of_lambda != nullptr) of_lambda[rate] += d_lambda + (after ? d_growth * gamma[rate] : T(0));
+    if (of_gamma != nullptr) of_gamma[rate] += d_growth * (after ? lambda[rate] : T(1));
+  }
+
+  Decay decay;
+  const T *lambda, *gamma;
+  T *of_lambda, *of_gamma;
+};
+
+template <typename T>
+void store_gradients(const StpnBackwardParams<T>& p, const PlasticPlan<T>& plan,
+                     const ChunkSums<T>& sums) {
+  const StpnForwardParams<T>& f = p.forward;
+  const auto store = [&](StpnVector which, T* to) {
+    if (to != nullptr) std::copy_n(sums.vector(which), plan.hidden, to);
+  };
+  store(kBias, p.grad_bias);
+  if (f.variant.layer_norm) {
+    store(kLayerNormWeight, p.grad_layer_norm_weight);
+    store(kLayerNormBias, p.grad_layer_norm_bias);
+  }
+  for (int64_t i = 0; i < plan.hidden && p.grad_weight != nullptr; ++i) {
+    std::copy_n(sums.row(kWeight, i), plan.sources, p.grad_weight + i * plan.sources);
+  }
+  const RateGradients<T> rates{f.variant.decay, f.weight_lambda, f.weight_gamma,
+                               p.grad_weight_lambda, p.grad_weight_gamma};
+  rates.clear(rate_count(f.extent, f.variant));
+  for_each_rate(f.extent, f.variant, [&](int64_t i, int64_t j, int64_t index) {
+    rates.add(index, sums.row(kLambda, i)[j], sums.row(kGamma, i)[j]);
+  });
+  if (!f.variant.plastic_bias) return;
+  const bool scalar = f.variant.scalar_bias_rates;
+  const RateGradients<T> bias_rates{f.variant.decay, f.bias_lambda, f.bias_gamma,
+                                    p.grad_bias_lambda, p.grad_bias_gamma};
+  bias_rates.clear(scalar ? 1 : plan.hidden);
+  for (int64_t i = 0; i < plan.hidden; ++i) {
+    bias_rates.add(scalar ? 0 : i, sums.vector(kBiasLambda)[i], sums.vector(kBiasGamma)[i]);
+  }
+}
+
+}  // namespace
+
+template <typename T>
+int64_t stpn_saved_size(const Extent& extent, const StpnVariant& variant) {
+  return stpn_plan<T>(extent, variant).kept_size();
+}
+
+template <typename T>
+void stpn_forward_cpu(const StpnForwardParams<T>& p) {
+  const PlasticPlan<T> plan = stpn_plan<T>(p.extent, p.variant);
+  const PaddedMatrices<T> parameters = padded(p, plan);
+  for_each_chunk(p.parallel, plan.chunks, [&](int64_t chunk) { run(p, parameters, plan, chunk); });
+}
+
+template <typename T>
+void stpn_backward_cpu(const StpnBackwardParams<T>& p) {
+  const StpnForwardParams<T>& f = p.forward;
+  const PlasticPlan<T> plan = stpn_plan<T>(f.extent, f.variant);
+  const PaddedMatrices<T> parameters = padded(f, plan);
+  const ChunkSums<T> sums(plan, kStpnMatrices, kStpnVectors);
+  for_each_chunk(f.parallel, plan.chunks,
+                 [&](int64_t chunk) { run(p, parameters, plan, chunk, sums.start(chunk)); });
+  sums.add_up(f.parallel);
+  store_gradients(p, plan, sums);
+}
+
+template void stpn_forward_cpu(const StpnForwardParams<float>&);
+template void stpn_forward_cpu(const StpnForwardParams<double>&);
+template void stpn_backward_cpu(const StpnBackwardParams<float>&);
+template void stpn_backward_cpu(const StpnBackwardParams<double>&);
+template int64_t stpn_saved_size<float>(const Extent&, const StpnVariant&);
+template int64_t stpn_saved_size<double>(const Extent&, const StpnVariant&);
+
+}  // namespace stpn::kernels

@@ -1,0 +1,330 @@
+// The reference against finite differences, and the CPU kernel against the reference, on every SIMD
+// target this machine runs.
+#include "stpn/kernels/stpn/equations.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "stpn/base/random.h"
+#include "stpn/kernels/stpn/random_call.h"
+#include "stpn/kernels/testing.h"
+
+namespace stpn::kernels {
+namespace {
+
+using testing::distance;
+using testing::expect_same;
+using testing::kTolerance;
+using testing::StpnCase;
+
+// Every rule, decay, norm and connection, with and without layer norm and plastic bias.
+std::vector<StpnVariant> all_variants() {
+  base::Random draw(19, base::Stream::test_data, 0);
+  std::vector<StpnVariant> variants;
+  for (Norm norm : {Norm::none, Norm::drive, Norm::pre, Norm::post}) {
+    for (Connections connections : {Connections::all, Connections::input, Connections::recurrent}) {
+      for (Rule rule : {Rule::hebb, Rule::oja}) {
+        for (Decay decay : {Decay::before_update, Decay::after_update}) {
+          for (Presynaptic presynaptic : {Presynaptic::previous, Presynaptic::current}) {
+            StpnVariant v;
+            v.norm = norm;
+            v.connections = connections;
+            v.rule = rule;
+            v.decay = decay;
+            v.presynaptic = presynaptic;
+            v.activation = static_cast<Activation>(draw.below(4));
+            v.rates = static_cast<Rates>(draw.below(3));
+            v.recurrent = draw.below(4) != 0;
+            v.layer_norm = draw.below(5) < 2;
+            v.plastic_bias = draw.below(2) == 0;
+            v.scalar_bias_rates = draw.below(2) == 0;
+            if (draw.below(3) == 0) v.clamp = 0.4;
+            variants.push_back(v);
+          }
+        }
+      }
+    }
+  }
+  return variants;
+}
+
+TEST(StpnRecurrentRefTest, GradientMatchesFiniteDifference) {
+  for (const StpnVariant& v : all_variants()) {
+    StpnCase<double> c({4, 2, 3, 2}, v, 7);
+    const auto result = c.reference();
+    for (const auto& [name, gradient] : result.gradients) {
+      std::vector<double>& values = *c.input(name);
+      for (size_t k = 0; k < values.size(); ++k) {
+        const double at = values[k];
+        const auto loss_at = [&](double value) {
+          values[k] = value;
+          return c.loss();
+        };
+        // Of fourth order: some of these losses bend sharply.
+        constexpr double kStep = 1e-6;
+        const double near = loss_at(at + kStep) - loss_at(at - kStep);
+        const double far = loss_at(at + 2 * kStep) - loss_at(at - 2 * kStep);
+        values[k] = at;
+        const double difference = (8 * near - far) / (12 * kStep);
+        ASSERT_NEAR(gradient[k], difference, 2e-7 * (1 + std::abs(gradient[k])))
+            << name << " " << k << ", norm " << static_cast<int>(v.norm) << ", connections "
+            << static_cast<int>(v.connections) << ", rule " << static_cast<int>(v.rule);
+      }
+    }
+  }
+}
+
+using StpnRecurrentCpuTest = testing::TargetTest;
+
+// By Hebb's rule, which is what the sweeps of the kernel are made for.
+std::vector<StpnVariant> hebbian_variants() {
+  std::vector<StpnVariant> variants;
+  for (Norm norm : {Norm::none, Norm::drive, Norm::pre, Norm::post}) {
+    for (double clamp : {0.3, std::numeric_limits<double>::infinity()}) {
+      for (Presynaptic presynaptic : {Presynaptic::previous, Presynaptic::current}) {
+        for (Rates rates : {Rates::synapse, Rates::source, Rates::scalar}) {
+          StpnVariant v;
+          v.norm = norm;
+          v.clamp = clamp;
+          v.presynaptic = presynaptic;
+          v.rates = rates;
+          const size_t n = variants.size();
+          v.recurrent = n % 5 != 1;
+          v.connections = static_cast<Connections>(n % 7 % 3);
+          v.decay = static_cast<Decay>(n % 3 % 2);
+          v.plastic_bias = n % 4 == 1;
+          v.scalar_bias_rates = n % 8 == 1;
+          // Without norm or clamp an unbounded activity lets F explode, and rounding with it.
+          const bool bounded = norm == Norm::pre || norm == Norm::post || clamp < 1;
+          v.activation = static_cast<Activation>(n % (bounded ? 4 : 2));
+          variants.push_back(v);
+        }
+      }
+    }
+  }
+  return variants;
+}
+
+template <typename T>
+void matches_reference() {
+  base::Random sizes(11, base::Stream::test_data, 0);
+  for (const StpnVariant& v : hebbian_variants()) {
+    // One source alone would leave a normed weight no gradient but rounding.
+    const Extent e{1 + sizes.below(14), 1 + sizes.below(9), 2 + sizes.below(39),
+                   1 + sizes.below(20)};
+    SCOPED_TRACE(fmt::format("T {} B {} I {} H {} norm {} clamp {} presynaptic {}", e.steps,
+                             e.batch, e.inputs, e.hidden, static_cast<int>(v.norm), v.clamp,
+                             static_cast<int>(v.presynaptic)));
+    const StpnCase<T> c(e, v, e.inputs);
+    expect_same<T>(c.cpu(), c.reference());
+  }
+}
+
+TEST_P(StpnRecurrentCpuTest, MatchesReferenceInDouble) { matches_reference<double>(); }
+TEST_P(StpnRecurrentCpuTest, MatchesReferenceInFloat) { matches_reference<float>(); }
+
+// Few steps: without norm and clamp what Oja's rule makes grows faster and faster, and rounding
+// with it. Batches of whole groups and of single samples; units that fill vectors and do not.
+TEST_P(StpnRecurrentCpuTest, EveryVariantMatchesReference) {
+  base::Random sizes(17, base::Stream::test_data, 0);
+  for (const StpnVariant& v : all_variants()) {
+    const Extent e{1 + sizes.below(5), 1 + sizes.below(10), 2 + sizes.below(20),
+                   2 + sizes.below(20)};
+    SCOPED_TRACE(fmt::format(
+        "T {} B {} I {} H {} norm {} connections {} rule {} decay {} presynaptic {} layer norm {} "
+        "plastic bias {}",
+        e.steps, e.batch, e.inputs, e.hidden, static_cast<int>(v.norm),
+        static_cast<int>(v.connections), static_cast<int>(v.rule), static_cast<int>(v.decay),
+        static_cast<int>(v.presynaptic), v.layer_norm, v.plastic_bias));
+    const StpnCase<double> c(e, v, e.inputs);
+    expect_same<double>(c.cpu(), c.reference());
+  }
+}
+
+StpnVariant coupled_variant() {
+  StpnVariant v;
+  v.norm = Norm::post;
+  v.clamp = 0.2;
+  v.rule = Rule::oja;
+  v.layer_norm = true;
+  v.plastic_bias = true;
+  return v;
+}
+
+TEST_P(StpnRecurrentCpuTest, OjaLayerNormAndPlasticBiasMatchReferenceThroughManySteps) {
+  for (const bool recurrent : {true, false}) {
+    for (const Norm norm : {Norm::pre, Norm::post}) {
+      StpnVariant v = coupled_variant();
+      v.recurrent = recurrent;
+      v.norm = norm;
+      const StpnCase<double> c({19, 7, 150, 30}, v, 3);
+      expect_same<double>(c.cpu(), c.reference());
+      const StpnCase<float> in_float({19, 7, 15, 30}, v, 3);
+      expect_same<float>(in_float.cpu(), in_float.reference());
+    }
+  }
+}
+
+// As large as Pong's, whose groups are of two samples.
+TEST_P(StpnRecurrentCpuTest, LargeUnitsMatchReference) {
+  for (const StpnVariant& v : {StpnVariant(), coupled_variant()}) {
+    const StpnCase<double> c({6, 5, 150, 91}, v, 3);
+    expect_same<double>(c.cpu(), c.reference());
+  }
+}
+
+// Longer than one interval of replay, with and without a remainder, at sizes whose interval is
+// short.
+TEST_P(StpnRecurrentCpuTest, ReplaysFromManyCheckpoints) {
+  for (Norm norm : {Norm::none, Norm::pre, Norm::post}) {
+    for (int64_t steps : {16, 19}) {
+      StpnVariant v;
+      v.norm = norm;
+      v.clamp = 0.2;
+      const StpnCase<double> c({steps, 5, 150, 30}, v, 3);
+      expect_same<double>(c.cpu(), c.reference());
+    }
+  }
+}
+
+// A loss of the outputs alone, as in training, or of the final state alone; and a state that begins
+// at zero, for all samples or some. With recurrence and without, in one interval and in several.
+TEST_P(StpnRecurrentCpuTest, GradientsMayBeMissingAndStateZero) {
+  using Given = StpnCase<double>::Given;
+  std::vector<StpnVariant> variants = hebbian_variants();
+  for (const bool recurrent : {true, false}) {
+    variants.push_back(coupled_variant());
+    variants.back().recurrent = recurrent;
+  }
+  for (StpnVariant v : variants) {
+    if (v.rates != Rates::synapse) continue;
+    for (const Extent& e : {Extent{1, 37, 5, 3}, Extent{9, 37, 18, 13}, Extent{16, 5, 150, 30},
+                            Extent{70, 37, 18, 13}}) {
+      // Long enough for several intervals in slices; bounded, as over many steps rounding grows.
+      const bool is_long = e.steps > 20;
+      if (is_long && v.recurrent) continue;
+      if (is_long) v.activation = Activation::tanh;
+      SCOPED_TRACE(fmt::format("T {} H {} norm {} clamp {} recurrent {}", e.steps, e.hidden,
+                               static_cast<int>(v.norm), v.clamp, v.recurrent));
+      StpnCase<double> c(e, v, 3);
+      for (size_t k = 0; k < c.reset.size() && is_long; ++k) c.reset[k] = k % 401 == 5;
+      for (const Given given : {Given::output, Given::final_state}) {
+        c.given = given;
+        expect_same<double>(c.cpu(), c.reference());
+      }
+      c.given = Given::all;
+      const auto of_a_sample = static_cast<int64_t>(c.F.size()) / e.batch;
+      for (const int64_t samples : {int64_t{4}, e.batch}) {
+        std::fill_n(c.F.begin(), samples * of_a_sample, 0.0);
+        expect_same<double>(c.cpu(), c.reference());
+      }
+    }
+  }
+}
+
+TEST_P(StpnRecurrentCpuTest, BitsDoNotDependOnThreads) {
+  const base::ParallelFor threads = testing::a_thread_each;
+  StpnVariant feedforward;
+  feedforward.recurrent = false;
+  feedforward.plastic_bias = true;
+  for (const StpnVariant& v : {StpnVariant(), feedforward, coupled_variant()}) {
+    const StpnCase<float> c({6, 101, 7, 5}, v, 5);
+    const auto alone = c.cpu();
+    const auto together = c.cpu(&threads);
+    EXPECT_EQ(alone.output, together.output);
+    EXPECT_EQ(alone.final_F, together.final_F);
+    EXPECT_EQ(alone.final_beta, together.final_beta);
+    EXPECT_EQ(alone.gradients, together.gradients);
+  }
+}
+
+// What a sample has come to, NaN even, ends at its reset, in its rows' padding too; the first
+// sample of a group and one that is left over. The gradient of x has not met it yet, going back.
+TEST_P(StpnRecurrentCpuTest, ResetForgetsADivergedSample) {
+  std::vector<StpnVariant> variants(7);
+  variants[1].recurrent = false;
+  variants[2].rule = Rule::oja;
+  variants[3].layer_norm = true;
+  variants[4].layer_norm = variants[4].plastic_bias = true;
+  variants[5] = coupled_variant();
+  variants[6].recurrent = false;
+  variants[6].plastic_bias = true;
+  for (const StpnVariant& v : variants) {
+    for (const int64_t batch : {5, 33}) {
+      for (const int64_t sample : {int64_t{2}, batch - 1}) {
+        SCOPED_TRACE(
+            fmt::format("variant {} batch {} sample {}", &v - variants.data(), batch, sample));
+        StpnCase<float> c({4, batch, 3, 5}, v, 9, /*with_reset=*/false);
+        c.x[sample * 3] = std::numeric_limits<float>::infinity();
+        c.reset[2 * batch + sample] = 1;
+        const auto result = c.cpu();
+        const auto reference = c.reference();
+        const auto from_reset = [&](const std::vector<float>& values) {
+          return std::vector<float>(values.begin() + static_cast<int64_t>(values.size()) / 2,
+                                    values.end());
+        };
+        EXPECT_LE(distance(from_reset(result.output), from_reset(reference.output)),
+                  kTolerance<float>);
+        EXPECT_LE(distance(result.final_F, reference.final_F), kTolerance<float>);
+        EXPECT_LE(distance(result.final_beta, reference.final_beta), kTolerance<float>);
+        EXPECT_LE(distance(from_reset(result.gradients[0].second),
+                           from_reset(reference.gradients[0].second)),
+                  kTolerance<float>);
+      }
+    }
+  }
+}
+
+// G = 0: n is its floor, and its gradient is taken as zero.
+TEST_P(StpnRecurrentCpuTest, RowsOfZeroNormMatchReference) {
+  for (Norm norm : {Norm::pre, Norm::post}) {
+    StpnVariant v;
+    v.norm = norm;
+    StpnCase<double> c({3, 5, 3, 4}, v, 9, /*with_reset=*/false);
+    std::fill(c.weight.begin(), c.weight.end(), 0.0);
+    std::fill(c.F.begin(), c.F.end(), 0.0);
+    std::fill(c.gamma.begin(), c.gamma.end(), 0.0);
+    expect_same<double>(c.cpu(), c.reference());
+  }
+}
+
+// As torch.clamp: the gradient passes where the value is exactly at the bound, and ends beyond it.
+TEST_P(StpnRecurrentCpuTest, GradientPassesAtTheBoundItself) {
+  StpnVariant v;
+  v.norm = Norm::none;
+  v.clamp = 0.25;
+  for (const bool recurrent : {true, false}) {
+    v.recurrent = recurrent;
+    // Where F begins and how it decays: it stays at the bound, is cut at every step, or at the
+    // first.
+    for (const auto& [first, lambda] :
+         {std::pair(0.25, 1.0), std::pair(0.25, 1.5), std::pair(0.5, 1.0)}) {
+      StpnCase<double> c({3, recurrent ? 5 : 37, 3, 4}, v, 9, /*with_reset=*/false);
+      std::fill(c.lambda.begin(), c.lambda.end(), lambda);
+      std::fill(c.gamma.begin(), c.gamma.end(), 0.0);
+      for (size_t k = 0; k < c.F.size(); ++k) c.F[k] = k % 2 == 0 ? first : -first;
+      std::fill(c.d_output.begin(), c.d_output.end(), 0.0);
+      const auto got = c.cpu();
+      expect_same<double>(got, c.reference());
+      // Nothing but the updates is between the final F and the initial one.
+      const bool is_cut = lambda > 1 || first > v.clamp;
+      for (const auto& [name, gradient] : got.gradients) {
+        if (name != "F") continue;
+        EXPECT_EQ(gradient, is_cut ? std::vector<double>(c.F.size()) : c.d_F);
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Targets, StpnRecurrentCpuTest, testing::all_targets(),
+                         testing::target_name);
+
+}  // namespace
+}  // namespace stpn::kernels

@@ -1,0 +1,44 @@
+// Gated recurrent unit: libtorch's own GRU behind the Unit interface.
+//
+//   r    = sigmoid(W_ir x[t] + b_ir + W_hr h[t-1] + b_hr)            three gates, in this order
+//   u    = sigmoid(W_iu x[t] + b_iu + W_hu h[t-1] + b_hu)
+//   n    = tanh(W_in x[t] + b_in + r * (W_hn h[t-1] + b_hn))
+//   h[t] = (1 - u) * n + u * h[t-1]
+//
+// The reset gate r is the published one moved behind the recurrent sum, as the library has it; so
+// the recurrent synapses of n are driven by h[t-1] itself, and their energy counts like the others'
+// (library_recurrence.h).
+//
+// Cho et al.: Learning Phrase Representations using RNN Encoder-Decoder, EMNLP 2014.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "stpn/nn/library/library_recurrence.h"
+#include "stpn/nn/unit_registry.h"
+
+namespace stpn::nn {
+
+struct GruOptions : UnitOptions {
+  int64_t hidden_size = 12;
+
+  std::vector<base::Field> fields() override;
+  std::shared_ptr<Unit> make(int64_t input_size) const override;
+};
+
+// Parameters by name: weight_ih (3H, I), weight_hh (3H, H), bias_ih (3H), bias_hh (3H). State: h
+// (B, H).
+class Gru : public LibraryRecurrence {
+ public:
+  Gru(int64_t input_size, const GruOptions& options);
+
+ private:
+  Tensors run(const torch::Tensor& x, const Tensors& states,
+              const Tensors& parameters) const override;
+};
+
+}  // namespace stpn::nn

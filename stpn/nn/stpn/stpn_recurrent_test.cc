@@ -1,0 +1,172 @@
+#include "stpn/nn/stpn/stpn_recurrent.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+
+#include "stpn/base/error.h"
+#include "stpn/ops/stpn.h"
+#include "stpn/nn/unit_contract.h"
+
+namespace stpn::nn {
+namespace {
+
+using Change = std::function<void(StpnRecurrentOptions&)>;
+
+UnitCase variant(const std::string& name, Backend backend, const Change& change) {
+  return {name,
+          [change](int64_t inputs, int64_t hidden) {
+            StpnRecurrentOptions options;
+            options.hidden_size = hidden;
+            change(options);
+            return options.make(inputs);
+          },
+          backend};
+}
+
+void all_switches(StpnRecurrentOptions& o) {
+  o.norm = "none";
+  o.clamp = 0.5;
+  o.connections = "recurrent";
+  o.rule = "oja";
+  o.decay = "after_update";
+  o.rates = "source";
+  o.activation = "sigmoid";
+  o.layer_norm = o.plastic_bias = true;
+  o.bias_rates = "scalar";
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    StpnRecurrent, UnitContract,
+    testing::Values(variant("pre_cpu", Backend::cpu, [](auto&) {}),
+                    variant("pre_reference", Backend::reference, [](auto&) {}),
+                    variant("drive_cpu", Backend::cpu, [](auto& o) { o.norm = "drive"; }),
+                    variant("post_clamp_cpu", Backend::cpu,
+                            [](auto& o) {
+                              o.norm = "post";
+                              o.clamp = 1;
+                            }),
+                    variant("no_norm_clamp_cpu", Backend::cpu,
+                            [](auto& o) {
+                              o.norm = "none";
+                              o.clamp = 0.1;
+                            }),
+                    variant("current_scalar_cpu", Backend::cpu,
+                            [](auto& o) {
+                              o.presynaptic = "current";
+                              o.rates = "scalar";
+                            }),
+                    variant("all_switches_cpu", Backend::cpu, all_switches),
+                    variant("all_switches_reference", Backend::reference, all_switches)),
+    unit_case_name);
+
+StpnRecurrentCall small_call() {
+  const auto random = [](at::IntArrayRef shape) { return torch::rand(shape) - 0.5; };
+  StpnRecurrentCall call;
+  call.x = random({4, 2, 3});
+  call.h = random({2, 5});
+  call.F = random({2, 5, 8});
+  call.weight = random({5, 8});
+  call.bias = random({5});
+  call.weight_lambda = random({5, 8});
+  call.weight_gamma = random({5, 8});
+  return call;
+}
+
+TEST(StpnRecurrentTest, CpuKernelAndReferenceAgree) {
+  torch::manual_seed(4);
+  StpnRecurrentCall call = small_call();
+  call.energy = true;
+  const auto run = [&](Backend backend) {
+    const BackendGuard guard(backend);
+    return stpn_recurrent(call);
+  };
+  const auto cpu = run(Backend::cpu);
+  const auto reference = run(Backend::reference);
+  EXPECT_TRUE(cpu.output.allclose(reference.output, 1e-5, 1e-6));
+  EXPECT_TRUE(cpu.F.allclose(reference.F, 1e-5, 1e-6));
+  EXPECT_TRUE(cpu.energy.allclose(reference.energy, 1e-5, 1e-6));
+}
+
+TEST(StpnRecurrentTest, PredictingGivesTheBitsOfTraining) {
+  torch::manual_seed(4);
+  StpnRecurrentCall call = small_call();
+  call.weight.requires_grad_();
+  const auto training = stpn_recurrent(call);
+  const torch::NoGradGuard no_grad;
+  const auto predicting = stpn_recurrent(call);
+  EXPECT_TRUE(training.output.equal(predicting.output));
+  EXPECT_TRUE(training.F.equal(predicting.F));
+  EXPECT_FALSE(predicting.output.requires_grad());
+}
+
+TEST(StpnRecurrentTest, TakesTensorsThatAreNotContiguous) {
+  torch::manual_seed(4);
+  const StpnRecurrentCall call = small_call();
+  StpnRecurrentCall strided = call;
+  strided.x = call.x.transpose(0, 1).contiguous().transpose(0, 1);
+  strided.weight = call.weight.t().contiguous().t();
+  EXPECT_TRUE(stpn_recurrent(call).output.equal(stpn_recurrent(strided).output));
+}
+
+TEST(StpnRecurrentTest, RejectsWrongArguments) {
+  const auto rejects = [](const std::function<void(StpnRecurrentCall&)>& spoil) {
+    StpnRecurrentCall call = small_call();
+    spoil(call);
+    EXPECT_THROW(stpn_recurrent(call), base::UserError);
+  };
+  rejects([](auto& c) { c.x = c.x[0]; });
+  rejects([](auto& c) { c.x = c.x.to(torch::kDouble); });
+  rejects([](auto& c) { c.x = c.x.slice(0, 0, 0); });
+  rejects([](auto& c) { c.x = c.x.to(torch::kHalf); });
+  rejects([](auto& c) { c.weight = c.weight.t(); });
+  rejects([](auto& c) { c.F = c.F.slice(2, 0, 5); });
+  rejects([](auto& c) { c.weight_gamma = c.weight_gamma[0]; });
+  rejects([](auto& c) { c.beta = c.h; });
+  rejects([](auto& c) { c.layer_norm_weight = torch::ones({5}); });
+  rejects([](auto& c) { c.reset = torch::zeros({4, 2}); });
+  rejects([](auto& c) { c.reset = torch::zeros({2, 4}, torch::kBool); });
+  rejects([](auto& c) { c.clamp = 0.0; });
+  rejects([](auto& c) { c.clamp = std::nan(""); });
+  rejects([](auto& c) { c.norm = "G"; });
+}
+
+TEST(StpnRecurrentTest, SecondDerivativesAreRefused) {
+  StpnRecurrentCall call = small_call();
+  call.x.requires_grad_();
+  const auto loss = stpn_recurrent(call).output.sum();
+  const auto first = torch::autograd::grad({loss}, {call.x}, {}, true, /*create_graph=*/true);
+  try {
+    first[0].sum().backward();
+    FAIL() << "a second derivative came out";
+  } catch (const c10::Error& error) {
+    EXPECT_NE(std::string(error.what()).find("second derivatives are not implemented"),
+              std::string::npos);
+  }
+}
+
+TEST(StpnRecurrentTest, InitialValuesLieWithinTheirBounds) {
+  StpnRecurrentOptions options;
+  options.hidden_size = 25;
+  options.plastic_bias = options.layer_norm = true;
+  const auto unit = options.make(60);
+  unit->reset_parameters(3);
+  const auto named = unit->named_parameters();
+  const auto range = [&](const char* name) {
+    return std::pair(named[name].min().item<double>(), named[name].max().item<double>());
+  };
+  EXPECT_EQ(parameter_count(*unit), 25 * 85 * 3 + 25 * 5);
+  for (const char* name : {"weight", "bias"}) {
+    EXPECT_GE(range(name).first, -0.2);
+    EXPECT_LT(range(name).second, 0.2);
+  }
+  EXPECT_GE(range("weight_lambda").first, 0);
+  EXPECT_GT(range("weight_lambda").second, 0.99);
+  EXPECT_GE(range("weight_gamma").first, -0.0002);
+  EXPECT_GT(range("weight_gamma").second, 0.00019);
+  EXPECT_TRUE(named["layer_norm_weight"].equal(torch::ones({25})));
+}
+
+}  // namespace
+}  // namespace stpn::nn

@@ -1,0 +1,152 @@
+#include "stpn/nn/stpn/stpn_unit.h"
+
+#include <cmath>
+
+#include "stpn/base/error.h"
+#include "stpn/nn/initialisation.h"
+#include "stpn/ops/stpn.h"
+#include "stpn/ops/words.h"
+
+namespace stpn::nn {
+namespace {
+
+// In the order of the enums they stand for.
+const std::vector<std::string> kRates{"synapse", "source", "scalar"};
+const std::vector<std::string> kBiasRates{"unit", "scalar"};
+
+// Throws base::UserError for a word that is none of the choices.
+kernels::StpnVariant variant_of(const StpnOptions& o) {
+  kernels::StpnVariant v = kernel_variant(o, o.recurrent());
+  v.rates = parse_word<kernels::Rates>("rates", o.rates, kRates);
+  v.layer_norm = o.layer_norm;
+  v.plastic_bias = o.plastic_bias;
+  v.scalar_bias_rates =
+      o.plastic_bias && parse_word<int>("bias_rates", o.bias_rates, kBiasRates) == 1;
+  return v;
+}
+
+}  // namespace
+
+std::vector<base::Field> StpnOptions::fields() {
+  std::vector<base::Field> fields = fields_of(*this, recurrent_);
+  fields.insert(fields.begin(),
+                base::field("hidden_size", hidden_size,
+                            recurrent_ ? "units; memory and cost grow with its square"
+                                       : "units; memory and cost grow with it",
+                            {.least = 1, .most = kMostUnits}));
+  fields.push_back(base::field(
+      "rates", rates, "learn a decay and a rate for each synapse, each source, or one", kRates));
+  fields.push_back(base::field("bias", bias, "learn a bias for each unit"));
+  fields.push_back(base::field("layer_norm", layer_norm, "layer norm before the activation"));
+  fields.push_back(base::field("plastic_bias", plastic_bias, "give the bias a fast part too"));
+  fields.push_back(base::field("bias_rates", bias_rates,
+                               "with plastic_bias: a decay and a rate for each unit, or one",
+                               kBiasRates));
+  return fields;
+}
+
+StpnUnit::StpnUnit(int64_t input_size, const StpnOptions& options, const char* lambda_name,
+                   const char* gamma_name)
+    : Unit(input_size, options.hidden_size), words_(options), variant_(variant_of(options)) {
+  const int64_t H = hidden_size();
+  STPN_CHECK(input_size > 0 && H > 0, "input_size is {} and hidden_size {}; wants both above 0",
+             input_size, H);
+  STPN_CHECK(options.clamp > 0, "clamp is {}, wants to be above 0", options.clamp);
+  const kernels::Extent extent{.inputs = input_size, .hidden = H};
+  const int64_t P = kernels::plastic_sources(extent, variant_);
+  std::vector<int64_t> rates{H, P};
+  if (variant_.rates == kernels::Rates::source) rates = {P};
+  if (variant_.rates == kernels::Rates::scalar) rates = {1};
+
+  auto parameter = [&](const char* name, const std::vector<int64_t>& shape) {
+    return register_parameter(name, torch::zeros(shape));
+  };
+  weight_ = parameter("weight", {H, kernels::sources(extent, variant_)});
+  if (options.bias) bias_ = parameter("bias", {H});
+  rates_ = {parameter(lambda_name, rates), parameter(gamma_name, rates)};
+  if (options.layer_norm) {
+    layer_norm_weight_ = parameter("layer_norm_weight", {H});
+    layer_norm_bias_ = parameter("layer_norm_bias", {H});
+  }
+  if (options.plastic_bias) {
+    bias_lambda_ = parameter("bias_lambda", {variant_.scalar_bias_rates ? 1 : H});
+    bias_gamma_ = parameter("bias_gamma", {variant_.scalar_bias_rates ? 1 : H});
+  }
+}
+
+double StpnUnit::bound() const {
+  return 1 / std::sqrt(static_cast<double>(variant_.recurrent ? hidden_size() : input_size()));
+}
+
+void StpnUnit::reset_rates(const Rates& parameters, uint64_t seed) {
+  uniform_(parameters.lambda, 0, 1, seed, 2);
+  uniform_(parameters.gamma, -0.001 * bound(), 0.001 * bound(), seed, 3);
+}
+
+void StpnUnit::reset_parameters(uint64_t seed) {
+  const double k = bound();
+  uniform_(weight_, -k, k, seed, 0);
+  if (bias_.defined()) uniform_(bias_, -k, k, seed, 1);
+  reset_rates(rates_, seed);
+  if (bias_lambda_.defined()) {
+    uniform_(bias_lambda_, 0, 1, seed, 4);
+    uniform_(bias_gamma_, -0.001 * k, 0.001 * k, seed, 5);
+  }
+  torch::NoGradGuard no_grad;
+  if (layer_norm_weight_.defined()) {
+    layer_norm_weight_.fill_(1);
+    layer_norm_bias_.zero_();
+  }
+}
+
+State StpnUnit::initial_state(int64_t batch) const {
+  const auto zeros = [&](std::vector<int64_t> shape) {
+    return torch::zeros(shape, weight_.options().requires_grad(false));
+  };
+  const int64_t H = hidden_size();
+  State state;
+  if (variant_.recurrent) state.emplace_back("h", zeros({batch, H}));
+  const kernels::Extent extent{.inputs = input_size(), .hidden = H};
+  state.emplace_back("F", zeros({batch, H, kernels::plastic_sources(extent, variant_)}));
+  if (variant_.plastic_bias) state.emplace_back("beta", zeros({batch, H}));
+  return state;
+}
+
+UnitOutput StpnUnit::forward(const UnitInput& input) {
+  check_input(input);
+  const State state = input.state.empty() ? initial_state(input.x.size(1)) : input.state;
+  const Rates rates = rates_of(rates_);
+  StpnRecurrentCall call;
+  static_cast<StpnVariant&>(call) = words_;
+  call.x = input.x;
+  size_t next = 0;
+  if (variant_.recurrent) call.h = state[next++].second;
+  call.F = state[next++].second;
+  if (variant_.plastic_bias) call.beta = state[next].second;
+  call.weight = weight_;
+  call.bias = bias_;
+  call.weight_lambda = rates.lambda;
+  call.weight_gamma = rates.gamma;
+  call.layer_norm_weight = layer_norm_weight_;
+  call.layer_norm_bias = layer_norm_bias_;
+  call.bias_lambda = bias_lambda_;
+  call.bias_gamma = bias_gamma_;
+  call.reset = input.reset;
+  if (input.energy && measured().defined()) {
+    call.measured = measured().slice(0, 0, weight_.size(1)).to(weight_.scalar_type());
+  }
+  call.energy = input.energy;
+  call.closed_loop = input.closed_loop;
+  const StpnRecurrentResult result =
+      variant_.recurrent ? stpn_recurrent(call) : stpn_feedforward(call);
+
+  UnitOutput output;
+  output.y = result.output;
+  if (variant_.recurrent) output.state.emplace_back("h", result.output[-1]);
+  output.state.emplace_back("F", result.F);
+  if (variant_.plastic_bias) output.state.emplace_back("beta", result.beta);
+  if (input.energy) output.energy = result.energy;
+  return output;
+}
+
+}  // namespace stpn::nn

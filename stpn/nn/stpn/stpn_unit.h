@@ -1,0 +1,73 @@
+// What the modules of both short-term plasticity neurons, recurrent and feed-forward, share:
+// options, parameters, the call of the op. Equations, variants and their sources:
+// stpn/kernels/stpn/equations.h.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "stpn/kernels/stpn/equations.h"
+#include "stpn/ops/stpn_variant.h"
+#include "stpn/nn/unit.h"
+#include "stpn/nn/unit_registry.h"
+
+namespace stpn::nn {
+
+struct StpnOptions : UnitOptions, StpnVariant {
+  int64_t hidden_size;
+  std::string rates = "synapse";    // synapse | source | scalar
+  std::string bias_rates = "unit";  // unit | scalar; of the plastic bias
+  bool bias = true;
+  bool layer_norm = false;
+  bool plastic_bias = false;
+
+  std::vector<base::Field> fields() override;
+  bool recurrent() const { return recurrent_; }
+
+ protected:
+  StpnOptions(bool recurrent, int64_t units) : hidden_size(units), recurrent_(recurrent) {}
+
+ private:
+  bool recurrent_;
+};
+
+// Parameters by name, undefined where the variant has none; N = I+H if recurrent, else I:
+//   weight (H, N), bias (H), weight_lambda and weight_gamma (H, P), (P) or (1), layer_norm_weight
+//   and layer_norm_bias (H), bias_lambda and bias_gamma (H) or (1).
+// State: h (B, H) if recurrent, F (B, H, P) and, with plastic bias, beta (B, H).
+// Initial values: weight, bias ~ U(+-k), k = 1/sqrt(H) if recurrent, else 1/sqrt(I); lambdas ~
+// U(0, 1); gammas ~ U(+-0.001 k); layer norm 1 and 0.
+class StpnUnit : public Unit {
+ public:
+  UnitOutput forward(const UnitInput& input) override;
+  State initial_state(int64_t batch) const override;
+  void reset_parameters(uint64_t seed) override;
+
+ protected:
+  struct Rates {
+    torch::Tensor lambda, gamma;
+  };
+
+  // The parameters behind Lambda and Gamma get these names.
+  StpnUnit(int64_t input_size, const StpnOptions& options,
+           const char* lambda_name = "weight_lambda", const char* gamma_name = "weight_gamma");
+
+  // Lambda and Gamma, of the parameters behind them.
+  virtual Rates rates_of(const Rates& parameters) const { return parameters; }
+  virtual void reset_rates(const Rates& parameters, uint64_t seed);
+
+ private:
+  double bound() const;  // k
+
+  StpnVariant words_;
+  kernels::StpnVariant variant_;
+  torch::Tensor weight_, bias_;
+  Rates rates_;
+  torch::Tensor layer_norm_weight_, layer_norm_bias_, bias_lambda_, bias_gamma_;
+};
+
+}  // namespace stpn::nn

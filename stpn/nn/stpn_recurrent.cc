@@ -1,9 +1,0 @@
-#include "stpn/nn/stpn_recurrent.h"
-
-namespace stpn::nn {
-
-std::shared_ptr<Unit> StpnRecurrentOptions::make(int64_t input_size) const {
-  return std::make_shared<StpnRecurrent>(input_size, *this);
-}
-
-}  // namespace stpn::nn

@@ -1,0 +1,373 @@
+#include "stpn/train/algorithms/actor_critic.h"
+
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "stpn/ops/backend.h"
+#include "stpn/nn/initialisation.h"
+#include "stpn/tasks/maze/maze.h"
+#include "stpn/train/test_support.h"
+
+namespace stpn::train {
+namespace {
+
+using tasks::Split;
+
+tasks::MazeOptions small_maze() {
+  tasks::MazeOptions options;
+  options.size = 5;
+  options.steps = 12;
+  return options;
+}
+
+// Parameters so large that the policy and the fast weights matter.
+nn::ActorCritic make_model(const std::string& unit_name, const std::vector<std::string>& settings,
+                           torch::Dtype dtype = torch::kDouble) {
+  const auto options = nn::find_unit(unit_name, "test").options();
+  base::Config config;
+  config.tables["unit"] = {};
+  for (const std::string& setting : settings) base::apply_setting(config, setting);
+  base::assign(config, "unit", options->fields());
+  nn::ActorCritic model(options->make(tasks::Maze::kObservation), 4);
+  model.to(dtype);
+  uint64_t index = 0;
+  for (auto& parameter : model.parameters()) nn::uniform_(parameter, -0.5, 0.5, 3, index++);
+  return model;
+}
+
+struct UnitVariant {
+  std::string name;
+  std::vector<std::string> settings;
+};
+void PrintTo(const UnitVariant& variant, std::ostream* out) { *out << variant.name; }
+
+class ActorCriticGradientTest : public testing::TestWithParam<UnitVariant> {};
+
+// Plays again what a rollout did, an episode at a time, with the reference units a step at a time,
+// and writes the loss out as its definition does.
+torch::Tensor plain_loss(nn::ActorCritic& model, const tasks::MazeOptions& options, uint64_t seed,
+                         int64_t first_episode, const torch::Tensor& action) {
+  const nn::BackendGuard reference(nn::Backend::reference);
+  const int64_t steps = action.size(0), episodes = action.size(1);
+  const auto named = model.named_parameters();
+  torch::Tensor loss = torch::zeros({}, torch::kDouble);
+  for (int64_t b = 0; b < episodes; ++b) {
+    const auto maze = options.make(seed, 1);
+    std::vector<float> observation(tasks::Maze::kObservation);
+    maze->start(0, Split::training, first_episode + b, observation.data());
+    nn::State state;
+    std::vector<torch::Tensor> log_policies, values;
+    std::vector<double> rewards;
+    for (int64_t t = 0; t < steps; ++t) {
+      nn::UnitInput input;
+      input.x = torch::tensor(observation).to(torch::kDouble).view({1, 1, -1});
+      input.state = state;
+      const nn::UnitOutput output = model.unit().forward(input);
+      state = output.state;
+      const torch::Tensor h = output.y[0][0];
+      const torch::Tensor logits = named["policy.weight"].mv(h) + named["policy.bias"];
+      log_policies.push_back(logits - logits.logsumexp(0));
+      values.push_back((named["value.weight"].mv(h) + named["value.bias"])[0]);
+      const int64_t taken = action[t][b].item<int64_t>();
+      float reward = 0;
+      bool ended = false;
+      maze->step(&taken, observation.data(), &reward, &ended);
+      rewards.push_back(reward);
+    }
+    double later = 0;
+    for (int64_t t = steps - 1; t >= 0; --t) {
+      later = rewards[t] + 0.9 * later;
+      const torch::Tensor advantage = later - values[t];
+      const auto taken = action[t][b].item<int64_t>();
+      loss = loss - log_policies[t][taken] * advantage.detach() + 0.1 * advantage * advantage;
+      for (int64_t a = 0; a < 4; ++a) loss = loss + 0.03 * log_policies[t][a].exp().pow(2);
+    }
+  }
+  return loss / static_cast<double>(steps * episodes);
+}
+
+TEST_P(ActorCriticGradientTest, OfAnIterationIsThatOfAPlainLoopOverTheReference) {
+  constexpr int64_t kEpisodes = 70, kIteration = 3;  // a block of 64 and one of 6
+  const tasks::MazeOptions maze = small_maze();
+  nn::ActorCritic model = make_model(GetParam().name, GetParam().settings);
+  ActorCriticOptions options;
+  options.episodes = kEpisodes;
+  options.seed = 5;
+  Rollout rollout(maze, 5, kEpisodes, 0, torch::kDouble);
+  {
+    const torch::NoGradGuard no_grad;
+    rollout.play(model, Split::training, kIteration * kEpisodes);
+  }
+  const torch::Tensor loss = plain_loss(model, maze, 5, kIteration * kEpisodes, rollout.action());
+  const auto expected = torch::autograd::grad({loss}, model.parameters());
+
+  const PolicyGradient::Result result =
+      PolicyGradient(maze, options, model).run(kIteration, /*gradients=*/true);
+  EXPECT_NEAR(result.loss, loss.item<double>(), 1e-10 * std::abs(result.loss));
+  EXPECT_EQ(result.rewards, rollout.take_rewards());
+  EXPECT_EQ(result.rewards.size(), kEpisodes);
+  ASSERT_EQ(result.gradients.size(), expected.size());
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const double largest = expected[i].abs().max().item<double>();
+    EXPECT_GT(largest, 0) << i;
+    EXPECT_LE((result.gradients[i] - expected[i]).abs().max().item<double>(), 1e-9 * largest) << i;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Units, ActorCriticGradientTest,
+    testing::Values(UnitVariant{"stpn_recurrent",
+                                {"unit.hidden_size=7", "unit.norm=\"post\"", "unit.clamp=0.4"}},
+                    UnitVariant{"stpn_recurrent", {"unit.hidden_size=6", "unit.norm=\"pre\""}},
+                    UnitVariant{"stpn_feedforward", {"unit.hidden_size=5", "unit.norm=\"pre\""}},
+                    UnitVariant{"fast_weights", {"unit.hidden_size=6"}},
+                    UnitVariant{"backpropamine", {"unit.hidden_size=6"}},
+                    UnitVariant{"lstm", {"unit.hidden_size=5"}},
+                    UnitVariant{"gru", {"unit.hidden_size=5"}},
+                    UnitVariant{"rnn", {"unit.hidden_size=5", "unit.normalised=true"}},
+                    UnitVariant{"perceptron", {"unit.hidden_size=5"}}),
+    [](const auto& info) { return info.param.name + std::to_string(info.index); });
+
+TEST(RolloutTest, DrawsActionsFromThePolicy) {
+  // No memory and no input: the bias alone decides.
+  nn::ActorCritic model = make_model("perceptron", {"unit.hidden_size=2"}, torch::kFloat);
+  const std::vector<double> policy = {0.1, 0.2, 0.3, 0.4};
+  const torch::NoGradGuard no_grad;
+  for (auto& parameter : model.parameters()) parameter.zero_();
+  for (int64_t a = 0; a < 4; ++a) {
+    model.named_parameters()["policy.bias"][a] = 20 + std::log(policy[a]);
+  }
+  constexpr int64_t kEpisodes = 500;
+  Rollout rollout(small_maze(), 1, kEpisodes, 0, torch::kFloat);
+  rollout.play(model, Split::training, 0);
+  const double draws = 12 * kEpisodes;
+  for (int64_t a = 0; a < 4; ++a) {
+    const double share = rollout.action().eq(a).sum().item<double>() / draws;
+    // Five standard errors.
+    EXPECT_NEAR(share, policy[a], 5 * std::sqrt(policy[a] * (1 - policy[a]) / draws)) << a;
+  }
+  const torch::Tensor first = rollout.action().clone();
+  rollout.play(model, Split::test, 0);
+  EXPECT_FALSE(rollout.action().equal(first)) << "another split, other draws";
+  rollout.play(model, Split::training, 0);
+  EXPECT_TRUE(rollout.action().equal(first));
+}
+
+TEST(RolloutTest, EpisodesDoNotDependOnWhatIsPlayedBesideThem) {
+  nn::ActorCritic model = make_model("stpn_recurrent", {"unit.hidden_size=6", "unit.norm=\"pre\""});
+  const torch::NoGradGuard no_grad;
+  Rollout all(small_maze(), 1, 9, 0, torch::kDouble);
+  all.play(model, Split::test, 10);
+  Rollout last(small_maze(), 1, 4, 0, torch::kDouble);
+  last.play(model, Split::test, 15);
+  EXPECT_TRUE(last.action().equal(all.action().slice(1, 5, 9)));
+  EXPECT_TRUE(last.reward().equal(all.reward().slice(1, 5, 9)));
+  const std::vector<double> rewards = all.take_rewards();
+  ASSERT_EQ(rewards.size(), 9u);
+  for (int64_t b = 0; b < 9; ++b) {
+    EXPECT_EQ(rewards[b], all.reward().select(1, b).sum().item<double>()) << b;
+  }
+  EXPECT_TRUE(all.take_rewards().empty());
+}
+
+TEST(RolloutTest, FragmentsTogetherAreTheEpisodes) {
+  constexpr int64_t kSlots = 6, kSteps = 12;
+  nn::ActorCritic model = make_model("stpn_recurrent", {"unit.hidden_size=6", "unit.norm=\"pre\""});
+  const torch::NoGradGuard no_grad;
+  std::vector<torch::Tensor> action, reward, value;
+  std::vector<double> rewards;
+  for (int64_t first = 0; first < 3 * kSlots; first += kSlots) {
+    Rollout whole(small_maze(), 1, kSlots, 0, torch::kDouble);
+    value.push_back(whole.play(model, Split::training, first).value);
+    action.push_back(whole.action().clone());
+    reward.push_back(whole.reward().clone());
+  }
+  Rollout fragments(small_maze(), 1, kSlots, 5, torch::kDouble);  // 36 steps, and one more
+  std::vector<torch::Tensor> a, r, v, ahead;
+  for (int64_t i = 0; i < 7; ++i) {
+    v.push_back(fragments.play_on(model, 0, kSlots).value);
+    ahead.push_back(fragments.value_ahead(model));
+    a.push_back(fragments.action().clone());
+    r.push_back(fragments.reward().clone());
+    for (int64_t t = 0; t < 5; ++t) {
+      EXPECT_EQ(fragments.ended()[t].all().item<bool>(), (5 * i + t + 1) % kSteps == 0);
+    }
+  }
+  EXPECT_TRUE(torch::cat(a).equal(torch::cat(action).slice(0, 0, 35)));
+  EXPECT_TRUE(torch::cat(r).equal(torch::cat(reward).slice(0, 0, 35)));
+  const torch::Tensor values = torch::cat(value);
+  EXPECT_TRUE(torch::cat(v).allclose(values.slice(0, 0, 35), 0, 1e-12));
+  for (int64_t i = 0; i < 7; ++i) {
+    EXPECT_TRUE(ahead[i].allclose(values[5 * (i + 1)], 0, 1e-12)) << i;
+  }
+  EXPECT_EQ(fragments.episodes_ended(), 2 * kSlots);
+  EXPECT_EQ(fragments.take_rewards().size(), 2u * kSlots);
+}
+
+TEST(ActorCriticLossTest, StopsAtEndsAndLooksAhead) {
+  ActorCriticOptions options;
+  options.discount = 0.5;
+  options.value_weight = 1;
+  options.concentration_weight = 0;
+  const auto f64 = torch::kDouble;
+  const torch::Tensor logits = torch::zeros({3, 2, 4}, f64);  // log p is the same for all
+  const torch::Tensor value = torch::zeros({3, 2}, f64);
+  const Played played = {
+      .action = torch::zeros({3, 2}, torch::kInt64),
+      .reward = torch::tensor({{1.0, 1.0}, {2.0, 2.0}, {4.0, 4.0}}, f64),
+      .ended = torch::tensor({{false, false}, {false, true}, {false, false}}, torch::kBool),
+      .ahead = torch::tensor({16.0, 16.0}, f64)};
+  // From the last step: the first slot has 4 + 16/2, 2 + 12/2, 1 + 8/2; the second, whose episode
+  // ends after two steps, 4 + 16/2, 2, 1 + 2/2.
+  const double expected = [] {
+    double sum = 0;
+    for (const double R : {12.0, 8.0, 5.0, 12.0, 2.0, 2.0}) sum += std::log(4.0) * R + R * R;
+    return sum;
+  }();
+  EXPECT_NEAR(actor_critic_loss(options, logits, value, played).item<double>(), expected, 1e-9);
+  Played none = played;
+  none.ahead = torch::Tensor();
+  EXPECT_LT(actor_critic_loss(options, logits, value, none).item<double>(), expected);
+}
+
+constexpr const char* kSmallMaze = R"(# A small maze.
+[task]
+name = "maze"
+size = 5
+steps = 15
+test = 130
+
+[unit]
+name = "perceptron"
+hidden_size = 8
+
+[train]
+algorithm = "actor_critic"
+iterations = 8
+episodes = 16
+warm_up = 0
+report_every = 2
+learning_rate = 1e-2
+)";
+
+class ActorCriticTrainerTest : public TrainTest {
+ protected:
+  Experiment small_maze(const std::vector<std::string>& settings = {}) const {
+    return read_experiment(write("maze.toml", kSmallMaze), settings);
+  }
+  static std::vector<torch::Tensor> copy_of(const torch::nn::Module& model) {
+    std::vector<torch::Tensor> copy;
+    for (const auto& parameter : model.parameters()) copy.push_back(parameter.detach().clone());
+    return copy;
+  }
+};
+
+TEST_F(ActorCriticTrainerTest, WarmUpChangesNoParameter) {
+  const Experiment experiment = small_maze({"train.warm_up=3"});
+  const auto trainer = experiment.make_trainer();
+  const auto before = copy_of(trainer->model());
+  const Metrics first = trainer->train_epoch(1, [](int64_t) {});
+  const auto between = copy_of(trainer->model());
+  for (size_t i = 0; i < before.size(); ++i) EXPECT_TRUE(before[i].equal(between[i])) << i;
+  EXPECT_EQ(value_of(first, "gradient_norm"), 0);
+  EXPECT_EQ(value_of(first, "episodes"), 32);
+  trainer->train_epoch(2, [](int64_t) {});
+  EXPECT_EQ(trainer->adam().steps(), 1);
+  const auto after = copy_of(trainer->model());
+  for (size_t i = 0; i < before.size(); ++i) EXPECT_FALSE(before[i].equal(after[i])) << i;
+}
+
+TEST_F(ActorCriticTrainerTest, CutsLargeGradients) {
+  const auto norm_of = [&](const char* setting) {
+    const Experiment experiment = small_maze({setting, "train.report_every=1"});
+    const auto trainer = experiment.make_trainer();
+    const double told = value_of(trainer->train_epoch(1, [](int64_t) {}), "gradient_norm");
+    double squares = 0;
+    for (const auto& mean : trainer->adam().mean()) squares += mean.square().sum().item<double>();
+    return std::pair(told, std::sqrt(squares) / 0.1);  // after one step mean = 0.1 gradient
+  };
+  const auto [whole, kept] = norm_of("train.largest_gradient=1e9");
+  EXPECT_NEAR(kept, whole, 1e-4 * whole);
+  const auto [same, cut] = norm_of("train.largest_gradient=0.01");
+  EXPECT_DOUBLE_EQ(same, whole);
+  EXPECT_NEAR(cut, 0.01, 1e-4);
+}
+
+TEST_F(ActorCriticTrainerTest, AGradientThatIsNotFiniteReachesNoParameter) {
+  // The value is far from any reward: the loss is finite, its gradient is not.
+  const Experiment experiment = small_maze({"train.report_every=1"});
+  const auto trainer = experiment.make_trainer();
+  const auto named = trainer->model().named_parameters();
+  {
+    const torch::NoGradGuard no_grad;
+    named["value.bias"].fill_(1e17);
+    named["value.weight"].fill_(1e30);
+  }
+  const auto before = copy_of(trainer->model());
+  EXPECT_THROW(trainer->train_epoch(1, [](int64_t) {}), NonFiniteLoss);
+  const auto after = copy_of(trainer->model());
+  for (size_t i = 0; i < before.size(); ++i) EXPECT_TRUE(before[i].equal(after[i])) << i;
+}
+
+TEST_F(ActorCriticTrainerTest, RejectsWhatIsTooMuch) {
+  const auto error_with = [&](const std::vector<std::string>& settings) {
+    return error_of([&] { small_maze(settings).make_trainer(); });
+  };
+  EXPECT_THAT(error_with({"train.episodes=1000000"}), testing::HasSubstr("episodes"));
+  EXPECT_THAT(error_with({"train.iterations=1000000000"}), testing::HasSubstr("iterations"));
+  EXPECT_THAT(error_with({"train.fragment=1000000"}), testing::HasSubstr("fragment"));
+  EXPECT_THAT(error_with({"train.fragment=5"}), testing::HasSubstr("end no episode of 15"));
+  EXPECT_THAT(error_with({"train.epsilon=0"}), testing::HasSubstr("epsilon"));
+}
+
+TEST_F(ActorCriticTrainerTest, TraceIsOfTheFirstTestEpisode) {
+  for (const char* unit : {"unit.name=perceptron", "unit.name=gru", "unit.name=fast_weights"}) {
+    const Experiment experiment = small_maze({unit});
+    const auto trainer = experiment.make_trainer();
+    const auto trace = nlohmann::json::parse(trainer->trace());
+    double reward = 0;
+    for (const auto& value : trace["rewards"]) reward += value.get<double>();
+    Rollout rollout(dynamic_cast<tasks::EnvironmentOptions&>(*experiment.task), 1, 64, 0,
+                    torch::kFloat);
+    const torch::NoGradGuard no_grad;
+    rollout.play(dynamic_cast<nn::ActorCritic&>(trainer->model()), Split::test, 0);
+    EXPECT_EQ(reward, rollout.take_rewards()[0]) << unit;
+  }
+}
+
+TEST_F(ActorCriticTrainerTest, LearnsToFindTheReward) {
+  const nn::KernelThreadsGuard quick;
+  const Experiment experiment = small_maze(
+      {"train.report_every=300", "train.iterations=300", "train.episodes=64", "task.steps=30"});
+  const auto trainer = experiment.make_trainer();
+  const double before = value_of(trainer->test(130), "reward_share");
+  trainer->train_epoch(1, [](int64_t) {});
+  const double after = value_of(trainer->test(130), "reward_share");
+  EXPECT_LT(std::abs(before), 0.08);  // as one who walks at random
+  EXPECT_GT(after, 0.12);
+}
+
+TEST_F(ActorCriticTrainerTest, EnergyWithoutTheRewardInputIsLess) {
+  const Experiment experiment = small_maze();
+  const auto trainer = experiment.make_trainer();
+  const Metrics metrics = trainer->test(130);
+  EXPECT_LT(value_of(metrics, "energy_per_neuron_without_reward"),
+            value_of(metrics, "energy_per_neuron"));
+  EXPECT_EQ(trainer->test(130), metrics) << "testing changes nothing";
+  EXPECT_EQ(value_of(metrics, "episodes"), 130);
+}
+
+TEST_F(ActorCriticTrainerTest, RejectsIterationsThatEndBetweenReports) {
+  EXPECT_THAT(error_of([&] { small_maze({"train.iterations=7"}).make_trainer(); }),
+              testing::AllOf(testing::HasSubstr("7"), testing::HasSubstr("report_every = 2")));
+}
+
+TEST_F(ActorCriticTrainerTest, RejectsATaskOfSequences) {
+  EXPECT_THAT(error_of([&] { small_maze({"task.name=associative_retrieval"}); }),
+              testing::HasSubstr("associative_retrieval"));
+}
+
+}  // namespace
+}  // namespace stpn::train

@@ -1,0 +1,146 @@
+#include "stpn/train/algorithms/supervised.h"
+
+#include <gmock/gmock.h>
+
+#include <cmath>
+
+#include "stpn/ops/backend.h"
+#include "stpn/train/test_support.h"
+
+namespace stpn::train {
+namespace {
+
+using tasks::Split;
+
+class SupervisedTest : public TrainTest {};
+
+// Notes which sequences are asked for, and shows one constant step.
+class ToyTask : public tasks::SequenceTask {
+ public:
+  int64_t steps() const override { return 3; }
+  int64_t input_size() const override { return 2; }
+  int64_t classes() const override { return 2; }
+  int64_t size(Split split) const override { return split == Split::training ? 10 : 1201; }
+  void batch(Split, int64_t first, int64_t count, float* x, int64_t* target) const override {
+    asked.emplace_back(first, count);
+    std::fill(x, x + 3 * count * 2, 1.0f);
+    for (int64_t i = 0; i < count; ++i) target[i] = (first + i) % 3 == 0;
+  }
+  std::vector<tasks::Yardstick> yardsticks() const override { return {}; }
+
+  mutable std::vector<std::pair<int64_t, int64_t>> asked;
+};
+
+// h = x summed over its inputs: its loss and energy can be done by hand.
+class SumUnit : public nn::Unit {
+ public:
+  SumUnit() : Unit(2, 1) {}
+  nn::UnitOutput forward(const nn::UnitInput& input) override {
+    nn::UnitOutput output;
+    output.y = input.x.sum(2, /*keepdim=*/true);
+    if (input.energy) output.energy = torch::cat({output.y, 2 * output.y}, 2);
+    return output;
+  }
+  nn::State initial_state(int64_t) const override { return {}; }
+  void reset_parameters(uint64_t) override {}
+};
+
+TEST_F(SupervisedTest, TrainsOnWholeBatchesInOrder) {
+  const ToyTask task;
+  nn::Classifier model(std::make_shared<SumUnit>(), 2);
+  Adam adam(model.parameters(), 1e-3);
+  EpochTrainer trainer(task, model, adam, 4);
+  EXPECT_EQ(trainer.batches(), 2);
+  std::vector<int64_t> done;
+  trainer.train(1, [&](int64_t n) { done.push_back(n); });
+  trainer.train(2, [&](int64_t n) { done.push_back(n); });
+  const std::vector<std::pair<int64_t, int64_t>> expected = {{0, 4}, {4, 4}, {0, 4}, {4, 4}};
+  EXPECT_EQ(task.asked, expected);
+  EXPECT_EQ(done, (std::vector<int64_t>{1, 2, 1, 2}));
+  EXPECT_EQ(adam.steps(), 4);
+}
+
+TEST_F(SupervisedTest, EvaluatesEverySequenceOfASplit) {
+  const ToyTask task;
+  nn::Classifier model(std::make_shared<SumUnit>(), 2);
+  {
+    const torch::NoGradGuard no_grad;
+    for (auto& parameter : model.parameters()) parameter.zero_();
+    model.parameters()[1][0] = 1.0;  // bias: always class 0, with logits (1, 0)
+  }
+  const Evaluation result = evaluate(model, task, Split::test, 1201);
+  int64_t sequences = 0;
+  for (const auto& [first, count] : task.asked) {
+    EXPECT_EQ(first, sequences);
+    sequences += count;
+  }
+  EXPECT_EQ(sequences, 1201);
+  EXPECT_DOUBLE_EQ(result.accuracy, 800.0 / 1201);  // every third, from the first, is class 1
+  const double right = std::log1p(std::exp(-1.0));
+  EXPECT_NEAR(result.loss, (800 * right + 401 * (right + 1)) / 1201, 1e-6);
+  EXPECT_DOUBLE_EQ(result.energy_per_step, 6);  // two neurons with 2 and 4
+  EXPECT_DOUBLE_EQ(result.energy_per_sequence, 18);
+}
+
+TEST_F(SupervisedTest, EvaluatesTheFirstSequencesOnly) {
+  const ToyTask task;
+  nn::Classifier model(std::make_shared<SumUnit>(), 2);
+  evaluate(model, task, Split::validation, 501);
+  const std::vector<std::pair<int64_t, int64_t>> expected = {{0, 500}, {500, 1}};
+  EXPECT_EQ(task.asked, expected);
+}
+
+TEST_F(SupervisedTest, EvaluationChangesNothing) {
+  const Experiment experiment = small();
+  const auto task = task_of(experiment);
+  const auto model = model_of(experiment);
+  const Evaluation one = evaluate(*model, *task, Split::test, 130);
+  const Evaluation two = evaluate(*model, *task, Split::test, 130);
+  EXPECT_EQ(one.loss, two.loss);
+  for (const auto& parameter : model->parameters()) EXPECT_FALSE(parameter.grad().defined());
+}
+
+TEST_F(SupervisedTest, RejectsABatchLargerThanTheTrainingSet) {
+  const ToyTask task;
+  nn::Classifier model(std::make_shared<SumUnit>(), 2);
+  Adam adam(model.parameters(), 1e-3);
+  EXPECT_THAT(
+      error_of([&] { EpochTrainer(task, model, adam, 11); }),
+      testing::AllOf(testing::HasSubstr("train.batch_size = 11"), testing::HasSubstr("10")));
+}
+
+TEST_F(SupervisedTest, NonFiniteLossStopsBeforeItReachesTheParameters) {
+  const ToyTask task;
+  nn::Classifier model(std::make_shared<SumUnit>(), 2);
+  Adam adam(model.parameters(), 1e38);
+  EpochTrainer trainer(task, model, adam, 4);
+  try {
+    for (int64_t epoch = 1; epoch < 10; ++epoch) trainer.train(epoch, [](int64_t) {});
+    FAIL() << "no NonFiniteLoss";
+  } catch (const NonFiniteLoss& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("epoch "));
+    EXPECT_THAT(error.what(), testing::HasSubstr(fmt::format("(step {})", adam.steps() + 1)));
+  }
+  for (const auto& parameter : model.parameters())
+    EXPECT_FALSE(parameter.isnan().any().item<bool>());
+}
+
+TEST_F(SupervisedTest, LearnsAboveWhatChanceCanReach) {
+  const nn::KernelThreadsGuard quick;  // libtorch's threads cost more than they bring at this size
+  // One pair: the answer is the value shown, so 10 classes of 37.
+  const Experiment experiment =
+      small({"task.pairs=1", "task.training=2000", "unit.hidden_size=12"});
+  const auto task = task_of(experiment);
+  const auto model = model_of(experiment);
+  Adam adam(model->parameters(), 1e-2);
+  EpochTrainer trainer(*task, *model, adam, 32);
+  const double before = evaluate(*model, *task, Split::test, 130).loss;
+  double loss = 0;
+  for (int64_t epoch = 1; epoch <= 8; ++epoch) loss = trainer.train(epoch, [](int64_t) {});
+  const Evaluation after = evaluate(*model, *task, Split::test, 130);
+  EXPECT_LT(loss, 0.5 * before);
+  EXPECT_GT(after.accuracy, 0.5);  // chance: 0.1
+}
+
+}  // namespace
+}  // namespace stpn::train

@@ -1,0 +1,170 @@
+#include "stpn/train/run/run.h"
+
+#include <chrono>
+#include <utility>
+
+#include "stpn/base/error.h"
+#include "stpn/base/files.h"
+#include "stpn/ops/backend.h"
+#include "stpn/train/run/checkpoint.h"
+#include "stpn/train/run/run_folder.h"
+
+namespace stpn::train {
+namespace {
+
+// Seconds since it was made, on top of those of the run's earlier lives.
+class Stopwatch {
+ public:
+  explicit Stopwatch(double before) : before_(before) {}
+  double seconds() const {
+    return before_ + std::chrono::duration<double>(Clock::now() - start_).count();
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  double before_;
+  Clock::time_point start_ = Clock::now();
+};
+
+constexpr int64_t kMostTested = 10'000'000;
+
+// Model, optimiser and what else the trainer keeps.
+Progress restore(Trainer& trainer, const std::filesystem::path& checkpoint,
+                 const std::string& config) {
+  base::Safetensors content;
+  const Progress progress =
+      load_checkpoint(checkpoint, trainer.model(), &trainer.adam(), config, &content);
+  try {
+    trainer.restore(content);
+  } catch (const base::UserError& error) {
+    throw base::UserError(
+        fmt::format("{}: the run cannot go on: {}", checkpoint.string(), error.what()));
+  }
+  return progress;
+}
+
+}  // namespace
+
+std::optional<Summary> run_experiment(const Experiment& experiment,
+                                      const std::filesystem::path& path, bool resume,
+                                      Observer& observer) {
+  const nn::KernelThreadsGuard same_bits_for_any_threads;
+  const RunFolder folder(path);
+  const std::string config = experiment.to_toml();
+  folder.check(config, resume);
+
+  const auto trainer = experiment.make_trainer();
+  torch::nn::Module& model = trainer->model();
+  Adam& adam = trainer->adam();
+  trainer->try_out();
+  const base::FileLock lock = folder.lock();
+  Progress progress;
+  if (std::filesystem::exists(folder.last())) {
+    if (trainer->keeps_best()) {
+      load_checkpoint(folder.best(), model, nullptr, config);  // a broken one is found now
+    }
+    progress = restore(*trainer, folder.last(), config);
+    folder.check_metrics(progress.metrics_bytes);
+  }
+  if (trainer->finished(progress) && std::filesystem::exists(folder.summary())) return {};
+
+  folder.open(config);
+  base::LineLog log(folder.metrics(), progress.metrics_bytes);
+  const Stopwatch stopwatch(progress.wall_seconds);
+  observer.on_start(*trainer, progress.epoch, experiment.train->epochs());
+  try {
+    while (!trainer->finished(progress)) {
+      const int64_t epoch = progress.epoch + 1;
+      const int64_t batches = trainer->batches();
+      Metrics metrics = trainer->train_epoch(
+          epoch, [&](int64_t done) { observer.on_batch(epoch, done, batches); });
+      const double score = value_of(metrics, trainer->score());
+      const EpochMetrics line = {.epoch = epoch,
+                                 .step = adam.steps(),
+                                 .wall_seconds = stopwatch.seconds(),
+                                 .metrics = std::move(metrics)};
+      log.append(to_json(line));
+      progress.epoch = epoch;
+      progress.step = adam.steps();
+      progress.metrics_bytes = log.bytes();
+      progress.wall_seconds = line.wall_seconds;
+      if (score > progress.best_score) {
+        progress.best_epoch = epoch;
+        progress.best_score = score;
+        if (trainer->keeps_best()) save_checkpoint(folder.best(), model, adam, progress, config);
+      }
+      base::Safetensors rest;
+      trainer->save(rest);
+      save_checkpoint(folder.last(), model, adam, progress, config, std::move(rest));
+      observer.on_epoch(line);
+    }
+  } catch (const NonFiniteLoss& error) {
+    const std::string kept = progress.epoch == 0
+                                 ? "there is no checkpoint yet"
+                                 : fmt::format("the last good checkpoint is {} (epoch {})",
+                                               folder.last().string(), progress.epoch);
+    throw base::Error(
+        fmt::format("{}: {}; a lower train.learning_rate may help", error.what(), kept));
+  }
+
+  Metrics metrics = trainer->test(trainer->test_size());
+  if (trainer->keeps_best()) {
+    const Metric last = metrics.front();
+    load_checkpoint(folder.best(), model, nullptr, config);
+    metrics = trainer->test(trainer->test_size());
+    metrics.emplace_back("last_" + last.first, last.second);
+    metrics.emplace_back(trainer->score(), progress.best_score);
+    metrics.emplace_back("best_epoch", static_cast<double>(progress.best_epoch));
+  }
+  metrics.push_back(trainer->pace(progress.epoch, progress.wall_seconds));
+  const Summary summary = {.experiment = experiment.name,
+                           .task = experiment.task_name,
+                           .model = experiment.model,
+                           .seed = experiment.train->seed,
+                           .parameters = nn::parameter_count(model),
+                           .steps = progress.step,
+                           .wall_seconds = stopwatch.seconds(),
+                           .metrics = std::move(metrics),
+                           .yardsticks = trainer->yardsticks(),
+                           .version = version()};
+  base::write_file(folder.summary(), to_json(summary));
+  return summary;
+}
+
+RunEvaluation evaluate_run(const std::filesystem::path& path, std::optional<int64_t> count,
+                           bool trace) {
+  const nn::KernelThreadsGuard same_bits_for_any_threads;
+  const RunFolder folder(path);
+  if (!std::filesystem::exists(folder.config())) {
+    throw base::UserError(
+        fmt::format("{}: is no run folder: it has no config.toml", path.string()));
+  }
+  const Experiment experiment = read_experiment(folder.config());
+  const auto trainer = experiment.make_trainer();
+  const auto weights = trainer->keeps_best() ? folder.best() : folder.last();
+  if (!std::filesystem::exists(weights)) {
+    throw base::UserError(fmt::format("{}: has no checkpoint yet: train it first", path.string()));
+  }
+  const Progress progress =
+      load_checkpoint(weights, trainer->model(), nullptr, experiment.to_toml());
+  const int64_t tested = count.value_or(trainer->test_size());
+  if (tested < 1 || tested > kMostTested) {
+    throw base::UserError(
+        fmt::format("{} {} asked for: wants 1 to {}", tested, trainer->items(), kMostTested));
+  }
+  std::string traced = trace ? trainer->trace() : "";  // first: it may be refused
+  return {.task = experiment.task_name,
+          .unit = experiment.unit_name,
+          .epoch = progress.epoch,
+          .items = trainer->items(),
+          .count = tested,
+          .metrics = trainer->test(tested),
+          .trace = std::move(traced)};
+}
+
+const std::string& version() {
+  static const std::string version = STPN_VERSION;
+  return version;
+}
+
+}  // namespace stpn::train

@@ -1,0 +1,328 @@
+#include "stpn/train/run/run.h"
+
+#include <gmock/gmock.h>
+
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "stpn/base/files.h"
+#include "stpn/base/safetensors.h"
+#include "stpn/train/run/run_folder.h"
+#include "stpn/train/test_support.h"
+
+namespace stpn::train {
+namespace {
+
+using testing::HasSubstr;
+
+class Interrupted : public std::exception {};
+
+// Breaks a run off in the middle of an epoch.
+class Interrupter : public Observer {
+ public:
+  Interrupter(int64_t epoch, int64_t batch) : epoch_(epoch), batch_(batch) {}
+  void on_batch(int64_t epoch, int64_t done, int64_t) override {
+    if (epoch == epoch_ && done == batch_) throw Interrupted();
+  }
+
+ private:
+  int64_t epoch_, batch_;
+};
+
+class RunTest : public TrainTest {
+ protected:
+  std::optional<Summary> run(const std::string& out, const std::vector<std::string>& settings = {},
+                             bool resume = false) const {
+    Observer silent;
+    return run_experiment(small(settings), folder_ / out, resume, silent);
+  }
+  void interrupt(const std::string& out, int64_t epoch, int64_t batch, bool resume = false) const {
+    Interrupter interrupter(epoch, batch);
+    EXPECT_THROW(run_experiment(small(), folder_ / out, resume, interrupter), Interrupted);
+  }
+  // metrics.jsonl without the wall clock.
+  std::vector<nlohmann::json> metrics(const std::string& out) const {
+    std::istringstream text(base::read_file(RunFolder(folder_ / out).metrics()));
+    std::vector<nlohmann::json> lines;
+    for (std::string line; std::getline(text, line);) {
+      lines.push_back(nlohmann::json::parse(line));
+      EXPECT_EQ(lines.back().erase("wall_seconds"), 1u);
+    }
+    return lines;
+  }
+  void expect_same_bits(const std::string& one, const std::string& two) const {
+    EXPECT_EQ(metrics(one), metrics(two));
+    const RunFolder a(folder_ / one), b(folder_ / two);
+    for (const auto& [x, y] : {std::pair(a.last(), b.last()), std::pair(a.best(), b.best())}) {
+      const auto p = base::read_safetensors(x);
+      const auto q = base::read_safetensors(y);
+      ASSERT_EQ(p.tensors.size(), q.tensors.size());
+      for (const auto& tensor : p.tensors)
+        EXPECT_TRUE(tensor.bytes == q.at(tensor.name).bytes) << two << " " << tensor.name;
+    }
+  }
+};
+
+TEST_F(RunTest, LeavesAWholeRunFolder) {
+  const auto summary = run("run");
+  ASSERT_TRUE(summary);
+  const RunFolder folder(folder_ / "run");
+  EXPECT_EQ(base::read_file(folder.config()), small().to_toml());
+  const auto lines = metrics("run");
+  ASSERT_EQ(lines.size(), 4u);
+  EXPECT_EQ(lines[3]["epoch"], 4);
+  EXPECT_EQ(lines[3]["step"], 4 * 9);  // 300 / 32 whole batches
+  for (const char* key : {"train_loss", "validation_loss", "validation_accuracy", "energy_per_step",
+                          "energy_per_sequence"}) {
+    EXPECT_TRUE(lines[0][key].is_number_float()) << key;
+  }
+  const auto json = nlohmann::json::parse(base::read_file(folder.summary()));
+  EXPECT_EQ(json["experiment"], small().name);
+  EXPECT_EQ(json["task"], "associative_retrieval");
+  EXPECT_EQ(json["model"], "small");
+  EXPECT_EQ(json["seed"], 1);
+  EXPECT_EQ(json["steps"], 36);
+  EXPECT_EQ(json["parameters"], 4 * 5 * (37 + 5 + 2) + 37 * (5 + 1));
+  EXPECT_EQ(json["version"], version());
+  for (const char* key :
+       {"test_accuracy", "last_test_accuracy", "validation_accuracy", "best_epoch",
+        "energy_per_step", "energy_per_sequence", "seconds_per_epoch"}) {
+    EXPECT_TRUE(json["metrics"][key].is_number()) << key;
+  }
+  for (const auto& [name, value] : task_of(small())->yardsticks()) {
+    EXPECT_EQ(json["yardsticks"][name], value);
+  }
+  EXPECT_FALSE(json["yardsticks"].empty());
+  const auto evaluation = evaluate_run(folder_ / "run", {});
+  EXPECT_EQ(value_of(evaluation.metrics, "test_accuracy"),
+            json["metrics"]["test_accuracy"].get<double>());
+  EXPECT_EQ(evaluation.epoch, json["metrics"]["best_epoch"].get<int64_t>());
+  EXPECT_EQ(evaluation.count, 130);
+}
+
+TEST_F(RunTest, ResumedEndsInTheBitsOfAnUnbrokenRun) {
+  run("whole");
+  interrupt("broken", 1, 3);  // nothing saved yet
+  interrupt("broken", 2, 9, /*resume=*/true);
+  interrupt("broken", 4, 1, /*resume=*/true);
+  ASSERT_TRUE(run("broken", {}, /*resume=*/true));
+  expect_same_bits("whole", "broken");
+}
+
+constexpr const char* kPlayed = R"(
+[task]
+name = "maze"
+size = 5
+steps = 10
+test = 70
+[unit]
+name = "stpn_recurrent"
+hidden_size = 6
+norm = "post"
+clamp = 1.0
+[train]
+algorithm = "actor_critic"
+iterations = 6
+episodes = 130
+warm_up = 1
+report_every = 2
+)";
+
+TEST_F(RunTest, PlayedTasksResumeAndShareOutInTheSameBitsToo) {
+  const int threads = torch::get_num_threads();
+  Observer silent;
+  const std::vector<std::vector<std::string>> variants = {
+      {}, {"train.fragment=7"}, {"unit.name=\"lstm\""}, {"unit.name=\"fast_weights\""}};
+  for (size_t i = 0; i < variants.size(); ++i) {
+    std::string text = kPlayed;
+    if (i >= 2)
+      text.erase(text.find("norm = "), std::string("norm = \"post\"\nclamp = 1.0\n").size());
+    const Experiment maze = read_experiment(write("maze.toml", text), variants[i]);
+    const std::string whole = fmt::format("whole{}", i), broken = fmt::format("broken{}", i);
+    torch::set_num_threads(1);
+    ASSERT_TRUE(run_experiment(maze, folder_ / whole, false, silent));
+    torch::set_num_threads(3);
+    for (const auto& [epoch, batch] : {std::pair(1, 2), std::pair(3, 1)}) {
+      Interrupter interrupter(epoch, batch);
+      EXPECT_THROW(run_experiment(maze, folder_ / broken, true, interrupter), Interrupted);
+    }
+    ASSERT_TRUE(run_experiment(maze, folder_ / broken, true, silent));
+    EXPECT_EQ(metrics(whole), metrics(broken));
+    const auto one = base::read_safetensors(RunFolder(folder_ / whole).last());
+    const auto two = base::read_safetensors(RunFolder(folder_ / broken).last());
+    ASSERT_EQ(one.tensors.size(), two.tensors.size());
+    for (const auto& tensor : one.tensors) {
+      EXPECT_TRUE(tensor.bytes == two.at(tensor.name).bytes) << i << " " << tensor.name;
+    }
+  }
+  torch::set_num_threads(threads);
+}
+
+TEST_F(RunTest, AFragmentsCheckpointOfFewerSlotsIsRefused) {
+  const Experiment maze = read_experiment(write("maze.toml", kPlayed), {"train.fragment=5"});
+  Observer silent;
+  ASSERT_TRUE(run_experiment(maze, folder_ / "run", false, silent));
+  auto content = base::read_safetensors(RunFolder(folder_ / "run").last());
+  std::erase_if(content.tensors, [](const auto& t) { return t.name == "slots64.environments"; });
+  base::write_safetensors(RunFolder(folder_ / "run").last(), content);
+  const Experiment longer =
+      read_experiment(folder_ / "maze.toml", {"train.fragment=5", "train.iterations=8"});
+  EXPECT_THAT(
+      base::testing::error_of([&] { run_experiment(longer, folder_ / "run", true, silent); }),
+      HasSubstr("slots64.environments"));
+}
+
+TEST_F(RunTest, PlayedTasksKeepTheLastWeights) {
+  const Experiment maze = read_experiment(write("maze.toml", kPlayed));
+  Observer silent;
+  ASSERT_TRUE(run_experiment(maze, folder_ / "whole", false, silent));
+  EXPECT_FALSE(std::filesystem::exists(RunFolder(folder_ / "whole").best()));
+
+  const auto json = nlohmann::json::parse(base::read_file(folder_ / "whole" / "summary.json"));
+  const RunEvaluation evaluation = evaluate_run(folder_ / "whole", {}, /*trace=*/true);
+  EXPECT_EQ(evaluation.items, "episodes");
+  EXPECT_EQ(evaluation.count, 70);
+  EXPECT_EQ(value_of(evaluation.metrics, "reward"), json["metrics"]["reward"].get<double>());
+  EXPECT_TRUE(nlohmann::json::parse(evaluation.trace).is_object());
+  EXPECT_EQ(json["steps"], 5);
+}
+
+TEST_F(RunTest, ResumeCutsMetricsTheCheckpointKnowsNothingOf) {
+  run("whole");
+  interrupt("broken", 3, 2);
+  const RunFolder folder(folder_ / "broken");
+  std::ofstream(folder.metrics(), std::ios::app) << "{\"epoch\": 3, \"half a li";
+  std::ofstream(folder.path() / "checkpoint" / "last.safetensors.1.0.tmp") << "half a checkpoint";
+  run("broken", {}, /*resume=*/true);
+  expect_same_bits("whole", "broken");
+  EXPECT_FALSE(std::filesystem::exists(folder.path() / "checkpoint" / "last.safetensors.1.0.tmp"));
+}
+
+TEST_F(RunTest, MoreEpochsContinueAFinishedRun) {
+  run("whole");
+  ASSERT_TRUE(run("grown", {"train.epochs=2"}));
+  ASSERT_TRUE(run("grown", {}, /*resume=*/true));
+  expect_same_bits("whole", "grown");
+  EXPECT_EQ(base::read_file(RunFolder(folder_ / "grown").config()), small().to_toml());
+  const std::string summary = base::read_file(RunFolder(folder_ / "grown").summary());
+  EXPECT_FALSE(run("grown", {}, /*resume=*/true)) << "a finished run is left alone";
+  EXPECT_FALSE(run("grown", {"train.epochs=3"}, /*resume=*/true));
+  EXPECT_EQ(base::read_file(RunFolder(folder_ / "grown").summary()), summary);
+}
+
+TEST_F(RunTest, ASummaryLostIsMadeAgain) {
+  run("run");
+  const RunFolder folder(folder_ / "run");
+  const auto metric = [&] {
+    return nlohmann::json::parse(base::read_file(folder.summary()))["metrics"]["test_accuracy"];
+  };
+  const auto before = metric();
+  std::filesystem::remove(folder.summary());
+  ASSERT_TRUE(run("run", {}, /*resume=*/true));
+  EXPECT_EQ(metric(), before);
+}
+
+TEST_F(RunTest, ThreadsChangeNoBit) {
+  const int threads = torch::get_num_threads();
+  for (const std::string unit : {"lstm", "stpn_recurrent"}) {
+    // As wide as a batch of the published experiment, where libtorch would share work out.
+    const std::vector<std::string> settings = {"unit.name=" + unit,   "train.batch_size=128",
+                                               "task.training=1000",  "task.validation=1100",
+                                               "unit.hidden_size=20", "train.epochs=2"};
+    torch::set_num_threads(1);
+    run(unit + "1", settings);
+    for (const int n : {2, 3}) {
+      torch::set_num_threads(n);
+      run(unit + std::to_string(n), settings);
+      expect_same_bits(unit + "1", unit + std::to_string(n));
+    }
+  }
+  torch::set_num_threads(threads);
+}
+
+TEST_F(RunTest, StopsEarlyWhenAsked) {
+  run("patience", {"train.patience=2", "train.learning_rate=0", "train.epochs=50"});
+  EXPECT_EQ(metrics("patience").size(), 3u);  // no better than after the first
+  run("target", {"train.target_accuracy=0", "train.epochs=50"});
+  EXPECT_EQ(metrics("target").size(), 1u);
+  EXPECT_FALSE(run("target", {"train.target_accuracy=0", "train.epochs=99"}, /*resume=*/true));
+}
+
+TEST_F(RunTest, ADivergingRunNamesTheLastGoodCheckpoint) {
+  const auto error_of = [&](const std::string& out, const std::vector<std::string>& settings) {
+    try {
+      run(out, settings, /*resume=*/true);
+    } catch (const base::UserError&) {
+      ADD_FAILURE() << "not the user's mistake";
+    } catch (const base::Error& error) {
+      return std::string(error.what());
+    }
+    ADD_FAILURE() << "no Error";
+    return std::string();
+  };
+  EXPECT_THAT(error_of("at_once", {"train.learning_rate=1e38"}),
+              testing::AllOf(HasSubstr("epoch 1"), HasSubstr("no checkpoint yet")));
+
+  interrupt("later", 3, 1);
+  const RunFolder folder(folder_ / "later");
+  // A weight of the last checkpoint that is no number: the next batch's loss is none either.
+  auto content = base::read_safetensors(folder.last());
+  for (auto& tensor : content.tensors) {
+    if (tensor.name == "head.bias") tensor.bytes.replace(0, 4, std::string("\x00\x00\xc0\x7f", 4));
+  }
+  base::write_safetensors(folder.last(), content);
+  const std::string kept = base::read_file(folder.last());
+  EXPECT_THAT(error_of("later", {}), testing::AllOf(HasSubstr("epoch 3, batch 1 (step 19)"),
+                                                    HasSubstr("last.safetensors (epoch 2)")));
+  EXPECT_EQ(base::read_file(folder.last()), kept);
+}
+
+TEST_F(RunTest, ForeignFoldersAreLeftAlone) {
+  run("run", {"train.epochs=1"});
+  EXPECT_THAT(base::testing::error_of([&] { run("run"); }), HasSubstr("--resume"));
+  EXPECT_THAT(base::testing::error_of([&] { run("run", {"unit.hidden_size=6"}, true); }),
+              HasSubstr("unit.hidden_size is 5 there and 6 here"));
+  std::filesystem::create_directories(folder_ / "home");
+  std::ofstream(folder_ / "home" / "letter.txt") << "dear";
+  EXPECT_THAT(base::testing::error_of([&] { run("home", {}, true); }), HasSubstr("no run folder"));
+  std::ofstream(folder_ / "file") << "dear";
+  EXPECT_THAT(base::testing::error_of([&] { run("file"); }), HasSubstr("no folder"));
+  std::filesystem::create_directories(folder_ / "empty");
+  EXPECT_TRUE(run("empty", {"train.epochs=1"}));
+}
+
+TEST_F(RunTest, TwoProcessesDoNotWorkOnOneRun) {
+  run("run", {"train.epochs=1"});
+  const std::string before = base::read_file(RunFolder(folder_ / "run").summary());
+  {
+    const base::FileLock other = RunFolder(folder_ / "run").lock();
+    EXPECT_THAT(base::testing::error_of([&] { run("run", {}, /*resume=*/true); }),
+                testing::AllOf(HasSubstr("another process"), HasSubstr("--out")));
+    EXPECT_EQ(base::read_file(RunFolder(folder_ / "run").summary()), before);
+  }
+  EXPECT_TRUE(run("run", {}, /*resume=*/true)) << "the lock is let go";
+  const base::FileLock before_anything_else = RunFolder(folder_ / "new").lock();
+  EXPECT_THAT(base::testing::error_of([&] { run("new", {}, /*resume=*/true); }),
+              HasSubstr("another process"));
+}
+
+TEST_F(RunTest, BadInputLeavesNoFolder) {
+  EXPECT_THAT(base::testing::error_of([&] { run("run", {"train.batch_size=301"}); }),
+              HasSubstr("301"));
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "run"));
+}
+
+TEST_F(RunTest, EvaluationRejectsWhatIsNoFinishedRun) {
+  EXPECT_THAT(base::testing::error_of([&] { evaluate_run(folder_ / "absent", {}); }),
+              HasSubstr("no run folder"));
+  interrupt("begun", 1, 1);
+  EXPECT_THAT(base::testing::error_of([&] { evaluate_run(folder_ / "begun", {}); }),
+              HasSubstr("no checkpoint yet"));
+  run("run", {"train.epochs=1"});
+  EXPECT_THAT(base::testing::error_of([&] { evaluate_run(folder_ / "run", 131); }),
+              HasSubstr("130"));
+  EXPECT_EQ(evaluate_run(folder_ / "run", 7).count, 7);
+}
+
+}  // namespace
+}  // namespace stpn::train
