@@ -65,7 +65,7 @@ class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
     if (!A_is_zero_) this->matrices_in(forward_.initial_A, A_);
     this->sources_in(forward_.initial_h, 0, h_);
     for (int64_t t = 0; t < plan_.steps; ++t) {
-      if (t % plan_.interval == 0) begin_chunk(t / plan_.interval);
+      if (t % plan_.interval == 0) begin_time_block(t / plan_.interval);
       for (int s = 0; s < S; ++s) {
         if (this->is_reset(t, s)) forget(s);
       }
@@ -80,7 +80,7 @@ class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
   }
 
  private:
-  void begin_chunk(int64_t chunk) {
+  void begin_time_block(int64_t chunk) {
     learn();
     if (kept_ && !A_is_zero_) std::copy_n(A_, plan_.matrix(S), kept_.checkpoint(chunk));
   }

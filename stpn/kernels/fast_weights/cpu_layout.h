@@ -22,7 +22,7 @@ inline constexpr bool kFastWeightsAcross = true;
 
 // Steps of a chunk, at whose end A comes up to date. A longer one passes less often over all of A,
 // and over more of the activities that A has not learnt yet.
-inline constexpr int64_t kFastWeightsChunk = 20;
+inline constexpr int64_t kTimeBlock = 20;
 
 template <typename T>
 PlasticPlan<T> fast_weights_plan(const Extent& extent, const FastWeightsVariant& variant) {
@@ -35,7 +35,7 @@ PlasticPlan<T> fast_weights_plan(const Extent& extent, const FastWeightsVariant&
        .matrices = 1,
        .kept_per_source = variant.inner_steps + (variant.layer_norm ? activities : 0),
        .kept_per_sample = activities,
-       .interval = kFastWeightsChunk,
+       .interval = kTimeBlock,
        .across = kFastWeightsAcross});
 }
 

@@ -222,7 +222,7 @@ TEST_P(FastWeightsCpuTest, RunsASingleUnit) {
 }
 
 // Longer than a chunk of steps, with and without a remainder; resets fall into all of them.
-TEST_P(FastWeightsCpuTest, RunsManyChunks) {
+TEST_P(FastWeightsCpuTest, RunsManyTimeBlocks) {
   for (const int64_t steps : {40, 53}) {
     for (const int64_t hidden : {70, 131}) {  // four and two samples at a time
       const Case<double> c({.steps = steps, .batch = 5, .inputs = 3, .hidden = hidden},
