@@ -1,4 +1,4 @@
-// Dispatch of Backpropamine's CPU kernel: chunks of groups over the caller's threads, on the best
+// Dispatch of Backpropamine's CPU kernel: shards of groups over the caller's threads, on the best
 // SIMD target of this machine.
 
 #undef HWY_TARGET_INCLUDE
@@ -40,20 +40,20 @@ void with_steps(const BackpropamineVariant& v, const Run& run) {
 
 template <typename T>
 void forward(const BackpropamineForwardParams<T>& p, const DrivenParameters<T>& parameters,
-             const PlasticPlan<T>& plan, int64_t chunk) {
+             const PlasticPlan<T>& plan, int64_t shard) {
   with_steps<T>(p.variant, [&](auto steps) {
-    run_chunk<decltype(steps)::template Forward, kBackpropamineAcross>(plan, chunk, p.kept, p,
+    run_shard<decltype(steps)::template Forward, kBackpropamineAcross>(plan, shard, p.kept, p,
                                                                        parameters);
   });
 }
 
 template <typename T>
 void backward(const BackpropamineBackwardParams<T>& p, const DrivenParameters<T>& parameters,
-              const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t chunk) {
+              const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t shard) {
   const Gradients<T> of_layouts(plan, gradients, kSummedMatrices,
                                 plan.across_groups > 0 ? plan.hidden : 0);
   with_steps<T>(p.forward.variant, [&](auto steps) {
-    run_chunk<decltype(steps)::template Backward, kBackpropamineAcross>(plan, chunk, p.forward.kept,
+    run_shard<decltype(steps)::template Backward, kBackpropamineAcross>(plan, shard, p.forward.kept,
                                                                         p, parameters, of_layouts);
   });
   of_layouts.bring_lanes_together();
@@ -79,21 +79,21 @@ HWY_EXPORT(kBackwardFloat);
 HWY_EXPORT(kBackwardDouble);
 
 void dispatch(const BackpropamineForwardParams<float>& p, const DrivenParameters<float>& parameters,
-              const PlasticPlan<float>& plan, int64_t chunk) {
-  HWY_DYNAMIC_DISPATCH(kForwardFloat)(p, parameters, plan, chunk);
+              const PlasticPlan<float>& plan, int64_t shard) {
+  HWY_DYNAMIC_DISPATCH(kForwardFloat)(p, parameters, plan, shard);
 }
 void dispatch(const BackpropamineForwardParams<double>& p, const DrivenParameters<double>& parameters,
-              const PlasticPlan<double>& plan, int64_t chunk) {
-  HWY_DYNAMIC_DISPATCH(kForwardDouble)(p, parameters, plan, chunk);
+              const PlasticPlan<double>& plan, int64_t shard) {
+  HWY_DYNAMIC_DISPATCH(kForwardDouble)(p, parameters, plan, shard);
 }
 void dispatch(const BackpropamineBackwardParams<float>& p, const DrivenParameters<float>& parameters,
-              const PlasticPlan<float>& plan, const GradientSums<float>& gradients, int64_t chunk) {
-  HWY_DYNAMIC_DISPATCH(kBackwardFloat)(p, parameters, plan, gradients, chunk);
+              const PlasticPlan<float>& plan, const GradientSums<float>& gradients, int64_t shard) {
+  HWY_DYNAMIC_DISPATCH(kBackwardFloat)(p, parameters, plan, gradients, shard);
 }
 void dispatch(const BackpropamineBackwardParams<double>& p, const DrivenParameters<double>& parameters,
               const PlasticPlan<double>& plan, const GradientSums<double>& gradients,
-              int64_t chunk) {
-  HWY_DYNAMIC_DISPATCH(kBackwardDouble)(p, parameters, plan, gradients, chunk);
+              int64_t shard) {
+  HWY_DYNAMIC_DISPATCH(kBackwardDouble)(p, parameters, plan, gradients, shard);
 }
 
 template <typename T>
@@ -109,13 +109,13 @@ DrivenParameters<T> padded(const BackpropamineForwardParams<T>& p, const Plastic
 }
 
 template <typename T>
-void store_matrix(const ChunkSums<T>& sums, int64_t which, int64_t hidden, T* to) {
+void store_matrix(const ShardSums<T>& sums, int64_t which, int64_t hidden, T* to) {
   for (int64_t i = 0; i < hidden && to != nullptr; ++i) {
     std::copy_n(sums.row(which, i), hidden, to + i * hidden);
   }
 }
 template <typename T>
-void store_vector(const ChunkSums<T>& sums, int64_t which, int64_t count, T* to) {
+void store_vector(const ShardSums<T>& sums, int64_t which, int64_t count, T* to) {
   if (to != nullptr) std::copy_n(sums.vector(which), count, to);
 }
 
@@ -130,8 +130,8 @@ template <typename T>
 void backpropamine_forward_cpu(const BackpropamineForwardParams<T>& p) {
   const PlasticPlan<T> plan = backpropamine_plan<T>(p.extent, p.variant);
   const DrivenParameters<T> parameters = padded(p, plan);
-  for_each_chunk(p.parallel, plan.chunks,
-                 [&](int64_t chunk) { dispatch(p, parameters, plan, chunk); });
+  for_each_shard(p.parallel, plan.shards,
+                 [&](int64_t shard) { dispatch(p, parameters, plan, shard); });
 }
 
 template <typename T>
@@ -139,9 +139,9 @@ void backpropamine_backward_cpu(const BackpropamineBackwardParams<T>& p) {
   const BackpropamineForwardParams<T>& f = p.forward;
   const PlasticPlan<T> plan = backpropamine_plan<T>(f.extent, f.variant);
   const DrivenParameters<T> parameters = padded(f, plan);
-  const ChunkSums<T> sums(plan, kBackpropamineMatrices, kInput + f.extent.inputs + 1);
-  for_each_chunk(f.parallel, plan.chunks,
-                 [&](int64_t chunk) { dispatch(p, parameters, plan, sums.start(chunk), chunk); });
+  const ShardSums<T> sums(plan, kBackpropamineMatrices, kInput + f.extent.inputs + 1);
+  for_each_shard(f.parallel, plan.shards,
+                 [&](int64_t shard) { dispatch(p, parameters, plan, sums.start(shard), shard); });
   sums.add_up(f.parallel);
   store_matrix(sums, kWeight, plan.hidden, p.grad_weight_hh);
   store_matrix(sums, kAlpha, plan.hidden, p.grad_alpha);

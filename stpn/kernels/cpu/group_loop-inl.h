@@ -412,12 +412,12 @@ class GroupRunner {
   int64_t last_size_ = 0;
 };
 
-// Runs the groups of a chunk, but for those across if not kAcrossToo.
+// Runs the groups of a shard, but for those across if not kAcrossToo.
 template <template <class> class Step, bool kAcrossToo, typename T, class... Arguments>
-void run_chunk(const PlasticPlan<T>& plan, int64_t chunk, T* kept, const Arguments&... arguments) {
+void run_shard(const PlasticPlan<T>& plan, int64_t shard, T* kept, const Arguments&... arguments) {
   GroupRunner<Step, T> runner(plan, kept);
-  const int64_t first = std::max(plan.first_group(chunk), kAcrossToo ? 0 : plan.across_groups);
-  for (int64_t g = first; g < plan.first_group(chunk + 1); ++g) {
+  const int64_t first = std::max(plan.first_group(shard), kAcrossToo ? 0 : plan.across_groups);
+  for (int64_t g = first; g < plan.first_group(shard + 1); ++g) {
     switch (plan.size(g)) {
       case kAcross<T>:
         if constexpr (kAcrossToo) runner.template run<Across<T>>(g, arguments...);

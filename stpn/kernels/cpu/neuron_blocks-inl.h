@@ -156,12 +156,12 @@ template <class Step, class Layout>
 using BackwardLoop =
     std::conditional_t<Layout::kSlices, BackwardSlices<Step, Layout>, BackwardGroup<Step, Layout>>;
 
-// Runs those groups of a chunk that are in slices.
+// Runs those groups of a shard that are in slices.
 template <template <class> class Step, typename T, class... Arguments>
-void run_slices(const PlasticPlan<T>& plan, int64_t chunk, T* kept, const Arguments&... arguments) {
+void run_slices(const PlasticPlan<T>& plan, int64_t shard, T* kept, const Arguments&... arguments) {
   GroupRunner<Step, T> runner(plan, kept);
-  const int64_t end = std::min(plan.first_group(chunk + 1), plan.across_groups);
-  for (int64_t g = plan.first_group(chunk); g < end; ++g) {
+  const int64_t end = std::min(plan.first_group(shard + 1), plan.across_groups);
+  for (int64_t g = plan.first_group(shard); g < end; ++g) {
     runner.template run<Slices<T>>(g, arguments...);
   }
 }

@@ -16,9 +16,9 @@
 
 namespace stpn::kernels {
 
-inline void for_each_chunk(const base::ParallelFor* parallel, int64_t chunks,
+inline void for_each_shard(const base::ParallelFor* parallel, int64_t shards,
                            const std::function<void(int64_t)>& body) {
-  parallel == nullptr ? base::serial_for(chunks, body) : (*parallel)(chunks, body);
+  parallel == nullptr ? base::serial_for(shards, body) : (*parallel)(shards, body);
 }
 
 // Parameter matrices, (rows, row) each, one after the other; zeros where there is no value.
@@ -69,7 +69,7 @@ struct DrivenParameters {
   PaddedInputWeights<T> inputs;
 };
 
-// Sums of the gradients of one chunk's samples: matrices as above, and vectors of H values.
+// Sums of the gradients of one shard's samples: matrices as above, and vectors of H values.
 template <typename T>
 struct GradientSums {
   T* matrix(int64_t which) const { return base + which * matrix_size; }
@@ -79,30 +79,30 @@ struct GradientSums {
   int64_t matrices, matrix_size, vector_size;
 };
 
-// Those of all chunks, and their total.
+// Those of all shards, and their total.
 template <typename T>
-class ChunkSums {
+class ShardSums {
  public:
-  ChunkSums(const PlasticPlan<T>& plan, int64_t matrices, int64_t vectors)
-      : chunks_(plan.chunks),
+  ShardSums(const PlasticPlan<T>& plan, int64_t matrices, int64_t vectors)
+      : shards_(plan.shards),
         row_(plan.row),
         shape_{nullptr, matrices, plan.parameter_matrix(), plan.padded(plan.hidden)},
         size_(matrices * shape_.matrix_size + vectors * shape_.vector_size),
-        memory_(chunks_ * size_) {}
+        memory_(shards_ * size_) {}
 
-  // The sums of a chunk, zero.
-  GradientSums<T> start(int64_t chunk) const {
-    std::fill_n(at(chunk).base, size_, T(0));
-    return at(chunk);
+  // The sums of a shard, zero.
+  GradientSums<T> start(int64_t shard) const {
+    std::fill_n(at(shard).base, size_, T(0));
+    return at(shard);
   }
   // In order, whoever made which; each thread a slice.
   void add_up(const base::ParallelFor* parallel) const {
     constexpr int64_t kSlice = 4096;
     T* HWY_RESTRICT total = memory_.get();
-    for_each_chunk(parallel, (size_ + kSlice - 1) / kSlice, [&](int64_t slice) {
+    for_each_shard(parallel, (size_ + kSlice - 1) / kSlice, [&](int64_t slice) {
       const int64_t end = std::min(size_, (slice + 1) * kSlice);
-      for (int64_t chunk = 1; chunk < chunks_; ++chunk) {
-        const T* HWY_RESTRICT mine = at(chunk).base;
+      for (int64_t shard = 1; shard < shards_; ++shard) {
+        const T* HWY_RESTRICT mine = at(shard).base;
         for (int64_t k = slice * kSlice; k < end; ++k) total[k] += mine[k];
       }
     });
@@ -111,13 +111,13 @@ class ChunkSums {
   const T* vector(int64_t which) const { return at(0).vector(which); }
 
  private:
-  GradientSums<T> at(int64_t chunk) const {
+  GradientSums<T> at(int64_t shard) const {
     GradientSums<T> sums = shape_;
-    sums.base = memory_.get() + chunk * size_;
+    sums.base = memory_.get() + shard * size_;
     return sums;
   }
 
-  int64_t chunks_, row_;
+  int64_t shards_, row_;
   GradientSums<T> shape_;
   int64_t size_;
   HeldMemory<T> memory_;
@@ -125,7 +125,7 @@ class ChunkSums {
 
 // The gradients of input weights, of which the first input's is vector `first`.
 template <typename T>
-void store_input_weights(const ChunkSums<T>& sums, int64_t first, const Extent& extent,
+void store_input_weights(const ShardSums<T>& sums, int64_t first, const Extent& extent,
                          const InputWeights<T, T>& to) {
   for (int64_t j = 0; j < extent.inputs && to.weight != nullptr; ++j) {
     const T* row = sums.vector(first + j);

@@ -39,10 +39,10 @@ inline constexpr int kAcross = 64 / sizeof(T);
 template <typename T>
 inline constexpr int kAcrossInSlices = 2 * kAcross<T>;
 
-// Parameter gradients are summed a chunk of groups at a time and then over chunks, in order: the
-// cut depends on the batch alone, so the bits do not depend on the threads. More chunks than this
+// Parameter gradients are summed a shard of groups at a time and then over shards, in order: the
+// cut depends on the batch alone, so the bits do not depend on the threads. More shards than this
 // would cost more memory and time to add up than they share out.
-inline constexpr int64_t kMostChunks = 16;
+inline constexpr int64_t kMaxShards = 16;
 
 // Rows of units: [begin, end).
 struct Rows {
@@ -85,7 +85,7 @@ struct PlasticPlan {
         together(bytes(kTogether) <= kMostBytesTogether ? kTogether : 2),
         together_groups((batch - across_groups * across) / together),
         groups(across_groups + together_groups + (batch - across_groups * across) % together),
-        chunks(std::min(groups, kMostChunks)) {
+        shards(std::min(groups, kMaxShards)) {
     // Backward replays this many steps of the matrices from one checkpoint, in scratch memory that
     // should stay in the cache.
     constexpr int64_t kScratchBytes = 1024 * 1024;
@@ -108,8 +108,8 @@ struct PlasticPlan {
   int64_t first_sample(int64_t group) const {
     return up_to(group, [](int64_t size) { return size; });
   }
-  // A chunk's groups: [first_group(c), first_group(c + 1)).
-  int64_t first_group(int64_t chunk) const { return chunk * groups / chunks; }
+  // A shard's groups: [first_group(c), first_group(c + 1)).
+  int64_t first_group(int64_t shard) const { return shard * groups / shards; }
 
   // Of a group's row: in samples along padded, across not.
   int64_t width(int64_t size) const { return size >= kAcross<T> ? sources : row; }
@@ -157,7 +157,7 @@ struct PlasticPlan {
   int64_t matrices, kept_per_unit, kept_per_source, kept_per_sample;
   bool slices;
   int shift;
-  int64_t across, across_groups, together, together_groups, groups, chunks;
+  int64_t across, across_groups, together, together_groups, groups, shards;
   int64_t interval, checkpoints;
   bool kept_fits_cache;  // the second level: forward should leave there what it keeps
 

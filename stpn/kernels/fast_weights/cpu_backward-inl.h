@@ -7,9 +7,9 @@
 //   D[t] = decay D[t+1] + sum over k of du_k outer s_(k-1)
 // D is not brought up to date at each step either: dh needs it symmetric, as E = D + D^T, and
 //   E[t] h = decay^m E1 h + sum of decay^(u-t) (du (s . h) + s (du . h))
-// over all du_k and s_(k-1) of the chunk's steps u >= t, with E1 what comes from behind the chunk.
-// The h of a chunk are known, so E1 h is of all of them at once. A is that of the checkpoint at the
-// chunk's beginning; nothing is replayed.
+// over all du_k and s_(k-1) of the block's steps u >= t, with E1 what comes from behind the block.
+// The h of a block are known, so E1 h is of all of them at once. A is that of the checkpoint at the
+// block's beginning; nothing is replayed.
 
 #if defined(STPN_KERNELS_FAST_WEIGHTS_CPU_BACKWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_FAST_WEIGHTS_CPU_BACKWARD_INL_H_
@@ -93,15 +93,15 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
 
   void run() {
     begin();
-    for (int64_t chunk = plan_.checkpoints - 1; chunk >= 0; --chunk) {
-      enter(chunk);
+    for (int64_t block = plan_.checkpoints - 1; block >= 0; --block) {
+      enter(block);
       for (int64_t m = steps_ - 1; m >= 0; --m) {
         back(m);
         for (int s = 0; s < S; ++s) {
           if (is_reset(begin_ + m, s)) back_through_reset(m, s);
         }
       }
-      leave(chunk);
+      leave(block);
     }
     end();
   }
@@ -137,10 +137,10 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
     }
   }
 
-  void enter(int64_t chunk) {
-    begin_ = chunk * plan_.interval;
+  void enter(int64_t block) {
+    begin_ = block * plan_.interval;
     steps_ = std::min(plan_.interval, plan_.steps - begin_);
-    A_ = chunk == 0 && A_starts_at_zero_ ? nullptr : kept_.checkpoint(chunk);
+    A_ = block == 0 && A_starts_at_zero_ ? nullptr : kept_.checkpoint(block);
     for (int64_t m = 0; m <= steps_; ++m) {
       const int64_t t = begin_ + m - 1;
       this->sources_in(t < 0 ? forward_.initial_h : forward_.output, std::max(t, int64_t{0}),
@@ -159,7 +159,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
     clear_slots(seen_h_, s, 0, latest + 1);
   }
 
-  // E1 h of all steps of the chunk.
+  // E1 h of all steps of the block.
   void load_later() {
     const Layout layout = layout_;
     for (int v = 0; v < kVectors; ++v) {
@@ -192,7 +192,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
     back_to_before(m);
   }
 
-  // What the step before t will read, and this step's part of what the chunk before will.
+  // What the step before t will read, and this step's part of what the block before will.
   void prefetch_before(int64_t t) const {
     this->prefetch_sources(call_.grad_output, t - 1);
     this->prefetch_sources(forward_.output, t - 1 - plan_.interval);
@@ -301,8 +301,8 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
     forget(m - 1, s);
   }
 
-  // The chunk's part of dW; what comes from behind the chunk before it.
-  void leave(int64_t chunk) {
+  // The block's part of dW; what comes from behind the block before it.
+  void leave(int64_t block) {
     for (int v = 0; v < kVectors; ++v) {
       const int64_t at = layout_.source(v, 0);
       add_outer_products_of_all<Layout, T>(
@@ -310,7 +310,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
           {seen_h_ + at, 0, history_step_}, gradients_.matrix(kSlowWeight), plan_.row);
     }
     const bool wants_D = call_.grad_initial_A != nullptr;
-    if (chunk == 0 && !wants_D) return;
+    if (block == 0 && !wants_D) return;
     const D d;
     const int64_t count = steps_ * inner_;
     for (int64_t k = 0; k < count; ++k) {
@@ -322,7 +322,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
     }
     const T scale = E_is_zero_ ? T(0) : powers_[steps_];
     if (wants_D) this->add_outer(scale, count, du_, s_, D_);
-    if (chunk == 0) return;
+    if (block == 0) return;
     this->add_outer(scale, count, du_, s_, E_);
     this->add_outer(T(1), count, s_, du_, E_);
     E_is_zero_ = false;
@@ -336,7 +336,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
   T* const E_;  // E1
   T* const D_;  // likewise, if its gradient is wanted in the end
   T* const rates_ahead_;
-  // Of the chunk's steps, or inner steps.
+  // Of the block's steps, or inner steps.
   T* const du_;
   T* const s_;
   T* const h_;       // before and after them, whether or not a reset follows
@@ -351,7 +351,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
   const InputDrive<T, S> input_;
 
   bool E_is_zero_ = true;
-  // The chunk at hand.
+  // The block at hand.
   int64_t begin_ = 0, steps_ = 0;
   const T* A_ = nullptr;  // null: zero
   bool A_is_forgotten_[S] = {};

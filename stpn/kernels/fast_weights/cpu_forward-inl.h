@@ -80,9 +80,9 @@ class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
   }
 
  private:
-  void begin_time_block(int64_t chunk) {
+  void begin_time_block(int64_t block) {
     learn();
-    if (kept_ && !A_is_zero_) std::copy_n(A_, plan_.matrix(S), kept_.checkpoint(chunk));
+    if (kept_ && !A_is_zero_) std::copy_n(A_, plan_.matrix(S), kept_.checkpoint(block));
   }
 
   void forget(int s) {

@@ -20,7 +20,7 @@ inline int64_t kept_normalised(const FastWeightsVariant& variant, int64_t k) {
 
 inline constexpr bool kFastWeightsAcross = true;
 
-// Steps of a chunk, at whose end A comes up to date. A longer one passes less often over all of A,
+// Steps of a block, at whose end A comes up to date. A longer one passes less often over all of A,
 // and over more of the activities that A has not learnt yet.
 inline constexpr int64_t kTimeBlock = 20;
 

@@ -1,9 +1,9 @@
 // What a group of samples of fast weights has both forward and backward. Compiled once a target.
 //
-// A changes by one outer product a step, so it needs no pass over it at each. Within a chunk of
-// steps it stays A0, what it was before the chunk; what it learns meanwhile waits as activities:
+// A changes by one outer product a step, so it needs no pass over it at each. Within a block of
+// steps it stays A0, what it was before the block; what it learns meanwhile waits as activities:
 //   A[t] s = decay^m A0 s + sum of rate decay^(t-u) h_u (h_u . s)    over the steps u <= t of it,
-// with m steps from A0 to A[t], and h_u the activity before step u. At the end of the chunk all of
+// with m steps from A0 to A[t], and h_u the activity before step u. At the end of the block all of
 // them go into A at once. A reset clears a sample of A0 and of the h_u before it.
 
 #if defined(STPN_KERNELS_FAST_WEIGHTS_CPU_TIME_BLOCK_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -49,7 +49,7 @@ class FastWeightsGroup : public Group<Layout> {
            3 * plan.row;
   }
 
-  // `waiting`: outer products of a chunk, at most.
+  // `waiting`: outer products of a block, at most.
   FastWeightsGroup(const Plan& plan, int64_t first, T* kept, const FastWeightsForwardParams<T>& forward,
                    int64_t waiting, Scratch<T>& scratch)
       : Base(plan, first, kept, forward.reset),

@@ -1,4 +1,4 @@
-// Dispatch of the fast weights' CPU kernel: chunks of groups over the caller's threads, on the best
+// Dispatch of the fast weights' CPU kernel: shards of groups over the caller's threads, on the best
 // SIMD target of this machine.
 
 #undef HWY_TARGET_INCLUDE
@@ -25,20 +25,20 @@ struct Groups {
 
 template <typename T>
 void forward(const FastWeightsForwardParams<T>& p, const DrivenParameters<T>& parameters,
-             const PlasticPlan<T>& plan, int64_t chunk) {
+             const PlasticPlan<T>& plan, int64_t shard) {
   if (p.energy == nullptr) {
-    run_chunk<Groups<T, false>::template Forward, kFastWeightsAcross>(plan, chunk, p.kept, p,
+    run_shard<Groups<T, false>::template Forward, kFastWeightsAcross>(plan, shard, p.kept, p,
                                                                       parameters);
   } else {
-    run_chunk<Groups<T, true>::template Forward, kFastWeightsAcross>(plan, chunk, p.kept, p,
+    run_shard<Groups<T, true>::template Forward, kFastWeightsAcross>(plan, shard, p.kept, p,
                                                                      parameters);
   }
 }
 
 template <typename T>
 void backward(const FastWeightsBackwardParams<T>& p, const DrivenParameters<T>& parameters,
-              const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t chunk) {
-  run_chunk<Groups<T, false>::template Backward, kFastWeightsAcross>(plan, chunk, p.forward.kept, p,
+              const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t shard) {
+  run_shard<Groups<T, false>::template Backward, kFastWeightsAcross>(plan, shard, p.forward.kept, p,
                                                                      parameters, gradients);
 }
 
@@ -62,21 +62,21 @@ HWY_EXPORT(kBackwardFloat);
 HWY_EXPORT(kBackwardDouble);
 
 void dispatch(const FastWeightsForwardParams<float>& p, const DrivenParameters<float>& parameters,
-              const PlasticPlan<float>& plan, int64_t chunk) {
-  HWY_DYNAMIC_DISPATCH(kForwardFloat)(p, parameters, plan, chunk);
+              const PlasticPlan<float>& plan, int64_t shard) {
+  HWY_DYNAMIC_DISPATCH(kForwardFloat)(p, parameters, plan, shard);
 }
 void dispatch(const FastWeightsForwardParams<double>& p, const DrivenParameters<double>& parameters,
-              const PlasticPlan<double>& plan, int64_t chunk) {
-  HWY_DYNAMIC_DISPATCH(kForwardDouble)(p, parameters, plan, chunk);
+              const PlasticPlan<double>& plan, int64_t shard) {
+  HWY_DYNAMIC_DISPATCH(kForwardDouble)(p, parameters, plan, shard);
 }
 void dispatch(const FastWeightsBackwardParams<float>& p, const DrivenParameters<float>& parameters,
-              const PlasticPlan<float>& plan, const GradientSums<float>& gradients, int64_t chunk) {
-  HWY_DYNAMIC_DISPATCH(kBackwardFloat)(p, parameters, plan, gradients, chunk);
+              const PlasticPlan<float>& plan, const GradientSums<float>& gradients, int64_t shard) {
+  HWY_DYNAMIC_DISPATCH(kBackwardFloat)(p, parameters, plan, gradients, shard);
 }
 void dispatch(const FastWeightsBackwardParams<double>& p, const DrivenParameters<double>& parameters,
               const PlasticPlan<double>& plan, const GradientSums<double>& gradients,
-              int64_t chunk) {
-  HWY_DYNAMIC_DISPATCH(kBackwardDouble)(p, parameters, plan, gradients, chunk);
+              int64_t shard) {
+  HWY_DYNAMIC_DISPATCH(kBackwardDouble)(p, parameters, plan, gradients, shard);
 }
 
 template <typename T>
@@ -123,8 +123,8 @@ template <typename T>
 void fast_weights_forward_cpu(const FastWeightsForwardParams<T>& p) {
   const PlasticPlan<T> plan = fast_weights_plan<T>(p.extent, p.variant);
   const DrivenParameters<T> parameters = padded_for_forward(p, plan);
-  for_each_chunk(p.parallel, plan.chunks,
-                 [&](int64_t chunk) { dispatch(p, parameters, plan, chunk); });
+  for_each_shard(p.parallel, plan.shards,
+                 [&](int64_t shard) { dispatch(p, parameters, plan, shard); });
 }
 
 template <typename T>
@@ -132,9 +132,9 @@ void fast_weights_backward_cpu(const FastWeightsBackwardParams<T>& p) {
   const FastWeightsForwardParams<T>& f = p.forward;
   const PlasticPlan<T> plan = fast_weights_plan<T>(f.extent, f.variant);
   const DrivenParameters<T> parameters = padded_for_backward(f, plan);
-  const ChunkSums<T> sums(plan, kFastWeightsMatrices, kInput + f.extent.inputs + 1);
-  for_each_chunk(f.parallel, plan.chunks,
-                 [&](int64_t chunk) { dispatch(p, parameters, plan, sums.start(chunk), chunk); });
+  const ShardSums<T> sums(plan, kFastWeightsMatrices, kInput + f.extent.inputs + 1);
+  for_each_shard(f.parallel, plan.shards,
+                 [&](int64_t shard) { dispatch(p, parameters, plan, sums.start(shard), shard); });
   sums.add_up(f.parallel);
   const auto store = [&](const T* from, T* to) {
     if (to != nullptr) std::copy_n(from, plan.hidden, to);

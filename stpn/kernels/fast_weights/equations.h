@@ -89,7 +89,7 @@ template <typename T>
 void fast_weights_backward_ref(const FastWeightsBackwardParams<T>& p);
 
 // SIMD with run-time dispatch, a few samples side by side, time loop inside; A comes up to date
-// once in a chunk of steps. Gives the same bits for any number of threads.
+// once in a shard of steps. Gives the same bits for any number of threads.
 template <typename T>
 void fast_weights_forward_cpu(const FastWeightsForwardParams<T>& p);
 template <typename T>

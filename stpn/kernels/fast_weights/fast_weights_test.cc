@@ -221,7 +221,7 @@ TEST_P(FastWeightsCpuTest, RunsASingleUnit) {
   }
 }
 
-// Longer than a chunk of steps, with and without a remainder; resets fall into all of them.
+// Longer than a shard of steps, with and without a remainder; resets fall into all of them.
 TEST_P(FastWeightsCpuTest, RunsManyTimeBlocks) {
   for (const int64_t steps : {40, 53}) {
     for (const int64_t hidden : {70, 131}) {  // four and two samples at a time

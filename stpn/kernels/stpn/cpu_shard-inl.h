@@ -1,4 +1,4 @@
-// A chunk of the STPN (stpn_chunk.h), with the steps that its variant takes. Compiled once a
+// A shard of the STPN (stpn_chunk.h), with the steps that its variant takes. Compiled once a
 // target.
 
 #if defined(STPN_KERNELS_STPN_CPU_SHARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -44,36 +44,36 @@ void with_steps(const StpnVariant& v, const Run& run) {
 
 template <typename T>
 void along_forward(const StpnForwardParams<T>& p, const PaddedMatrices<T>& parameters,
-                   const PlasticPlan<T>& plan, int64_t chunk) {
+                   const PlasticPlan<T>& plan, int64_t shard) {
   with_steps<T>(p.variant, [&](auto steps) {
-    run_chunk<decltype(steps)::template Forward, false>(plan, chunk, p.kept, p, parameters);
+    run_shard<decltype(steps)::template Forward, false>(plan, shard, p.kept, p, parameters);
   });
 }
 
 template <typename T>
 void along_backward(const StpnBackwardParams<T>& p, const PaddedMatrices<T>& parameters,
-                    const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t chunk) {
+                    const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t shard) {
   const Gradients<T> without_lanes(plan, gradients, 0, 0);
   with_steps<T>(p.forward.variant, [&](auto steps) {
-    run_chunk<decltype(steps)::template Backward, false>(plan, chunk, p.forward.kept, p, parameters,
+    run_shard<decltype(steps)::template Backward, false>(plan, shard, p.forward.kept, p, parameters,
                                                          without_lanes);
   });
 }
 
 template <typename T>
 void slices_forward(const StpnForwardParams<T>& p, const PaddedMatrices<T>& parameters,
-                    const PlasticPlan<T>& plan, int64_t chunk) {
+                    const PlasticPlan<T>& plan, int64_t shard) {
   with_steps<T>(p.variant, [&](auto steps) {
-    run_slices<decltype(steps)::template Forward>(plan, chunk, p.kept, p, parameters);
+    run_slices<decltype(steps)::template Forward>(plan, shard, p.kept, p, parameters);
   });
 }
 
 template <typename T>
 void slices_backward(const StpnBackwardParams<T>& p, const PaddedMatrices<T>& parameters,
-                     const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t chunk) {
+                     const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t shard) {
   const Gradients<T> of_slices(plan, gradients, kStpnMatrices, plan.slice(plan.across));
   with_steps<T>(p.forward.variant, [&](auto steps) {
-    run_slices<decltype(steps)::template Backward>(plan, chunk, p.forward.kept, p, parameters,
+    run_slices<decltype(steps)::template Backward>(plan, shard, p.forward.kept, p, parameters,
                                                    of_slices);
   });
 }

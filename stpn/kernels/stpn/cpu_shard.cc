@@ -29,13 +29,13 @@ HWY_EXPORT(kForward);
 HWY_EXPORT(kBackward);
 
 void stpn_along(const StpnForwardParams<float>& p, const PaddedMatrices<float>& parameters,
-                const PlasticPlan<float>& plan, int64_t chunk) {
-  HWY_DYNAMIC_DISPATCH(kForward)(p, parameters, plan, chunk);
+                const PlasticPlan<float>& plan, int64_t shard) {
+  HWY_DYNAMIC_DISPATCH(kForward)(p, parameters, plan, shard);
 }
 void stpn_along(const StpnBackwardParams<float>& p, const PaddedMatrices<float>& parameters,
                 const PlasticPlan<float>& plan, const GradientSums<float>& gradients,
-                int64_t chunk) {
-  HWY_DYNAMIC_DISPATCH(kBackward)(p, parameters, plan, gradients, chunk);
+                int64_t shard) {
+  HWY_DYNAMIC_DISPATCH(kBackward)(p, parameters, plan, gradients, shard);
 }
 
 }  // namespace stpn::kernels

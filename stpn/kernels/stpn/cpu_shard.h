@@ -1,4 +1,4 @@
-// A chunk of the STPN's CPU kernel, in the two parts that it is compiled in: each takes minutes.
+// A shard of the STPN's CPU kernel, in the two parts that it is compiled in: each takes minutes.
 #pragma once
 
 #include <cstdint>
@@ -11,26 +11,26 @@ namespace stpn::kernels {
 
 // The groups that run in slices: units that do not hear each other (stpn_feedforward_*_cpu.cc).
 void stpn_slices(const StpnForwardParams<float>& p, const PaddedMatrices<float>& parameters,
-                 const PlasticPlan<float>& plan, int64_t chunk);
+                 const PlasticPlan<float>& plan, int64_t shard);
 void stpn_slices(const StpnBackwardParams<float>& p, const PaddedMatrices<float>& parameters,
                  const PlasticPlan<float>& plan, const GradientSums<float>& gradients,
-                 int64_t chunk);
+                 int64_t shard);
 void stpn_slices(const StpnForwardParams<double>& p, const PaddedMatrices<double>& parameters,
-                 const PlasticPlan<double>& plan, int64_t chunk);
+                 const PlasticPlan<double>& plan, int64_t shard);
 void stpn_slices(const StpnBackwardParams<double>& p, const PaddedMatrices<double>& parameters,
                  const PlasticPlan<double>& plan, const GradientSums<double>& gradients,
-                 int64_t chunk);
+                 int64_t shard);
 
 // All others (stpn_recurrent_*_cpu.cc).
 void stpn_along(const StpnForwardParams<float>& p, const PaddedMatrices<float>& parameters,
-                const PlasticPlan<float>& plan, int64_t chunk);
+                const PlasticPlan<float>& plan, int64_t shard);
 void stpn_along(const StpnBackwardParams<float>& p, const PaddedMatrices<float>& parameters,
                 const PlasticPlan<float>& plan, const GradientSums<float>& gradients,
-                int64_t chunk);
+                int64_t shard);
 void stpn_along(const StpnForwardParams<double>& p, const PaddedMatrices<double>& parameters,
-                const PlasticPlan<double>& plan, int64_t chunk);
+                const PlasticPlan<double>& plan, int64_t shard);
 void stpn_along(const StpnBackwardParams<double>& p, const PaddedMatrices<double>& parameters,
                 const PlasticPlan<double>& plan, const GradientSums<double>& gradients,
-                int64_t chunk);
+                int64_t shard);
 
 }  // namespace stpn::kernels

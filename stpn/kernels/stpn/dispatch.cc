@@ -1,4 +1,4 @@
-// The STPN's CPU kernel: chunks of groups over the caller's threads. What a chunk does is compiled
+// The STPN's CPU kernel: shards of groups over the caller's threads. What a shard does is compiled
 // elsewhere (stpn_chunk.h).
 
 #include <algorithm>
@@ -13,12 +13,12 @@ namespace {
 // Groups in slices come first.
 template <typename T, typename Call, typename... Arguments>
 void run(const Call& p, const PaddedMatrices<T>& parameters, const PlasticPlan<T>& plan,
-         int64_t chunk, const Arguments&... gradients) {
-  if (plan.first_group(chunk) < plan.across_groups) {
-    stpn_slices(p, parameters, plan, gradients..., chunk);
+         int64_t shard, const Arguments&... gradients) {
+  if (plan.first_group(shard) < plan.across_groups) {
+    stpn_slices(p, parameters, plan, gradients..., shard);
   }
-  if (plan.first_group(chunk + 1) > plan.across_groups) {
-    stpn_along(p, parameters, plan, gradients..., chunk);
+  if (plan.first_group(shard + 1) > plan.across_groups) {
+    stpn_along(p, parameters, plan, gradients..., shard);
   }
 }
 
@@ -77,7 +77,7 @@ struct RateGradients {
 
 template <typename T>
 void store_gradients(const StpnBackwardParams<T>& p, const PlasticPlan<T>& plan,
-                     const ChunkSums<T>& sums) {
+                     const ShardSums<T>& sums) {
   const StpnForwardParams<T>& f = p.forward;
   const auto store = [&](StpnVector which, T* to) {
     if (to != nullptr) std::copy_n(sums.vector(which), plan.hidden, to);
@@ -117,7 +117,7 @@ template <typename T>
 void stpn_forward_cpu(const StpnForwardParams<T>& p) {
   const PlasticPlan<T> plan = stpn_plan<T>(p.extent, p.variant);
   const PaddedMatrices<T> parameters = padded(p, plan);
-  for_each_chunk(p.parallel, plan.chunks, [&](int64_t chunk) { run(p, parameters, plan, chunk); });
+  for_each_shard(p.parallel, plan.shards, [&](int64_t shard) { run(p, parameters, plan, shard); });
 }
 
 template <typename T>
@@ -125,9 +125,9 @@ void stpn_backward_cpu(const StpnBackwardParams<T>& p) {
   const StpnForwardParams<T>& f = p.forward;
   const PlasticPlan<T> plan = stpn_plan<T>(f.extent, f.variant);
   const PaddedMatrices<T> parameters = padded(f, plan);
-  const ChunkSums<T> sums(plan, kStpnMatrices, kStpnVectors);
-  for_each_chunk(f.parallel, plan.chunks,
-                 [&](int64_t chunk) { run(p, parameters, plan, chunk, sums.start(chunk)); });
+  const ShardSums<T> sums(plan, kStpnMatrices, kStpnVectors);
+  for_each_shard(f.parallel, plan.shards,
+                 [&](int64_t shard) { run(p, parameters, plan, shard, sums.start(shard)); });
   sums.add_up(f.parallel);
   store_gradients(p, plan, sums);
 }
