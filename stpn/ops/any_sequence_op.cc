@@ -52,8 +52,8 @@ using Words = std::vector<std::string>;
 using Numbers = std::vector<double>;
 
 using Forward = Tensors(const Optionals& tensors, const Words& words, const Numbers& numbers,
-                        bool energy, bool keep);
-using Backward = Tensors(const Optionals& grads, const at::Tensor& output, const at::Tensor& kept,
+                        bool energy, bool save);
+using Backward = Tensors(const Optionals& grads, const at::Tensor& output, const at::Tensor& saved,
                          const c10::List<bool>& needed, const Optionals& tensors,
                          const Words& words, const Numbers& numbers);
 
@@ -141,7 +141,7 @@ class AnySequenceOp::CallNode : public torch::autograd::Node {
       torch::autograd::set_history(results[k], getptr());
     }
     output_ = torch::autograd::SavedVariable(results.front(), /*is_output=*/true);
-    kept_ = torch::autograd::SavedVariable(results.back(), /*is_output=*/false);
+    saved_ = torch::autograd::SavedVariable(results.back(), /*is_output=*/false);
   }
 
   std::string name() const override { return std::string(op_.info_.name) + "_backward"; }
@@ -167,7 +167,7 @@ class AnySequenceOp::CallNode : public torch::autograd::Node {
     {
       at::AutoDispatchBelowADInplaceOrView guard;
       found = op_.registered_->backward.call(optionals_of(grads), output_.unpack(getptr()),
-                                             kept_.unpack(), needed, tensors, words_, numbers_);
+                                             saved_.unpack(), needed, tensors, words_, numbers_);
     }
     STPN_CHECK(found.size() == needed_edges.size(), "{}: {} gradients, wants {}", name(),
                found.size(), needed_edges.size());
@@ -181,7 +181,7 @@ class AnySequenceOp::CallNode : public torch::autograd::Node {
     const std::lock_guard lock(mutex_);
     for (torch::autograd::SavedVariable& saved : tensors_) saved.reset_data();
     output_.reset_data();
-    kept_.reset_data();
+    saved_.reset_data();
   }
 
  private:
@@ -189,23 +189,23 @@ class AnySequenceOp::CallNode : public torch::autograd::Node {
   const Words words_;
   const Numbers numbers_;
   std::vector<torch::autograd::SavedVariable> tensors_;
-  torch::autograd::SavedVariable output_, kept_;
+  torch::autograd::SavedVariable output_, saved_;
 };
 
 AnySequenceOp::AnySequenceOp(Info info) : info_(std::move(info)) {}
 AnySequenceOp::~AnySequenceOp() = default;
 
-Tensors AnySequenceOp::call_forward(const SequenceArguments& arguments, bool keep) const {
+Tensors AnySequenceOp::call_forward(const SequenceArguments& arguments, bool save) const {
   if (arguments.closed_loop != nullptr) {
     for (const at::Tensor& tensor : {arguments.tensors[0], arguments.tensors.back()}) {
       STPN_CHECK(!tensor.defined() || tensor.is_contiguous(),
                  "{}: in a closed loop {} and reset are written as it goes: want to be contiguous",
                  info_.name, info_.tensors[0].name);
     }
-    return run_forward(arguments, keep);
+    return run_forward(arguments, save);
   }
   return registered_->forward.call(optionals_of(arguments.tensors), arguments.words,
-                                   arguments.numbers, arguments.energy, keep);
+                                   arguments.numbers, arguments.energy, save);
 }
 
 Tensors AnySequenceOp::run_any(const SequenceArguments& arguments) const {
@@ -227,7 +227,7 @@ Tensors AnySequenceOp::run_any(const SequenceArguments& arguments) const {
   {
     at::AutoDispatchBelowADInplaceOrView guard;
     const at::NoGradGuard no_grad;
-    results = call_forward(arguments, /*keep=*/differentiable);
+    results = call_forward(arguments, /*save=*/differentiable);
   }
   if (differentiable) {
     c10::make_intrusive<CallNode>(*this, arguments, given)->attach_to(results);
@@ -239,10 +239,10 @@ Tensors AnySequenceOp::run_any(const SequenceArguments& arguments) const {
 void AnySequenceOp::define_any(torch::Library& m) {
   const std::string forward = std::string(info_.name) + "_forward";
   const std::string backward = std::string(info_.name) + "_backward";
-  m.def((forward + "(Tensor?[] tensors, str[] words, float[] numbers, bool energy, bool keep) "
+  m.def((forward + "(Tensor?[] tensors, str[] words, float[] numbers, bool energy, bool save) "
                    "-> Tensor[]")
             .c_str());
-  m.def((backward + "(Tensor?[] grads, Tensor output, Tensor kept, bool[] needed, "
+  m.def((backward + "(Tensor?[] grads, Tensor output, Tensor saved, bool[] needed, "
                     "Tensor?[] tensors, str[] words, float[] numbers) -> Tensor[]")
             .c_str());
   const auto on = [&m](c10::DispatchKey key, const std::string& name, auto kernel) {
@@ -250,20 +250,20 @@ void AnySequenceOp::define_any(torch::Library& m) {
   };
   on(c10::DispatchKey::CPU, forward,
      [this](const Optionals& tensors, const Words& words, const Numbers& numbers, bool energy,
-            bool keep) {
-       return run_forward(arguments_of(tensors, words, numbers, energy), keep);
+            bool save) {
+       return run_forward(arguments_of(tensors, words, numbers, energy), save);
      });
   on(c10::DispatchKey::Meta, forward,
      [this](const Optionals& tensors, const Words& words, const Numbers& numbers, bool energy,
-            bool keep) {
-       return empty_results(arguments_of(tensors, words, numbers, energy), keep);
+            bool save) {
+       return empty_results(arguments_of(tensors, words, numbers, energy), save);
      });
   on(c10::DispatchKey::CPU, backward,
-     [this](const Optionals& grads, const at::Tensor& output, const at::Tensor& kept,
+     [this](const Optionals& grads, const at::Tensor& output, const at::Tensor& saved,
             const c10::List<bool>& needed, const Optionals& tensors, const Words& words,
             const Numbers& numbers) {
        return defined_of(run_backward(arguments_of(tensors, words, numbers, false),
-                                      tensors_of(grads), output, kept, needed));
+                                      tensors_of(grads), output, saved, needed));
      });
   on(c10::DispatchKey::Meta, backward,
      [this](const Optionals&, const at::Tensor&, const at::Tensor&, const c10::List<bool>& needed,
@@ -300,21 +300,21 @@ SequenceShapes AnySequenceOp::check(const SequenceArguments& a) const {
 }
 
 // Unwritten results: all that shape inference needs.
-Tensors AnySequenceOp::empty_results(const SequenceArguments& arguments, bool keep) const {
+Tensors AnySequenceOp::empty_results(const SequenceArguments& arguments, bool save) const {
   const SequenceShapes wanted = check(arguments);
   const auto options = arguments.tensors[0].options().requires_grad(false);
   Tensors results{at::empty(wanted.output, options)};
   for (const Shape& shape : wanted.states) results.push_back(at::empty(shape, options));
   results.push_back(at::empty(arguments.energy ? wanted.output : kNone, options));
-  const int64_t kept = keep && backend() == Backend::cpu ? kept_size(arguments) : 0;
+  const int64_t saved = save && backend() == Backend::cpu ? saved_size(arguments) : 0;
   const bool real = options.device().is_cpu();
-  results.push_back(real ? kept_memory(kept, options) : at::empty({kept}, options));
+  results.push_back(real ? kept_memory(saved, options) : at::empty({saved}, options));
   return results;
 }
 
-Tensors AnySequenceOp::run_forward(SequenceArguments arguments, bool keep) const {
+Tensors AnySequenceOp::run_forward(SequenceArguments arguments, bool save) const {
   make_contiguous(arguments.tensors);
-  Tensors results = empty_results(arguments, keep);
+  Tensors results = empty_results(arguments, save);
   forward(arguments, backend() == Backend::cpu, results);
   return results;
 }
@@ -336,12 +336,12 @@ Tensors AnySequenceOp::empty_gradients(const SequenceArguments& arguments,
 }
 
 Tensors AnySequenceOp::run_backward(SequenceArguments arguments, Tensors grads,
-                                    const at::Tensor& output, const at::Tensor& kept,
+                                    const at::Tensor& output, const at::Tensor& saved,
                                     const c10::List<bool>& needed) const {
   make_contiguous(arguments.tensors);
   make_contiguous(grads);
   const SequenceShapes wanted = check(arguments);
-  const bool on_cpu = kept.numel() > 0;
+  const bool on_cpu = saved.numel() > 0;
   const auto want = [&](const std::string& name, const at::Tensor& tensor, const Shape& shape) {
     const at::Tensor& first = arguments.tensors[0];
     check_tensor(info_.name, name, tensor, first.scalar_type(), shape, first,
@@ -354,9 +354,9 @@ Tensors AnySequenceOp::run_backward(SequenceArguments arguments, Tensors grads,
     want(std::string("grad_") + info_.states[k], grads[1 + k], wanted.states[k]);
   }
   want("output", output, wanted.output);
-  want("kept", kept, {on_cpu ? kept_size(arguments) : 0});
+  want("saved", saved, {on_cpu ? saved_size(arguments) : 0});
   Tensors gradients = empty_gradients(arguments, needed);
-  backward(arguments, on_cpu, grads, output.contiguous(), kept.contiguous(), gradients);
+  backward(arguments, on_cpu, grads, output.contiguous(), saved.contiguous(), gradients);
   return gradients;
 }
 

@@ -79,12 +79,12 @@ class AnySequenceOp {
   virtual SequenceShapes shapes(const SequenceArguments& arguments) const = 0;
   // REQUIRES, from here on: shapes, dtypes and devices are right.
   virtual void check_call(const SequenceArguments& arguments) const = 0;
-  virtual int64_t kept_size(const SequenceArguments& arguments) const = 0;
+  virtual int64_t saved_size(const SequenceArguments& arguments) const = 0;
   // Results: output, final states, energy, kept. REQUIRES, of all tensors: contiguous.
   virtual void forward(const SequenceArguments& arguments, bool on_cpu_kernel,
                        const Tensors& results) const = 0;
   virtual void backward(const SequenceArguments& arguments, bool on_cpu_kernel,
-                        const Tensors& grads, const at::Tensor& output, const at::Tensor& kept,
+                        const Tensors& grads, const at::Tensor& output, const at::Tensor& saved,
                         const Tensors& gradients) const = 0;
 
  private:
@@ -92,14 +92,14 @@ class AnySequenceOp {
   struct Registered;
 
   SequenceShapes check(const SequenceArguments& arguments) const;
-  Tensors empty_results(const SequenceArguments& arguments, bool keep) const;
-  Tensors call_forward(const SequenceArguments& arguments, bool keep) const;
-  Tensors run_forward(SequenceArguments arguments, bool keep) const;
+  Tensors empty_results(const SequenceArguments& arguments, bool save) const;
+  Tensors call_forward(const SequenceArguments& arguments, bool save) const;
+  Tensors run_forward(SequenceArguments arguments, bool save) const;
   Tensors empty_gradients(const SequenceArguments& arguments, const c10::List<bool>& needed) const;
   // `grads`: of the output and the final states; undefined: zero. An undefined gradient: not
   // needed.
   Tensors run_backward(SequenceArguments arguments, Tensors grads, const at::Tensor& output,
-                       const at::Tensor& kept, const c10::List<bool>& needed) const;
+                       const at::Tensor& saved, const c10::List<bool>& needed) const;
 
   Info info_;
   std::unique_ptr<const Registered> registered_;

@@ -29,7 +29,7 @@ struct BackpropamineOp {
     static constexpr auto backward_ref = kernels::backpropamine_backward_ref<T>;
     static constexpr auto forward_cpu = kernels::backpropamine_forward_cpu<T>;
     static constexpr auto backward_cpu = kernels::backpropamine_backward_cpu<T>;
-    static constexpr auto kept_size = kernels::backpropamine_saved_size<T>;
+    static constexpr auto saved_size = kernels::backpropamine_saved_size<T>;
 
     static constexpr TensorSlot<T, Call, Forward, Backward> kTensors[] = {
         {"x", &Call::x, &Forward::x, &Backward::grad_x, Given::always},

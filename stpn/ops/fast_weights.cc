@@ -24,7 +24,7 @@ struct FastWeightsOp {
     static constexpr auto backward_ref = kernels::fast_weights_backward_ref<T>;
     static constexpr auto forward_cpu = kernels::fast_weights_forward_cpu<T>;
     static constexpr auto backward_cpu = kernels::fast_weights_backward_cpu<T>;
-    static constexpr auto kept_size = kernels::fast_weights_saved_size<T>;
+    static constexpr auto saved_size = kernels::fast_weights_saved_size<T>;
 
     static constexpr TensorSlot<T, Call, Forward, Backward> kTensors[] = {
         {"x", &Call::x, &Forward::x, &Backward::grad_x, Given::always},

@@ -22,7 +22,7 @@
 //       // With members forward and grad_output.
 //       using Backward = kernels::LeakyBackward<T>;
 //       static constexpr auto forward_ref = kernels::leaky_forward_ref<T>;
-//       ... backward_ref, forward_cpu, backward_cpu, and kept_size of extent and variant
+//       ... backward_ref, forward_cpu, backward_cpu, and saved_size of extent and variant
 //       // All tensors but reset. The first is the sequence: dtype and device of all are its own.
 //       // Those without a gradient (nullptr) come last.
 //       static constexpr TensorSlot<T, Call, Forward, Backward> kTensors[] = {
@@ -168,9 +168,9 @@ class SequenceOp : public AnySequenceOp {
     return Op::shapes(call_of(arguments));
   }
   void check_call(const Arguments& arguments) const override { Op::check(call_of(arguments)); }
-  int64_t kept_size(const Arguments& arguments) const override {
+  int64_t saved_size(const Arguments& arguments) const override {
     const Call c = call_of(arguments);
-    const auto size = is_float(arguments) ? Kernel<float>::kept_size : Kernel<double>::kept_size;
+    const auto size = is_float(arguments) ? Kernel<float>::saved_size : Kernel<double>::saved_size;
     return size(Op::extent_of(c), Op::variant_of(c));
   }
   void forward(const Arguments& arguments, bool on_cpu_kernel,
@@ -179,10 +179,10 @@ class SequenceOp : public AnySequenceOp {
     run(call_of(arguments), on_cpu_kernel, results);
   }
   void backward(const Arguments& arguments, bool on_cpu_kernel, const Tensors& grads,
-                const at::Tensor& output, const at::Tensor& kept,
+                const at::Tensor& output, const at::Tensor& saved,
                 const Tensors& gradients) const override {
     const auto run = is_float(arguments) ? backward_of<float> : backward_of<double>;
-    run(call_of(arguments), on_cpu_kernel, grads, output, kept, gradients);
+    run(call_of(arguments), on_cpu_kernel, grads, output, saved, gradients);
   }
 
   static bool is_float(const Arguments& arguments) {
@@ -191,7 +191,7 @@ class SequenceOp : public AnySequenceOp {
 
   template <typename T>
   static typename Kernel<T>::Forward kernel_call(const Call& c, const at::Tensor& output,
-                                                 const at::Tensor& kept) {
+                                                 const at::Tensor& saved) {
     typename Kernel<T>::Forward p;
     p.extent = Op::extent_of(c);
     p.variant = Op::variant_of(c);
@@ -200,7 +200,7 @@ class SequenceOp : public AnySequenceOp {
     }
     p.reset = reinterpret_cast<const uint8_t*>(internal::read<bool>(c.reset));
     p.output = internal::write<T>(output);
-    p.kept = internal::write<T>(kept);
+    p.saved = internal::write<T>(saved);
     p.parallel = &kernel_parallel_for();
     return p;
   }
@@ -218,10 +218,10 @@ class SequenceOp : public AnySequenceOp {
 
   template <typename T>
   static void backward_of(const Call& c, bool on_cpu_kernel, const Tensors& grads,
-                          const at::Tensor& output, const at::Tensor& kept,
+                          const at::Tensor& output, const at::Tensor& saved,
                           const Tensors& gradients) {
     typename Kernel<T>::Backward p;
-    p.forward = kernel_call<T>(c, output, kept);
+    p.forward = kernel_call<T>(c, output, saved);
     size_t next = 0;
     p.grad_output = internal::read<T>(grads[next++]);
     for (const auto& slot : Kernel<T>::kStates) p.*slot.gradient = internal::read<T>(grads[next++]);

@@ -25,7 +25,7 @@ struct StpnOp {
     static constexpr auto backward_ref = kernels::stpn_backward_ref<T>;
     static constexpr auto forward_cpu = kernels::stpn_forward_cpu<T>;
     static constexpr auto backward_cpu = kernels::stpn_backward_cpu<T>;
-    static constexpr auto kept_size = kernels::stpn_saved_size<T>;
+    static constexpr auto saved_size = kernels::stpn_saved_size<T>;
 
     static constexpr TensorSlot<T, Call, Forward, Backward> kTensors[] = {
         {"x", &Call::x, &Forward::x, &Backward::grad_x, Given::always},

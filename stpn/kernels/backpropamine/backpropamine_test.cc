@@ -71,12 +71,12 @@ struct Case {
 
   // Everything a call writes; gradients by name of the input.
   struct Result {
-    std::vector<T> output, final_P, final_E, energy, kept;
+    std::vector<T> output, final_P, final_E, energy, saved;
     Named gradients;
   };
 
   template <typename Forward, typename Backward>
-  Result run(Forward forward, Backward backward, bool keep,
+  Result run(Forward forward, Backward backward, bool save,
              const base::ParallelFor* parallel = nullptr) const {
     const T nan = std::numeric_limits<T>::quiet_NaN();
     Result r;
@@ -84,7 +84,7 @@ struct Case {
     r.final_P.assign(d_P.size(), nan);
     r.final_E.assign(variant.has_trace() ? d_E.size() : 0, nan);
     r.energy.assign(d_output.size(), nan);
-    if (keep) r.kept.assign(backpropamine_saved_size<T>(extent, variant), nan);
+    if (save) r.saved.assign(backpropamine_saved_size<T>(extent, variant), nan);
     BackpropamineBackwardParams<T> b;
     BackpropamineForwardParams<T>& p = b.forward;
     p.extent = extent;
@@ -105,7 +105,7 @@ struct Case {
     p.final_P = r.final_P.data();
     p.final_E = variant.has_trace() ? r.final_E.data() : nullptr;
     p.energy = r.energy.data();
-    p.kept = keep ? r.kept.data() : nullptr;
+    p.saved = save ? r.saved.data() : nullptr;
     p.parallel = parallel;
     forward(p);
 

@@ -35,7 +35,7 @@ template <class Layout, bool kPlain, bool kTrace>
 class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain, kTrace>, Layout> {
   using Loop = BackwardGroup<ModulatedBackward, Layout>;
   using Loop::is_reset;
-  using Loop::kept_;
+  using Loop::saved_;
   using Loop::kRows;
   using Loop::kVectors;
   using Loop::layout_;
@@ -58,10 +58,10 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
   }
 
   // Adds to `gradients`.
-  ModulatedBackward(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
+  ModulatedBackward(const Plan& plan, int64_t first, T* saved, Scratch<T>& scratch,
                     const BackpropamineBackwardParams<T>& call, const DrivenParameters<T>& parameters,
                     const Gradients<T>& gradients)
-      : Loop(plan, first, kept, call.forward.reset, scratch),
+      : Loop(plan, first, saved, call.forward.reset, scratch),
         call_(call),
         forward_(call.forward),
         parameters_(parameters.matrices),
@@ -113,7 +113,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
     this->activity_before(forward_.initial_h, forward_.output, t, 0, z(t));
     T* HWY_RESTRICT m = this->m(t);
     std::fill_n(m, S, forward_.rate == nullptr ? T(0) : forward_.rate[0]);
-    if (forward_.variant.has_modulator()) std::copy_n(kept_.samples(t, kKeptModulator), S, m);
+    if (forward_.variant.has_modulator()) std::copy_n(saved_.samples(t, kSavedModulator), S, m);
     for (int64_t place = S; place < PerSample<T, S>::kWidth; ++place) m[place] = m[place - S];
   }
 

@@ -25,7 +25,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 template <class Layout, bool kPlain, bool kTrace>
 class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kTrace>, Layout> {
   using Loop = ForwardGroup<ModulatedForward, Layout>;
-  using Loop::kept_;
+  using Loop::saved_;
   using Loop::kRows;
   using Loop::kVectors;
   using Loop::layout_;
@@ -42,9 +42,9 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
   }
   static int64_t activity(const Plan& plan) { return 2 * plan.presynaptic(S); }
 
-  ModulatedForward(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
+  ModulatedForward(const Plan& plan, int64_t first, T* saved, Scratch<T>& scratch,
                    const BackpropamineForwardParams<T>& call, const DrivenParameters<T>& parameters)
-      : Loop(plan, first, kept, call, scratch),
+      : Loop(plan, first, saved, call, scratch),
         call_(call),
         parameters_(parameters.matrices),
         z_(Loop::take_activity(scratch, plan.presynaptic(S))),
@@ -209,7 +209,7 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
       const V m = activate(d, call_.variant.modulator_activation(), hn::Load(d, m_ + k));
       hn::Store(m, d, m_ + k);
     }
-    if (kept_) std::copy_n(m_, S, kept_.samples(t, kKeptModulator));
+    if (saved_) std::copy_n(m_, S, saved_.samples(t, kSavedModulator));
   }
 
   const BackpropamineForwardParams<T>& call_;

@@ -17,8 +17,8 @@ inline constexpr int64_t kSummedMatrices = kAlpha + 1;
 // those of the inputs, as PaddedInputWeights has them.
 enum BackpropamineVector { kModulatorWeight, kModulatorBias, kRate, kInput };
 
-// Kept at each step where there is a modulator: its value, one a sample.
-enum BackpropamineKept { kKeptModulator, kBackpropamineKept };
+// SavedActivations at each step where there is a modulator: its value, one a sample.
+enum BackpropamineSaved { kSavedModulator, kBackpropamineSaved };
 
 inline constexpr bool kBackpropamineAcross = true;
 
@@ -29,7 +29,7 @@ PlasticPlan<T> backpropamine_plan(const Extent& extent, const BackpropamineVaria
                          .hidden = extent.hidden,
                          .sources = extent.hidden,
                          .matrices = variant.has_trace() ? 2 : 1,
-                         .kept_per_sample = variant.has_modulator() ? kBackpropamineKept : 0,
+                         .saved_per_sample = variant.has_modulator() ? kBackpropamineSaved : 0,
                          .across = kBackpropamineAcross});
 }
 

@@ -42,7 +42,7 @@ template <typename T>
 void forward(const BackpropamineForwardParams<T>& p, const DrivenParameters<T>& parameters,
              const PlasticPlan<T>& plan, int64_t shard) {
   with_steps<T>(p.variant, [&](auto steps) {
-    run_shard<decltype(steps)::template Forward, kBackpropamineAcross>(plan, shard, p.kept, p,
+    run_shard<decltype(steps)::template Forward, kBackpropamineAcross>(plan, shard, p.saved, p,
                                                                        parameters);
   });
 }
@@ -53,7 +53,7 @@ void backward(const BackpropamineBackwardParams<T>& p, const DrivenParameters<T>
   const Gradients<T> of_layouts(plan, gradients, kSummedMatrices,
                                 plan.across_groups > 0 ? plan.hidden : 0);
   with_steps<T>(p.forward.variant, [&](auto steps) {
-    run_shard<decltype(steps)::template Backward, kBackpropamineAcross>(plan, shard, p.forward.kept,
+    run_shard<decltype(steps)::template Backward, kBackpropamineAcross>(plan, shard, p.forward.saved,
                                                                         p, parameters, of_layouts);
   });
   of_layouts.bring_lanes_together();
@@ -123,7 +123,7 @@ void store_vector(const ShardSums<T>& sums, int64_t which, int64_t count, T* to)
 
 template <typename T>
 int64_t backpropamine_saved_size(const Extent& extent, const BackpropamineVariant& variant) {
-  return backpropamine_plan<T>(extent, variant).kept_size();
+  return backpropamine_plan<T>(extent, variant).saved_size();
 }
 
 template <typename T>

@@ -90,9 +90,9 @@ struct BackpropamineForwardParams {
   // |w_ij + alpha_ij P_ij| h_j[t-1]^2, or null.
   T* energy = nullptr;  // out (T, B, H)
 
-  // Kept for backward by the CPU kernel, laid out as it likes; null when only predicting. The
+  // SavedActivations for backward by the CPU kernel, laid out as it likes; null when only predicting. The
   // reference needs none.
-  T* kept = nullptr;  // out (backpropamine_saved_size)
+  T* saved = nullptr;  // out (backpropamine_saved_size)
 
   const base::ParallelFor* parallel = nullptr;  // null: the calling thread
   ClosedLoop* closed_loop = nullptr;            // null: inputs and reset are complete

@@ -86,8 +86,8 @@ class Group {
   static constexpr int kLanes = Layout::kLanes;
 
   // `reset` (T, B) or null.
-  Group(const Plan& plan, int64_t first, T* kept, const uint8_t* reset)
-      : plan_(plan), layout_(plan), first_(first), kept_(kept, plan), reset_(reset) {}
+  Group(const Plan& plan, int64_t first, T* saved, const uint8_t* reset)
+      : plan_(plan), layout_(plan), first_(first), saved_(saved, plan), reset_(reset) {}
 
   bool is_reset(int64_t t, int s) const {
     return reset_ != nullptr && reset_[t * plan_.batch + first_ + s] != 0;
@@ -223,7 +223,7 @@ class Group {
   const Plan& plan_;
   const Layout layout_;
   const int64_t first_;
-  const Kept<T, S> kept_;  // false when only predicting
+  const SavedActivations<T, S> saved_;  // false when only predicting
 
  private:
   const uint8_t* const reset_;
@@ -251,16 +251,16 @@ class ForwardGroup : public Group<Layout> {
       forget_reset_samples(t);
       step.forward(t);
       answer(t);
-      keep(t);
+      save(t);
     }
     step.end();
   }
 
  protected:
   template <class Call>
-  ForwardGroup(const PlasticPlan<T>& plan, int64_t first, T* kept, const Call& call,
+  ForwardGroup(const PlasticPlan<T>& plan, int64_t first, T* saved, const Call& call,
                Scratch<T>& scratch)
-      : Group<Layout>(plan, first, kept, call.reset),
+      : Group<Layout>(plan, first, saved, call.reset),
         matrices_(scratch.take(plan.all_matrices(S))),
         closed_loop_(call.closed_loop),
         output_(call.output) {}
@@ -276,13 +276,13 @@ class ForwardGroup : public Group<Layout> {
   }
   // The initial state is the caller's to keep.
   bool is_checkpoint(int64_t t) const {
-    return this->kept_ && t > 0 && t % this->plan_.interval == 0;
+    return this->saved_ && t > 0 && t % this->plan_.interval == 0;
   }
-  void keep(int64_t t) const {
+  void save(int64_t t) const {
     if (!is_checkpoint(t)) return;
     const int64_t count = this->plan_.all_matrices(S);
-    T* const checkpoint = this->kept_.checkpoint(t / this->plan_.interval);
-    if (this->plan_.kept_fits_cache) {
+    T* const checkpoint = this->saved_.checkpoint(t / this->plan_.interval);
+    if (this->plan_.saved_fits_cache) {
       std::copy_n(matrices_, count, checkpoint);
     } else {
       stream(matrices_, count, checkpoint);
@@ -329,7 +329,7 @@ class BackwardGroup : public Group<Layout> {
       const bool enters = end < plan.steps || step.has_final_gradient();
       for (int64_t t = begin_; t < end; ++t) step.load(t);
       if (k > 0) {
-        std::copy_n(this->kept_.checkpoint(k), plan.all_matrices(S), seen_);
+        std::copy_n(this->saved_.checkpoint(k), plan.all_matrices(S), seen_);
       } else {
         begin_again();
       }
@@ -341,9 +341,9 @@ class BackwardGroup : public Group<Layout> {
   }
 
  protected:
-  BackwardGroup(const PlasticPlan<T>& plan, int64_t first, T* kept, const uint8_t* reset,
+  BackwardGroup(const PlasticPlan<T>& plan, int64_t first, T* saved, const uint8_t* reset,
                 Scratch<T>& scratch)
-      : Group<Layout>(plan, first, kept, reset),
+      : Group<Layout>(plan, first, saved, reset),
         seen_(scratch.take_unwritten(Step::replayed(plan))),
         d_matrices_(scratch.take(plan.all_matrices(S))) {}
 
@@ -390,7 +390,7 @@ class BackwardGroup : public Group<Layout> {
 template <template <class> class Step, typename T>
 class GroupRunner {
  public:
-  GroupRunner(const PlasticPlan<T>& plan, T* kept) : plan_(plan), kept_(kept) {}
+  GroupRunner(const PlasticPlan<T>& plan, T* saved) : plan_(plan), saved_(saved) {}
 
   template <class Layout, class... Arguments>
   void run(int64_t group, const Arguments&... arguments) {
@@ -400,22 +400,22 @@ class GroupRunner {
     last_size_ = plan_.size(group);
     std::fill_n(memory_.get(), zeros, T(0));
     Scratch<T> scratch{memory_.get(), memory_.get() + zeros};
-    T* const kept_of_group = kept_ == nullptr ? nullptr : kept_ + plan_.kept_offset(group);
-    Step<Layout>(plan_, plan_.first_sample(group), kept_of_group, scratch, arguments...).run();
+    T* const saved_of_group = saved_ == nullptr ? nullptr : saved_ + plan_.saved_offset(group);
+    Step<Layout>(plan_, plan_.first_sample(group), saved_of_group, scratch, arguments...).run();
   }
 
  private:
   const FlushDenormals flush_;
   const PlasticPlan<T>& plan_;
-  T* const kept_;
+  T* const saved_;
   HeldMemory<T> memory_;
   int64_t last_size_ = 0;
 };
 
 // Runs the groups of a shard, but for those across if not kAcrossToo.
 template <template <class> class Step, bool kAcrossToo, typename T, class... Arguments>
-void run_shard(const PlasticPlan<T>& plan, int64_t shard, T* kept, const Arguments&... arguments) {
-  GroupRunner<Step, T> runner(plan, kept);
+void run_shard(const PlasticPlan<T>& plan, int64_t shard, T* saved, const Arguments&... arguments) {
+  GroupRunner<Step, T> runner(plan, saved);
   const int64_t first = std::max(plan.first_group(shard), kAcrossToo ? 0 : plan.across_groups);
   for (int64_t g = first; g < plan.first_group(shard + 1); ++g) {
     switch (plan.size(g)) {

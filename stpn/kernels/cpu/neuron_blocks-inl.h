@@ -55,7 +55,7 @@ class ForwardSlices : public ForwardGroup<Step, Layout> {
       for_each_slice<S>(this->plan_, [&](Rows rows) {
         for (int64_t t = begin; t < end; ++t) {
           step.forward(t, rows);
-          keep(t, rows);
+          save(t, rows);
         }
       });
       for (int64_t t = begin; t < end; ++t) step.store(t);
@@ -76,11 +76,11 @@ class ForwardSlices : public ForwardGroup<Step, Layout> {
     return end;
   }
 
-  void keep(int64_t t, Rows rows) const {
+  void save(int64_t t, Rows rows) const {
     if (!this->is_checkpoint(t)) return;
     const int64_t first = this->row_of(rows.begin);
     std::copy_n(this->matrix(0) + first, this->row_of(rows.end) - first,
-                this->kept_.checkpoint(t / this->plan_.interval) + first);
+                this->saved_.checkpoint(t / this->plan_.interval) + first);
   }
 };
 
@@ -133,7 +133,7 @@ class BackwardSlices : public BackwardGroup<Step, Layout> {
     T* const seen = seen_rows(begin, slice_.begin);
     if (begin > 0) {
       const int64_t k = begin / this->plan_.interval;
-      std::copy_n(this->kept_.checkpoint(k) + this->row_of(slice_.begin), this->row_of(rows), seen);
+      std::copy_n(this->saved_.checkpoint(k) + this->row_of(slice_.begin), this->row_of(rows), seen);
     } else {
       std::fill_n(seen, this->row_of(rows), T(0));
       if (!starts_at_zero_) this->copy_in(step.initial(0), slice_, seen);
@@ -158,8 +158,8 @@ using BackwardLoop =
 
 // Runs those groups of a shard that are in slices.
 template <template <class> class Step, typename T, class... Arguments>
-void run_slices(const PlasticPlan<T>& plan, int64_t shard, T* kept, const Arguments&... arguments) {
-  GroupRunner<Step, T> runner(plan, kept);
+void run_slices(const PlasticPlan<T>& plan, int64_t shard, T* saved, const Arguments&... arguments) {
+  GroupRunner<Step, T> runner(plan, saved);
   const int64_t end = std::min(plan.first_group(shard + 1), plan.across_groups);
   for (int64_t g = plan.first_group(shard); g < end; ++g) {
     runner.template run<Slices<T>>(g, arguments...);

@@ -55,9 +55,9 @@ struct PlasticShape {
   int64_t sources;   // columns of a matrix
   int64_t matrices;  // plastic matrices of a sample
   // Values kept at each step for backward: of a unit, of a source, of a sample.
-  int64_t kept_per_unit = 0;
-  int64_t kept_per_source = 0;
-  int64_t kept_per_sample = 0;
+  int64_t saved_per_unit = 0;
+  int64_t saved_per_source = 0;
+  int64_t saved_per_sample = 0;
   int64_t interval = 0;  // steps between checkpoints; 0: as many as scratch memory holds
   bool across = false;   // whether its kernel has this layout too
   bool slices = false;   // and in slices: units of one matrix, independent of each other
@@ -72,9 +72,9 @@ struct PlasticPlan {
         sources(shape.sources),
         row(padded(shape.sources)),
         matrices(shape.matrices),
-        kept_per_unit(shape.kept_per_unit),
-        kept_per_source(shape.kept_per_source),
-        kept_per_sample(shape.kept_per_sample),
+        saved_per_unit(shape.saved_per_unit),
+        saved_per_source(shape.saved_per_source),
+        saved_per_sample(shape.saved_per_sample),
         slices(shape.slices && shape.across),
         shift(fits_in_slices()
                   ? std::bit_width(static_cast<uint64_t>(kMostBytesAcross / bytes_in_slice())) - 1
@@ -92,7 +92,7 @@ struct PlasticPlan {
     interval = std::clamp(kScratchBytes / bytes_in_scratch(), int64_t{4}, int64_t{64});
     interval = std::min(shape.interval > 0 ? shape.interval : interval, steps);
     checkpoints = (steps + interval - 1) / interval;
-    kept_fits_cache = kept_size() * kBytes <= kMostBytesKept;
+    saved_fits_cache = saved_size() * kBytes <= kMaxSavedBytes;
   }
 
   static int64_t padded(int64_t count) {
@@ -131,35 +131,35 @@ struct PlasticPlan {
   // Rows of a parameter matrix: enough for a sample alone, and across.
   int64_t parameter_matrix() const { return rows(1) * row; }
 
-  // Kept for backward, a group after the other: slice by slice, for each step `kept_per_unit` times
+  // SavedActivations for backward, a group after the other: slice by slice, for each step `saved_per_unit` times
   // its unit values; then for each step values of sources and of samples; then the matrices as the
   // steps 0, interval, 2 interval ... see them. Those of step 0 Fast Weights alone writes: the
   // others read the initial state again.
-  int64_t kept_units(int64_t size) const {
+  int64_t saved_units(int64_t size) const {
     const int64_t count = (rows(size) + slice(size) - 1) / slice(size);
-    return count * steps * kept_per_unit * padded(slice(size) * size);
+    return count * steps * saved_per_unit * padded(slice(size) * size);
   }
-  int64_t kept_besides(int64_t size) const {
-    return kept_per_source * presynaptic(size) + padded(kept_per_sample * size);
+  int64_t saved_besides(int64_t size) const {
+    return saved_per_source * presynaptic(size) + padded(saved_per_sample * size);
   }
   int64_t before_checkpoints(int64_t size) const {
-    return kept_units(size) + steps * kept_besides(size);
+    return saved_units(size) + steps * saved_besides(size);
   }
-  int64_t kept(int64_t size) const {
+  int64_t saved(int64_t size) const {
     return before_checkpoints(size) + checkpoints * all_matrices(size);
   }
-  int64_t kept_offset(int64_t group) const {
-    return up_to(group, [this](int64_t size) { return kept(size); });
+  int64_t saved_offset(int64_t group) const {
+    return up_to(group, [this](int64_t size) { return saved(size); });
   }
-  int64_t kept_size() const { return kept_offset(groups); }
+  int64_t saved_size() const { return saved_offset(groups); }
 
   int64_t steps, batch, hidden, sources, row;
-  int64_t matrices, kept_per_unit, kept_per_source, kept_per_sample;
+  int64_t matrices, saved_per_unit, saved_per_source, saved_per_sample;
   bool slices;
   int shift;
   int64_t across, across_groups, together, together_groups, groups, shards;
   int64_t interval, checkpoints;
-  bool kept_fits_cache;  // the second level: forward should leave there what it keeps
+  bool saved_fits_cache;  // the second level: forward should leave there what it keeps
 
  private:
   static constexpr int64_t kBytes = sizeof(T);
@@ -168,7 +168,7 @@ struct PlasticPlan {
   static constexpr int64_t kMostBytesAcross = 32 * 1024;
   static constexpr int64_t kMostBytesTogether = 512 * 1024;
   // And what all groups keep, of the second.
-  static constexpr int64_t kMostBytesKept = 2 * 1024 * 1024;
+  static constexpr int64_t kMaxSavedBytes = 2 * 1024 * 1024;
   int64_t bytes(int64_t size) const { return hidden * presynaptic(size) * matrices * kBytes; }
   // What a step back reads and writes of a row: a matrix and its gradient; three sums of gradients
   // of parameters, of a vector a synapse.
@@ -199,29 +199,29 @@ struct PlasticPlan {
 
 // Where a group of S keeps what.
 template <typename T, int S>
-class Kept {
+class SavedActivations {
  public:
-  Kept(T* base, const PlasticPlan<T>& plan)
+  SavedActivations(T* base, const PlasticPlan<T>& plan)
       : base_(base),
         plan_(&plan),
         shift_(plan.slice_shift(S)),
         units_(plan.padded(plan.slice(S) * S)),
-        besides_(plan.kept_besides(S)) {}
+        besides_(plan.saved_besides(S)) {}
 
   explicit operator bool() const { return base_ != nullptr; }
   // Of those of its slice, from row i on.
   T* units(int64_t t, int64_t which, int64_t i = 0) const {
     const int64_t slice = i >> shift_;
-    return base_ + ((slice * plan_->steps + t) * plan_->kept_per_unit + which) * units_ +
+    return base_ + ((slice * plan_->steps + t) * plan_->saved_per_unit + which) * units_ +
            (i - (slice << shift_)) * S;
   }
   // From the units of a step to those of the next, in one slice.
-  int64_t step() const { return plan_->kept_per_unit * units_; }
+  int64_t step() const { return plan_->saved_per_unit * units_; }
   T* sources(int64_t t, int64_t which) const {
-    return base_ + plan_->kept_units(S) + t * besides_ + which * plan_->presynaptic(S);
+    return base_ + plan_->saved_units(S) + t * besides_ + which * plan_->presynaptic(S);
   }
   T* samples(int64_t t, int64_t which) const {
-    return sources(t, plan_->kept_per_source) + which * S;
+    return sources(t, plan_->saved_per_source) + which * S;
   }
   T* checkpoint(int64_t k) const {
     return base_ + plan_->before_checkpoints(S) + k * plan_->all_matrices(S);

@@ -37,7 +37,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
   using Base::forward_;
   using Base::history_step_;
   using Base::is_reset;
-  using Base::kept_;
+  using Base::saved_;
   using Base::kVectors;
   using Base::layout_;
   using Base::matrix_row_;
@@ -62,10 +62,10 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
   }
 
   // Adds to `gradients`.
-  FastWeightsBackwardGroup(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
+  FastWeightsBackwardGroup(const Plan& plan, int64_t first, T* saved, Scratch<T>& scratch,
                            const FastWeightsBackwardParams<T>& call,
                            const DrivenParameters<T>& parameters, const GradientSums<T>& gradients)
-      : Base(plan, first, kept, call.forward, plan.interval * inner_steps(plan), scratch),
+      : Base(plan, first, saved, call.forward, plan.interval * inner_steps(plan), scratch),
         call_(call),
         parameters_(parameters.matrices),
         gradients_(gradients),
@@ -140,7 +140,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
   void enter(int64_t block) {
     begin_ = block * plan_.interval;
     steps_ = std::min(plan_.interval, plan_.steps - begin_);
-    A_ = block == 0 && A_starts_at_zero_ ? nullptr : kept_.checkpoint(block);
+    A_ = block == 0 && A_starts_at_zero_ ? nullptr : saved_.checkpoint(block);
     for (int64_t m = 0; m <= steps_; ++m) {
       const int64_t t = begin_ + m - 1;
       this->sources_in(t < 0 ? forward_.initial_h : forward_.output, std::max(t, int64_t{0}),
@@ -196,10 +196,10 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
   void prefetch_before(int64_t t) const {
     this->prefetch_sources(call_.grad_output, t - 1);
     this->prefetch_sources(forward_.output, t - 1 - plan_.interval);
-    if (t > 0) this->prefetch(kept_.sources(t - 1, 0), plan_.kept_besides(S));
+    if (t > 0) this->prefetch(saved_.sources(t - 1, 0), plan_.saved_besides(S));
     if (begin_ == 0) return;
     const int64_t part = plan_.matrix(S) / plan_.interval;
-    this->prefetch(kept_.checkpoint(begin_ / plan_.interval - 1) + (t - begin_) * part, part);
+    this->prefetch(saved_.checkpoint(begin_ / plan_.interval - 1) + (t - begin_) * part, part);
   }
 
   // ds of the last activity.
@@ -247,7 +247,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
       hn::Store(ds, d, du + at);
     }
     if (layer_norm) {
-      const V inverse = Layout::unit(kept_.samples(t, k), v);
+      const V inverse = Layout::unit(saved_.samples(t, k), v);
       back_through_normalise(layout, this->shares_, normalised, inverse, du);
     }
     for (int64_t j = 0; j < layout.width; j += Layout::kStep) {

@@ -25,7 +25,7 @@ template <class Layout, bool kEnergy>
 class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
   using Base = FastWeightsGroup<Layout>;
   using Base::forward_;
-  using Base::kept_;
+  using Base::saved_;
   using Base::kVectors;
   using Base::layout_;
   using Base::matrix_row_;
@@ -46,9 +46,9 @@ class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
     return plan.matrix(S) + 2 * Base::history(plan, plan.interval + 1) + 5 * plan.presynaptic(S);
   }
 
-  FastWeightsForwardGroup(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
+  FastWeightsForwardGroup(const Plan& plan, int64_t first, T* saved, Scratch<T>& scratch,
                           const FastWeightsForwardParams<T>& call, const DrivenParameters<T>& parameters)
-      : Base(plan, first, kept, call, plan.interval, scratch),
+      : Base(plan, first, saved, call, plan.interval, scratch),
         parameters_(parameters.matrices),
         A_(scratch.take_unwritten(plan.matrix(S))),
         h_(scratch.take_unwritten(Base::history(plan, plan.interval + 1))),
@@ -82,7 +82,7 @@ class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
  private:
   void begin_time_block(int64_t block) {
     learn();
-    if (kept_ && !A_is_zero_) std::copy_n(A_, plan_.matrix(S), kept_.checkpoint(block));
+    if (saved_ && !A_is_zero_) std::copy_n(A_, plan_.matrix(S), saved_.checkpoint(block));
   }
 
   void forget(int s) {
@@ -167,17 +167,17 @@ class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
     const Layout layout = layout_;
     const T* HWY_RESTRICT gain = this->gain_;
     const T* HWY_RESTRICT offset = this->offset_;
-    T* HWY_RESTRICT kept_s = nullptr;
-    T* HWY_RESTRICT kept_n = nullptr;
+    T* HWY_RESTRICT saved_s = nullptr;
+    T* HWY_RESTRICT saved_n = nullptr;
     V inverse = hn::Set(d, T(1));
-    if (kept_ && k < forward_.variant.inner_steps) {
-      kept_s = this->activity(t, k) + layout.source(v, 0);
+    if (saved_ && k < forward_.variant.inner_steps) {
+      saved_s = this->activity(t, k) + layout.source(v, 0);
     }
     if (forward_.variant.layer_norm) {
       inverse = centre(layout, this->shares_, values);
-      if (kept_) {
-        kept_n = this->normalised(t, k) + layout.source(v, 0);
-        store_of_samples<Layout>(inverse, v, kept_.samples(t, k));
+      if (saved_) {
+        saved_n = this->normalised(t, k) + layout.source(v, 0);
+        store_of_samples<Layout>(inverse, v, saved_.samples(t, k));
       }
     }
     for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
@@ -185,8 +185,8 @@ class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
       const V n = hn::Mul(hn::Load(d, values + at), inverse);
       const V s = hn::Tanh(d, hn::MulAdd(n, common<Layout>(gain + j), common<Layout>(offset + j)));
       hn::Store(s, d, values + at);
-      if (kept_s != nullptr) hn::StoreU(s, d, kept_s + at);
-      if (kept_n != nullptr) hn::StoreU(n, d, kept_n + at);
+      if (saved_s != nullptr) hn::StoreU(s, d, saved_s + at);
+      if (saved_n != nullptr) hn::StoreU(n, d, saved_n + at);
     }
   }
 

@@ -10,11 +10,11 @@ namespace stpn::kernels {
 enum FastWeightsMatrix { kSlowWeight, kFastWeightsMatrices };
 enum FastWeightsVector { kGain, kOffset, kInput };
 
-// Kept of a step's S + 1 activations: the values of all but the last, which is the output; then of
+// SavedActivations of a step's S + 1 activations: the values of all but the last, which is the output; then of
 // their layer norms what came out before gain and offset, and, one value a sample, one over the
 // deviation.
-inline int64_t kept_activity(int64_t k) { return k; }
-inline int64_t kept_normalised(const FastWeightsVariant& variant, int64_t k) {
+inline int64_t saved_activity(int64_t k) { return k; }
+inline int64_t saved_normalised(const FastWeightsVariant& variant, int64_t k) {
   return variant.inner_steps + k;
 }
 
@@ -33,8 +33,8 @@ PlasticPlan<T> fast_weights_plan(const Extent& extent, const FastWeightsVariant&
        .hidden = extent.hidden,
        .sources = extent.hidden,
        .matrices = 1,
-       .kept_per_source = variant.inner_steps + (variant.layer_norm ? activities : 0),
-       .kept_per_sample = activities,
+       .saved_per_source = variant.inner_steps + (variant.layer_norm ? activities : 0),
+       .saved_per_sample = activities,
        .interval = kTimeBlock,
        .across = kFastWeightsAcross});
 }
@@ -42,7 +42,7 @@ PlasticPlan<T> fast_weights_plan(const Extent& extent, const FastWeightsVariant&
 // S, from the plan.
 template <typename T>
 int64_t inner_steps(const PlasticPlan<T>& plan) {
-  return plan.kept_per_sample - 1;
+  return plan.saved_per_sample - 1;
 }
 
 }  // namespace stpn::kernels

@@ -34,7 +34,7 @@ class FastWeightsGroup : public Group<Layout> {
   using Base = Group<Layout>;
 
  protected:
-  using Base::kept_;
+  using Base::saved_;
   using Base::kVectors;
   using Base::layout_;
   using Base::plan_;
@@ -50,9 +50,9 @@ class FastWeightsGroup : public Group<Layout> {
   }
 
   // `waiting`: outer products of a block, at most.
-  FastWeightsGroup(const Plan& plan, int64_t first, T* kept, const FastWeightsForwardParams<T>& forward,
+  FastWeightsGroup(const Plan& plan, int64_t first, T* saved, const FastWeightsForwardParams<T>& forward,
                    int64_t waiting, Scratch<T>& scratch)
-      : Base(plan, first, kept, forward.reset),
+      : Base(plan, first, saved, forward.reset),
         forward_(forward),
         matrix_row_(this->row_of(1)),
         history_step_(plan.presynaptic(S)),
@@ -125,9 +125,9 @@ class FastWeightsGroup : public Group<Layout> {
                             matrix_size());
     }
   }
-  T* activity(int64_t t, int64_t k) const { return kept_.sources(t, kept_activity(k)); }
+  T* activity(int64_t t, int64_t k) const { return saved_.sources(t, saved_activity(k)); }
   T* normalised(int64_t t, int64_t k) const {
-    return kept_.sources(t, kept_normalised(forward_.variant, k));
+    return saved_.sources(t, saved_normalised(forward_.variant, k));
   }
 
   bool starts_at_zero() const { return this->is_zero({forward_.initial_A, plan_.hidden, 0}); }

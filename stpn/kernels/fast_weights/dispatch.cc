@@ -27,10 +27,10 @@ template <typename T>
 void forward(const FastWeightsForwardParams<T>& p, const DrivenParameters<T>& parameters,
              const PlasticPlan<T>& plan, int64_t shard) {
   if (p.energy == nullptr) {
-    run_shard<Groups<T, false>::template Forward, kFastWeightsAcross>(plan, shard, p.kept, p,
+    run_shard<Groups<T, false>::template Forward, kFastWeightsAcross>(plan, shard, p.saved, p,
                                                                       parameters);
   } else {
-    run_shard<Groups<T, true>::template Forward, kFastWeightsAcross>(plan, shard, p.kept, p,
+    run_shard<Groups<T, true>::template Forward, kFastWeightsAcross>(plan, shard, p.saved, p,
                                                                      parameters);
   }
 }
@@ -38,7 +38,7 @@ void forward(const FastWeightsForwardParams<T>& p, const DrivenParameters<T>& pa
 template <typename T>
 void backward(const FastWeightsBackwardParams<T>& p, const DrivenParameters<T>& parameters,
               const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t shard) {
-  run_shard<Groups<T, false>::template Backward, kFastWeightsAcross>(plan, shard, p.forward.kept, p,
+  run_shard<Groups<T, false>::template Backward, kFastWeightsAcross>(plan, shard, p.forward.saved, p,
                                                                      parameters, gradients);
 }
 
@@ -116,7 +116,7 @@ DrivenParameters<T> padded_for_forward(const FastWeightsForwardParams<T>& p, con
 
 template <typename T>
 int64_t fast_weights_saved_size(const Extent& extent, const FastWeightsVariant& variant) {
-  return fast_weights_plan<T>(extent, variant).kept_size();
+  return fast_weights_plan<T>(extent, variant).saved_size();
 }
 
 template <typename T>

@@ -54,9 +54,9 @@ struct FastWeightsForwardParams {
   // |A_ij| s_(k-1),j^2, or null. That of the slow weights is the caller's.
   T* energy = nullptr;  // out (T, B, H)
 
-  // Kept for backward by the CPU kernel, laid out as it likes; null when only predicting. The
+  // SavedActivations for backward by the CPU kernel, laid out as it likes; null when only predicting. The
   // reference needs none.
-  T* kept = nullptr;  // out (fast_weights_saved_size)
+  T* saved = nullptr;  // out (fast_weights_saved_size)
 
   const base::ParallelFor* parallel = nullptr;  // null: the calling thread
   ClosedLoop* closed_loop = nullptr;            // null: inputs and reset are complete

@@ -48,19 +48,19 @@ struct Case {
 
   // Everything a call writes; gradients by name.
   struct Result {
-    std::vector<T> output, final_A, energy, kept;
+    std::vector<T> output, final_A, energy, saved;
     std::vector<std::pair<std::string, std::vector<T>>> gradients;
   };
 
   template <typename Forward, typename Backward>
-  Result run(Forward forward, Backward backward, int64_t kept_size,
+  Result run(Forward forward, Backward backward, int64_t saved_size,
              const base::ParallelFor* parallel = nullptr) const {
     const T nan = std::numeric_limits<T>::quiet_NaN();
     Result r;
     r.output.assign(d_output.size(), nan);
     r.final_A.assign(A.size(), nan);
     r.energy.assign(only_sequence ? 0 : d_output.size(), nan);
-    r.kept.assign(kept_size, nan);
+    r.saved.assign(saved_size, nan);
     FastWeightsBackwardParams<T> b;
     FastWeightsForwardParams<T>& p = b.forward;
     p.extent = extent;
@@ -76,7 +76,7 @@ struct Case {
     p.output = r.output.data();
     p.final_A = r.final_A.data();
     p.energy = only_sequence ? nullptr : r.energy.data();
-    p.kept = kept_size > 0 ? r.kept.data() : nullptr;
+    p.saved = saved_size > 0 ? r.saved.data() : nullptr;
     p.parallel = parallel;
     forward(p);
 

@@ -47,7 +47,7 @@ template <class Layout, Norm kNorm, bool kClamp>
 class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, Layout> {
   using Loop = BackwardLoop<StpnBackward, Layout>;
   using Loop::is_reset;
-  using Loop::kept_;
+  using Loop::saved_;
   using Loop::kRows;
   using Loop::layout_;
   using Loop::plan_;
@@ -75,10 +75,10 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   }
 
   // Adds to `gradients`.
-  StpnBackward(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
+  StpnBackward(const Plan& plan, int64_t first, T* saved, Scratch<T>& scratch,
                const StpnBackwardParams<T>& call, const PaddedMatrices<T>& parameters,
                const Gradients<T>& gradients)
-      : Loop(plan, first, kept, call.forward.reset, scratch),
+      : Loop(plan, first, saved, call.forward.reset, scratch),
         call_(call),
         forward_(call.forward),
         parameters_(parameters),
@@ -150,7 +150,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   void load(int64_t t) {
     load_presynaptic(t, false, z(t));
     if (oja_) {
-      std::copy_n(kept_.sources(t, 0), plan_.presynaptic(S), hebbian(t));
+      std::copy_n(saved_.sources(t, 0), plan_.presynaptic(S), hebbian(t));
     } else if (current_) {
       load_presynaptic(t, true, hebbian(t));
     }
@@ -232,8 +232,8 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
 
   // Of the F that step t sees: what it is multiplied with before it decays.
   const T* scale(int64_t t, int64_t i) const {
-    if (kPost) return kept_.units(t, kKeptScale, i);
-    return kPre ? kept_.units(t, kKeptInverseNorm, i) : ones_ + i * S;
+    if (kPost) return saved_.units(t, kSavedScale, i);
+    return kPre ? saved_.units(t, kSavedInverseNorm, i) : ones_ + i * S;
   }
   // Activity of the interval's steps: what drives a step, the presynaptic term
   // of its update, and h.
@@ -277,7 +277,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
       before = after;
       hebbian += plan_.presynaptic(S);
       units += plan_.units(S);
-      if constexpr (kScaled) scales += kept_.step();
+      if constexpr (kScaled) scales += saved_.step();
     }
   }
 
@@ -320,8 +320,8 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     const D d;
     const int64_t begin = which.begin * S;
     const int64_t end = Layout::kSlices ? which.end * S : plan_.units(S);
-    const auto kept = [&](int64_t value, int64_t k) HWY_ATTR {
-      return hn::LoadU(d, kept_.units(t, value, which.begin) + (k - begin));
+    const auto saved = [&](int64_t value, int64_t k) HWY_ATTR {
+      return hn::LoadU(d, saved_.units(t, value, which.begin) + (k - begin));
     };
     Activation activation = forward_.variant.activation;
     const auto du_of = [&](int64_t k) HWY_ATTR {
@@ -329,7 +329,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
       return hn::Mul(dh, activation_slope(d, activation, hn::Load(d, h(t) + k)));
     };
     for (int64_t k = begin; k < end && plastic_bias_; k += hn::Lanes(d)) {
-      const V beta = kept(kept_plastic_bias(forward_.variant), k);
+      const V beta = saved(saved_plastic_bias(forward_.variant), k);
       add_to(d, plastic_bias_->back(k, beta, hn::Load(d, h(t) + k)), along_h_ + k);
     }
     if (layer_norm_) {
@@ -337,7 +337,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
         hn::Store(du_of(k), d, this->dh(t) + k);
         hn::Store(hn::Zero(d), d, along_h_ + k);
       }
-      layer_norm_->back(kept_.units(t, kept_layer_norm(forward_.variant)), kept_.samples(t, 0),
+      layer_norm_->back(saved_.units(t, saved_layer_norm(forward_.variant)), saved_.samples(t, 0),
                         this->dh(t));
       activation = Activation::identity;
     }
@@ -351,9 +351,9 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
         hn::Store(du, d, per_z_ + k);
         continue;
       }
-      const V inverse = kept(kKeptInverseNorm, k);
+      const V inverse = saved(kSavedInverseNorm, k);
       const V per_z = hn::Mul(du, inverse);
-      V dn = hn::Mul(per_z, kept(kKeptDrive, k));
+      V dn = hn::Mul(per_z, saved(kSavedDrive, k));
       if constexpr (kPre) {
         dn = hn::MulAdd(hn::Load(d, along_norm_ + k), hn::Mul(inverse, inverse), dn);
       }
@@ -361,10 +361,10 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
       hn::Store(per_z, d, per_z_ + k);
       V share = per_G;
       if constexpr (kPost) {
-        const V scale = kept(kKeptScale, k);
+        const V scale = saved(kSavedScale, k);
         const V along_C =
-            hn::MulAdd(per_G, kept(kKeptAlongG, k),
-                       hn::MulAdd(per_z, kept(kKeptAlongDrive, k), hn::Load(d, along_norm_ + k)));
+            hn::MulAdd(per_G, saved(kSavedAlongG, k),
+                       hn::MulAdd(per_z, saved(kSavedAlongDrive, k), hn::Load(d, along_norm_ + k)));
         const V cubed = hn::Mul(hn::Mul(scale, scale), scale);
         // The initial F was not divided.
         const V m = t == 0 ? hn::Zero(d) : or_zero(d, scale, hn::Mul(cubed, along_C));

@@ -35,7 +35,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 template <class Layout, Norm kNorm, bool kClamp>
 class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layout> {
   using Loop = ForwardLoop<StpnForward, Layout>;
-  using Loop::kept_;
+  using Loop::saved_;
   using Loop::kLanes;
   using Loop::kRows;
   using Loop::kVectors;
@@ -60,9 +60,9 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     return slots(plan) * (plan.presynaptic(S) + plan.units(S));
   }
 
-  StpnForward(const Plan& plan, int64_t first, T* kept, Scratch<T>& scratch,
+  StpnForward(const Plan& plan, int64_t first, T* saved, Scratch<T>& scratch,
               const StpnForwardParams<T>& call, const PaddedMatrices<T>& parameters)
-      : Loop(plan, first, kept, call, scratch),
+      : Loop(plan, first, saved, call, scratch),
         call_(call),
         parameters_(parameters),
         slots_(slots(plan)),
@@ -149,7 +149,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     for (int s = 0; s < S; ++s) {
       this->clear_sources(s, layout_.width - plan_.sources, plan_.sources, z(t));
     }
-    if (kept_) std::copy_n(z(t), plan_.presynaptic(S), kept_.sources(t, 0));
+    if (saved_) std::copy_n(z(t), plan_.presynaptic(S), saved_.sources(t, 0));
   }
 
   void end() {
@@ -321,8 +321,8 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     const D d;
     const bool is_drive = plastic_bias_ || layer_norm_;  // more is to come
     const Activation activation = is_drive ? Activation::identity : call_.variant.activation;
-    const auto keep = [&](StpnKept which, int64_t k, V value) HWY_ATTR {
-      if (kept_) hn::StoreU(value, d, kept_.units(t, which, begin / S) + (k - begin));
+    const auto save = [&](StpnSaved which, int64_t k, V value) HWY_ATTR {
+      if (saved_) hn::StoreU(value, d, saved_.units(t, which, begin / S) + (k - begin));
     };
     for (int64_t k = begin; k < end; k += hn::Lanes(d)) {
       V drive = hn::Load(d, dot_ + k);
@@ -332,9 +332,9 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
           const V scale = post_scale(d, t, k);
           const V along_weight = hn::Load(d, weight_along_ + k);
           const V along_G = hn::MulAdd(scale, square, along_weight);
-          keep(kKeptScale, k, scale);
-          keep(kKeptAlongDrive, k, drive);
-          keep(kKeptAlongG, k, along_G);
+          save(kSavedScale, k, scale);
+          save(kSavedAlongDrive, k, drive);
+          save(kSavedAlongG, k, along_G);
           hn::Store(scale, d, scale_ + k);
           square =
               hn::MulAdd(scale, hn::Add(along_weight, along_G), hn::Load(d, weight_squares_ + k));
@@ -343,9 +343,9 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
         const V inverse = inverse_root(d, square);
         drive = hn::Mul(drive, inverse);
         hn::Store(inverse, d, inverse_norm_ + k);
-        keep(kKeptInverseNorm, k, inverse);
+        save(kSavedInverseNorm, k, inverse);
       }
-      keep(kKeptDrive, k, drive);
+      save(kSavedDrive, k, drive);
       const V u = hn::Add(drive, hn::Load(d, bias_ + k));
       hn::Store(activate(d, activation, u), d, h + k);
     }
@@ -358,13 +358,13 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     for (int64_t k = begin; k < end && plastic_bias_; k += hn::Lanes(d)) {
       const V beta = plastic_bias_->at(k);
       add_to(d, beta, h + k);
-      if (!kept_) continue;
-      T* const kept = kept_.units(t, kept_plastic_bias(call_.variant), begin / S);
-      hn::StoreU(beta, d, kept + (k - begin));
+      if (!saved_) continue;
+      T* const saved = saved_.units(t, saved_plastic_bias(call_.variant), begin / S);
+      hn::StoreU(beta, d, saved + (k - begin));
     }
     if (layer_norm_) {
-      layer_norm_->forward(h, kept_ ? kept_.units(t, kept_layer_norm(call_.variant)) : nullptr,
-                           kept_ ? kept_.samples(t, 0) : nullptr);
+      layer_norm_->forward(h, saved_ ? saved_.units(t, saved_layer_norm(call_.variant)) : nullptr,
+                           saved_ ? saved_.samples(t, 0) : nullptr);
     }
     for (int64_t k = begin; k < end; k += hn::Lanes(d)) {
       const V activity = activate(d, call_.variant.activation, hn::Load(d, h + k));

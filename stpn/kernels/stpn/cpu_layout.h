@@ -12,18 +12,18 @@ enum StpnMatrix { kWeight, kLambda, kGamma, kStpnMatrices };
 // Sums of gradients, besides.
 enum StpnVector { kBias, kLayerNormWeight, kLayerNormBias, kBiasLambda, kBiasGamma, kStpnVectors };
 
-// Kept at each step: the drive G z / n; with a norm, the inverse of n; with norm `post`, of the
+// SavedActivations at each step: the drive G z / n; with a norm, the inverse of n; with norm `post`, of the
 // matrix C that the step sees: its scale, where F = scale C, and C z and C G.
-enum StpnKept { kKeptDrive, kKeptInverseNorm, kKeptScale, kKeptAlongDrive, kKeptAlongG };
+enum StpnSaved { kSavedDrive, kSavedInverseNorm, kSavedScale, kSavedAlongDrive, kSavedAlongG };
 
 // After those, where the variant has them: the plastic bias that the step sees, and what layer norm
 // makes of its drive. A layer norm also keeps a value a sample, Oja's rule one a source.
-inline int64_t kept_plastic_bias(const StpnVariant& variant) {
-  if (variant.norm == Norm::post) return kKeptAlongG + 1;
-  return variant.norm == Norm::none ? kKeptDrive + 1 : kKeptInverseNorm + 1;
+inline int64_t saved_plastic_bias(const StpnVariant& variant) {
+  if (variant.norm == Norm::post) return kSavedAlongG + 1;
+  return variant.norm == Norm::none ? kSavedDrive + 1 : kSavedInverseNorm + 1;
 }
-inline int64_t kept_layer_norm(const StpnVariant& variant) {
-  return kept_plastic_bias(variant) + variant.plastic_bias;
+inline int64_t saved_layer_norm(const StpnVariant& variant) {
+  return saved_plastic_bias(variant) + variant.plastic_bias;
 }
 
 // A sample's units hear each other.
@@ -38,9 +38,9 @@ PlasticPlan<T> stpn_plan(const Extent& extent, const StpnVariant& variant) {
                          .hidden = extent.hidden,
                          .sources = sources(extent, variant),
                          .matrices = 1,
-                         .kept_per_unit = kept_layer_norm(variant) + variant.layer_norm,
-                         .kept_per_source = variant.rule == Rule::oja,
-                         .kept_per_sample = variant.layer_norm,
+                         .saved_per_unit = saved_layer_norm(variant) + variant.layer_norm,
+                         .saved_per_source = variant.rule == Rule::oja,
+                         .saved_per_sample = variant.layer_norm,
                          // With coupled units it would be slower: three parameters a synapse.
                          .across = !has_coupled_units(variant),
                          .slices = !has_coupled_units(variant)});

@@ -46,7 +46,7 @@ template <typename T>
 void along_forward(const StpnForwardParams<T>& p, const PaddedMatrices<T>& parameters,
                    const PlasticPlan<T>& plan, int64_t shard) {
   with_steps<T>(p.variant, [&](auto steps) {
-    run_shard<decltype(steps)::template Forward, false>(plan, shard, p.kept, p, parameters);
+    run_shard<decltype(steps)::template Forward, false>(plan, shard, p.saved, p, parameters);
   });
 }
 
@@ -55,7 +55,7 @@ void along_backward(const StpnBackwardParams<T>& p, const PaddedMatrices<T>& par
                     const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t shard) {
   const Gradients<T> without_lanes(plan, gradients, 0, 0);
   with_steps<T>(p.forward.variant, [&](auto steps) {
-    run_shard<decltype(steps)::template Backward, false>(plan, shard, p.forward.kept, p, parameters,
+    run_shard<decltype(steps)::template Backward, false>(plan, shard, p.forward.saved, p, parameters,
                                                          without_lanes);
   });
 }
@@ -64,7 +64,7 @@ template <typename T>
 void slices_forward(const StpnForwardParams<T>& p, const PaddedMatrices<T>& parameters,
                     const PlasticPlan<T>& plan, int64_t shard) {
   with_steps<T>(p.variant, [&](auto steps) {
-    run_slices<decltype(steps)::template Forward>(plan, shard, p.kept, p, parameters);
+    run_slices<decltype(steps)::template Forward>(plan, shard, p.saved, p, parameters);
   });
 }
 
@@ -73,7 +73,7 @@ void slices_backward(const StpnBackwardParams<T>& p, const PaddedMatrices<T>& pa
                      const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t shard) {
   const Gradients<T> of_slices(plan, gradients, kStpnMatrices, plan.slice(plan.across));
   with_steps<T>(p.forward.variant, [&](auto steps) {
-    run_slices<decltype(steps)::template Backward>(plan, shard, p.forward.kept, p, parameters,
+    run_slices<decltype(steps)::template Backward>(plan, shard, p.forward.saved, p, parameters,
                                                    of_slices);
   });
 }

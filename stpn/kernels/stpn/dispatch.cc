@@ -110,7 +110,7 @@ void store_gradients(const StpnBackwardParams<T>& p, const PlasticPlan<T>& plan,
 
 template <typename T>
 int64_t stpn_saved_size(const Extent& extent, const StpnVariant& variant) {
-  return stpn_plan<T>(extent, variant).kept_size();
+  return stpn_plan<T>(extent, variant).saved_size();
 }
 
 template <typename T>

@@ -118,9 +118,9 @@ struct StpnForwardParams {
   T* energy = nullptr;          // out (T, B, H)
   const T* measured = nullptr;  // in  (N), 0 or 1: which sources count; null: all
 
-  // Kept for backward by the CPU kernel, laid out as it likes; null when only predicting. The
+  // SavedActivations for backward by the CPU kernel, laid out as it likes; null when only predicting. The
   // reference needs none.
-  T* kept = nullptr;  // out (stpn_saved_size)
+  T* saved = nullptr;  // out (stpn_saved_size)
 
   const base::ParallelFor* parallel = nullptr;  // null: the calling thread
   ClosedLoop* closed_loop = nullptr;            // null: inputs and reset are complete

@@ -53,12 +53,12 @@ struct StpnCase {
 
   // Everything a call writes, by name.
   struct Result {
-    std::vector<T> output, final_F, final_beta, energy, kept;
+    std::vector<T> output, final_F, final_beta, energy, saved;
     std::vector<std::pair<std::string, std::vector<T>>> gradients;
   };
 
   template <typename Forward, typename Backward>
-  Result run(Forward forward, Backward backward, bool keep,
+  Result run(Forward forward, Backward backward, bool save,
              const base::ParallelFor* parallel = nullptr) const {
     const T nan = std::numeric_limits<T>::quiet_NaN();
     Result r;
@@ -66,7 +66,7 @@ struct StpnCase {
     r.final_F.assign(F.size(), nan);
     r.final_beta.assign(beta.size(), variant.plastic_bias ? nan : T(0));
     r.energy.assign(d_output.size(), nan);
-    if (keep) r.kept.assign(stpn_saved_size<T>(extent, variant), nan);
+    if (save) r.saved.assign(stpn_saved_size<T>(extent, variant), nan);
     StpnBackwardParams<T> b;
     StpnForwardParams<T>& p = b.forward;
     p.extent = extent;
@@ -88,7 +88,7 @@ struct StpnCase {
     p.final_F = r.final_F.data();
     p.final_beta = r.final_beta.data();
     p.energy = r.energy.data();
-    p.kept = keep ? r.kept.data() : nullptr;
+    p.saved = save ? r.saved.data() : nullptr;
     p.parallel = parallel;
     forward(p);
 
