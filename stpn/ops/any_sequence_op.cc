@@ -308,7 +308,7 @@ Tensors AnySequenceOp::empty_results(const SequenceArguments& arguments, bool sa
   results.push_back(at::empty(arguments.energy ? wanted.output : kNone, options));
   const int64_t saved = save && backend() == Backend::cpu ? saved_size(arguments) : 0;
   const bool real = options.device().is_cpu();
-  results.push_back(real ? kept_memory(saved, options) : at::empty({saved}, options));
+  results.push_back(real ? saved_buffer(saved, options) : at::empty({saved}, options));
   return results;
 }
 

@@ -44,7 +44,7 @@ Held& held() {
 
 }  // namespace
 
-at::Tensor kept_memory(int64_t count, const at::TensorOptions& options) {
+at::Tensor saved_buffer(int64_t count, const at::TensorOptions& options) {
   const size_t bytes = count * options.dtype().itemsize();
   if (bytes < kLarge) return at::empty({count}, options);
   auto* block = new Block(held().take(bytes));

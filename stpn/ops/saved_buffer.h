@@ -11,6 +11,6 @@ namespace stpn::nn {
 // fits: what a sequence keeps is hundreds of megabytes, iteration after iteration, and given back
 // to the system in between each of its pages would be faulted in and zeroed anew. What is tens of
 // kilobytes is held too: to allocate it takes longer than to look here.
-at::Tensor kept_memory(int64_t count, const at::TensorOptions& options);
+at::Tensor saved_buffer(int64_t count, const at::TensorOptions& options);
 
 }  // namespace stpn::nn
