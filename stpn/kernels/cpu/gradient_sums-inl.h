@@ -92,7 +92,7 @@ class Gradients {
   const PlasticPlan<T>& plan_;
   const GradientSums<T>& sums_;
   const int64_t lanes_matrices_, lanes_rows_;
-  const HeldMemory<T> lanes_;
+  const ScratchArray<T> lanes_;
 };
 
 }  // namespace HWY_NAMESPACE

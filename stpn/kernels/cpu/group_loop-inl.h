@@ -396,7 +396,7 @@ class GroupRunner {
   void run(int64_t group, const Arguments&... arguments) {
     const int64_t zeros = Step<Layout>::zeros(plan_);
     if (last_size_ != plan_.size(group))
-      memory_ = HeldMemory<T>(zeros + Step<Layout>::unwritten(plan_));
+      memory_ = ScratchArray<T>(zeros + Step<Layout>::unwritten(plan_));
     last_size_ = plan_.size(group);
     std::fill_n(memory_.get(), zeros, T(0));
     Scratch<T> scratch{memory_.get(), memory_.get() + zeros};
@@ -408,7 +408,7 @@ class GroupRunner {
   const FlushDenormals flush_;
   const PlasticPlan<T>& plan_;
   T* const saved_;
-  HeldMemory<T> memory_;
+  ScratchArray<T> memory_;
   int64_t last_size_ = 0;
 };
 

@@ -33,7 +33,7 @@ class PaddedMatrices {
 
  private:
   int64_t row_, matrix_;
-  HeldMemory<T> memory_;
+  ScratchArray<T> memory_;
 };
 
 // Fixed weights of inputs, turned so that a row is what one input is to all units, and after them
@@ -59,7 +59,7 @@ class PaddedInputWeights {
 
  private:
   int64_t inputs_, width_;
-  HeldMemory<T> memory_;
+  ScratchArray<T> memory_;
 };
 
 // Those of a unit that its inputs drive through fixed weights.
@@ -120,7 +120,7 @@ class ShardSums {
   int64_t shards_, row_;
   GradientSums<T> shape_;
   int64_t size_;
-  HeldMemory<T> memory_;
+  ScratchArray<T> memory_;
 };
 
 // The gradients of input weights, of which the first input's is vector `first`.

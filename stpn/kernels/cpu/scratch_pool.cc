@@ -60,19 +60,19 @@ thread_local Pool pool;
 
 }  // namespace
 
-HeldBlock::HeldBlock(size_t bytes)
+ScratchBlock::ScratchBlock(size_t bytes)
     : size_class_(size_class(bytes)), memory_(bytes == 0 ? nullptr : pool.take(size_class_)) {
 #ifdef __SANITIZE_ADDRESS__
   // NaN: shows where it is read before it is written.
   if (bytes > 0) std::memset(memory_, 0xff, bytes);
 #endif
 }
-HeldBlock::~HeldBlock() {
+ScratchBlock::~ScratchBlock() {
   if (memory_ != nullptr) pool.put(size_class_, memory_);
 }
-HeldBlock::HeldBlock(HeldBlock&& other) noexcept
+ScratchBlock::ScratchBlock(ScratchBlock&& other) noexcept
     : size_class_(other.size_class_), memory_(std::exchange(other.memory_, nullptr)) {}
-HeldBlock& HeldBlock::operator=(HeldBlock&& other) noexcept {
+ScratchBlock& ScratchBlock::operator=(ScratchBlock&& other) noexcept {
   std::swap(size_class_, other.size_class_);
   std::swap(memory_, other.memory_);
   return *this;

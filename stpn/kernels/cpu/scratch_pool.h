@@ -10,12 +10,12 @@ namespace stpn::kernels {
 
 // A block of at least so many bytes, aligned for every SIMD target and not written; from those that
 // this thread holds, if one fits. Each thread holds a few of each size, 64 MiB at most, to its end.
-class HeldBlock {
+class ScratchBlock {
  public:
-  explicit HeldBlock(size_t bytes);
-  ~HeldBlock();
-  HeldBlock(HeldBlock&& other) noexcept;
-  HeldBlock& operator=(HeldBlock&& other) noexcept;
+  explicit ScratchBlock(size_t bytes);
+  ~ScratchBlock();
+  ScratchBlock(ScratchBlock&& other) noexcept;
+  ScratchBlock& operator=(ScratchBlock&& other) noexcept;
   void* get() const { return memory_; }
 
  private:
@@ -25,14 +25,14 @@ class HeldBlock {
 
 // `count` values of T.
 template <typename T>
-class HeldMemory {
+class ScratchArray {
  public:
-  HeldMemory() : HeldMemory(0) {}
-  explicit HeldMemory(int64_t count) : block_(static_cast<size_t>(count) * sizeof(T)) {}
+  ScratchArray() : ScratchArray(0) {}
+  explicit ScratchArray(int64_t count) : block_(static_cast<size_t>(count) * sizeof(T)) {}
   T* get() const { return static_cast<T*>(block_.get()); }
 
  private:
-  HeldBlock block_;
+  ScratchBlock block_;
 };
 
 }  // namespace stpn::kernels

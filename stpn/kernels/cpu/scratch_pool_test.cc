@@ -11,39 +11,39 @@ namespace {
 
 constexpr int64_t kSize = 100'000;
 
-TEST(HeldMemoryTest, IsAlignedAndAsLargeAsAskedFor) {
+TEST(ScratchPoolTest, IsAlignedAndAsLargeAsAskedFor) {
   for (const int64_t count : {int64_t{1}, int64_t{1000}, kSize, int64_t{30'000'000}}) {
-    const HeldMemory<float> memory(count);
+    const ScratchArray<float> memory(count);
     EXPECT_EQ(reinterpret_cast<uintptr_t>(memory.get()) % 64, 0U);
     memory.get()[0] = memory.get()[count - 1] = 1;
   }
-  EXPECT_EQ(HeldMemory<float>().get(), nullptr);
+  EXPECT_EQ(ScratchArray<float>().get(), nullptr);
 }
 
-TEST(HeldMemoryTest, ABlockIsUsedAgain) {
-  const auto taken = [] { return HeldMemory<float>(kSize).get(); };
+TEST(ScratchPoolTest, ABlockIsUsedAgain) {
+  const auto taken = [] { return ScratchArray<float>(kSize).get(); };
   float* const first = taken();
   EXPECT_EQ(taken(), first);
 }
 
-TEST(HeldMemoryTest, TwoAtATimeAreDifferent) {
-  const HeldMemory<float> one(kSize);
-  const HeldMemory<float> other(kSize);
+TEST(ScratchPoolTest, TwoAtATimeAreDifferent) {
+  const ScratchArray<float> one(kSize);
+  const ScratchArray<float> other(kSize);
   EXPECT_NE(one.get(), other.get());
 }
 
-TEST(HeldMemoryTest, MovesWithItsContent) {
-  HeldMemory<int> one(kSize);
+TEST(ScratchPoolTest, MovesWithItsContent) {
+  ScratchArray<int> one(kSize);
   std::fill_n(one.get(), kSize, 7);
-  HeldMemory<int> other;
+  ScratchArray<int> other;
   other = std::move(one);
   EXPECT_EQ(std::count(other.get(), other.get() + kSize, 7), kSize);
 }
 
 // A thread that ends with blocks held, and one that gets another's.
-TEST(HeldMemoryTest, BlocksMayChangeThreads) {
-  HeldMemory<int> made;
-  std::thread([&] { made = HeldMemory<int>(kSize); }).join();
+TEST(ScratchPoolTest, BlocksMayChangeThreads) {
+  ScratchArray<int> made;
+  std::thread([&] { made = ScratchArray<int>(kSize); }).join();
   std::fill_n(made.get(), kSize, 3);
   std::thread([mine = std::move(made)] { EXPECT_EQ(mine.get()[kSize - 1], 3); }).join();
 }

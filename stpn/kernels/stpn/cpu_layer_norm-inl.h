@@ -126,7 +126,7 @@ class StpnLayerNorm {
   T* d_offset() const { return d_gain() + units_; }
 
   const int64_t hidden_, units_;
-  const HeldMemory<T> memory_;
+  const ScratchArray<T> memory_;
 };
 
 }  // namespace HWY_NAMESPACE

@@ -87,7 +87,7 @@ class StpnPrediction {
 
   const Layout layout_;
   const int64_t hidden_, padded_, units_, presynaptic_;
-  const HeldMemory<T> memory_;
+  const ScratchArray<T> memory_;
 };
 
 }  // namespace HWY_NAMESPACE

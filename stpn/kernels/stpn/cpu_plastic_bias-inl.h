@@ -95,7 +95,7 @@ class StpnPlasticBias {
 
   const int64_t hidden_, units_;
   const T bound_;
-  const HeldMemory<T> memory_;
+  const ScratchArray<T> memory_;
 };
 
 }  // namespace HWY_NAMESPACE
