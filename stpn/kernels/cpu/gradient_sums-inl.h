@@ -22,14 +22,14 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 // Where steps of either layout add their gradients of parameters. Across the samples each lane has
-// its own sum; they come together at the end, or at that of a slice.
+// its own sum; they come together at the end, or at that of a neuron_block.
 template <typename T>
 class Gradients {
   using D = hn::ScalableTag<T>;
 
  public:
   // Lanes for so many of the first matrices, and so many rows at a time: all where groups run
-  // across, unless in slices or elsewhere.
+  // across, unless in neuron_blocks or elsewhere.
   Gradients(const PlasticPlan<T>& plan, const GradientSums<T>& sums, int64_t lanes_matrices,
             int64_t lanes_rows)
       : plan_(plan),
@@ -41,7 +41,7 @@ class Gradients {
   }
 
   T* vector(int64_t which) const { return sums_.vector(which); }
-  // From a row to the next, within a slice.
+  // From a row to the next, within a neuron_block.
   template <class Layout>
   int64_t row_size() const {
     return Layout::kSamplesLast ? lanes_of_row() : plan_.row;
@@ -52,13 +52,13 @@ class Gradients {
   template <class Layout>
   T* rows(int64_t which, int64_t i) const {
     if constexpr (!Layout::kSamplesLast) return sums_.matrix(which) + i * plan_.row;
-    if constexpr (Layout::kSlices) i &= lanes_rows_ - 1;
+    if constexpr (Layout::kNeuronBlocks) i &= lanes_rows_ - 1;
     return lanes(which, i);
   }
   void bring_lanes_together() const {
     if (lanes_rows_ > 0) bring_lanes_together({0, plan_.hidden});
   }
-  // Of a slice.
+  // Of a neuron_block.
   void bring_lanes_together(Rows rows) const {
     const D d;
     const int64_t count = lanes_of_row();

@@ -33,7 +33,7 @@ struct Along {
   using D = hn::ScalableTag<T>;
   using V = hn::Vec<D>;
   static constexpr int kSamples = S;
-  static constexpr bool kSlices = false;
+  static constexpr bool kNeuronBlocks = false;
   static constexpr int kVectors = S;
   static constexpr int kRows = kTogether / S;
   static constexpr int kLanes = kRows * kVectors;
@@ -70,17 +70,17 @@ struct Along {
   const int64_t width;
 };
 
-// In slices one row goes after the other: an update then hides behind the next row's sums.
-template <typename T, bool kInSlices = false>
+// In neuron_blocks one row goes after the other: an update then hides behind the next row's sums.
+template <typename T, bool kInNeuronBlocks = false>
 struct Across {
   using Value = T;
   static constexpr bool kSamplesLast = true;
   using D = hn::ScalableTag<T>;
   using V = hn::Vec<D>;
-  static constexpr int kSamples = kInSlices ? kAcrossInSlices<T> : kAcross<T>;
-  static constexpr bool kSlices = kInSlices;
+  static constexpr int kSamples = kInNeuronBlocks ? kNeuronBlockSamples<T> : kAcross<T>;
+  static constexpr bool kNeuronBlocks = kInNeuronBlocks;
   static constexpr int kVectors = kSamples / static_cast<int>(hn::MaxLanes(D()));
-  static constexpr int kRows = kSlices ? 1 : std::max(1, kTogether / kVectors);
+  static constexpr int kRows = kNeuronBlocks ? 1 : std::max(1, kTogether / kVectors);
   static constexpr int kLanes = kRows * kVectors;
   static constexpr int64_t kStep = 1;
 
@@ -116,7 +116,7 @@ struct Across {
 };
 
 template <typename T>
-using Slices = Across<T, true>;
+using NeuronBlocks = Across<T, true>;
 
 // A value for each sample, repeated as the samples are in unit values.
 template <typename T, int S>

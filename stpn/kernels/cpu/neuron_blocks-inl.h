@@ -1,13 +1,13 @@
-// The loop over time of units that do not hear each other, in slices across the samples: a slice of
-// units goes through a block of steps before the next slice does. Compiled once a target.
+// The loop over time of units that do not hear each other, in neuron_blocks across the samples: a neuron_block of
+// units goes through a block of steps before the next neuron_block does. Compiled once a target.
 //
 // Here a step of ForwardGroup has, in place of forward(t),
-//   load(t)           inputs of step t, for all slices: it keeps those of a block and a step before
+//   load(t)           inputs of step t, for all neuron_blocks: it keeps those of a block and a step before
 //   forward(t, rows)  one step of some rows
-//   store(t)          outputs of step t, of all slices
+//   store(t)          outputs of step t, of all neuron_blocks
 // and one of BackwardGroup, besides load and store of what goes in and comes out at step t,
 //   replay(begin, end, rows), enter(t, rows), back(t, more, rows)
-//   leave(rows)       the slice has gone back through the interval
+//   leave(rows)       the neuron_block has gone back through the interval
 
 #if defined(STPN_KERNELS_CPU_NEURON_BLOCKS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_CPU_NEURON_BLOCKS_INL_H_
@@ -27,17 +27,17 @@ HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 
-// Calls run(rows) for each slice, in order.
+// Calls run(rows) for each neuron_block, in order.
 template <int S, typename T, typename Run>
-void for_each_slice(const PlasticPlan<T>& plan, const Run& run) {
-  const int64_t slice = plan.slice(S);
-  for (int64_t i = 0; i < plan.rows(S); i += slice) {
-    run(Rows{i, std::min(i + slice, plan.rows(S))});
+void for_each_neuron_block(const PlasticPlan<T>& plan, const Run& run) {
+  const int64_t neuron_block = plan.neuron_block(S);
+  for (int64_t i = 0; i < plan.rows(S); i += neuron_block) {
+    run(Rows{i, std::min(i + neuron_block, plan.rows(S))});
   }
 }
 
 template <class Step, class Layout>
-class ForwardSlices : public ForwardGroup<Step, Layout> {
+class ForwardNeuronBlocks : public ForwardGroup<Step, Layout> {
  protected:
   using Loop = ForwardGroup<Step, Layout>;
   using Loop::Loop;
@@ -52,7 +52,7 @@ class ForwardSlices : public ForwardGroup<Step, Layout> {
       end = end_of_block(begin);
       this->forget_reset_samples(begin);
       for (int64_t t = begin; t < end; ++t) step.load(t);
-      for_each_slice<S>(this->plan_, [&](Rows rows) {
+      for_each_neuron_block<S>(this->plan_, [&](Rows rows) {
         for (int64_t t = begin; t < end; ++t) {
           step.forward(t, rows);
           save(t, rows);
@@ -85,7 +85,7 @@ class ForwardSlices : public ForwardGroup<Step, Layout> {
 };
 
 template <class Step, class Layout>
-class BackwardSlices : public BackwardGroup<Step, Layout> {
+class BackwardNeuronBlocks : public BackwardGroup<Step, Layout> {
  protected:
   using Loop = BackwardGroup<Step, Layout>;
   using Loop::Loop;
@@ -94,7 +94,7 @@ class BackwardSlices : public BackwardGroup<Step, Layout> {
 
  public:
   static int64_t replayed(const PlasticPlan<T>& plan) {
-    return (plan.interval + 1) * plan.slice(S) * plan.presynaptic(S);
+    return (plan.interval + 1) * plan.neuron_block(S) * plan.presynaptic(S);
   }
 
   void run() {
@@ -106,8 +106,8 @@ class BackwardSlices : public BackwardGroup<Step, Layout> {
       const int64_t begin = this->begin_ = k * plan.interval;
       const int64_t end = std::min(begin + plan.interval, plan.steps);
       for (int64_t t = begin; t < end; ++t) step.load(t);
-      for_each_slice<S>(plan, [&](Rows rows) {
-        slice_ = rows;
+      for_each_neuron_block<S>(plan, [&](Rows rows) {
+        neuron_block_ = rows;
         const bool enters = end < plan.steps || step.has_final_gradient();
         replay(enters && Step::kSeesNext ? end : end - 1);
         if (enters) step.enter(end, rows);
@@ -120,49 +120,49 @@ class BackwardSlices : public BackwardGroup<Step, Layout> {
   }
 
  protected:
-  // Of the slice at hand, from row i on, as replay left it.
+  // Of the neuron_block at hand, from row i on, as replay left it.
   T* seen_rows(int64_t t, int64_t i) const {
-    return this->seen_ + this->row_of(this->within(t) * this->plan_.slice(S) + i - slice_.begin);
+    return this->seen_ + this->row_of(this->within(t) * this->plan_.neuron_block(S) + i - neuron_block_.begin);
   }
 
  private:
   void replay(int64_t end) {
     Step& step = static_cast<Step&>(*this);
     const int64_t begin = this->begin_;
-    const int64_t rows = slice_.end - slice_.begin;
-    T* const seen = seen_rows(begin, slice_.begin);
+    const int64_t rows = neuron_block_.end - neuron_block_.begin;
+    T* const seen = seen_rows(begin, neuron_block_.begin);
     if (begin > 0) {
       const int64_t k = begin / this->plan_.interval;
-      std::copy_n(this->saved_.checkpoint(k) + this->row_of(slice_.begin), this->row_of(rows), seen);
+      std::copy_n(this->saved_.checkpoint(k) + this->row_of(neuron_block_.begin), this->row_of(rows), seen);
     } else {
       std::fill_n(seen, this->row_of(rows), T(0));
-      if (!starts_at_zero_) this->copy_in(step.initial(0), slice_, seen);
+      if (!starts_at_zero_) this->copy_in(step.initial(0), neuron_block_, seen);
       for (int s = 0; s < S; ++s) {
         if (this->is_reset(0, s)) this->clear_sample(seen, rows, s);
       }
     }
-    step.replay(begin, end, slice_);
+    step.replay(begin, end, neuron_block_);
   }
 
   bool starts_at_zero_ = false;
-  Rows slice_{0, 0};
+  Rows neuron_block_{0, 0};
 };
 
 // The loops that a layout asks for.
 template <class Step, class Layout>
 using ForwardLoop =
-    std::conditional_t<Layout::kSlices, ForwardSlices<Step, Layout>, ForwardGroup<Step, Layout>>;
+    std::conditional_t<Layout::kNeuronBlocks, ForwardNeuronBlocks<Step, Layout>, ForwardGroup<Step, Layout>>;
 template <class Step, class Layout>
 using BackwardLoop =
-    std::conditional_t<Layout::kSlices, BackwardSlices<Step, Layout>, BackwardGroup<Step, Layout>>;
+    std::conditional_t<Layout::kNeuronBlocks, BackwardNeuronBlocks<Step, Layout>, BackwardGroup<Step, Layout>>;
 
-// Runs those groups of a shard that are in slices.
+// Runs those groups of a shard that are in neuron_blocks.
 template <template <class> class Step, typename T, class... Arguments>
-void run_slices(const PlasticPlan<T>& plan, int64_t shard, T* saved, const Arguments&... arguments) {
+void run_neuron_blocks(const PlasticPlan<T>& plan, int64_t shard, T* saved, const Arguments&... arguments) {
   GroupRunner<Step, T> runner(plan, saved);
   const int64_t end = std::min(plan.first_group(shard + 1), plan.across_groups);
   for (int64_t g = plan.first_group(shard); g < end; ++g) {
-    runner.template run<Slices<T>>(g, arguments...);
+    runner.template run<NeuronBlocks<T>>(g, arguments...);
   }
 }
 

@@ -95,15 +95,15 @@ class ShardSums {
     std::fill_n(at(shard).base, size_, T(0));
     return at(shard);
   }
-  // In order, whoever made which; each thread a slice.
+  // In order, whoever made which; each thread a neuron_block.
   void add_up(const base::ParallelFor* parallel) const {
-    constexpr int64_t kSlice = 4096;
+    constexpr int64_t kPiece = 4096;
     T* HWY_RESTRICT total = memory_.get();
-    for_each_shard(parallel, (size_ + kSlice - 1) / kSlice, [&](int64_t slice) {
-      const int64_t end = std::min(size_, (slice + 1) * kSlice);
+    for_each_shard(parallel, (size_ + kPiece - 1) / kPiece, [&](int64_t neuron_block) {
+      const int64_t end = std::min(size_, (neuron_block + 1) * kPiece);
       for (int64_t shard = 1; shard < shards_; ++shard) {
         const T* HWY_RESTRICT mine = at(shard).base;
-        for (int64_t k = slice * kSlice; k < end; ++k) total[k] += mine[k];
+        for (int64_t k = neuron_block * kPiece; k < end; ++k) total[k] += mine[k];
       }
     });
   }

@@ -11,8 +11,8 @@
 //
 // Across: vectors run across 64 bytes of samples. Nothing is padded or reduced, but each gradient
 // of a parameter is a vector, of a sum a lane: for small units with few parameters a synapse, and
-// for units that do not hear each other. Those go in slices of a few units, each through many steps
-// before the next, so that all that a slice writes at a step stays in the first-level cache.
+// for units that do not hear each other. Those go in neuron_blocks of a few units, each through many steps
+// before the next, so that all that a neuron_block writes at a step stays in the first-level cache.
 //
 // Along, there are rows of zeros up to a multiple of those that go side by side, so that no loop
 // has a tail. Within a group of S:
@@ -33,11 +33,11 @@ inline constexpr double kNormFloor = 1e-16;
 
 inline constexpr int kTogether = 4;
 
-// Samples of a group across, and of one in slices.
+// Samples of a group across, and of one in neuron_blocks.
 template <typename T>
 inline constexpr int kAcross = 64 / sizeof(T);
 template <typename T>
-inline constexpr int kAcrossInSlices = 2 * kAcross<T>;
+inline constexpr int kNeuronBlockSamples = 2 * kAcross<T>;
 
 // Parameter gradients are summed a shard of groups at a time and then over shards, in order: the
 // cut depends on the batch alone, so the bits do not depend on the threads. More shards than this
@@ -60,7 +60,7 @@ struct PlasticShape {
   int64_t saved_per_sample = 0;
   int64_t interval = 0;  // steps between checkpoints; 0: as many as scratch memory holds
   bool across = false;   // whether its kernel has this layout too
-  bool slices = false;   // and in slices: units of one matrix, independent of each other
+  bool neuron_blocks = false;   // and in neuron_blocks: units of one matrix, independent of each other
 };
 
 template <typename T>
@@ -75,12 +75,12 @@ struct PlasticPlan {
         saved_per_unit(shape.saved_per_unit),
         saved_per_source(shape.saved_per_source),
         saved_per_sample(shape.saved_per_sample),
-        slices(shape.slices && shape.across),
-        shift(fits_in_slices()
-                  ? std::bit_width(static_cast<uint64_t>(kMostBytesAcross / bytes_in_slice())) - 1
+        neuron_blocks(shape.neuron_blocks && shape.across),
+        shift(fits_in_neuron_blocks()
+                  ? std::bit_width(static_cast<uint64_t>(kMostBytesAcross / bytes_in_neuron_block())) - 1
                   : 0),
-        across(shape.slices ? kAcrossInSlices<T> : kAcross<T>),
-        across_groups(shape.across && (slices ? fits_in_slices() : fits_across()) ? batch / across
+        across(shape.neuron_blocks ? kNeuronBlockSamples<T> : kAcross<T>),
+        across_groups(shape.across && (neuron_blocks ? fits_in_neuron_blocks() : fits_across()) ? batch / across
                                                                                   : 0),
         together(bytes(kTogether) <= kMostBytesTogether ? kTogether : 2),
         together_groups((batch - across_groups * across) / together),
@@ -118,11 +118,11 @@ struct PlasticPlan {
     const int64_t side_by_side = kTogether / size;
     return (hidden + side_by_side - 1) / side_by_side * side_by_side;
   }
-  // Rows of a slice; the last one may have fewer. Unit i is of slice i >> slice_shift.
-  int64_t slice(int64_t size) const {
-    return slices && size >= kAcross<T> ? int64_t{1} << shift : rows(size);
+  // Rows of a neuron_block; the last one may have fewer. Unit i is of neuron_block i >> neuron_block_shift.
+  int64_t neuron_block(int64_t size) const {
+    return neuron_blocks && size >= kAcross<T> ? int64_t{1} << shift : rows(size);
   }
-  int slice_shift(int64_t size) const { return slices && size >= kAcross<T> ? shift : kOneSlice; }
+  int neuron_block_shift(int64_t size) const { return neuron_blocks && size >= kAcross<T> ? shift : kOneNeuronBlock; }
   int64_t units(int64_t size) const { return padded(rows(size) * size); }
   int64_t presynaptic(int64_t size) const { return size * width(size); }
   int64_t matrix(int64_t size) const { return rows(size) * presynaptic(size); }
@@ -131,13 +131,13 @@ struct PlasticPlan {
   // Rows of a parameter matrix: enough for a sample alone, and across.
   int64_t parameter_matrix() const { return rows(1) * row; }
 
-  // SavedActivations for backward, a group after the other: slice by slice, for each step `saved_per_unit` times
+  // SavedActivations for backward, a group after the other: neuron_block by neuron_block, for each step `saved_per_unit` times
   // its unit values; then for each step values of sources and of samples; then the matrices as the
   // steps 0, interval, 2 interval ... see them. Those of step 0 Fast Weights alone writes: the
   // others read the initial state again.
   int64_t saved_units(int64_t size) const {
-    const int64_t count = (rows(size) + slice(size) - 1) / slice(size);
-    return count * steps * saved_per_unit * padded(slice(size) * size);
+    const int64_t count = (rows(size) + neuron_block(size) - 1) / neuron_block(size);
+    return count * steps * saved_per_unit * padded(neuron_block(size) * size);
   }
   int64_t saved_besides(int64_t size) const {
     return saved_per_source * presynaptic(size) + padded(saved_per_sample * size);
@@ -155,7 +155,7 @@ struct PlasticPlan {
 
   int64_t steps, batch, hidden, sources, row;
   int64_t matrices, saved_per_unit, saved_per_source, saved_per_sample;
-  bool slices;
+  bool neuron_blocks;
   int shift;
   int64_t across, across_groups, together, together_groups, groups, shards;
   int64_t interval, checkpoints;
@@ -163,7 +163,7 @@ struct PlasticPlan {
 
  private:
   static constexpr int64_t kBytes = sizeof(T);
-  static constexpr int kOneSlice = 62;
+  static constexpr int kOneNeuronBlock = 62;
   // A group's matrices may take this much of the cache: of its first level, of its second.
   static constexpr int64_t kMostBytesAcross = 32 * 1024;
   static constexpr int64_t kMostBytesTogether = 512 * 1024;
@@ -172,18 +172,18 @@ struct PlasticPlan {
   int64_t bytes(int64_t size) const { return hidden * presynaptic(size) * matrices * kBytes; }
   // What a step back reads and writes of a row: a matrix and its gradient; three sums of gradients
   // of parameters, of a vector a synapse.
-  int64_t bytes_in_slice() const {
-    return 2 * presynaptic(kAcrossInSlices<T>) * kBytes + 3 * sources * 64;
+  int64_t bytes_in_neuron_block() const {
+    return 2 * presynaptic(kNeuronBlockSamples<T>) * kBytes + 3 * sources * 64;
   }
-  bool fits_in_slices() const { return bytes_in_slice() <= kMostBytesAcross; }
+  bool fits_in_neuron_blocks() const { return bytes_in_neuron_block() <= kMostBytesAcross; }
   bool fits_across() const { return bytes(kAcross<T>) <= kMostBytesAcross; }
-  // What backward holds of a replayed step: matrices of one slice; the activity of all, and its
-  // gradients, where a slice goes through all steps before the next.
+  // What backward holds of a replayed step: matrices of one neuron_block; the activity of all, and its
+  // gradients, where a neuron_block goes through all steps before the next.
   int64_t bytes_in_scratch() const {
     const int64_t first = size(0);
-    const int64_t replayed = slice(first) * presynaptic(first) * matrices;
+    const int64_t replayed = neuron_block(first) * presynaptic(first) * matrices;
     return (replayed +
-            (across_groups > 0 && slices ? 2 * (presynaptic(first) + units(first)) : 0)) *
+            (across_groups > 0 && neuron_blocks ? 2 * (presynaptic(first) + units(first)) : 0)) *
            kBytes;
   }
 
@@ -204,18 +204,18 @@ class SavedActivations {
   SavedActivations(T* base, const PlasticPlan<T>& plan)
       : base_(base),
         plan_(&plan),
-        shift_(plan.slice_shift(S)),
-        units_(plan.padded(plan.slice(S) * S)),
+        shift_(plan.neuron_block_shift(S)),
+        units_(plan.padded(plan.neuron_block(S) * S)),
         besides_(plan.saved_besides(S)) {}
 
   explicit operator bool() const { return base_ != nullptr; }
-  // Of those of its slice, from row i on.
+  // Of those of its neuron_block, from row i on.
   T* units(int64_t t, int64_t which, int64_t i = 0) const {
-    const int64_t slice = i >> shift_;
-    return base_ + ((slice * plan_->steps + t) * plan_->saved_per_unit + which) * units_ +
-           (i - (slice << shift_)) * S;
+    const int64_t neuron_block = i >> shift_;
+    return base_ + ((neuron_block * plan_->steps + t) * plan_->saved_per_unit + which) * units_ +
+           (i - (neuron_block << shift_)) * S;
   }
-  // From the units of a step to those of the next, in one slice.
+  // From the units of a step to those of the next, in one neuron_block.
   int64_t step() const { return plan_->saved_per_unit * units_; }
   T* sources(int64_t t, int64_t which) const {
     return base_ + plan_->saved_units(S) + t * besides_ + which * plan_->presynaptic(S);

@@ -67,7 +67,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   static constexpr bool kSeesNext = kClamp || kPost;
 
   static int64_t scratch(const Plan& plan) {
-    return (Layout::kSlices ? 0 : 2 * plan.presynaptic(S)) +
+    return (Layout::kNeuronBlocks ? 0 : 2 * plan.presynaptic(S)) +
            (slots(plan) + (kPost ? 10 : 8)) * plan.units(S);
   }
   static int64_t activity(const Plan& plan) {
@@ -90,11 +90,11 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
         first_dz_(call.grad_x != nullptr || oja_ ? 0 : Layout::vector_of(inputs_)),
         z_(Loop::take_activity(scratch, plan.interval * plan.presynaptic(S))),
         hebbian_(Loop::take_activity(scratch,
-                                     Layout::kSlices ? 0 : plan.interval * plan.presynaptic(S))),
+                                     Layout::kNeuronBlocks ? 0 : plan.interval * plan.presynaptic(S))),
         h_(Loop::take_activity(scratch, plan.interval * plan.units(S))),
-        dz_(Layout::kSlices ? scratch.take_unwritten(plan.interval * plan.presynaptic(S))
+        dz_(Layout::kNeuronBlocks ? scratch.take_unwritten(plan.interval * plan.presynaptic(S))
                             : scratch.take(plan.presynaptic(S))),
-        d_hebbian_(Layout::kSlices ? nullptr : scratch.take(plan.presynaptic(S))),
+        d_hebbian_(Layout::kNeuronBlocks ? nullptr : scratch.take(plan.presynaptic(S))),
         dh_(scratch.take(slots(plan) * plan.units(S))),
         along_h_(scratch.take(plan.units(S))),
         along_norm_(scratch.take(plan.units(S))),
@@ -119,7 +119,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     if (plastic_bias_ && call_.grad_final_beta != nullptr) {
       this->units_in(call_.grad_final_beta, 0, plastic_bias_->values());
     }
-    for (int64_t t = 0; t < plan_.interval && Layout::kSlices; ++t) clear_dz(t);
+    for (int64_t t = 0; t < plan_.interval && Layout::kNeuronBlocks; ++t) clear_dz(t);
   }
 
   void end() {
@@ -155,15 +155,15 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
       load_presynaptic(t, true, hebbian(t));
     }
     this->units_in(forward_.output, t, h(t));
-    if (Layout::kSlices && call_.grad_output != nullptr) {
+    if (Layout::kNeuronBlocks && call_.grad_output != nullptr) {
       this->units_in(call_.grad_output, t, dh(t));
     }
   }
 
   // From seen(begin) to seen(end), resets too. A few rows through all steps before the next:
-  // between steps they do not leave the first-level cache. Those of a slice do not anyway.
+  // between steps they do not leave the first-level cache. Those of a neuron_block do not anyway.
   void replay(int64_t begin, int64_t end, Rows which) {
-    const int64_t steps = Layout::kSlices ? 1 : end - begin;
+    const int64_t steps = Layout::kNeuronBlocks ? 1 : end - begin;
     for (int64_t t = begin; t < end; t += steps) {
       for (int64_t i = which.begin; i < which.end; i += kRows) replay_rows(t, t + steps, i);
     }
@@ -198,7 +198,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     if (call_.grad_x != nullptr) {
       this->sources_to_rows(dz(t), 0, inputs_, call_.grad_x + this->place(t, 0, inputs_), inputs_);
     }
-    if constexpr (Layout::kSlices) {
+    if constexpr (Layout::kNeuronBlocks) {
       clear_dz(t);
       return;
     }
@@ -219,16 +219,16 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     const auto& v = forward_.variant;
     return {F, plastic_sources(forward_.extent, v), first_plastic_source(forward_.extent, v)};
   }
-  // In slices the gradients of z and h are those of all steps of an interval, else of one.
-  static int64_t slots(const Plan& plan) { return Layout::kSlices ? plan.interval : 1; }
-  int64_t slot(int64_t t) const { return Layout::kSlices ? this->within(t) : 0; }
+  // In neuron_blocks the gradients of z and h are those of all steps of an interval, else of one.
+  static int64_t slots(const Plan& plan) { return Layout::kNeuronBlocks ? plan.interval : 1; }
+  int64_t slot(int64_t t) const { return Layout::kNeuronBlocks ? this->within(t) : 0; }
   T* dz(int64_t t) const { return dz_ + slot(t) * plan_.presynaptic(S); }
   T* dh(int64_t t) const { return dh_ + slot(t) * plan_.units(S); }
   void clear_dz(int64_t t) const {
     if (first_dz_ < inputs_) std::fill_n(dz(t), plan_.presynaptic(S), T(0));
   }
   // Of the update's presynaptic term.
-  T* d_hebbian(int64_t t) const { return Layout::kSlices ? dz(t) : d_hebbian_; }
+  T* d_hebbian(int64_t t) const { return Layout::kNeuronBlocks ? dz(t) : d_hebbian_; }
 
   // Of the F that step t sees: what it is multiplied with before it decays.
   const T* scale(int64_t t, int64_t i) const {
@@ -281,7 +281,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     }
   }
 
-  // What h[t] and z[t] get of all but step t's rows, where it is not in slices.
+  // What h[t] and z[t] get of all but step t's rows, where it is not in neuron_blocks.
   void load_gradient(int64_t t) {
     if (oja_) back_through_prediction(t);
     if (call_.grad_output != nullptr) {
@@ -319,7 +319,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   void through_activation(int64_t t, Rows which) {
     const D d;
     const int64_t begin = which.begin * S;
-    const int64_t end = Layout::kSlices ? which.end * S : plan_.units(S);
+    const int64_t end = Layout::kNeuronBlocks ? which.end * S : plan_.units(S);
     const auto saved = [&](int64_t value, int64_t k) HWY_ATTR {
       return hn::LoadU(d, saved_.units(t, value, which.begin) + (k - begin));
     };

@@ -127,7 +127,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     } else {
       sweep<true, true>(t, which);
     }
-    if (!Layout::kSlices) activate_units(t, 0, plan_.units(S), h(t));
+    if (!Layout::kNeuronBlocks) activate_units(t, 0, plan_.units(S), h(t));
     if (call_.energy != nullptr) measure(t, which);
   }
 
@@ -163,8 +163,8 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
 
  private:
   // Activity of the last steps, those of a block and the one before, goes round in as many slots.
-  static int64_t slots(const Plan& plan) { return Layout::kSlices ? plan.interval + 1 : 2; }
-  int64_t slot(int64_t t) const { return (t + 1) % (Layout::kSlices ? slots_ : 2); }
+  static int64_t slots(const Plan& plan) { return Layout::kNeuronBlocks ? plan.interval + 1 : 2; }
+  int64_t slot(int64_t t) const { return (t + 1) % (Layout::kNeuronBlocks ? slots_ : 2); }
   T* z(int64_t t) const { return z_ + slot(t) * plan_.presynaptic(S); }
   T* h(int64_t t) const { return h_ + slot(t) * plan_.units(S); }
 
@@ -205,7 +205,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     for (int64_t done = 0; done < count; done += kRows) {
       const int64_t i = t % 2 != 0 ? count - kRows - done : done;
       rows<kUpdate, kDrive>(at, i);
-      if constexpr (Layout::kSlices && kDrive) {
+      if constexpr (Layout::kNeuronBlocks && kDrive) {
         activate_units(t, (which.begin + i) * S, (which.begin + i + kRows) * S, h(t));
       }
     }

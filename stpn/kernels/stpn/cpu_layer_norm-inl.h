@@ -1,4 +1,4 @@
-// Layer norm of the STPN's drive, over the units of a sample: not in slices, whose units do not
+// Layer norm of the STPN's drive, over the units of a sample: not in neuron_blocks, whose units do not
 // hear each other. Compiled once a target.
 
 #if defined(STPN_KERNELS_STPN_CPU_LAYER_NORM_INL_H_) == defined(HWY_TARGET_TOGGLE)

@@ -43,7 +43,7 @@ PlasticPlan<T> stpn_plan(const Extent& extent, const StpnVariant& variant) {
                          .saved_per_sample = variant.layer_norm,
                          // With coupled units it would be slower: three parameters a synapse.
                          .across = !has_coupled_units(variant),
-                         .slices = !has_coupled_units(variant)});
+                         .neuron_blocks = !has_coupled_units(variant)});
 }
 
 }  // namespace stpn::kernels

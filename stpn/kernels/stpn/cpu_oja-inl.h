@@ -2,7 +2,7 @@
 // presynaptic term z,
 //   h outer (z - prediction),   prediction = sum over units of f F,   f = h scale
 // with scale F as it enters the update. In passes of its own: the rule is seldom used. Not in
-// slices, whose units do not hear each other. Compiled once a target.
+// neuron_blocks, whose units do not hear each other. Compiled once a target.
 
 #if defined(STPN_KERNELS_STPN_CPU_OJA_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_STPN_CPU_OJA_INL_H_

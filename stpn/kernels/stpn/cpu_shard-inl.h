@@ -61,20 +61,20 @@ void along_backward(const StpnBackwardParams<T>& p, const PaddedMatrices<T>& par
 }
 
 template <typename T>
-void slices_forward(const StpnForwardParams<T>& p, const PaddedMatrices<T>& parameters,
+void neuron_blocks_forward(const StpnForwardParams<T>& p, const PaddedMatrices<T>& parameters,
                     const PlasticPlan<T>& plan, int64_t shard) {
   with_steps<T>(p.variant, [&](auto steps) {
-    run_slices<decltype(steps)::template Forward>(plan, shard, p.saved, p, parameters);
+    run_neuron_blocks<decltype(steps)::template Forward>(plan, shard, p.saved, p, parameters);
   });
 }
 
 template <typename T>
-void slices_backward(const StpnBackwardParams<T>& p, const PaddedMatrices<T>& parameters,
+void neuron_blocks_backward(const StpnBackwardParams<T>& p, const PaddedMatrices<T>& parameters,
                      const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t shard) {
-  const Gradients<T> of_slices(plan, gradients, kStpnMatrices, plan.slice(plan.across));
+  const Gradients<T> of_neuron_blocks(plan, gradients, kStpnMatrices, plan.neuron_block(plan.across));
   with_steps<T>(p.forward.variant, [&](auto steps) {
-    run_slices<decltype(steps)::template Backward>(plan, shard, p.forward.saved, p, parameters,
-                                                   of_slices);
+    run_neuron_blocks<decltype(steps)::template Backward>(plan, shard, p.forward.saved, p, parameters,
+                                                   of_neuron_blocks);
   });
 }
 

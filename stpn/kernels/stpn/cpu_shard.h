@@ -9,15 +9,15 @@
 
 namespace stpn::kernels {
 
-// The groups that run in slices: units that do not hear each other (stpn_feedforward_*_cpu.cc).
-void stpn_slices(const StpnForwardParams<float>& p, const PaddedMatrices<float>& parameters,
+// The groups that run in neuron_blocks: units that do not hear each other (stpn_feedforward_*_cpu.cc).
+void stpn_neuron_blocks(const StpnForwardParams<float>& p, const PaddedMatrices<float>& parameters,
                  const PlasticPlan<float>& plan, int64_t shard);
-void stpn_slices(const StpnBackwardParams<float>& p, const PaddedMatrices<float>& parameters,
+void stpn_neuron_blocks(const StpnBackwardParams<float>& p, const PaddedMatrices<float>& parameters,
                  const PlasticPlan<float>& plan, const GradientSums<float>& gradients,
                  int64_t shard);
-void stpn_slices(const StpnForwardParams<double>& p, const PaddedMatrices<double>& parameters,
+void stpn_neuron_blocks(const StpnForwardParams<double>& p, const PaddedMatrices<double>& parameters,
                  const PlasticPlan<double>& plan, int64_t shard);
-void stpn_slices(const StpnBackwardParams<double>& p, const PaddedMatrices<double>& parameters,
+void stpn_neuron_blocks(const StpnBackwardParams<double>& p, const PaddedMatrices<double>& parameters,
                  const PlasticPlan<double>& plan, const GradientSums<double>& gradients,
                  int64_t shard);
 

@@ -10,12 +10,12 @@
 namespace stpn::kernels {
 namespace {
 
-// Groups in slices come first.
+// Groups in neuron_blocks come first.
 template <typename T, typename Call, typename... Arguments>
 void run(const Call& p, const PaddedMatrices<T>& parameters, const PlasticPlan<T>& plan,
          int64_t shard, const Arguments&... gradients) {
   if (plan.first_group(shard) < plan.across_groups) {
-    stpn_slices(p, parameters, plan, gradients..., shard);
+    stpn_neuron_blocks(p, parameters, plan, gradients..., shard);
   }
   if (plan.first_group(shard + 1) > plan.across_groups) {
     stpn_along(p, parameters, plan, gradients..., shard);

@@ -1,4 +1,4 @@
-// The STPN without recurrence, whose CPU kernel runs in slices, against the reference, on every
+// The STPN without recurrence, whose CPU kernel runs in neuron_blocks, against the reference, on every
 // SIMD target this machine runs.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -22,8 +22,8 @@ using testing::StpnCase;
 
 using StpnFeedforwardCpuTest = testing::TargetTest;
 
-// Without recurrence units run in slices across the samples: batches of several groups and what is
-// left over, numbers of units that no slice divides, more steps than an interval of replay (which
+// Without recurrence units run in neuron_blocks across the samples: batches of several groups and what is
+// left over, numbers of units that no neuron_block divides, more steps than an interval of replay (which
 // is short where units are many), resets at many steps and at few.
 template <typename T>
 void matches_reference() {

@@ -207,7 +207,7 @@ TEST_P(StpnRecurrentCpuTest, GradientsMayBeMissingAndStateZero) {
     if (v.rates != Rates::synapse) continue;
     for (const Extent& e : {Extent{1, 37, 5, 3}, Extent{9, 37, 18, 13}, Extent{16, 5, 150, 30},
                             Extent{70, 37, 18, 13}}) {
-      // Long enough for several intervals in slices; bounded, as over many steps rounding grows.
+      // Long enough for several intervals in neuron_blocks; bounded, as over many steps rounding grows.
       const bool is_long = e.steps > 20;
       if (is_long && v.recurrent) continue;
       if (is_long) v.activation = Activation::tanh;
