@@ -319,7 +319,7 @@ TEST_P(BackpropamineCpuTest, ReplaysFromManyCheckpoints) {
   }
 }
 
-// Across samples and along, in one interval and in several.
+// BatchInterleaved samples and along, in one interval and in several.
 const Extent kIntervals[] = {{.steps = 1, .batch = 19, .inputs = 3, .hidden = 5},
                              {.steps = 9, .batch = 19, .inputs = 3, .hidden = 13},
                              {.steps = 70, .batch = 17, .inputs = 3, .hidden = 13},
@@ -389,18 +389,18 @@ TEST_P(BackpropamineCpuTest, BitsDoNotDependOnThreads) {
   const Case<float> c({.steps = 6, .batch = 37, .inputs = 3, .hidden = 5}, {Neuromodulation::modul},
                       5);
   const auto alone = c.cpu();
-  const auto together = c.cpu(&threads);
-  EXPECT_EQ(alone.output, together.output);
-  EXPECT_EQ(alone.final_P, together.final_P);
-  EXPECT_EQ(alone.final_E, together.final_E);
-  EXPECT_EQ(alone.gradients, together.gradients);
+  const auto row_vectorised = c.cpu(&threads);
+  EXPECT_EQ(alone.output, row_vectorised.output);
+  EXPECT_EQ(alone.final_P, row_vectorised.final_P);
+  EXPECT_EQ(alone.final_E, row_vectorised.final_E);
+  EXPECT_EQ(alone.gradients, row_vectorised.gradients);
 }
 
 // What a sample has come to, NaN even, ends at its reset.
 TEST_P(BackpropamineCpuTest, ResetForgetsADivergedSample) {
   constexpr int64_t kHidden = 5;
   for (const BackpropamineVariant& v : all_variants()) {
-    // Across samples and along, four at a time and alone.
+    // BatchInterleaved samples and along, four at a time and alone.
     for (const auto& [batch, sample] : {std::pair(21, 2), std::pair(21, 17), std::pair(21, 20)}) {
       SCOPED_TRACE(fmt::format("sample {} {}", sample, name_of(v)));
       Case<float> c({.steps = 5, .batch = batch, .inputs = 4, .hidden = kHidden}, v, 9,

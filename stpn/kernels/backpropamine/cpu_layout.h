@@ -20,7 +20,7 @@ enum BackpropamineVector { kModulatorWeight, kModulatorBias, kRate, kInput };
 // SavedActivations at each step where there is a modulator: its value, one a sample.
 enum BackpropamineSaved { kSavedModulator, kBackpropamineSaved };
 
-inline constexpr bool kBackpropamineAcross = true;
+inline constexpr bool kBackpropamineBatchInterleaved = true;
 
 template <typename T>
 PlasticPlan<T> backpropamine_plan(const Extent& extent, const BackpropamineVariant& variant) {
@@ -30,7 +30,7 @@ PlasticPlan<T> backpropamine_plan(const Extent& extent, const BackpropamineVaria
                          .sources = extent.hidden,
                          .matrices = variant.has_trace() ? 2 : 1,
                          .saved_per_sample = variant.has_modulator() ? kBackpropamineSaved : 0,
-                         .across = kBackpropamineAcross});
+                         .interleaved = kBackpropamineBatchInterleaved});
 }
 
 }  // namespace stpn::kernels

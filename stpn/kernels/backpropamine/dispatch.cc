@@ -42,7 +42,7 @@ template <typename T>
 void forward(const BackpropamineForwardParams<T>& p, const DrivenParameters<T>& parameters,
              const PlasticPlan<T>& plan, int64_t shard) {
   with_steps<T>(p.variant, [&](auto steps) {
-    run_shard<decltype(steps)::template Forward, kBackpropamineAcross>(plan, shard, p.saved, p,
+    run_shard<decltype(steps)::template Forward, kBackpropamineBatchInterleaved>(plan, shard, p.saved, p,
                                                                        parameters);
   });
 }
@@ -51,12 +51,12 @@ template <typename T>
 void backward(const BackpropamineBackwardParams<T>& p, const DrivenParameters<T>& parameters,
               const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t shard) {
   const Gradients<T> of_layouts(plan, gradients, kSummedMatrices,
-                                plan.across_groups > 0 ? plan.hidden : 0);
+                                plan.interleaved_groups > 0 ? plan.hidden : 0);
   with_steps<T>(p.forward.variant, [&](auto steps) {
-    run_shard<decltype(steps)::template Backward, kBackpropamineAcross>(plan, shard, p.forward.saved,
+    run_shard<decltype(steps)::template Backward, kBackpropamineBatchInterleaved>(plan, shard, p.forward.saved,
                                                                         p, parameters, of_layouts);
   });
-  of_layouts.bring_lanes_together();
+  of_layouts.add_up_lanes();
 }
 
 // What is exported has to be a function, not a template.

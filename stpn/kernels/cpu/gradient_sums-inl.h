@@ -21,7 +21,7 @@ namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Where steps of either layout add their gradients of parameters. Across the samples each lane has
+// Where steps of either layout add their gradients of parameters. BatchInterleaved the samples each lane has
 // its own sum; they come together at the end, or at that of a neuron_block.
 template <typename T>
 class Gradients {
@@ -44,35 +44,35 @@ class Gradients {
   // From a row to the next, within a neuron_block.
   template <class Layout>
   int64_t row_size() const {
-    return Layout::kSamplesLast ? lanes_of_row() : plan_.row;
+    return Layout::kBatchInterleaved ? lanes_of_row() : plan_.row;
   }
   // What all lanes of row i come to in the end.
   T* row(int64_t which, int64_t i) const { return sums_.matrix(which) + i * plan_.row; }
   // Of rows i to i + kRows.
   template <class Layout>
   T* rows(int64_t which, int64_t i) const {
-    if constexpr (!Layout::kSamplesLast) return sums_.matrix(which) + i * plan_.row;
+    if constexpr (!Layout::kBatchInterleaved) return sums_.matrix(which) + i * plan_.row;
     if constexpr (Layout::kNeuronBlocks) i &= lanes_rows_ - 1;
     return lanes(which, i);
   }
-  void bring_lanes_together() const {
-    if (lanes_rows_ > 0) bring_lanes_together({0, plan_.hidden});
+  void add_up_lanes() const {
+    if (lanes_rows_ > 0) add_up_lanes({0, plan_.hidden});
   }
   // Of a neuron_block.
-  void bring_lanes_together(Rows rows) const {
+  void add_up_lanes(Rows rows) const {
     const D d;
     const int64_t count = lanes_of_row();
     for (int64_t which = 0; which < lanes_matrices_; ++which) {
       for (int64_t i = rows.begin; i < rows.end; ++i) {
         T* HWY_RESTRICT from = lanes(which, i - rows.begin);
         T* HWY_RESTRICT to = sums_.matrix(which) + i * plan_.row;
-        alignas(64) T sums[kTogether];
+        alignas(64) T sums[kTileRows];
         int64_t j = 0;
-        for (; j + kTogether <= plan_.sources; j += kTogether) {
-          hn::Vec<D> of[kTogether];
-          for (int k = 0; k < kTogether; ++k) of[k] = hn::Load(d, from + (j + k) * hn::Lanes(d));
-          sums_of_lanes<kTogether>(d, of, sums);
-          for (int k = 0; k < kTogether; ++k) to[j + k] += sums[k];
+        for (; j + kTileRows <= plan_.sources; j += kTileRows) {
+          hn::Vec<D> of[kTileRows];
+          for (int k = 0; k < kTileRows; ++k) of[k] = hn::Load(d, from + (j + k) * hn::Lanes(d));
+          sums_of_lanes<kTileRows>(d, of, sums);
+          for (int k = 0; k < kTileRows; ++k) to[j + k] += sums[k];
         }
         for (; j < plan_.sources; ++j) {
           to[j] += hn::GetLane(hn::SumOfLanes(d, hn::Load(d, from + j * hn::Lanes(d))));

@@ -150,7 +150,7 @@ class Group {
   // activity, or a unit's row, from source `begin` on.
   void rows_to_sources(const T* HWY_RESTRICT rows, int64_t stride, int64_t count, int64_t begin,
                        T* HWY_RESTRICT to) const {
-    if constexpr (Layout::kSamplesLast) {
+    if constexpr (Layout::kBatchInterleaved) {
       transpose(rows, stride, S, count, to + layout_.value(0, begin), S);
     } else {
       for (int s = 0; s < S; ++s) copy(rows + s * stride, count, to + layout_.value(s, begin));
@@ -158,7 +158,7 @@ class Group {
   }
   void sources_to_rows(const T* HWY_RESTRICT from, int64_t begin, int64_t count,
                        T* HWY_RESTRICT rows, int64_t stride) const {
-    if constexpr (Layout::kSamplesLast) {
+    if constexpr (Layout::kBatchInterleaved) {
       transpose(from + layout_.value(0, begin), S, count, S, rows, stride);
     } else {
       for (int s = 0; s < S; ++s) copy(from + layout_.value(s, begin), count, rows + s * stride);
@@ -180,14 +180,14 @@ class Group {
   }
   // Unit values as presynaptic activity from source `begin` on, and back.
   void units_to_sources(const T* HWY_RESTRICT units, int64_t begin, T* HWY_RESTRICT to) const {
-    if constexpr (Layout::kSamplesLast) {
+    if constexpr (Layout::kBatchInterleaved) {
       std::copy_n(units, plan_.hidden * S, to + layout_.value(0, begin));
     } else {
       units_to_rows(units, layout_.width, to + begin);
     }
   }
   void sources_to_units(const T* HWY_RESTRICT from, int64_t begin, T* HWY_RESTRICT units) const {
-    if constexpr (Layout::kSamplesLast) {
+    if constexpr (Layout::kBatchInterleaved) {
       std::copy_n(from + layout_.value(0, begin), plan_.hidden * S, units);
     } else {
       rows_to_units(from + begin, layout_.width, units);
@@ -214,10 +214,10 @@ class Group {
   }
 
   // Activity has to begin as zeros only where rows are padded.
-  static int64_t zeros_of_activity(int64_t count) { return Layout::kSamplesLast ? 0 : count; }
+  static int64_t zeros_of_activity(int64_t count) { return Layout::kBatchInterleaved ? 0 : count; }
   static int64_t unwritten_activity(int64_t count) { return count - zeros_of_activity(count); }
   static T* take_activity(Scratch<T>& scratch, int64_t count) {
-    return Layout::kSamplesLast ? scratch.take_unwritten(count) : scratch.take(count);
+    return Layout::kBatchInterleaved ? scratch.take_unwritten(count) : scratch.take(count);
   }
 
   const Plan& plan_;
@@ -412,24 +412,24 @@ class GroupRunner {
   int64_t last_size_ = 0;
 };
 
-// Runs the groups of a shard, but for those across if not kAcrossToo.
-template <template <class> class Step, bool kAcrossToo, typename T, class... Arguments>
+// Runs the groups of a shard, but for those across if not kBatchInterleavedToo.
+template <template <class> class Step, bool kBatchInterleavedToo, typename T, class... Arguments>
 void run_shard(const PlasticPlan<T>& plan, int64_t shard, T* saved, const Arguments&... arguments) {
   GroupRunner<Step, T> runner(plan, saved);
-  const int64_t first = std::max(plan.first_group(shard), kAcrossToo ? 0 : plan.across_groups);
+  const int64_t first = std::max(plan.first_group(shard), kBatchInterleavedToo ? 0 : plan.interleaved_groups);
   for (int64_t g = first; g < plan.first_group(shard + 1); ++g) {
     switch (plan.size(g)) {
-      case kAcross<T>:
-        if constexpr (kAcrossToo) runner.template run<Across<T>>(g, arguments...);
+      case kInterleavedSamples<T>:
+        if constexpr (kBatchInterleavedToo) runner.template run<BatchInterleaved<T>>(g, arguments...);
         break;
-      case kTogether:
-        runner.template run<Along<T, kTogether>>(g, arguments...);
+      case kTileRows:
+        runner.template run<RowVectorised<T, kTileRows>>(g, arguments...);
         break;
       case 2:
-        runner.template run<Along<T, 2>>(g, arguments...);
+        runner.template run<RowVectorised<T, 2>>(g, arguments...);
         break;
       default:
-        runner.template run<Along<T, 1>>(g, arguments...);
+        runner.template run<RowVectorised<T, 1>>(g, arguments...);
     }
   }
 }

@@ -27,19 +27,19 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 template <typename T, int S>
-struct Along {
+struct RowVectorised {
   using Value = T;
-  static constexpr bool kSamplesLast = false;
+  static constexpr bool kBatchInterleaved = false;
   using D = hn::ScalableTag<T>;
   using V = hn::Vec<D>;
   static constexpr int kSamples = S;
   static constexpr bool kNeuronBlocks = false;
   static constexpr int kVectors = S;
-  static constexpr int kRows = kTogether / S;
+  static constexpr int kRows = kTileRows / S;
   static constexpr int kLanes = kRows * kVectors;
   static constexpr int64_t kStep = hn::MaxLanes(D());
 
-  explicit Along(const PlasticPlan<T>& plan) : width(plan.row) {}
+  explicit RowVectorised(const PlasticPlan<T>& plan) : width(plan.row) {}
 
   // Offsets of vectors: of a presynaptic array; of rows of a matrix, from the first of kRows on; of
   // rows of sums of gradients, likewise.
@@ -72,19 +72,19 @@ struct Along {
 
 // In neuron_blocks one row goes after the other: an update then hides behind the next row's sums.
 template <typename T, bool kInNeuronBlocks = false>
-struct Across {
+struct BatchInterleaved {
   using Value = T;
-  static constexpr bool kSamplesLast = true;
+  static constexpr bool kBatchInterleaved = true;
   using D = hn::ScalableTag<T>;
   using V = hn::Vec<D>;
-  static constexpr int kSamples = kInNeuronBlocks ? kNeuronBlockSamples<T> : kAcross<T>;
+  static constexpr int kSamples = kInNeuronBlocks ? kNeuronBlockSamples<T> : kInterleavedSamples<T>;
   static constexpr bool kNeuronBlocks = kInNeuronBlocks;
   static constexpr int kVectors = kSamples / static_cast<int>(hn::MaxLanes(D()));
-  static constexpr int kRows = kNeuronBlocks ? 1 : std::max(1, kTogether / kVectors);
+  static constexpr int kRows = kNeuronBlocks ? 1 : std::max(1, kTileRows / kVectors);
   static constexpr int kLanes = kRows * kVectors;
   static constexpr int64_t kStep = 1;
 
-  explicit Across(const PlasticPlan<T>& plan) : width(plan.sources), row_(plan.row) {}
+  explicit BatchInterleaved(const PlasticPlan<T>& plan) : width(plan.sources), row_(plan.row) {}
 
   HWY_INLINE int64_t source(int v, int64_t j) const { return j * kSamples + v * hn::Lanes(D()); }
   HWY_INLINE int64_t synapse(int q, int64_t j) const {
@@ -116,7 +116,7 @@ struct Across {
 };
 
 template <typename T>
-using NeuronBlocks = Across<T, true>;
+using NeuronBlocks = BatchInterleaved<T, true>;
 
 // A value for each sample, repeated as the samples are in unit values.
 template <typename T, int S>

@@ -160,7 +160,7 @@ using BackwardLoop =
 template <template <class> class Step, typename T, class... Arguments>
 void run_neuron_blocks(const PlasticPlan<T>& plan, int64_t shard, T* saved, const Arguments&... arguments) {
   GroupRunner<Step, T> runner(plan, saved);
-  const int64_t end = std::min(plan.first_group(shard + 1), plan.across_groups);
+  const int64_t end = std::min(plan.first_group(shard + 1), plan.interleaved_groups);
   for (int64_t g = plan.first_group(shard); g < end; ++g) {
     runner.template run<NeuronBlocks<T>>(g, arguments...);
   }

@@ -4,17 +4,17 @@
 // Such a unit has one or more matrices a sample, (H, sources), that change at every step. Samples
 // run in groups, in one of two layouts.
 //
-// Along: vectors run along the rows. kTogether rows go side by side: their sums are independent of
+// RowVectorised: vectors run along the rows. kTileRows rows go side by side: their sums are independent of
 // each other, which hides latencies, and end in one reduction. They are of that many samples, so
 // that parameters are loaded once for all of such a group; of two samples where four would leave
 // the cache; and of one for the samples that are left over. Rows are padded with zeros to 64 bytes.
 //
-// Across: vectors run across 64 bytes of samples. Nothing is padded or reduced, but each gradient
+// BatchInterleaved: vectors run across 64 bytes of samples. Nothing is padded or reduced, but each gradient
 // of a parameter is a vector, of a sum a lane: for small units with few parameters a synapse, and
 // for units that do not hear each other. Those go in neuron_blocks of a few units, each through many steps
 // before the next, so that all that a neuron_block writes at a step stays in the first-level cache.
 //
-// Along, there are rows of zeros up to a multiple of those that go side by side, so that no loop
+// RowVectorised, there are rows of zeros up to a multiple of those that go side by side, so that no loop
 // has a tail. Within a group of S:
 //                 along                   across
 //   matrices      [matrices][rows][S][row]   [matrices][rows][sources][S]
@@ -31,13 +31,13 @@ namespace stpn::kernels {
 // Added to every norm that divides.
 inline constexpr double kNormFloor = 1e-16;
 
-inline constexpr int kTogether = 4;
+inline constexpr int kTileRows = 4;
 
 // Samples of a group across, and of one in neuron_blocks.
 template <typename T>
-inline constexpr int kAcross = 64 / sizeof(T);
+inline constexpr int kInterleavedSamples = 64 / sizeof(T);
 template <typename T>
-inline constexpr int kNeuronBlockSamples = 2 * kAcross<T>;
+inline constexpr int kNeuronBlockSamples = 2 * kInterleavedSamples<T>;
 
 // Parameter gradients are summed a shard of groups at a time and then over shards, in order: the
 // cut depends on the batch alone, so the bits do not depend on the threads. More shards than this
@@ -59,7 +59,7 @@ struct PlasticShape {
   int64_t saved_per_source = 0;
   int64_t saved_per_sample = 0;
   int64_t interval = 0;  // steps between checkpoints; 0: as many as scratch memory holds
-  bool across = false;   // whether its kernel has this layout too
+  bool interleaved = false;   // whether its kernel has this layout too
   bool neuron_blocks = false;   // and in neuron_blocks: units of one matrix, independent of each other
 };
 
@@ -75,16 +75,16 @@ struct PlasticPlan {
         saved_per_unit(shape.saved_per_unit),
         saved_per_source(shape.saved_per_source),
         saved_per_sample(shape.saved_per_sample),
-        neuron_blocks(shape.neuron_blocks && shape.across),
+        neuron_blocks(shape.neuron_blocks && shape.interleaved),
         shift(fits_in_neuron_blocks()
-                  ? std::bit_width(static_cast<uint64_t>(kMostBytesAcross / bytes_in_neuron_block())) - 1
+                  ? std::bit_width(static_cast<uint64_t>(kMaxBatchInterleavedBytes / bytes_in_neuron_block())) - 1
                   : 0),
-        across(shape.neuron_blocks ? kNeuronBlockSamples<T> : kAcross<T>),
-        across_groups(shape.across && (neuron_blocks ? fits_in_neuron_blocks() : fits_across()) ? batch / across
+        interleaved(shape.neuron_blocks ? kNeuronBlockSamples<T> : kInterleavedSamples<T>),
+        interleaved_groups(shape.interleaved && (neuron_blocks ? fits_in_neuron_blocks() : fits_batch_interleaved()) ? batch / interleaved
                                                                                   : 0),
-        together(bytes(kTogether) <= kMostBytesTogether ? kTogether : 2),
-        together_groups((batch - across_groups * across) / together),
-        groups(across_groups + together_groups + (batch - across_groups * across) % together),
+        row_vectorised(bytes(kTileRows) <= kMaxRowVectorisedBytes ? kTileRows : 2),
+        row_vectorised_groups((batch - interleaved_groups * interleaved) / row_vectorised),
+        groups(interleaved_groups + row_vectorised_groups + (batch - interleaved_groups * interleaved) % row_vectorised),
         shards(std::min(groups, kMaxShards)) {
     // Backward replays this many steps of the matrices from one checkpoint, in scratch memory that
     // should stay in the cache.
@@ -102,8 +102,8 @@ struct PlasticPlan {
 
   // A group's samples: [first_sample, first_sample + size).
   int64_t size(int64_t group) const {
-    if (group < across_groups) return across;
-    return group < across_groups + together_groups ? together : 1;
+    if (group < interleaved_groups) return interleaved;
+    return group < interleaved_groups + row_vectorised_groups ? row_vectorised : 1;
   }
   int64_t first_sample(int64_t group) const {
     return up_to(group, [](int64_t size) { return size; });
@@ -112,17 +112,17 @@ struct PlasticPlan {
   int64_t first_group(int64_t shard) const { return shard * groups / shards; }
 
   // Of a group's row: in samples along padded, across not.
-  int64_t width(int64_t size) const { return size >= kAcross<T> ? sources : row; }
+  int64_t width(int64_t size) const { return size >= kInterleavedSamples<T> ? sources : row; }
   int64_t rows(int64_t size) const {
-    if (size >= kAcross<T>) return hidden;
-    const int64_t side_by_side = kTogether / size;
+    if (size >= kInterleavedSamples<T>) return hidden;
+    const int64_t side_by_side = kTileRows / size;
     return (hidden + side_by_side - 1) / side_by_side * side_by_side;
   }
   // Rows of a neuron_block; the last one may have fewer. Unit i is of neuron_block i >> neuron_block_shift.
   int64_t neuron_block(int64_t size) const {
-    return neuron_blocks && size >= kAcross<T> ? int64_t{1} << shift : rows(size);
+    return neuron_blocks && size >= kInterleavedSamples<T> ? int64_t{1} << shift : rows(size);
   }
-  int neuron_block_shift(int64_t size) const { return neuron_blocks && size >= kAcross<T> ? shift : kOneNeuronBlock; }
+  int neuron_block_shift(int64_t size) const { return neuron_blocks && size >= kInterleavedSamples<T> ? shift : kOneNeuronBlock; }
   int64_t units(int64_t size) const { return padded(rows(size) * size); }
   int64_t presynaptic(int64_t size) const { return size * width(size); }
   int64_t matrix(int64_t size) const { return rows(size) * presynaptic(size); }
@@ -157,7 +157,7 @@ struct PlasticPlan {
   int64_t matrices, saved_per_unit, saved_per_source, saved_per_sample;
   bool neuron_blocks;
   int shift;
-  int64_t across, across_groups, together, together_groups, groups, shards;
+  int64_t interleaved, interleaved_groups, row_vectorised, row_vectorised_groups, groups, shards;
   int64_t interval, checkpoints;
   bool saved_fits_cache;  // the second level: forward should leave there what it keeps
 
@@ -165,8 +165,8 @@ struct PlasticPlan {
   static constexpr int64_t kBytes = sizeof(T);
   static constexpr int kOneNeuronBlock = 62;
   // A group's matrices may take this much of the cache: of its first level, of its second.
-  static constexpr int64_t kMostBytesAcross = 32 * 1024;
-  static constexpr int64_t kMostBytesTogether = 512 * 1024;
+  static constexpr int64_t kMaxBatchInterleavedBytes = 32 * 1024;
+  static constexpr int64_t kMaxRowVectorisedBytes = 512 * 1024;
   // And what all groups keep, of the second.
   static constexpr int64_t kMaxSavedBytes = 2 * 1024 * 1024;
   int64_t bytes(int64_t size) const { return hidden * presynaptic(size) * matrices * kBytes; }
@@ -175,25 +175,25 @@ struct PlasticPlan {
   int64_t bytes_in_neuron_block() const {
     return 2 * presynaptic(kNeuronBlockSamples<T>) * kBytes + 3 * sources * 64;
   }
-  bool fits_in_neuron_blocks() const { return bytes_in_neuron_block() <= kMostBytesAcross; }
-  bool fits_across() const { return bytes(kAcross<T>) <= kMostBytesAcross; }
+  bool fits_in_neuron_blocks() const { return bytes_in_neuron_block() <= kMaxBatchInterleavedBytes; }
+  bool fits_batch_interleaved() const { return bytes(kInterleavedSamples<T>) <= kMaxBatchInterleavedBytes; }
   // What backward holds of a replayed step: matrices of one neuron_block; the activity of all, and its
   // gradients, where a neuron_block goes through all steps before the next.
   int64_t bytes_in_scratch() const {
     const int64_t first = size(0);
     const int64_t replayed = neuron_block(first) * presynaptic(first) * matrices;
     return (replayed +
-            (across_groups > 0 && neuron_blocks ? 2 * (presynaptic(first) + units(first)) : 0)) *
+            (interleaved_groups > 0 && neuron_blocks ? 2 * (presynaptic(first) + units(first)) : 0)) *
            kBytes;
   }
 
   // The sum of what each of the groups before this one has.
   template <typename Has>
   int64_t up_to(int64_t group, const Has& has) const {
-    const int64_t of_across = std::min(group, across_groups);
-    const int64_t of_together = std::clamp(group - across_groups, int64_t{0}, together_groups);
-    return of_across * has(across) + of_together * has(together) +
-           (group - of_across - of_together) * has(1);
+    const int64_t of_batch_interleaved = std::min(group, interleaved_groups);
+    const int64_t of_row_vectorised = std::clamp(group - interleaved_groups, int64_t{0}, row_vectorised_groups);
+    return of_batch_interleaved * has(interleaved) + of_row_vectorised * has(row_vectorised) +
+           (group - of_batch_interleaved - of_row_vectorised) * has(1);
   }
 };
 

@@ -26,7 +26,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 template <class Layout, typename T = typename Layout::Value>
 HWY_INLINE typename Layout::V common(const T* HWY_RESTRICT values) {
   const typename Layout::D d;
-  if constexpr (Layout::kSamples == kAcross<T>) {
+  if constexpr (Layout::kSamples == kInterleavedSamples<T>) {
     return hn::Set(d, *values);
   } else {
     return hn::LoadU(d, values);
@@ -37,7 +37,7 @@ HWY_INLINE typename Layout::V common(const T* HWY_RESTRICT values) {
 template <class Layout, int R, typename T = typename Layout::Value>
 HWY_INLINE void store_row_sums(const typename Layout::V (&sums)[R], T* HWY_RESTRICT to) {
   const typename Layout::D d;
-  if constexpr (Layout::kSamples == kAcross<T>) {
+  if constexpr (Layout::kSamples == kInterleavedSamples<T>) {
     STPN_UNROLL
     for (int r = 0; r < R; ++r) hn::StoreU(sums[r], d, to + r * Layout::kSamples);
   } else {
@@ -48,7 +48,7 @@ HWY_INLINE void store_row_sums(const typename Layout::V (&sums)[R], T* HWY_RESTR
 // In each of a sample's lanes, the sum of all of them.
 template <class Layout>
 HWY_INLINE typename Layout::V over_sources(typename Layout::V sums) {
-  if constexpr (Layout::kSamples == kAcross<typename Layout::Value>) {
+  if constexpr (Layout::kSamples == kInterleavedSamples<typename Layout::Value>) {
     return sums;
   } else {
     return hn::SumOfLanes(typename Layout::D(), sums);
@@ -59,7 +59,7 @@ HWY_INLINE typename Layout::V over_sources(typename Layout::V sums) {
 template <class Layout, typename T = typename Layout::Value>
 HWY_INLINE void store_of_samples(typename Layout::V values, int v, T* HWY_RESTRICT to) {
   const typename Layout::D d;
-  if constexpr (Layout::kSamples == kAcross<T>) {
+  if constexpr (Layout::kSamples == kInterleavedSamples<T>) {
     hn::StoreU(values, d, to + v * hn::Lanes(d));
   } else {
     to[v] = hn::GetLane(values);
@@ -153,7 +153,7 @@ HWY_INLINE void dot_rows(const Layout layout, int64_t count, const T* HWY_RESTRI
                          int64_t stride, const T* HWY_RESTRICT x, T* HWY_RESTRICT to) {
   using V = typename Layout::V;
   const typename Layout::D d;
-  for_tiles<kTogether>(count, 1, [&](auto tile, int64_t i) HWY_ATTR {
+  for_tiles<kTileRows>(count, 1, [&](auto tile, int64_t i) HWY_ATTR {
     constexpr int R = decltype(tile)::value;
     V sums[R];
     STPN_UNROLL
@@ -180,7 +180,7 @@ template <class Layout, typename T = typename Layout::Value>
 HWY_INLINE void add_outer_products(const Layout layout, T scale, int64_t hidden, int64_t count,
                                    const Strided<const T> a, const Strided<const T> b, T* matrix,
                                    int64_t row_stride) {
-  for_tiles<kTogether>(hidden, 1, [&](auto tile, int64_t i) HWY_ATTR {
+  for_tiles<kTileRows>(hidden, 1, [&](auto tile, int64_t i) HWY_ATTR {
     constexpr int R = decltype(tile)::value;
     sum_rows<RowsOf::shared, R>(layout, scale, count, a.from(i), b, matrix + i * row_stride,
                                 row_stride);
@@ -193,11 +193,11 @@ HWY_INLINE void add_outer_products_of_all(const Layout layout, int64_t hidden, i
                                           const Strided<const T> a, const Strided<const T> b,
                                           T* HWY_RESTRICT matrix, int64_t row) {
   using D = typename Layout::D;
-  if constexpr (Layout::kSamples != kAcross<T>) {
+  if constexpr (Layout::kSamples != kInterleavedSamples<T>) {
     add_outer_products(layout, T(1), hidden, count, a, b, matrix, row);
     return;
   }
-  for_tiles<kTogether>(hidden, 1, [&](auto tile, int64_t i) HWY_ATTR {
+  for_tiles<kTileRows>(hidden, 1, [&](auto tile, int64_t i) HWY_ATTR {
     constexpr int R = decltype(tile)::value;
     for_tiles<kTileVectors<D>>(layout.width, 1, [&](auto columns, int64_t j) HWY_ATTR {
       constexpr int N = decltype(columns)::value;

@@ -164,8 +164,8 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
     const Layout layout = layout_;
     for (int v = 0; v < kVectors; ++v) {
       const int64_t at = layout.source(v, 0);
-      for (int64_t m = 0; m < steps_; m += kTogether) {
-        sum_rows<RowsOf::shared, kTogether>(
+      for (int64_t m = 0; m < steps_; m += kTileRows) {
+        sum_rows<RowsOf::shared, kTileRows>(
             layout, T(0), plan_.hidden, {slot(h_, m) + at, history_step_, layout.source(0, 1)},
             {E_ + at, 0, matrix_row_}, slot(later_, m) + at, history_step_);
       }

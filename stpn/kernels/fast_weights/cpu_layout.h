@@ -18,7 +18,7 @@ inline int64_t saved_normalised(const FastWeightsVariant& variant, int64_t k) {
   return variant.inner_steps + k;
 }
 
-inline constexpr bool kFastWeightsAcross = true;
+inline constexpr bool kFastWeightsBatchInterleaved = true;
 
 // Steps of a block, at whose end A comes up to date. A longer one passes less often over all of A,
 // and over more of the activities that A has not learnt yet.
@@ -36,7 +36,7 @@ PlasticPlan<T> fast_weights_plan(const Extent& extent, const FastWeightsVariant&
        .saved_per_source = variant.inner_steps + (variant.layer_norm ? activities : 0),
        .saved_per_sample = activities,
        .interval = kTimeBlock,
-       .across = kFastWeightsAcross});
+       .interleaved = kFastWeightsBatchInterleaved});
 }
 
 // S, from the plan.

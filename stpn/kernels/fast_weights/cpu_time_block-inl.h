@@ -80,7 +80,7 @@ class FastWeightsGroup : public Group<Layout> {
   static int64_t rates(int64_t count) { return Plan::padded(count) + Plan::padded(1); }
   // Of this many slots, with some that may be read, but mean nothing.
   static int64_t history(const Plan& plan, int64_t slots) {
-    return (slots + kTogether) * plan.presynaptic(S);
+    return (slots + kTileRows) * plan.presynaptic(S);
   }
   T* slot(T* history, int64_t m) const { return history + m * history_step_; }
   void clear_slots(T* history, int s, int64_t begin, int64_t end) const {
@@ -140,8 +140,8 @@ class FastWeightsGroup : public Group<Layout> {
                     const T* onto, T* to) const {
     const D d;
     const Layout layout = layout_;
-    const int64_t dots_v = S == kAcross<T> ? hn::Lanes(d) : dots_width_;
-    const int64_t whole = (count + kTogether - 1) / kTogether * kTogether;
+    const int64_t dots_v = S == kInterleavedSamples<T> ? hn::Lanes(d) : dots_width_;
+    const int64_t whole = (count + kTileRows - 1) / kTileRows * kTileRows;
     for (int v = 0; v < kVectors; ++v) {
       T* HWY_RESTRICT dots = dots_ + v * dots_v;
       dot_rows(layout, whole, rows + layout.source(v, 0), history_step_, x + layout.source(v, 0),
@@ -180,7 +180,7 @@ class FastWeightsGroup : public Group<Layout> {
   const int64_t matrix_row_, history_step_;
 
  private:
-  static int64_t dots_width(int64_t waiting) { return Plan::padded(waiting + kTogether); }
+  static int64_t dots_width(int64_t waiting) { return Plan::padded(waiting + kTileRows); }
   const int64_t dots_width_;
   T* const dots_;
 

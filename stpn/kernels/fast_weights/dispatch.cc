@@ -27,10 +27,10 @@ template <typename T>
 void forward(const FastWeightsForwardParams<T>& p, const DrivenParameters<T>& parameters,
              const PlasticPlan<T>& plan, int64_t shard) {
   if (p.energy == nullptr) {
-    run_shard<Groups<T, false>::template Forward, kFastWeightsAcross>(plan, shard, p.saved, p,
+    run_shard<Groups<T, false>::template Forward, kFastWeightsBatchInterleaved>(plan, shard, p.saved, p,
                                                                       parameters);
   } else {
-    run_shard<Groups<T, true>::template Forward, kFastWeightsAcross>(plan, shard, p.saved, p,
+    run_shard<Groups<T, true>::template Forward, kFastWeightsBatchInterleaved>(plan, shard, p.saved, p,
                                                                      parameters);
   }
 }
@@ -38,7 +38,7 @@ void forward(const FastWeightsForwardParams<T>& p, const DrivenParameters<T>& pa
 template <typename T>
 void backward(const FastWeightsBackwardParams<T>& p, const DrivenParameters<T>& parameters,
               const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t shard) {
-  run_shard<Groups<T, false>::template Backward, kFastWeightsAcross>(plan, shard, p.forward.saved, p,
+  run_shard<Groups<T, false>::template Backward, kFastWeightsBatchInterleaved>(plan, shard, p.forward.saved, p,
                                                                      parameters, gradients);
 }
 

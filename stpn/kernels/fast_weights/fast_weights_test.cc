@@ -257,10 +257,10 @@ TEST_P(FastWeightsCpuTest, BitsDoNotDependOnThreads) {
   const base::ParallelFor threads = testing::a_thread_each;
   const Case<float> c({.steps = 6, .batch = 37, .inputs = 3, .hidden = 5}, {.inner_steps = 2}, 5);
   const auto alone = c.cpu();
-  const auto together = c.cpu(&threads);
-  EXPECT_EQ(alone.output, together.output);
-  EXPECT_EQ(alone.final_A, together.final_A);
-  EXPECT_EQ(alone.gradients, together.gradients);
+  const auto row_vectorised = c.cpu(&threads);
+  EXPECT_EQ(alone.output, row_vectorised.output);
+  EXPECT_EQ(alone.final_A, row_vectorised.final_A);
+  EXPECT_EQ(alone.gradients, row_vectorised.gradients);
 }
 
 // What a sample has come to, NaN even, ends at its reset.

@@ -191,7 +191,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     }
   }
 
-  void leave(Rows which) { gradients_.bring_lanes_together(which); }
+  void leave(Rows which) { gradients_.add_up_lanes(which); }
 
   // The gradient of z[t] is complete: that of x[t], and what h[t-1] gets of it.
   void store(int64_t t) {

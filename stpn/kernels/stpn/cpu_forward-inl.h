@@ -50,7 +50,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   static constexpr bool kPost = kNorm == Norm::post;
   static constexpr bool kScaled = kNorm == Norm::pre || kPost;
   // Lanes whose sums stay in registers together: `post` has twice as many.
-  using Block = LanesBlock<Layout, kPost ? 2 : kTogether>;
+  using Block = LanesBlock<Layout, kPost ? 2 : kTileRows>;
 
  public:
   static int64_t scratch(const Plan& plan) {

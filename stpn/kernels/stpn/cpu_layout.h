@@ -42,7 +42,7 @@ PlasticPlan<T> stpn_plan(const Extent& extent, const StpnVariant& variant) {
                          .saved_per_source = variant.rule == Rule::oja,
                          .saved_per_sample = variant.layer_norm,
                          // With coupled units it would be slower: three parameters a synapse.
-                         .across = !has_coupled_units(variant),
+                         .interleaved = !has_coupled_units(variant),
                          .neuron_blocks = !has_coupled_units(variant)});
 }
 

@@ -43,7 +43,7 @@ void with_steps(const StpnVariant& v, const Run& run) {
 }
 
 template <typename T>
-void along_forward(const StpnForwardParams<T>& p, const PaddedMatrices<T>& parameters,
+void row_vectorised_forward(const StpnForwardParams<T>& p, const PaddedMatrices<T>& parameters,
                    const PlasticPlan<T>& plan, int64_t shard) {
   with_steps<T>(p.variant, [&](auto steps) {
     run_shard<decltype(steps)::template Forward, false>(plan, shard, p.saved, p, parameters);
@@ -51,12 +51,12 @@ void along_forward(const StpnForwardParams<T>& p, const PaddedMatrices<T>& param
 }
 
 template <typename T>
-void along_backward(const StpnBackwardParams<T>& p, const PaddedMatrices<T>& parameters,
+void row_vectorised_backward(const StpnBackwardParams<T>& p, const PaddedMatrices<T>& parameters,
                     const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t shard) {
-  const Gradients<T> without_lanes(plan, gradients, 0, 0);
+  const Gradients<T> without_lane_sums(plan, gradients, 0, 0);
   with_steps<T>(p.forward.variant, [&](auto steps) {
     run_shard<decltype(steps)::template Backward, false>(plan, shard, p.forward.saved, p, parameters,
-                                                         without_lanes);
+                                                         without_lane_sums);
   });
 }
 
@@ -71,7 +71,7 @@ void neuron_blocks_forward(const StpnForwardParams<T>& p, const PaddedMatrices<T
 template <typename T>
 void neuron_blocks_backward(const StpnBackwardParams<T>& p, const PaddedMatrices<T>& parameters,
                      const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t shard) {
-  const Gradients<T> of_neuron_blocks(plan, gradients, kStpnMatrices, plan.neuron_block(plan.across));
+  const Gradients<T> of_neuron_blocks(plan, gradients, kStpnMatrices, plan.neuron_block(plan.interleaved));
   with_steps<T>(p.forward.variant, [&](auto steps) {
     run_neuron_blocks<decltype(steps)::template Backward>(plan, shard, p.forward.saved, p, parameters,
                                                    of_neuron_blocks);

@@ -15,8 +15,8 @@ namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 
 // What is exported has to be a function, not a template.
-static constexpr auto& kForward = along_forward<float>;
-static constexpr auto& kBackward = along_backward<float>;
+static constexpr auto& kForward = row_vectorised_forward<float>;
+static constexpr auto& kBackward = row_vectorised_backward<float>;
 
 }  // namespace HWY_NAMESPACE
 }  // namespace stpn::kernels
@@ -28,11 +28,11 @@ namespace stpn::kernels {
 HWY_EXPORT(kForward);
 HWY_EXPORT(kBackward);
 
-void stpn_along(const StpnForwardParams<float>& p, const PaddedMatrices<float>& parameters,
+void stpn_row_vectorised(const StpnForwardParams<float>& p, const PaddedMatrices<float>& parameters,
                 const PlasticPlan<float>& plan, int64_t shard) {
   HWY_DYNAMIC_DISPATCH(kForward)(p, parameters, plan, shard);
 }
-void stpn_along(const StpnBackwardParams<float>& p, const PaddedMatrices<float>& parameters,
+void stpn_row_vectorised(const StpnBackwardParams<float>& p, const PaddedMatrices<float>& parameters,
                 const PlasticPlan<float>& plan, const GradientSums<float>& gradients,
                 int64_t shard) {
   HWY_DYNAMIC_DISPATCH(kBackward)(p, parameters, plan, gradients, shard);

@@ -22,14 +22,14 @@ void stpn_neuron_blocks(const StpnBackwardParams<double>& p, const PaddedMatrice
                  int64_t shard);
 
 // All others (stpn_recurrent_*_cpu.cc).
-void stpn_along(const StpnForwardParams<float>& p, const PaddedMatrices<float>& parameters,
+void stpn_row_vectorised(const StpnForwardParams<float>& p, const PaddedMatrices<float>& parameters,
                 const PlasticPlan<float>& plan, int64_t shard);
-void stpn_along(const StpnBackwardParams<float>& p, const PaddedMatrices<float>& parameters,
+void stpn_row_vectorised(const StpnBackwardParams<float>& p, const PaddedMatrices<float>& parameters,
                 const PlasticPlan<float>& plan, const GradientSums<float>& gradients,
                 int64_t shard);
-void stpn_along(const StpnForwardParams<double>& p, const PaddedMatrices<double>& parameters,
+void stpn_row_vectorised(const StpnForwardParams<double>& p, const PaddedMatrices<double>& parameters,
                 const PlasticPlan<double>& plan, int64_t shard);
-void stpn_along(const StpnBackwardParams<double>& p, const PaddedMatrices<double>& parameters,
+void stpn_row_vectorised(const StpnBackwardParams<double>& p, const PaddedMatrices<double>& parameters,
                 const PlasticPlan<double>& plan, const GradientSums<double>& gradients,
                 int64_t shard);
 

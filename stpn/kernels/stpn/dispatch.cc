@@ -14,11 +14,11 @@ namespace {
 template <typename T, typename Call, typename... Arguments>
 void run(const Call& p, const PaddedMatrices<T>& parameters, const PlasticPlan<T>& plan,
          int64_t shard, const Arguments&... gradients) {
-  if (plan.first_group(shard) < plan.across_groups) {
+  if (plan.first_group(shard) < plan.interleaved_groups) {
     stpn_neuron_blocks(p, parameters, plan, gradients..., shard);
   }
-  if (plan.first_group(shard + 1) > plan.across_groups) {
-    stpn_along(p, parameters, plan, gradients..., shard);
+  if (plan.first_group(shard + 1) > plan.interleaved_groups) {
+    stpn_row_vectorised(p, parameters, plan, gradients..., shard);
   }
 }
 

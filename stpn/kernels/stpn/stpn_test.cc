@@ -237,11 +237,11 @@ TEST_P(StpnRecurrentCpuTest, BitsDoNotDependOnThreads) {
   for (const StpnVariant& v : {StpnVariant(), feedforward, coupled_variant()}) {
     const StpnCase<float> c({6, 101, 7, 5}, v, 5);
     const auto alone = c.cpu();
-    const auto together = c.cpu(&threads);
-    EXPECT_EQ(alone.output, together.output);
-    EXPECT_EQ(alone.final_F, together.final_F);
-    EXPECT_EQ(alone.final_beta, together.final_beta);
-    EXPECT_EQ(alone.gradients, together.gradients);
+    const auto row_vectorised = c.cpu(&threads);
+    EXPECT_EQ(alone.output, row_vectorised.output);
+    EXPECT_EQ(alone.final_F, row_vectorised.final_F);
+    EXPECT_EQ(alone.final_beta, row_vectorised.final_beta);
+    EXPECT_EQ(alone.gradients, row_vectorised.gradients);
   }
 }
 
