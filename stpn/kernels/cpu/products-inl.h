@@ -116,7 +116,7 @@ HWY_INLINE void add_products(const Layout& layout, int64_t j, int64_t count,
 
 // Vectors of a tile next to each other; as many as there are registers for.
 template <class D>
-inline constexpr int kTileVectors = hn::MaxLanes(D()) * sizeof(hn::TFromD<D>) == 64 ? 4 : 2;
+inline constexpr int kTileColumns = hn::MaxLanes(D()) * sizeof(hn::TFromD<D>) == 64 ? 4 : 2;
 
 // to[r] = scale * to[r] + sum over k < count of factor (r, k) * row (r, k), r < R
 template <RowsOf kRows, int R, class Layout, typename T = typename Layout::Value>
@@ -125,7 +125,7 @@ HWY_INLINE void sum_rows(const Layout layout, T scale, int64_t count,
                          T* HWY_RESTRICT to, int64_t to_r) {
   using D = typename Layout::D;
   const D d;
-  for_tiles<kTileVectors<D>>(layout.width, Layout::kStep, [&](auto tile, int64_t j) HWY_ATTR {
+  for_tiles<kTileColumns<D>>(layout.width, Layout::kStep, [&](auto tile, int64_t j) HWY_ATTR {
     constexpr int N = decltype(tile)::value;
     typename Layout::V sums[R][N];
     STPN_UNROLL
@@ -199,7 +199,7 @@ HWY_INLINE void add_outer_products_of_all(const Layout layout, int64_t hidden, i
   }
   for_tiles<kTileRows>(hidden, 1, [&](auto tile, int64_t i) HWY_ATTR {
     constexpr int R = decltype(tile)::value;
-    for_tiles<kTileVectors<D>>(layout.width, 1, [&](auto columns, int64_t j) HWY_ATTR {
+    for_tiles<kTileColumns<D>>(layout.width, 1, [&](auto columns, int64_t j) HWY_ATTR {
       constexpr int N = decltype(columns)::value;
       const D d;
       typename Layout::V sums[R][N];
