@@ -152,7 +152,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
 
   template <int kCount>
   HWY_INLINE void replay_rows(int64_t t, int64_t i) {
-    constexpr int kLanes = kCount * kVectors;
+    constexpr int kTileVectors = kCount * kVectors;
     const D d;
     const Layout layout = layout_;
     const T* HWY_RESTRICT z = this->z(t);
@@ -166,14 +166,14 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
     // Of the step before, in replay, P may lie just outside; of no other.
     const V bound = hn::Set(d, t == this->begin_ ? std::numeric_limits<T>::infinity() : bound_);
     const V just_outside = hn::Set(d, just_outside_);
-    V h[kLanes], m[kVectors];
+    V h[kTileVectors], m[kVectors];
     STPN_UNROLL
     for (int v = 0; v < kVectors; ++v) m[v] = layout.sample(this->m(t), v);
     STPN_UNROLL
-    for (int q = 0; q < kLanes; ++q) h[q] = layout.unit(this->h(t) + i * S, q);
+    for (int q = 0; q < kTileVectors; ++q) h[q] = layout.unit(this->h(t) + i * S, q);
     for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
       STPN_UNROLL
-      for (int q = 0; q < kLanes; ++q) {
+      for (int q = 0; q < kTileVectors; ++q) {
         const int64_t at = layout.synapse(q, j);
         V learnt = hn::Mul(h[q], hn::Load(d, z + layout.source(q % kVectors, j)));
         if constexpr (kTrace) {
@@ -269,7 +269,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
 
   template <bool kBack, bool kInto, int kCount>
   HWY_INLINE void rows(int64_t t, int64_t i) {
-    constexpr int kLanes = kCount * kVectors;
+    constexpr int kTileVectors = kCount * kVectors;
     const D d;
     const Layout layout = this->layout_;
     const int64_t width = layout.width;
@@ -280,9 +280,9 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
     T* HWY_RESTRICT dP_rows = this->d_matrix(kP) + first;
     [[maybe_unused]] T* HWY_RESTRICT dE_rows = kTrace ? this->d_matrix(kE) + first : nullptr;
     const SynapseUpdate<T, kPlain> update(forward_);
-    V du[kLanes];
+    V du[kTileVectors];
     STPN_UNROLL
-    for (int q = 0; q < kLanes; ++q) {
+    for (int q = 0; q < kTileVectors; ++q) {
       du[q] = kBack ? layout.unit(this->du(t) + i * S, q) : hn::Zero(d);
     }
     const T* HWY_RESTRICT P_rows = this->seen(t, kP) + first;
@@ -340,7 +340,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
   // them.
   template <int kCount>
   struct Into {
-    static constexpr int kLanes = kCount * kVectors;
+    static constexpr int kTileVectors = kCount * kVectors;
 
     explicit HWY_INLINE Into(const Layout& its_layout) : layout(its_layout) {}
 
@@ -352,7 +352,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
       STPN_UNROLL
       for (int v = 0; v < kVectors; ++v) m[v] = Layout::sample(group.m(t), v);
       STPN_UNROLL
-      for (int q = 0; q < kLanes; ++q) {
+      for (int q = 0; q < kTileVectors; ++q) {
         h[q] = Layout::unit(group.h(t) + i * S, q);
         along_hebbian[q] = along_m[q] = along_rate[q] = hn::Zero(d);
       }
@@ -392,9 +392,9 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
     const T* HWY_RESTRICT hebbian;
     const T* HWY_RESTRICT P;
     const T* HWY_RESTRICT E;
-    V m[kVectors], h[kLanes];
-    V along_hebbian[kLanes];  // of the gradient of D (without a trace: of m D) times h[t-1]
-    V along_m[kLanes], along_rate[kLanes];
+    V m[kVectors], h[kTileVectors];
+    V along_hebbian[kTileVectors];  // of the gradient of D (without a trace: of m D) times h[t-1]
+    V along_m[kTileVectors], along_rate[kTileVectors];
   };
 
   const BackpropamineBackwardParams<T>& call_;

@@ -101,7 +101,7 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
   // Rows i to i + kCount of all samples: the update of step t-1, then (w + alpha P) z of step t.
   template <bool kUpdate, bool kDrive, int kCount>
   HWY_INLINE void rows(int64_t i) {
-    constexpr int kLanes = kCount * kVectors;
+    constexpr int kTileVectors = kCount * kVectors;
     const D d;
     const Layout layout = this->layout_;
     const int64_t width = layout.width;
@@ -112,11 +112,11 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
     T* HWY_RESTRICT P = this->matrix(kP) + this->row_of(i);
     [[maybe_unused]] T* HWY_RESTRICT E = kTrace ? this->matrix(kE) + this->row_of(i) : nullptr;
     const SynapseUpdate<T, kPlain> update(call_);
-    V h[kLanes], m[kVectors], dot[kLanes];
+    V h[kTileVectors], m[kVectors], dot[kTileVectors];
     STPN_UNROLL
     for (int v = 0; v < kVectors; ++v) m[v] = layout.sample(m_, v);
     STPN_UNROLL
-    for (int q = 0; q < kLanes; ++q) {
+    for (int q = 0; q < kTileVectors; ++q) {
       h[q] = layout.unit(h_ + i * S, q);
       dot[q] = hn::Zero(d);
     }
@@ -169,18 +169,18 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
   }
   template <int kCount>
   HWY_INLINE void measure_rows(int64_t i) {
-    constexpr int kLanes = kCount * kVectors;
+    constexpr int kTileVectors = kCount * kVectors;
     const D d;
     const Layout layout = layout_;
     const T* HWY_RESTRICT W = parameters_.row(kWeight, i);
     const T* HWY_RESTRICT alpha = parameters_.row(kAlpha, i);
     const T* HWY_RESTRICT P = this->matrix(kP) + this->row_of(i);
-    V spent[kLanes];
+    V spent[kTileVectors];
     STPN_UNROLL
-    for (int q = 0; q < kLanes; ++q) spent[q] = hn::Zero(d);
+    for (int q = 0; q < kTileVectors; ++q) spent[q] = hn::Zero(d);
     for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
       STPN_UNROLL
-      for (int q = 0; q < kLanes; ++q) {
+      for (int q = 0; q < kTileVectors; ++q) {
         const V z = hn::Load(d, z_ + layout.source(q % kVectors, j));
         const V G =
             hn::MulAdd(layout.parameter(alpha, q / kVectors, j),

@@ -129,7 +129,7 @@ void run_step(const Sample<T>& s, int64_t t, State<T>& state, Step<T>& step, T* 
 
 // The k-th of the (n, size) blocks of `all`.
 template <typename T>
-T* block(T* all, int64_t k, int64_t size) {
+T* part(T* all, int64_t k, int64_t size) {
   return all == nullptr ? nullptr : all + k * size;
 }
 
@@ -207,7 +207,7 @@ void back_through_activity(const BackpropamineBackwardParams<T>& p, const Sample
   }
   back_through_input_drive<T>(s.p.extent, s.input_weights(), s.inputs(t), d_drive,
                               {p.grad_weight_ih, s.p.extent.inputs, p.grad_bias},
-                              block(p.grad_x, s.row(t), s.p.extent.inputs));
+                              part(p.grad_x, s.row(t), s.p.extent.inputs));
 }
 
 template <typename T>
@@ -235,8 +235,8 @@ void backpropamine_forward_ref(const BackpropamineForwardParams<T>& p) {
       copy_out(step.h, output);
       if (p.closed_loop != nullptr) p.closed_loop->after_step(t, b, 1, output);
     }
-    copy_out(state.P, block(p.final_P, b, H * H));
-    copy_out(state.E, block(p.final_E, b, H * H));
+    copy_out(state.P, part(p.final_P, b, H * H));
+    copy_out(state.E, part(p.final_E, b, H * H));
   }
 }
 
@@ -272,9 +272,9 @@ void backpropamine_backward_ref(const BackpropamineBackwardParams<T>& p) {
       d.h = d_before;
       if (s.is_reset(t)) clear(d);
     }
-    copy_out(d.h, block(p.grad_initial_h, b, H));
-    copy_out(d.P, block(p.grad_initial_P, b, H * H));
-    copy_out(d.E, block(p.grad_initial_E, b, H * H));
+    copy_out(d.h, part(p.grad_initial_h, b, H));
+    copy_out(d.P, part(p.grad_initial_P, b, H * H));
+    copy_out(d.E, part(p.grad_initial_E, b, H * H));
   }
 }
 

@@ -83,7 +83,7 @@ class Group {
   static constexpr int S = Layout::kSamples;
   static constexpr int kRows = Layout::kRows;
   static constexpr int kVectors = Layout::kVectors;
-  static constexpr int kLanes = Layout::kLanes;
+  static constexpr int kTileVectors = Layout::kTileVectors;
 
   // `reset` (T, B) or null.
   Group(const Plan& plan, int64_t first, T* saved, const uint8_t* reset)

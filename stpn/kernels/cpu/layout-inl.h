@@ -4,7 +4,7 @@
 // A step goes over its rows kRows at a time, across over the last few one by one, and over their
 // sources:
 //   for (int64_t j = 0; j < layout.width; j += Layout::kStep)
-//     for r < kRows, v < kVectors:     vector q = r * kVectors + v of kLanes
+//     for r < kRows, v < kVectors:     vector q = r * kVectors + v of kTileVectors
 
 #if defined(STPN_KERNELS_CPU_LAYOUT_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_CPU_LAYOUT_INL_H_
@@ -36,7 +36,7 @@ struct RowVectorised {
   static constexpr bool kNeuronBlocks = false;
   static constexpr int kVectors = S;
   static constexpr int kRows = kTileRows / S;
-  static constexpr int kLanes = kRows * kVectors;
+  static constexpr int kTileVectors = kRows * kVectors;
   static constexpr int64_t kStep = hn::MaxLanes(D());
 
   explicit RowVectorised(const PlasticPlan<T>& plan) : width(plan.row) {}
@@ -81,7 +81,7 @@ struct BatchInterleaved {
   static constexpr bool kNeuronBlocks = kInNeuronBlocks;
   static constexpr int kVectors = kSamples / static_cast<int>(hn::MaxLanes(D()));
   static constexpr int kRows = kNeuronBlocks ? 1 : std::max(1, kTileRows / kVectors);
-  static constexpr int kLanes = kRows * kVectors;
+  static constexpr int kTileVectors = kRows * kVectors;
   static constexpr int64_t kStep = 1;
 
   explicit BatchInterleaved(const PlasticPlan<T>& plan) : width(plan.sources), row_(plan.row) {}
@@ -122,9 +122,9 @@ using NeuronBlocks = BatchInterleaved<T, true>;
 template <typename T, int S>
 struct PerSample {
   using D = hn::ScalableTag<T>;
-  static constexpr int64_t kLanes = hn::MaxLanes(D());
-  static constexpr int64_t kWidth = kLanes > S ? kLanes : S;
-  static_assert(kWidth % S == 0 && kWidth % kLanes == 0);
+  static constexpr int64_t kTileVectors = hn::MaxLanes(D());
+  static constexpr int64_t kWidth = kTileVectors > S ? kTileVectors : S;
+  static_assert(kWidth % S == 0 && kWidth % kTileVectors == 0);
 
   HWY_INLINE void set(int s, T value) {
     for (int64_t k = s; k < kWidth; k += S) values[k] = value;
@@ -160,61 +160,61 @@ HWY_INLINE T sum_of_samples(const T* values) {
 // Of the vectors of rows that go together, a few whose sums stay in registers while they go over
 // the sources.
 template <class Layout, int kMost>
-struct LanesBlock {
+struct TilePart {
   using V = typename Layout::V;
-  static constexpr int kLanes = std::min(kMost, Layout::kLanes);
-  static constexpr int kBlocks = Layout::kLanes / kLanes;
-  static constexpr int kVectors = std::min(kLanes, Layout::kVectors);
-  static constexpr int kRows = kLanes / kVectors;
-  static_assert(Layout::kLanes % kLanes == 0 && Layout::kVectors % kVectors == 0);
+  static constexpr int kTileVectors = std::min(kMost, Layout::kTileVectors);
+  static constexpr int kParts = Layout::kTileVectors / kTileVectors;
+  static constexpr int kVectors = std::min(kTileVectors, Layout::kVectors);
+  static constexpr int kRows = kTileVectors / kVectors;
+  static_assert(Layout::kTileVectors % kTileVectors == 0 && Layout::kVectors % kVectors == 0);
 
-  explicit HWY_INLINE LanesBlock(int block) : first(block * kLanes) {}
+  explicit HWY_INLINE TilePart(int part) : first(part * kTileVectors) {}
   // Of the block's vector p: which it is of all, and of which row and vector of samples.
-  HWY_INLINE int lane(int p) const { return first + p; }
-  HWY_INLINE int row(int p) const { return lane(p) / Layout::kVectors; }
-  HWY_INLINE int vector(int p) const { return lane(p) % Layout::kVectors; }
+  HWY_INLINE int tile_vector(int p) const { return first + p; }
+  HWY_INLINE int row(int p) const { return tile_vector(p) / Layout::kVectors; }
+  HWY_INLINE int vector(int p) const { return tile_vector(p) % Layout::kVectors; }
 
   const int first;
 };
 
 // The gradient of presynaptic activity, in registers for the rows of a block.
-template <class Layout, class Block, bool kUsed>
+template <class Layout, class Part, bool kUsed>
 struct PresynapticGradient {
   using T = typename Layout::Value;
   using D = typename Layout::D;
 
   // Sources before `from` need none.
-  HWY_INLINE PresynapticGradient(const Layout& its_layout, const Block& its_block,
+  HWY_INLINE PresynapticGradient(const Layout& its_layout, const Part& its_block,
                                  T* HWY_RESTRICT its_memory, int64_t from)
-      : layout(its_layout), block(its_block), memory(its_memory), first(from) {
+      : layout(its_layout), part(its_block), memory(its_memory), first(from) {
     STPN_UNROLL
-    for (int v = 0; v < Block::kVectors; ++v) sums[v] = hn::Zero(D());
+    for (int v = 0; v < Part::kVectors; ++v) sums[v] = hn::Zero(D());
   }
   HWY_INLINE void load(int64_t j) {
     wanted = kUsed && j >= first;
     if (!wanted) return;
     STPN_UNROLL
-    for (int v = 0; v < Block::kVectors; ++v) {
-      sums[v] = hn::Load(D(), memory + layout.source(block.vector(v), j));
+    for (int v = 0; v < Part::kVectors; ++v) {
+      sums[v] = hn::Load(D(), memory + layout.source(part.vector(v), j));
     }
   }
   HWY_INLINE void add(int p, typename Layout::V factor, typename Layout::V other) {
-    if (wanted) sums[p % Block::kVectors] = hn::MulAdd(factor, other, sums[p % Block::kVectors]);
+    if (wanted) sums[p % Part::kVectors] = hn::MulAdd(factor, other, sums[p % Part::kVectors]);
   }
   HWY_INLINE void store(int64_t j) const {
     if (!wanted) return;
     STPN_UNROLL
-    for (int v = 0; v < Block::kVectors; ++v) {
-      hn::Store(sums[v], D(), memory + layout.source(block.vector(v), j));
+    for (int v = 0; v < Part::kVectors; ++v) {
+      hn::Store(sums[v], D(), memory + layout.source(part.vector(v), j));
     }
   }
 
   const Layout layout;
-  const Block block;
+  const Part part;
   T* const HWY_RESTRICT memory;
   const int64_t first;
   bool wanted = false;
-  typename Layout::V sums[Block::kVectors];
+  typename Layout::V sums[Part::kVectors];
 };
 
 }  // namespace HWY_NAMESPACE

@@ -93,15 +93,15 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
 
   void run() {
     begin();
-    for (int64_t block = plan_.checkpoints - 1; block >= 0; --block) {
-      enter(block);
+    for (int64_t part = plan_.checkpoints - 1; part >= 0; --part) {
+      enter(part);
       for (int64_t m = steps_ - 1; m >= 0; --m) {
         back(m);
         for (int s = 0; s < S; ++s) {
           if (is_reset(begin_ + m, s)) back_through_reset(m, s);
         }
       }
-      leave(block);
+      leave(part);
     }
     end();
   }
@@ -137,10 +137,10 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
     }
   }
 
-  void enter(int64_t block) {
-    begin_ = block * plan_.interval;
+  void enter(int64_t part) {
+    begin_ = part * plan_.interval;
     steps_ = std::min(plan_.interval, plan_.steps - begin_);
-    A_ = block == 0 && A_starts_at_zero_ ? nullptr : saved_.checkpoint(block);
+    A_ = part == 0 && A_starts_at_zero_ ? nullptr : saved_.checkpoint(part);
     for (int64_t m = 0; m <= steps_; ++m) {
       const int64_t t = begin_ + m - 1;
       this->sources_in(t < 0 ? forward_.initial_h : forward_.output, std::max(t, int64_t{0}),
@@ -302,7 +302,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
   }
 
   // The block's part of dW; what comes from behind the block before it.
-  void leave(int64_t block) {
+  void leave(int64_t part) {
     for (int v = 0; v < kVectors; ++v) {
       const int64_t at = layout_.source(v, 0);
       add_outer_products_of_all<Layout, T>(
@@ -310,7 +310,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
           {seen_h_ + at, 0, history_step_}, gradients_.matrix(kSlowWeight), plan_.row);
     }
     const bool wants_D = call_.grad_initial_A != nullptr;
-    if (block == 0 && !wants_D) return;
+    if (part == 0 && !wants_D) return;
     const D d;
     const int64_t count = steps_ * inner_;
     for (int64_t k = 0; k < count; ++k) {
@@ -322,7 +322,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
     }
     const T scale = E_is_zero_ ? T(0) : powers_[steps_];
     if (wants_D) this->add_outer(scale, count, du_, s_, D_);
-    if (block == 0) return;
+    if (part == 0) return;
     this->add_outer(scale, count, du_, s_, E_);
     this->add_outer(T(1), count, s_, du_, E_);
     E_is_zero_ = false;

@@ -80,9 +80,9 @@ class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
   }
 
  private:
-  void begin_time_block(int64_t block) {
+  void begin_time_block(int64_t part) {
     learn();
-    if (saved_ && !A_is_zero_) std::copy_n(A_, plan_.matrix(S), saved_.checkpoint(block));
+    if (saved_ && !A_is_zero_) std::copy_n(A_, plan_.matrix(S), saved_.checkpoint(part));
   }
 
   void forget(int s) {

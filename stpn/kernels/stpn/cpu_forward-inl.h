@@ -36,7 +36,7 @@ template <class Layout, Norm kNorm, bool kClamp>
 class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layout> {
   using Loop = ForwardLoop<StpnForward, Layout>;
   using Loop::saved_;
-  using Loop::kLanes;
+  using Loop::kTileVectors;
   using Loop::kRows;
   using Loop::kVectors;
   using Loop::layout_;
@@ -50,7 +50,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   static constexpr bool kPost = kNorm == Norm::post;
   static constexpr bool kScaled = kNorm == Norm::pre || kPost;
   // Lanes whose sums stay in registers together: `post` has twice as many.
-  using Block = LanesBlock<Layout, kPost ? 2 : kTileRows>;
+  using Part = TilePart<Layout, kPost ? 2 : kTileRows>;
 
  public:
   static int64_t scratch(const Plan& plan) {
@@ -213,7 +213,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
 
   // Over the sources of a row: F z and |G|^2; norm `post`: C z, |C|^2, W z and W C.
   struct Sums {
-    V dot[kLanes], squares[kLanes], weight_dot[kLanes], weight_along[kLanes];
+    V dot[kTileVectors], squares[kTileVectors], weight_dot[kTileVectors], weight_along[kTileVectors];
   };
 
   // Rows i to i + kRows of all samples: the update of step t-1, then the sums that the drive of
@@ -222,7 +222,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   HWY_INLINE void rows(const Sweep& at, int64_t i) {
     Sums sums;
     STPN_UNROLL
-    for (int b = 0; b < Block::kBlocks; ++b) lanes<kUpdate, kDrive>(at, i, Block(b), sums);
+    for (int b = 0; b < Part::kParts; ++b) lanes<kUpdate, kDrive>(at, i, Part(b), sums);
     if constexpr (kDrive) Layout::store_sums(sums.dot, at.dot + i * S);
     if constexpr (kPost || (kDrive && kNormed)) {
       Layout::store_sums(sums.squares, at.squares + i * S);
@@ -232,7 +232,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   }
 
   template <bool kUpdate, bool kDrive>
-  HWY_INLINE void lanes(const Sweep& at, int64_t i, Block block, Sums& sums) {
+  HWY_INLINE void lanes(const Sweep& at, int64_t i, Part part, Sums& sums) {
     const D d;
     const Layout layout = this->layout_;
     const int64_t width = layout.width;
@@ -243,50 +243,50 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     const T* HWY_RESTRICT hebbian = at.hebbian;
     T* HWY_RESTRICT F = at.F + i * at.matrix;
     const V bound = hn::Set(d, static_cast<T>(call_.variant.clamp));
-    V h[Block::kLanes], scale[Block::kLanes];
-    V dot[Block::kLanes], squares[Block::kLanes];
-    V weight_dot[Block::kLanes], weight_along[Block::kLanes];
+    V h[Part::kTileVectors], scale[Part::kTileVectors];
+    V dot[Part::kTileVectors], squares[Part::kTileVectors];
+    V weight_dot[Part::kTileVectors], weight_along[Part::kTileVectors];
     STPN_UNROLL
-    for (int p = 0; p < Block::kLanes; ++p) {
-      h[p] = layout.unit(at.last_h + i * S, block.lane(p));
-      scale[p] = layout.unit(at.scale + i * S, block.lane(p));
+    for (int p = 0; p < Part::kTileVectors; ++p) {
+      h[p] = layout.unit(at.last_h + i * S, part.tile_vector(p));
+      scale[p] = layout.unit(at.scale + i * S, part.tile_vector(p));
       dot[p] = squares[p] = weight_dot[p] = weight_along[p] = hn::Zero(d);
     }
     // Stage by stage for all lanes, as backward does.
     for (int64_t j = 0; j < width; j += Layout::kStep) {
-      V w[Block::kLanes], f[Block::kLanes];
+      V w[Part::kTileVectors], f[Part::kTileVectors];
       STPN_UNROLL
-      for (int p = 0; p < Block::kLanes; ++p) {
-        w[p] = layout.parameter(W, block.row(p), j);
-        f[p] = hn::Load(d, F + layout.synapse(block.lane(p), j));
+      for (int p = 0; p < Part::kTileVectors; ++p) {
+        w[p] = layout.parameter(W, part.row(p), j);
+        f[p] = hn::Load(d, F + layout.synapse(part.tile_vector(p), j));
       }
       if constexpr (kUpdate) {
-        V learnt[Block::kLanes];
+        V learnt[Part::kTileVectors];
         STPN_UNROLL
-        for (int p = 0; p < Block::kLanes; ++p) {
-          f[p] = hn::Mul(layout.parameter(lambda, block.row(p), j), f[p]);
-          learnt[p] = hn::Mul(layout.parameter(gamma, block.row(p), j),
-                              hn::Load(d, hebbian + layout.source(block.vector(p), j)));
+        for (int p = 0; p < Part::kTileVectors; ++p) {
+          f[p] = hn::Mul(layout.parameter(lambda, part.row(p), j), f[p]);
+          learnt[p] = hn::Mul(layout.parameter(gamma, part.row(p), j),
+                              hn::Load(d, hebbian + layout.source(part.vector(p), j)));
         }
         STPN_UNROLL
-        for (int p = 0; p < Block::kLanes; ++p) {
+        for (int p = 0; p < Part::kTileVectors; ++p) {
           if constexpr (kScaled) f[p] = hn::Mul(f[p], scale[p]);
           f[p] = hn::MulAdd(learnt[p], h[p], f[p]);
         }
         STPN_UNROLL
-        for (int p = 0; p < Block::kLanes; ++p) {
+        for (int p = 0; p < Part::kTileVectors; ++p) {
           if constexpr (kClamp) f[p] = hn::Min(hn::Max(f[p], hn::Neg(bound)), bound);
-          hn::Store(f[p], d, F + layout.synapse(block.lane(p), j));
+          hn::Store(f[p], d, F + layout.synapse(part.tile_vector(p), j));
         }
       }
       STPN_UNROLL
-      for (int p = 0; p < Block::kLanes && kPost; ++p) {
+      for (int p = 0; p < Part::kTileVectors && kPost; ++p) {
         squares[p] = hn::MulAdd(f[p], f[p], squares[p]);
         weight_along[p] = hn::MulAdd(w[p], f[p], weight_along[p]);
       }
       STPN_UNROLL
-      for (int p = 0; p < Block::kLanes && kDrive; ++p) {
-        const V active = hn::Load(d, z + layout.source(block.vector(p), j));
+      for (int p = 0; p < Part::kTileVectors && kDrive; ++p) {
+        const V active = hn::Load(d, z + layout.source(part.vector(p), j));
         const V G = kPost ? f[p] : hn::Add(w[p], f[p]);
         dot[p] = hn::MulAdd(G, active, dot[p]);
         if constexpr (kPost) weight_dot[p] = hn::MulAdd(w[p], active, weight_dot[p]);
@@ -294,11 +294,11 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
       }
     }
     STPN_UNROLL
-    for (int p = 0; p < Block::kLanes; ++p) {
-      sums.dot[block.lane(p)] = dot[p];
-      sums.squares[block.lane(p)] = squares[p];
-      sums.weight_dot[block.lane(p)] = weight_dot[p];
-      sums.weight_along[block.lane(p)] = weight_along[p];
+    for (int p = 0; p < Part::kTileVectors; ++p) {
+      sums.dot[part.tile_vector(p)] = dot[p];
+      sums.squares[part.tile_vector(p)] = squares[p];
+      sums.weight_dot[part.tile_vector(p)] = weight_dot[p];
+      sums.weight_along[part.tile_vector(p)] = weight_along[p];
     }
   }
 
@@ -383,7 +383,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     for (int64_t i = 0; i < plan_.rows(S); i += kRows) {
       T* HWY_RESTRICT F = this->matrix(0) + this->row_of(i);
       for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
-        for (int q = 0; q < kLanes; ++q) {
+        for (int q = 0; q < kTileVectors; ++q) {
           T* HWY_RESTRICT here = F + layout.synapse(q, j);
           hn::Store(hn::Mul(hn::Load(d, here), layout.unit(scale_ + i * S, q)), d, here);
         }
@@ -412,12 +412,12 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     const Layout layout = layout_;
     const T* HWY_RESTRICT W = parameters_.row(kWeight, i);
     const T* HWY_RESTRICT F = this->matrix(0) + this->row_of(i);
-    V spent[kLanes];
+    V spent[kTileVectors];
     STPN_UNROLL
-    for (int q = 0; q < kLanes; ++q) spent[q] = hn::Zero(d);
+    for (int q = 0; q < kTileVectors; ++q) spent[q] = hn::Zero(d);
     for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
       STPN_UNROLL
-      for (int q = 0; q < kLanes; ++q) {
+      for (int q = 0; q < kTileVectors; ++q) {
         V f = hn::Load(d, F + layout.synapse(q, j));
         if constexpr (kPost) f = hn::Mul(f, layout.unit(scale_ + i * S, q));
         const V G = hn::Add(layout.parameter(W, q / kVectors, j), f);

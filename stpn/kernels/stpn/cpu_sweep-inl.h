@@ -25,7 +25,7 @@ struct StpnReplay {
   using T = typename Layout::Value;
   using D = typename Layout::D;
   using V = typename Layout::V;
-  static constexpr int kLanes = Layout::kLanes;
+  static constexpr int kTileVectors = Layout::kTileVectors;
   static constexpr int kVectors = Layout::kVectors;
   static constexpr bool kPost = kNorm == Norm::post;
   static constexpr bool kScaled = kNorm == Norm::pre || kPost;
@@ -46,15 +46,15 @@ struct StpnReplay {
     const T* HWY_RESTRICT gamma = this->gamma;
     const V old_bound = hn::Set(d, inside);
     const V bound = hn::Set(d, new_bound);
-    V h[kLanes], scale[kLanes];
+    V h[kTileVectors], scale[kTileVectors];
     STPN_UNROLL
-    for (int q = 0; q < kLanes; ++q) {
+    for (int q = 0; q < kTileVectors; ++q) {
       h[q] = layout.unit(units, q);
       if constexpr (kScaled) scale[q] = layout.unit(scales, q);
     }
     for (int64_t j = 0; j < width; j += Layout::kStep) {
       STPN_UNROLL
-      for (int q = 0; q < kLanes; ++q) {
+      for (int q = 0; q < kTileVectors; ++q) {
         const int row = q / kVectors;
         V old = hn::Load(d, before + layout.synapse(q, j));
         // With norm `post` C is divided before it decays: none stays at the bound.
@@ -76,25 +76,25 @@ struct StpnReplay {
 };
 
 // What a block of rows has at some sources: parameters, and the sums of their gradients.
-template <class Block>
+template <class Part>
 struct SynapseRows {
-  typename Block::V weight[Block::kRows], lambda[Block::kRows], gamma[Block::kRows];
-  typename Block::V d_weight[Block::kRows], d_lambda[Block::kRows], d_gamma[Block::kRows];
+  typename Part::V weight[Part::kRows], lambda[Part::kRows], gamma[Part::kRows];
+  typename Part::V d_weight[Part::kRows], d_lambda[Part::kRows], d_gamma[Part::kRows];
 };
 
 // A block of rows on its way into step t: what is fixed along them, and the sums over them.
-template <class Layout, class Block, Norm kNorm>
+template <class Layout, class Part, Norm kNorm>
 struct StpnInto {
   using T = typename Layout::Value;
   using D = typename Layout::D;
   using V = typename Layout::V;
-  static constexpr int kLanes = Block::kLanes;
+  static constexpr int kTileVectors = Part::kTileVectors;
   static constexpr bool kScaled = kNorm == Norm::pre || kNorm == Norm::post;
 
-  HWY_INLINE StpnInto(const Layout& its_layout, const Block& its_block)
-      : layout(its_layout), block(its_block) {
+  HWY_INLINE StpnInto(const Layout& its_layout, const Part& its_block)
+      : layout(its_layout), part(its_block) {
     STPN_UNROLL
-    for (int p = 0; p < kLanes; ++p) along_h[p] = along_norm[p] = hn::Zero(D());
+    for (int p = 0; p < kTileVectors; ++p) along_h[p] = along_norm[p] = hn::Zero(D());
   }
 
   // Values of the rows' units: h, and the scale of F before the update; F before the update, and
@@ -104,27 +104,27 @@ struct StpnInto {
     before = its_before;
     hebbian = its_hebbian;
     STPN_UNROLL
-    for (int p = 0; p < kLanes; ++p) {
-      h[p] = Layout::unit(its_h, block.lane(p));
-      if constexpr (kScaled) scale[p] = Layout::unit(its_scale, block.lane(p));
+    for (int p = 0; p < kTileVectors; ++p) {
+      h[p] = Layout::unit(its_h, part.tile_vector(p));
+      if constexpr (kScaled) scale[p] = Layout::unit(its_scale, part.tile_vector(p));
     }
   }
 
   // From the gradient of the new F before its clamp: adds to all that the update touches.
   template <class Rows, class PresynapticGradient>
-  HWY_INLINE void step(int64_t j, const V (&d_new)[kLanes], Rows& rows,
+  HWY_INLINE void step(int64_t j, const V (&d_new)[kTileVectors], Rows& rows,
                        PresynapticGradient& of_hebbian) {
     const D d;
-    V learnt[kLanes], decayed[kLanes];
+    V learnt[kTileVectors], decayed[kTileVectors];
     STPN_UNROLL
-    for (int p = 0; p < kLanes; ++p) {
-      const V F = hn::Load(d, before + layout.synapse(block.lane(p), j));
-      learnt[p] = hn::Mul(d_new[p], hn::Load(d, hebbian + layout.source(block.vector(p), j)));
+    for (int p = 0; p < kTileVectors; ++p) {
+      const V F = hn::Load(d, before + layout.synapse(part.tile_vector(p), j));
+      learnt[p] = hn::Mul(d_new[p], hn::Load(d, hebbian + layout.source(part.vector(p), j)));
       decayed[p] = kScaled ? hn::Mul(d_new[p], F) : F;
     }
     STPN_UNROLL
-    for (int p = 0; p < kLanes; ++p) {
-      const int r = p / Block::kVectors;
+    for (int p = 0; p < kTileVectors; ++p) {
+      const int r = p / Part::kVectors;
       along_h[p] = hn::MulAdd(learnt[p], rows.gamma[r], along_h[p]);
       if constexpr (kScaled) along_norm[p] = hn::MulAdd(decayed[p], rows.lambda[r], along_norm[p]);
       rows.d_gamma[r] = hn::MulAdd(learnt[p], h[p], rows.d_gamma[r]);
@@ -132,15 +132,15 @@ struct StpnInto {
     }
     if (!of_hebbian.wanted) return;
     STPN_UNROLL
-    for (int p = 0; p < kLanes; ++p) {
-      of_hebbian.add(p, hn::Mul(d_new[p], rows.gamma[p / Block::kVectors]), h[p]);
+    for (int p = 0; p < kTileVectors; ++p) {
+      of_hebbian.add(p, hn::Mul(d_new[p], rows.gamma[p / Part::kVectors]), h[p]);
     }
   }
 
   const Layout layout;
-  const Block block;
-  V h[kLanes], scale[kLanes];
-  V along_h[kLanes], along_norm[kLanes];
+  const Part part;
+  V h[kTileVectors], scale[kTileVectors];
+  V along_h[kTileVectors], along_norm[kTileVectors];
   const T* HWY_RESTRICT before;
   const T* HWY_RESTRICT hebbian;
 };
@@ -153,29 +153,29 @@ struct StpnSweep {
   using D = typename Layout::D;
   using V = typename Layout::V;
   static constexpr int S = Layout::kSamples;
-  static constexpr int kLanes = Layout::kLanes;
+  static constexpr int kTileVectors = Layout::kTileVectors;
   static constexpr bool kNormed = kNorm != Norm::none;
   static constexpr bool kPost = kNorm == Norm::post;
   static constexpr bool kScaled = kNorm == Norm::pre || kPost;
-  using Block = LanesBlock<Layout, 2>;
-  using Into = StpnInto<Layout, Block, kNorm>;
+  using Part = TilePart<Layout, 2>;
+  using Into = StpnInto<Layout, Part, kNorm>;
 
   // back(t) if kBack, then into(t-1) if kInto, for so many rows; from the last one on if `upwards`.
   template <bool kBack, bool kInto>
   void run(int64_t rows, bool upwards) const {
     for (int64_t done = 0; done < rows; done += Layout::kRows) {
       const int64_t i = upwards ? rows - Layout::kRows - done : done;
-      V of_h[kLanes], of_norm[kLanes];
+      V of_h[kTileVectors], of_norm[kTileVectors];
       STPN_UNROLL
-      for (int b = 0; b < Block::kBlocks; ++b) lanes<kBack, kInto>(i, Block(b), of_h, of_norm);
+      for (int b = 0; b < Part::kParts; ++b) lanes<kBack, kInto>(i, Part(b), of_h, of_norm);
       if constexpr (kInto) Layout::store_sums(of_h, along_h + i * S);
       if constexpr (kInto && kScaled) Layout::store_sums(of_norm, along_norm + i * S);
     }
   }
 
   template <bool kBack, bool kInto>
-  HWY_INLINE void lanes(int64_t i, Block block, V (&along_h)[kLanes],
-                        V (&along_norm)[kLanes]) const {
+  HWY_INLINE void lanes(int64_t i, Part part, V (&along_h)[kTileVectors],
+                        V (&along_norm)[kTileVectors]) const {
     const D d;
     const Layout layout = this->layout;
     const int64_t width = layout.width;
@@ -188,21 +188,21 @@ struct StpnSweep {
     const T* HWY_RESTRICT F_rows = this->F + i * this->matrix;
     T* HWY_RESTRICT dF_rows = this->dF + i * this->matrix;
     const T* HWY_RESTRICT z = this->z;
-    PresynapticGradient<Layout, Block, kBack> of_z(layout, block, this->dz, first_dz);
-    PresynapticGradient<Layout, Block, kInto> of_hebbian(layout, block, this->d_hebbian, first_dz);
+    PresynapticGradient<Layout, Part, kBack> of_z(layout, part, this->dz, first_dz);
+    PresynapticGradient<Layout, Part, kInto> of_hebbian(layout, part, this->d_hebbian, first_dz);
     const V bound = hn::Set(d, this->bound);
-    V scale[Block::kLanes], per_z[Block::kLanes], per_G[Block::kLanes];
-    V d_new_per_z[Block::kLanes], per_C[Block::kLanes];
+    V scale[Part::kTileVectors], per_z[Part::kTileVectors], per_G[Part::kTileVectors];
+    V d_new_per_z[Part::kTileVectors], per_C[Part::kTileVectors];
     STPN_UNROLL
-    for (int p = 0; p < Block::kLanes; ++p) {
-      const int q = block.lane(p);
+    for (int p = 0; p < Part::kTileVectors; ++p) {
+      const int q = part.tile_vector(p);
       if constexpr (kBack) scale[p] = layout.unit(this->scale + i * S, q);
       per_z[p] = layout.unit(this->per_z + i * S, q);
       per_G[p] = layout.unit(this->per_G + i * S, q);
       d_new_per_z[p] = layout.unit(this->d_new_per_z + i * S, q);
       if constexpr (kPost) per_C[p] = layout.unit(this->per_C + i * S, q);
     }
-    Into into(layout, block);
+    Into into(layout, part);
     if constexpr (kInto) {
       into.begin(this->h + i * S, this->scale_before + i * S, this->before + i * this->matrix,
                  this->hebbian);
@@ -212,10 +212,10 @@ struct StpnSweep {
     for (int64_t j = 0; j < width; j += Layout::kStep) {
       of_z.load(j);
       of_hebbian.load(j);
-      SynapseRows<Block> rows;
+      SynapseRows<Part> rows;
       STPN_UNROLL
-      for (int r = 0; r < Block::kRows; ++r) {
-        const int row = block.row(r * Block::kVectors);
+      for (int r = 0; r < Part::kRows; ++r) {
+        const int row = part.row(r * Part::kVectors);
         rows.weight[r] = layout.parameter(W, row, j);
         rows.lambda[r] = layout.parameter(lambda, row, j);
         rows.gamma[r] = layout.parameter(gamma, row, j);
@@ -223,53 +223,53 @@ struct StpnSweep {
         rows.d_lambda[r] = hn::Load(d, sum_lambda + layout.gradient(row, j));
         rows.d_gamma[r] = hn::Load(d, sum_gamma + layout.gradient(row, j));
       }
-      V F[Block::kLanes], dF[Block::kLanes];
+      V F[Part::kTileVectors], dF[Part::kTileVectors];
       STPN_UNROLL
-      for (int p = 0; p < Block::kLanes; ++p) {
-        const int64_t at = layout.synapse(block.lane(p), j);
+      for (int p = 0; p < Part::kTileVectors; ++p) {
+        const int64_t at = layout.synapse(part.tile_vector(p), j);
         F[p] = kBack || kClamp ? hn::Load(d, F_rows + at) : hn::Zero(d);
         dF[p] = hn::Load(d, dF_rows + at);
       }
       if constexpr (kBack) {
-        V G[Block::kLanes], active[Block::kLanes], of_drive[Block::kLanes];
+        V G[Part::kTileVectors], active[Part::kTileVectors], of_drive[Part::kTileVectors];
         STPN_UNROLL
-        for (int p = 0; p < Block::kLanes; ++p) {
-          const V w = rows.weight[p / Block::kVectors];
-          active[p] = hn::Load(d, z + layout.source(block.vector(p), j));
+        for (int p = 0; p < Part::kTileVectors; ++p) {
+          const V w = rows.weight[p / Part::kVectors];
+          active[p] = hn::Load(d, z + layout.source(part.vector(p), j));
           G[p] = kPost ? hn::MulAdd(F[p], scale[p], w) : hn::Add(F[p], w);
           of_drive[p] = hn::Mul(active[p], d_new_per_z[p]);
-          dF[p] = hn::Mul(dF[p], rows.lambda[p / Block::kVectors]);
+          dF[p] = hn::Mul(dF[p], rows.lambda[p / Part::kVectors]);
         }
         STPN_UNROLL
-        for (int p = 0; p < Block::kLanes; ++p) {
-          V& d_weight = rows.d_weight[p / Block::kVectors];
+        for (int p = 0; p < Part::kTileVectors; ++p) {
+          V& d_weight = rows.d_weight[p / Part::kVectors];
           d_weight = hn::MulAdd(active[p], per_z[p], d_weight);
           if constexpr (kPost) of_drive[p] = hn::MulAdd(F[p], per_C[p], of_drive[p]);
         }
         STPN_UNROLL
-        for (int p = 0; p < Block::kLanes; ++p) {
+        for (int p = 0; p < Part::kTileVectors; ++p) {
           if constexpr (!kNormed) continue;
-          V& d_weight = rows.d_weight[p / Block::kVectors];
+          V& d_weight = rows.d_weight[p / Part::kVectors];
           d_weight = hn::MulAdd(F[p], per_G[p], d_weight);
           of_drive[p] = hn::MulAdd(G[p], per_G[p], of_drive[p]);
         }
         STPN_UNROLL
-        for (int p = 0; p < Block::kLanes; ++p) {
+        for (int p = 0; p < Part::kTileVectors; ++p) {
           dF[p] = kScaled ? hn::MulAdd(dF[p], scale[p], of_drive[p]) : hn::Add(dF[p], of_drive[p]);
           of_z.add(p, G[p], per_z[p]);
         }
       }
       STPN_UNROLL
-      for (int p = 0; p < Block::kLanes; ++p) {
+      for (int p = 0; p < Part::kTileVectors; ++p) {
         if constexpr (kInto && kClamp) {
           dF[p] = hn::IfThenElseZero(hn::Le(hn::Abs(F[p]), bound), dF[p]);
         }
-        hn::Store(dF[p], d, dF_rows + layout.synapse(block.lane(p), j));
+        hn::Store(dF[p], d, dF_rows + layout.synapse(part.tile_vector(p), j));
       }
       if constexpr (kInto) into.step(j, dF, rows, of_hebbian);
       STPN_UNROLL
-      for (int r = 0; r < Block::kRows; ++r) {
-        const int64_t parameter = layout.gradient(block.row(r * Block::kVectors), j);
+      for (int r = 0; r < Part::kRows; ++r) {
+        const int64_t parameter = layout.gradient(part.row(r * Part::kVectors), j);
         if constexpr (kBack) hn::Store(rows.d_weight[r], d, sum_weight + parameter);
         if constexpr (kInto) {
           hn::Store(rows.d_lambda[r], d, sum_lambda + parameter);
@@ -280,9 +280,9 @@ struct StpnSweep {
       of_hebbian.store(j);
     }
     STPN_UNROLL
-    for (int p = 0; p < Block::kLanes; ++p) {
-      along_h[block.lane(p)] = into.along_h[p];
-      along_norm[block.lane(p)] = into.along_norm[p];
+    for (int p = 0; p < Part::kTileVectors; ++p) {
+      along_h[part.tile_vector(p)] = into.along_h[p];
+      along_norm[part.tile_vector(p)] = into.along_norm[p];
     }
   }
 
