@@ -26,26 +26,26 @@ template <typename T>
 struct Case {
   Case(const Extent& e, const BackpropamineVariant& v, uint64_t seed, bool with_reset = true)
       : extent(e), variant(v), random(seed, base::Stream::parameters, 0) {
-    const int64_t units = e.batch * e.hidden;
+    const int64_t neurons = e.batch * e.hidden;
     const int64_t synapses = e.hidden * e.hidden;
     draw("x", e.steps * e.batch * e.inputs, -1, 1);
-    draw("h", units, -1, 1);
-    draw("P", units * e.hidden, -0.9, 0.9);
+    draw("h", neurons, -1, 1);
+    draw("P", neurons * e.hidden, -0.9, 0.9);
     // With larger ones many units are chaotic, and rounding explodes.
     const double bound = 1 / std::sqrt(static_cast<double>(e.hidden));
     draw("weight_ih", e.hidden * e.inputs, -1, 1);
     draw("bias", e.hidden, -0.5, 0.5);
     draw("weight_hh", synapses, -bound, bound);
     draw("alpha", synapses, -bound, bound);
-    if (v.has_trace()) draw("E", units * e.hidden, -0.9, 0.9);
+    if (v.has_trace()) draw("E", neurons * e.hidden, -0.9, 0.9);
     if (v.has_modulator()) {
       draw("modulator_weight", e.hidden, -0.7, 0.7);
       draw("modulator_bias", 1, -0.5, 0.5);
     }
     if (v.has_rate()) draw("rate", 1, 0.2, 0.8);
-    d_output = drawn(e.steps * units, -1, 1);
-    d_P = drawn(units * e.hidden, -1, 1);
-    d_E = drawn(units * e.hidden, -1, 1);
+    d_output = drawn(e.steps * neurons, -1, 1);
+    d_P = drawn(neurons * e.hidden, -1, 1);
+    d_E = drawn(neurons * e.hidden, -1, 1);
     reset.assign(e.steps * e.batch, 0);
     for (uint8_t& mark : reset) mark = with_reset && random.below(4) == 0;
   }

@@ -50,11 +50,11 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
   static constexpr bool kSeesNext = true;
 
   static int64_t scratch(const Plan& plan) {
-    return 2 * plan.presynaptic(S) + 6 * plan.units(S) + plan.interval * Plan::padded(S) +
+    return 2 * plan.presynaptic(S) + 6 * plan.neurons(S) + plan.interval * Plan::padded(S) +
            InputDrive<T, S>::scratch(plan);
   }
   static int64_t activity(const Plan& plan) {
-    return plan.interval * (plan.presynaptic(S) + 2 * plan.units(S));
+    return plan.interval * (plan.presynaptic(S) + 2 * plan.neurons(S));
   }
 
   // Adds to `gradients`.
@@ -69,15 +69,15 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
         z_(Loop::take_activity(scratch, plan.interval * plan.presynaptic(S))),
         dz_(scratch.take(plan.presynaptic(S))),
         d_hebbian_(scratch.take(plan.presynaptic(S))),
-        h_(Loop::take_activity(scratch, plan.interval * plan.units(S))),
-        dh_(scratch.take(plan.units(S))),
-        du_(Loop::take_activity(scratch, plan.interval * plan.units(S))),
-        along_h_(scratch.take(plan.units(S))),
-        along_m_(scratch.take(plan.units(S))),
-        along_rate_(scratch.take(plan.units(S))),
+        h_(Loop::take_activity(scratch, plan.interval * plan.neurons(S))),
+        dh_(scratch.take(plan.neurons(S))),
+        du_(Loop::take_activity(scratch, plan.interval * plan.neurons(S))),
+        along_h_(scratch.take(plan.neurons(S))),
+        along_m_(scratch.take(plan.neurons(S))),
+        along_rate_(scratch.take(plan.neurons(S))),
         m_(scratch.take(plan.interval * Plan::padded(S))),
-        modulator_(scratch.take(plan.units(S))),
-        d_modulator_(scratch.take(plan.units(S))),
+        modulator_(scratch.take(plan.neurons(S))),
+        d_modulator_(scratch.take(plan.neurons(S))),
         input_(plan, first, call.forward.x, parameters.inputs, scratch),
         bound_(static_cast<T>(call.forward.variant.bound())),
         just_outside_(std::nextafter(bound_, std::numeric_limits<T>::infinity())) {}
@@ -95,7 +95,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
     if constexpr (kTrace) {
       this->copy_out(this->d_matrix(kE), {call_.grad_initial_E, plan_.hidden, 0});
     }
-    if (call_.grad_initial_h != nullptr) this->units_out(dh_, 0, call_.grad_initial_h);
+    if (call_.grad_initial_h != nullptr) this->neurons_out(dh_, 0, call_.grad_initial_h);
     for (int64_t i = 0; i < plan_.hidden; ++i) {
       gradients_.vector(kModulatorWeight)[i] += sum_of_samples<S>(d_modulator_ + i * S);
     }
@@ -109,7 +109,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
   }
 
   void load(int64_t t) {
-    this->units_in(forward_.output, t, h(t));
+    this->neurons_in(forward_.output, t, h(t));
     this->activity_before(forward_.initial_h, forward_.output, t, 0, z(t));
     T* HWY_RESTRICT m = this->m(t);
     std::fill_n(m, S, forward_.rate == nullptr ? T(0) : forward_.rate[0]);
@@ -135,7 +135,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
       }
       if (more) sweep<false, true>(t);
     }
-    this->sources_to_units(dz_, 0, dh_);
+    this->sources_to_neurons(dz_, 0, dh_);
     for (int s = 0; s < S; ++s) {
       for (int64_t i = 0; i < plan_.hidden && is_reset(t, s); ++i) dh_[i * S + s] = T(0);
     }
@@ -146,9 +146,9 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
   // Of a step of the interval: z = h[t-1] (zero after a reset), which drives it and is learnt;
   // h[t]; m, repeated as the samples are in unit values; and the gradient of the drive.
   T* z(int64_t t) const { return z_ + this->within(t) * plan_.presynaptic(S); }
-  T* h(int64_t t) const { return h_ + this->within(t) * plan_.units(S); }
+  T* h(int64_t t) const { return h_ + this->within(t) * plan_.neurons(S); }
   T* m(int64_t t) const { return m_ + this->within(t) * Plan::padded(S); }
-  T* du(int64_t t) const { return du_ + this->within(t) * plan_.units(S); }
+  T* du(int64_t t) const { return du_ + this->within(t) * plan_.neurons(S); }
 
   template <int kCount>
   HWY_INLINE void replay_rows(int64_t t, int64_t i) {
@@ -170,7 +170,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
     STPN_UNROLL
     for (int v = 0; v < kVectors; ++v) m[v] = layout.sample(this->m(t), v);
     STPN_UNROLL
-    for (int q = 0; q < kTileVectors; ++q) h[q] = layout.unit(this->h(t) + i * S, q);
+    for (int q = 0; q < kTileVectors; ++q) h[q] = layout.neuron(this->h(t) + i * S, q);
     for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
       STPN_UNROLL
       for (int q = 0; q < kTileVectors; ++q) {
@@ -192,18 +192,18 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
     const D d;
     T* HWY_RESTRICT du = this->du(t);
     if (call_.grad_output != nullptr) {
-      this->units_in(call_.grad_output, t, du);
-      for (int64_t k = 0; k < plan_.units(S); k += hn::Lanes(d)) {
+      this->neurons_in(call_.grad_output, t, du);
+      for (int64_t k = 0; k < plan_.neurons(S); k += hn::Lanes(d)) {
         hn::Store(hn::Add(hn::Load(d, dh_ + k), hn::Load(d, du + k)), d, dh_ + k);
       }
     }
     back_through_modulator(t);
-    for (int64_t k = 0; k < plan_.units(S); k += hn::Lanes(d)) {
+    for (int64_t k = 0; k < plan_.neurons(S); k += hn::Lanes(d)) {
       const V dh = hn::Add(hn::Load(d, dh_ + k), hn::Load(d, along_h_ + k));
       const V slope = activation_slope(d, Activation::tanh, hn::Load(d, h(t) + k));
       hn::Store(hn::Mul(dh, slope), d, du + k);
     }
-    this->units_to_rows(du, input_.width(), input_.units());
+    this->neurons_to_rows(du, input_.width(), input_.neurons());
     input_.backward(t, gradients_.vector(kInput), call_.grad_x);
     std::swap(dz_, d_hebbian_);  // what the update of step t gave to h[t-1], to add to
     std::fill_n(d_hebbian_, plan_.presynaptic(S), T(0));
@@ -213,10 +213,10 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
     const D d;
     const bool modulated = forward_.variant.has_modulator();
     T dm[S];
-    sums_over_units<Layout>(
-        plan_.units(S), [&](int64_t k) HWY_ATTR { return back_through_product(t, k); }, dm);
+    sums_over_neurons<Layout>(
+        plan_.neurons(S), [&](int64_t k) HWY_ATTR { return back_through_product(t, k); }, dm);
     T d_rate = T(0);
-    for (int64_t unit = 0; unit < plan_.hidden * S && kTrace; ++unit) d_rate += along_rate_[unit];
+    for (int64_t neuron = 0; neuron < plan_.hidden * S && kTrace; ++neuron) d_rate += along_rate_[neuron];
     PerSample<T, S> du;
     for (int s = 0; s < S; ++s) {
       if (!modulated) d_rate += dm[s];
@@ -227,7 +227,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
     if (!modulated) return;
     gradients_.vector(kModulatorBias)[0] += sum_of_samples<S>(du.values);
     const T* HWY_RESTRICT h = this->h(t);
-    for (int64_t k = 0; k < plan_.units(S); k += hn::Lanes(d)) {
+    for (int64_t k = 0; k < plan_.neurons(S); k += hn::Lanes(d)) {
       const V of_weight = hn::MulAdd(du.at(k), hn::Load(d, h + k), hn::Load(d, d_modulator_ + k));
       const V dh = hn::MulAdd(du.at(k), hn::Load(d, modulator_ + k), hn::Load(d, dh_ + k));
       hn::Store(of_weight, d, d_modulator_ + k);
@@ -254,7 +254,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
     for (int v = 0; v < kVectors; ++v) {
       const int64_t first = v * (S / kVectors);
       add_outer_products_of_all<Layout, T>(layout_, plan_.hidden, steps,
-                                           {du_ + first, S, plan_.units(S)},
+                                           {du_ + first, S, plan_.neurons(S)},
                                            {z_ + layout_.source(v, 0), 0, plan_.presynaptic(S)},
                                            gradients_.row(kWeight, 0), plan_.row);
     }
@@ -283,7 +283,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
     V du[kTileVectors];
     STPN_UNROLL
     for (int q = 0; q < kTileVectors; ++q) {
-      du[q] = kBack ? layout.unit(this->du(t) + i * S, q) : hn::Zero(d);
+      du[q] = kBack ? layout.neuron(this->du(t) + i * S, q) : hn::Zero(d);
     }
     const T* HWY_RESTRICT P_rows = this->seen(t, kP) + first;
     const T* HWY_RESTRICT z = kBack ? this->z(t) : nullptr;
@@ -353,7 +353,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
       for (int v = 0; v < kVectors; ++v) m[v] = Layout::sample(group.m(t), v);
       STPN_UNROLL
       for (int q = 0; q < kTileVectors; ++q) {
-        h[q] = Layout::unit(group.h(t) + i * S, q);
+        h[q] = Layout::neuron(group.h(t) + i * S, q);
         along_hebbian[q] = along_m[q] = along_rate[q] = hn::Zero(d);
       }
     }

@@ -38,7 +38,7 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
 
  public:
   static int64_t scratch(const Plan& plan) {
-    return 3 * plan.units(S) + Plan::padded(S) + InputDrive<T, S>::scratch(plan);
+    return 3 * plan.neurons(S) + Plan::padded(S) + InputDrive<T, S>::scratch(plan);
   }
   static int64_t activity(const Plan& plan) { return 2 * plan.presynaptic(S); }
 
@@ -49,16 +49,16 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
         parameters_(parameters.matrices),
         z_(Loop::take_activity(scratch, plan.presynaptic(S))),
         hebbian_(Loop::take_activity(scratch, plan.presynaptic(S))),
-        h_(scratch.take(plan.units(S))),
-        sums_(scratch.take(plan.units(S))),
+        h_(scratch.take(plan.neurons(S))),
+        sums_(scratch.take(plan.neurons(S))),
         m_(scratch.take(S)),
-        modulator_(scratch.take(plan.units(S))),
+        modulator_(scratch.take(plan.neurons(S))),
         input_(plan, first, call.x, parameters.inputs, scratch) {}
 
   void begin() {
     this->copy_in({call_.initial_P, plan_.hidden, 0}, this->matrix(kP));
     if constexpr (kTrace) this->copy_in({call_.initial_E, plan_.hidden, 0}, this->matrix(kE));
-    this->units_in(call_.initial_h, 0, h_);
+    this->neurons_in(call_.initial_h, 0, h_);
     for (int64_t i = 0; i < plan_.hidden && call_.variant.has_modulator(); ++i) {
       std::fill_n(modulator_ + i * S, S, call_.modulator_weight[i]);
     }
@@ -73,13 +73,13 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
   }
 
   void forward(int64_t t) {
-    this->units_to_sources(h_, 0, z_);
+    this->neurons_to_sources(h_, 0, z_);
     if (t == 0) {
       sweep<false, true>();
     } else {
       sweep<true, true>();
     }
-    activate_units(t);
+    activate_neurons(t);
     if (call_.energy != nullptr) measure(t);
     modulate(t);
     std::swap(z_, hebbian_);
@@ -117,7 +117,7 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
     for (int v = 0; v < kVectors; ++v) m[v] = layout.sample(m_, v);
     STPN_UNROLL
     for (int q = 0; q < kTileVectors; ++q) {
-      h[q] = layout.unit(h_ + i * S, q);
+      h[q] = layout.neuron(h_ + i * S, q);
       dot[q] = hn::Zero(d);
     }
     for (int64_t j = 0; j < width; j += Layout::kStep) {
@@ -150,22 +150,22 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
   }
 
   // h = tanh(W_i x + b_i + (w + alpha P) z) for all units at once.
-  void activate_units(int64_t t) {
+  void activate_neurons(int64_t t) {
     const D d;
     input_.forward(t);
-    this->rows_to_units(input_.units(), input_.width(), h_);
-    for (int64_t k = 0; k < plan_.units(S); k += hn::Lanes(d)) {
+    this->rows_to_neurons(input_.neurons(), input_.width(), h_);
+    for (int64_t k = 0; k < plan_.neurons(S); k += hn::Lanes(d)) {
       const V u = hn::Add(hn::Load(d, h_ + k), hn::Load(d, sums_ + k));
       hn::Store(activate(d, Activation::tanh, u), d, h_ + k);
     }
-    this->units_out(h_, t, call_.output);
+    this->neurons_out(h_, t, call_.output);
   }
 
   // A pass of its own: energy is seldom asked for.
   void measure(int64_t t) {
     for_tiles<kRows>(plan_.rows(S), 1,
                      [&](auto count, int64_t i) HWY_ATTR { measure_rows<count>(i); });
-    this->units_out(sums_, t, call_.energy);
+    this->neurons_out(sums_, t, call_.energy);
   }
   template <int kCount>
   HWY_INLINE void measure_rows(int64_t i) {
@@ -199,8 +199,8 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
     }
     const D d;
     T sums[S];
-    sums_over_units<Layout>(
-        plan_.units(S),
+    sums_over_neurons<Layout>(
+        plan_.neurons(S),
         [&](int64_t k)
             HWY_ATTR { return hn::Mul(hn::Load(d, modulator_ + k), hn::Load(d, h_ + k)); },
         sums);

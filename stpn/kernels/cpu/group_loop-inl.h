@@ -179,37 +179,37 @@ class Group {
     }
   }
   // Unit values as presynaptic activity from source `begin` on, and back.
-  void units_to_sources(const T* HWY_RESTRICT units, int64_t begin, T* HWY_RESTRICT to) const {
+  void neurons_to_sources(const T* HWY_RESTRICT neurons, int64_t begin, T* HWY_RESTRICT to) const {
     if constexpr (Layout::kBatchInterleaved) {
-      std::copy_n(units, plan_.hidden * S, to + layout_.value(0, begin));
+      std::copy_n(neurons, plan_.hidden * S, to + layout_.value(0, begin));
     } else {
-      units_to_rows(units, layout_.width, to + begin);
+      neurons_to_rows(neurons, layout_.width, to + begin);
     }
   }
-  void sources_to_units(const T* HWY_RESTRICT from, int64_t begin, T* HWY_RESTRICT units) const {
+  void sources_to_neurons(const T* HWY_RESTRICT from, int64_t begin, T* HWY_RESTRICT neurons) const {
     if constexpr (Layout::kBatchInterleaved) {
-      std::copy_n(from + layout_.value(0, begin), plan_.hidden * S, units);
+      std::copy_n(from + layout_.value(0, begin), plan_.hidden * S, neurons);
     } else {
-      rows_to_units(from + begin, layout_.width, units);
+      rows_to_neurons(from + begin, layout_.width, neurons);
     }
   }
   // Unit values from rows of units, a sample's each `stride` after the other, and back.
-  void rows_to_units(const T* HWY_RESTRICT rows, int64_t stride, T* HWY_RESTRICT units) const {
-    transpose(rows, stride, S, plan_.hidden, units, S);
+  void rows_to_neurons(const T* HWY_RESTRICT rows, int64_t stride, T* HWY_RESTRICT neurons) const {
+    transpose(rows, stride, S, plan_.hidden, neurons, S);
   }
-  void units_to_rows(const T* HWY_RESTRICT units, int64_t stride, T* HWY_RESTRICT rows) const {
-    transpose(units, S, plan_.hidden, S, rows, stride);
+  void neurons_to_rows(const T* HWY_RESTRICT neurons, int64_t stride, T* HWY_RESTRICT rows) const {
+    transpose(neurons, S, plan_.hidden, S, rows, stride);
   }
   // Values of the units of step t in a (T, B, H) array, or of the state in a (B, H) array (t = 0).
-  void units_in(const T* from, int64_t t, T* units) const {
-    rows_to_units(from + place(t, 0, plan_.hidden), plan_.hidden, units);
+  void neurons_in(const T* from, int64_t t, T* neurons) const {
+    rows_to_neurons(from + place(t, 0, plan_.hidden), plan_.hidden, neurons);
   }
-  void units_out(const T* units, int64_t t, T* to) const {
-    units_to_rows(units, plan_.hidden, to + place(t, 0, plan_.hidden));
+  void neurons_out(const T* neurons, int64_t t, T* to) const {
+    neurons_to_rows(neurons, plan_.hidden, to + place(t, 0, plan_.hidden));
   }
   // Of some rows.
-  void units_out(const T* units, int64_t t, Rows rows, T* to) const {
-    transpose(units + rows.begin * S, S, std::min(rows.end, plan_.hidden) - rows.begin, S,
+  void neurons_out(const T* neurons, int64_t t, Rows rows, T* to) const {
+    transpose(neurons + rows.begin * S, S, std::min(rows.end, plan_.hidden) - rows.begin, S,
               to + place(t, 0, plan_.hidden) + rows.begin, plan_.hidden);
   }
 

@@ -40,10 +40,10 @@ class InputDrive {
         inputs_(weights.inputs()),
         width_(plan.padded(plan.hidden)),
         x_(x),
-        units_(scratch.take(S * width_)) {}
+        neurons_(scratch.take(S * width_)) {}
 
   // (S, width): a row of units a sample; forward's drive, or the gradient that backward reads.
-  T* units() const { return units_; }
+  T* neurons() const { return neurons_; }
   int64_t width() const { return width_; }
 
   // Writes units().
@@ -80,7 +80,7 @@ class InputDrive {
         }
       }
       STPN_UNROLL
-      for (int b = 0; b < kBlock; ++b) hn::Store(drive[b], d, units_ + (s + b) * width_ + k);
+      for (int b = 0; b < kBlock; ++b) hn::Store(drive[b], d, neurons_ + (s + b) * width_ + k);
     }
   }
 
@@ -93,7 +93,7 @@ class InputDrive {
       V of_bias = hn::Load(d, sums + inputs * width_ + k);
       STPN_UNROLL
       for (int b = 0; b < kBlock; ++b) {
-        du[b] = hn::Load(d, units_ + (s + b) * width_ + k);
+        du[b] = hn::Load(d, neurons_ + (s + b) * width_ + k);
         of_bias = hn::Add(of_bias, du[b]);
       }
       hn::Store(of_bias, d, sums + inputs * width_ + k);
@@ -118,7 +118,7 @@ class InputDrive {
         const V w = hn::Load(d, weights_.row(j) + k);
         STPN_UNROLL
         for (int b = 0; b < kBlock; ++b) {
-          dots[b] = hn::MulAdd(w, hn::Load(d, units_ + (s + b) * width_ + k), dots[b]);
+          dots[b] = hn::MulAdd(w, hn::Load(d, neurons_ + (s + b) * width_ + k), dots[b]);
         }
       }
       alignas(64) T sums[64 / sizeof(T)];
@@ -130,7 +130,7 @@ class InputDrive {
   const PaddedInputWeights<T>& weights_;
   const int64_t first_, batch_, inputs_, width_;
   const T* const x_;
-  T* const units_;
+  T* const neurons_;
 };
 
 }  // namespace HWY_NAMESPACE

@@ -56,15 +56,15 @@ struct RowVectorised {
     return hn::Load(D(), rows + r * width + j);
   }
   // Of unit values, from those of the first of kRows on.
-  static HWY_INLINE V unit(const T* HWY_RESTRICT units, int q) { return hn::Set(D(), units[q]); }
+  static HWY_INLINE V neuron(const T* HWY_RESTRICT neurons, int q) { return hn::Set(D(), neurons[q]); }
   // One value a sample.
   static HWY_INLINE V sample(const T* HWY_RESTRICT values, int v) {
     return hn::Set(D(), values[v]);
   }
   // Sums over the sources, to unit values.
   template <int N>
-  static HWY_INLINE void store_sums(const V (&sums)[N], T* HWY_RESTRICT units) {
-    sums_of_lanes<N>(D(), sums, units);
+  static HWY_INLINE void store_sums(const V (&sums)[N], T* HWY_RESTRICT neurons) {
+    sums_of_lanes<N>(D(), sums, neurons);
   }
 
   const int64_t width;
@@ -97,16 +97,16 @@ struct BatchInterleaved {
   HWY_INLINE V parameter(const T* HWY_RESTRICT rows, int r, int64_t j) const {
     return hn::Set(D(), rows[r * row_ + j]);
   }
-  static HWY_INLINE V unit(const T* HWY_RESTRICT units, int q) {
-    return hn::LoadU(D(), units + q * hn::Lanes(D()));
+  static HWY_INLINE V neuron(const T* HWY_RESTRICT neurons, int q) {
+    return hn::LoadU(D(), neurons + q * hn::Lanes(D()));
   }
   static HWY_INLINE V sample(const T* HWY_RESTRICT values, int v) {
     return hn::Load(D(), values + v * hn::Lanes(D()));
   }
   template <int N>
-  static HWY_INLINE void store_sums(const V (&sums)[N], T* HWY_RESTRICT units) {
+  static HWY_INLINE void store_sums(const V (&sums)[N], T* HWY_RESTRICT neurons) {
     STPN_UNROLL
-    for (int q = 0; q < N; ++q) hn::Store(sums[q], D(), units + q * hn::Lanes(D()));
+    for (int q = 0; q < N; ++q) hn::Store(sums[q], D(), neurons + q * hn::Lanes(D()));
   }
 
   const int64_t width;
@@ -130,21 +130,21 @@ struct PerSample {
     for (int64_t k = s; k < kWidth; k += S) values[k] = value;
   }
   // For the vector of unit values that begins at `unit`.
-  HWY_INLINE hn::Vec<D> at(int64_t unit) const { return hn::Load(D(), values + unit % kWidth); }
+  HWY_INLINE hn::Vec<D> at(int64_t neuron) const { return hn::Load(D(), values + neuron % kWidth); }
 
   alignas(64) T values[kWidth];
 };
 
 // Of each sample, the sum over `units` unit values of value(k), the vector of those from k on.
 template <class Layout, class Value, typename T = typename Layout::Value>
-HWY_INLINE void sums_over_units(int64_t units, const Value& value, T (&sums)[Layout::kSamples]) {
+HWY_INLINE void sums_over_neurons(int64_t neurons, const Value& value, T (&sums)[Layout::kSamples]) {
   constexpr int S = Layout::kSamples;
   constexpr int64_t kWidth = PerSample<T, S>::kWidth;
   const typename Layout::D d;
   alignas(64) T sums_of_places[kWidth] = {};
   for (int64_t place = 0; place < kWidth; place += hn::Lanes(d)) {
     typename Layout::V sum = hn::Zero(d);
-    for (int64_t k = place; k < units; k += kWidth) sum = hn::Add(sum, value(k));
+    for (int64_t k = place; k < neurons; k += kWidth) sum = hn::Add(sum, value(k));
     hn::Store(sum, d, sums_of_places + place);
   }
   std::fill_n(sums, S, T(0));

@@ -55,7 +55,7 @@ struct PlasticShape {
   int64_t sources;   // columns of a matrix
   int64_t matrices;  // plastic matrices of a sample
   // Values kept at each step for backward: of a unit, of a source, of a sample.
-  int64_t saved_per_unit = 0;
+  int64_t saved_per_neuron = 0;
   int64_t saved_per_source = 0;
   int64_t saved_per_sample = 0;
   int64_t interval = 0;  // steps between checkpoints; 0: as many as scratch memory holds
@@ -72,7 +72,7 @@ struct PlasticPlan {
         sources(shape.sources),
         row(padded(shape.sources)),
         matrices(shape.matrices),
-        saved_per_unit(shape.saved_per_unit),
+        saved_per_neuron(shape.saved_per_neuron),
         saved_per_source(shape.saved_per_source),
         saved_per_sample(shape.saved_per_sample),
         neuron_blocks(shape.neuron_blocks && shape.interleaved),
@@ -123,7 +123,7 @@ struct PlasticPlan {
     return neuron_blocks && size >= kInterleavedSamples<T> ? int64_t{1} << shift : rows(size);
   }
   int neuron_block_shift(int64_t size) const { return neuron_blocks && size >= kInterleavedSamples<T> ? shift : kOneNeuronBlock; }
-  int64_t units(int64_t size) const { return padded(rows(size) * size); }
+  int64_t neurons(int64_t size) const { return padded(rows(size) * size); }
   int64_t presynaptic(int64_t size) const { return size * width(size); }
   int64_t matrix(int64_t size) const { return rows(size) * presynaptic(size); }
   int64_t all_matrices(int64_t size) const { return matrices * matrix(size); }
@@ -131,19 +131,19 @@ struct PlasticPlan {
   // Rows of a parameter matrix: enough for a sample alone, and across.
   int64_t parameter_matrix() const { return rows(1) * row; }
 
-  // SavedActivations for backward, a group after the other: neuron_block by neuron_block, for each step `saved_per_unit` times
+  // SavedActivations for backward, a group after the other: neuron_block by neuron_block, for each step `saved_per_neuron` times
   // its unit values; then for each step values of sources and of samples; then the matrices as the
   // steps 0, interval, 2 interval ... see them. Those of step 0 Fast Weights alone writes: the
   // others read the initial state again.
-  int64_t saved_units(int64_t size) const {
+  int64_t saved_neurons(int64_t size) const {
     const int64_t count = (rows(size) + neuron_block(size) - 1) / neuron_block(size);
-    return count * steps * saved_per_unit * padded(neuron_block(size) * size);
+    return count * steps * saved_per_neuron * padded(neuron_block(size) * size);
   }
   int64_t saved_besides(int64_t size) const {
     return saved_per_source * presynaptic(size) + padded(saved_per_sample * size);
   }
   int64_t before_checkpoints(int64_t size) const {
-    return saved_units(size) + steps * saved_besides(size);
+    return saved_neurons(size) + steps * saved_besides(size);
   }
   int64_t saved(int64_t size) const {
     return before_checkpoints(size) + checkpoints * all_matrices(size);
@@ -154,7 +154,7 @@ struct PlasticPlan {
   int64_t saved_size() const { return saved_offset(groups); }
 
   int64_t steps, batch, hidden, sources, row;
-  int64_t matrices, saved_per_unit, saved_per_source, saved_per_sample;
+  int64_t matrices, saved_per_neuron, saved_per_source, saved_per_sample;
   bool neuron_blocks;
   int shift;
   int64_t interleaved, interleaved_groups, row_vectorised, row_vectorised_groups, groups, shards;
@@ -183,7 +183,7 @@ struct PlasticPlan {
     const int64_t first = size(0);
     const int64_t replayed = neuron_block(first) * presynaptic(first) * matrices;
     return (replayed +
-            (interleaved_groups > 0 && neuron_blocks ? 2 * (presynaptic(first) + units(first)) : 0)) *
+            (interleaved_groups > 0 && neuron_blocks ? 2 * (presynaptic(first) + neurons(first)) : 0)) *
            kBytes;
   }
 
@@ -205,20 +205,20 @@ class SavedActivations {
       : base_(base),
         plan_(&plan),
         shift_(plan.neuron_block_shift(S)),
-        units_(plan.padded(plan.neuron_block(S) * S)),
+        neurons_(plan.padded(plan.neuron_block(S) * S)),
         besides_(plan.saved_besides(S)) {}
 
   explicit operator bool() const { return base_ != nullptr; }
   // Of those of its neuron_block, from row i on.
-  T* units(int64_t t, int64_t which, int64_t i = 0) const {
+  T* neurons(int64_t t, int64_t which, int64_t i = 0) const {
     const int64_t neuron_block = i >> shift_;
-    return base_ + ((neuron_block * plan_->steps + t) * plan_->saved_per_unit + which) * units_ +
+    return base_ + ((neuron_block * plan_->steps + t) * plan_->saved_per_neuron + which) * neurons_ +
            (i - (neuron_block << shift_)) * S;
   }
   // From the units of a step to those of the next, in one neuron_block.
-  int64_t step() const { return plan_->saved_per_unit * units_; }
+  int64_t step() const { return plan_->saved_per_neuron * neurons_; }
   T* sources(int64_t t, int64_t which) const {
-    return base_ + plan_->saved_units(S) + t * besides_ + which * plan_->presynaptic(S);
+    return base_ + plan_->saved_neurons(S) + t * besides_ + which * plan_->presynaptic(S);
   }
   T* samples(int64_t t, int64_t which) const {
     return sources(t, plan_->saved_per_source) + which * S;
@@ -231,7 +231,7 @@ class SavedActivations {
   T* base_;
   const PlasticPlan<T>* plan_;
   int shift_;
-  int64_t units_, besides_;
+  int64_t neurons_, besides_;
 };
 
 }  // namespace stpn::kernels

@@ -104,7 +104,7 @@ HWY_INLINE void add_products(const Layout& layout, int64_t j, int64_t count,
     for (int n = 0; n < N; ++n) row[n] = load(0, k, n);
     STPN_UNROLL
     for (int r = 0; r < R; ++r) {
-      const V factor = Layout::unit(factors.at(r, k), 0);
+      const V factor = Layout::neuron(factors.at(r, k), 0);
       STPN_UNROLL
       for (int n = 0; n < N; ++n) {
         if (kRows == RowsOf::own && r > 0) row[n] = load(r, k, n);

@@ -187,7 +187,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
       back_through_recall(m, slot(du_, product));
     }
     back_through_activity(t, 0, this->activity(t, 0), du_0_, dp);
-    this->sources_to_rows(dp, 0, plan_.hidden, input_.units(), input_.width());
+    this->sources_to_rows(dp, 0, plan_.hidden, input_.neurons(), input_.width());
     input_.backward(t, gradients_.vector(kInput), call_.grad_x);
     back_to_before(m);
   }
@@ -247,7 +247,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
       hn::Store(ds, d, du + at);
     }
     if (layer_norm) {
-      const V inverse = Layout::unit(saved_.samples(t, k), v);
+      const V inverse = Layout::neuron(saved_.samples(t, k), v);
       back_through_normalise(layout, this->shares_, normalised, inverse, du);
     }
     for (int64_t j = 0; j < layout.width; j += Layout::kStep) {

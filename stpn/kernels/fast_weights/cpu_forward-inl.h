@@ -110,7 +110,7 @@ class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
 
   void step(int64_t t) {
     input_.forward(t);
-    this->rows_in(input_.units(), input_.width(), slow_);
+    this->rows_in(input_.neurons(), input_.width(), slow_);
     this->add_parameter_product(T(1), parameters_.row(kSlowWeight, 0), slot(h_, waiting_), slow_);
     ++waiting_;
     if constexpr (kEnergy) {

@@ -68,10 +68,10 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
 
   static int64_t scratch(const Plan& plan) {
     return (Layout::kNeuronBlocks ? 0 : 2 * plan.presynaptic(S)) +
-           (slots(plan) + (kPost ? 10 : 8)) * plan.units(S);
+           (slots(plan) + (kPost ? 10 : 8)) * plan.neurons(S);
   }
   static int64_t activity(const Plan& plan) {
-    return plan.interval * (2 * plan.presynaptic(S) + plan.units(S));
+    return plan.interval * (2 * plan.presynaptic(S) + plan.neurons(S));
   }
 
   // Adds to `gradients`.
@@ -91,24 +91,24 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
         z_(Loop::take_activity(scratch, plan.interval * plan.presynaptic(S))),
         hebbian_(Loop::take_activity(scratch,
                                      Layout::kNeuronBlocks ? 0 : plan.interval * plan.presynaptic(S))),
-        h_(Loop::take_activity(scratch, plan.interval * plan.units(S))),
+        h_(Loop::take_activity(scratch, plan.interval * plan.neurons(S))),
         dz_(Layout::kNeuronBlocks ? scratch.take_unwritten(plan.interval * plan.presynaptic(S))
                             : scratch.take(plan.presynaptic(S))),
         d_hebbian_(Layout::kNeuronBlocks ? nullptr : scratch.take(plan.presynaptic(S))),
-        dh_(scratch.take(slots(plan) * plan.units(S))),
-        along_h_(scratch.take(plan.units(S))),
-        along_norm_(scratch.take(plan.units(S))),
-        per_z_(scratch.take(plan.units(S))),
-        per_G_(scratch.take(plan.units(S))),
-        d_bias_(scratch.take(plan.units(S))),
-        share_of_W_(scratch.take(plan.units(S))),
-        d_new_per_z_(kPost ? scratch.take(plan.units(S)) : per_z_),
-        per_C_(kPost ? scratch.take(plan.units(S)) : per_z_),
-        from_update_(scratch.take(plan.units(S))),
-        ones_(scratch.take(plan.units(S))),
+        dh_(scratch.take(slots(plan) * plan.neurons(S))),
+        along_h_(scratch.take(plan.neurons(S))),
+        along_norm_(scratch.take(plan.neurons(S))),
+        per_z_(scratch.take(plan.neurons(S))),
+        per_G_(scratch.take(plan.neurons(S))),
+        d_bias_(scratch.take(plan.neurons(S))),
+        share_of_W_(scratch.take(plan.neurons(S))),
+        d_new_per_z_(kPost ? scratch.take(plan.neurons(S)) : per_z_),
+        per_C_(kPost ? scratch.take(plan.neurons(S)) : per_z_),
+        from_update_(scratch.take(plan.neurons(S))),
+        ones_(scratch.take(plan.neurons(S))),
         bound_(static_cast<T>(call.forward.variant.clamp)),
         just_outside_(std::nextafter(bound_, std::numeric_limits<T>::infinity())) {
-    std::fill_n(ones_, plan.units(S), T(1));
+    std::fill_n(ones_, plan.neurons(S), T(1));
     if (call.forward.variant.plastic_bias) plastic_bias_.emplace(plan, call.forward);
     if (call.forward.variant.layer_norm) layer_norm_.emplace(plan, call.forward);
     if (oja_) prediction_.emplace(plan);
@@ -117,14 +117,14 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   void begin() {
     this->copy_in(callers(call_.grad_final_F), this->d_matrix(0));
     if (plastic_bias_ && call_.grad_final_beta != nullptr) {
-      this->units_in(call_.grad_final_beta, 0, plastic_bias_->values());
+      this->neurons_in(call_.grad_final_beta, 0, plastic_bias_->values());
     }
     for (int64_t t = 0; t < plan_.interval && Layout::kNeuronBlocks; ++t) clear_dz(t);
   }
 
   void end() {
     this->copy_out(this->d_matrix(0), callers(call_.grad_initial_F));
-    if (call_.grad_initial_h != nullptr) this->units_out(dh_, 0, call_.grad_initial_h);
+    if (call_.grad_initial_h != nullptr) this->neurons_out(dh_, 0, call_.grad_initial_h);
     for (int64_t i = 0; i < plan_.hidden; ++i) {
       gradients_.vector(kBias)[i] += sum_of_samples<S>(d_bias_ + i * S);
       if (kNormed) add_normalised_share(i, sum_of_samples<S>(share_of_W_ + i * S));
@@ -133,7 +133,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     if (!plastic_bias_) return;
     plastic_bias_->add_to_gradients(gradients_);
     if (call_.grad_initial_beta != nullptr) {
-      this->units_out(plastic_bias_->values(), 0, call_.grad_initial_beta);
+      this->neurons_out(plastic_bias_->values(), 0, call_.grad_initial_beta);
     }
   }
 
@@ -154,9 +154,9 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     } else if (current_) {
       load_presynaptic(t, true, hebbian(t));
     }
-    this->units_in(forward_.output, t, h(t));
+    this->neurons_in(forward_.output, t, h(t));
     if (Layout::kNeuronBlocks && call_.grad_output != nullptr) {
-      this->units_in(call_.grad_output, t, dh(t));
+      this->neurons_in(call_.grad_output, t, dh(t));
     }
   }
 
@@ -203,10 +203,10 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
       return;
     }
     if (!recurrent_) {
-      std::fill_n(dh_, plan_.units(S), T(0));
+      std::fill_n(dh_, plan_.neurons(S), T(0));
       return;
     }
-    this->sources_to_units(dz_, inputs_, dh_);
+    this->sources_to_neurons(dz_, inputs_, dh_);
     for (int s = 0; s < S; ++s) {
       for (int64_t i = 0; i < plan_.hidden && is_reset(t, s); ++i) dh_[i * S + s] = T(0);
     }
@@ -223,7 +223,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   static int64_t slots(const Plan& plan) { return Layout::kNeuronBlocks ? plan.interval : 1; }
   int64_t slot(int64_t t) const { return Layout::kNeuronBlocks ? this->within(t) : 0; }
   T* dz(int64_t t) const { return dz_ + slot(t) * plan_.presynaptic(S); }
-  T* dh(int64_t t) const { return dh_ + slot(t) * plan_.units(S); }
+  T* dh(int64_t t) const { return dh_ + slot(t) * plan_.neurons(S); }
   void clear_dz(int64_t t) const {
     if (first_dz_ < inputs_) std::fill_n(dz(t), plan_.presynaptic(S), T(0));
   }
@@ -232,8 +232,8 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
 
   // Of the F that step t sees: what it is multiplied with before it decays.
   const T* scale(int64_t t, int64_t i) const {
-    if (kPost) return saved_.units(t, kSavedScale, i);
-    return kPre ? saved_.units(t, kSavedInverseNorm, i) : ones_ + i * S;
+    if (kPost) return saved_.neurons(t, kSavedScale, i);
+    return kPre ? saved_.neurons(t, kSavedInverseNorm, i) : ones_ + i * S;
   }
   // Activity of the interval's steps: what drives a step, the presynaptic term
   // of its update, and h.
@@ -241,7 +241,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   T* hebbian(int64_t t) const {
     return current_ || oja_ ? hebbian_ + this->within(t) * plan_.presynaptic(S) : z(t);
   }
-  T* h(int64_t t) const { return h_ + this->within(t) * plan_.units(S); }
+  T* h(int64_t t) const { return h_ + this->within(t) * plan_.neurons(S); }
 
   // z of step t; its recurrent part is h[t] (current) or h[t-1], zero after a reset.
   void load_presynaptic(int64_t t, bool current, T* z) const {
@@ -260,7 +260,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
                                                    parameters_.row(kGamma, i), just_outside_);
     // Of a step, and how far it is to the next one's.
     const T* hebbian = this->hebbian(begin);
-    const T* units = this->h(begin) + i * S;
+    const T* neurons = this->h(begin) + i * S;
     const T* scales = this->scale(begin, i);
     T* before = this->seen_rows(begin, i);
     const int64_t matrix = this->seen_rows(begin + 1, i) - before;
@@ -268,7 +268,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
       T* const after = before + matrix;
       // Of the step before, in replay, F may lie just outside; of no other.
       const T inside = t == this->begin_ ? std::numeric_limits<T>::infinity() : bound_;
-      replay.step(hebbian, units, scales, inside, before, after);
+      replay.step(hebbian, neurons, scales, inside, before, after);
       if (t + 1 < plan_.steps && this->any_reset(t + 1)) {
         for (int s = 0; s < S; ++s) {
           if (is_reset(t + 1, s)) this->clear_sample(after, kRows, s);
@@ -276,7 +276,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
       }
       before = after;
       hebbian += plan_.presynaptic(S);
-      units += plan_.units(S);
+      neurons += plan_.neurons(S);
       if constexpr (kScaled) scales += saved_.step();
     }
   }
@@ -285,12 +285,12 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   void load_gradient(int64_t t) {
     if (oja_) back_through_prediction(t);
     if (call_.grad_output != nullptr) {
-      this->units_in(call_.grad_output, t, from_update_);
-      add_units(from_update_);
+      this->neurons_in(call_.grad_output, t, from_update_);
+      add_neurons(from_update_);
     }
     if (current_) {
-      this->sources_to_units(d_hebbian_, inputs_, from_update_);
-      add_units(from_update_);
+      this->sources_to_neurons(d_hebbian_, inputs_, from_update_);
+      add_neurons(from_update_);
       for (int s = 0; s < S; ++s) this->clear_sources(s, plan_.hidden, inputs_, d_hebbian_);
     }
     std::swap(dz_, d_hebbian_);  // what the update of step t gave to z[t], to add to
@@ -303,15 +303,15 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     const T* HWY_RESTRICT scales = scale(t, 0);
     prediction_->set_activity(h(t), scales);
     prediction_->back(d_hebbian_, this->seen(t), from_update_);
-    for (int64_t k = 0; k < plan_.units(S); k += hn::Lanes(d)) {
+    for (int64_t k = 0; k < plan_.neurons(S); k += hn::Lanes(d)) {
       const V along = hn::Neg(hn::Load(d, from_update_ + k));
       add_to(d, hn::Mul(along, hn::LoadU(d, scales + k)), along_h_ + k);
       if constexpr (kScaled) add_to(d, hn::Mul(along, hn::Load(d, h(t) + k)), along_norm_ + k);
     }
   }
 
-  void add_units(const T* HWY_RESTRICT units) {
-    for (int64_t k = 0; k < plan_.units(S); ++k) dh_[k] += units[k];
+  void add_neurons(const T* HWY_RESTRICT neurons) {
+    for (int64_t k = 0; k < plan_.neurons(S); ++k) dh_[k] += neurons[k];
   }
 
   // From the gradient of h[t] to those of u[t], n[t] and, with norm `post`, m[t-1], for many units
@@ -319,9 +319,9 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   void through_activation(int64_t t, Rows which) {
     const D d;
     const int64_t begin = which.begin * S;
-    const int64_t end = Layout::kNeuronBlocks ? which.end * S : plan_.units(S);
+    const int64_t end = Layout::kNeuronBlocks ? which.end * S : plan_.neurons(S);
     const auto saved = [&](int64_t value, int64_t k) HWY_ATTR {
-      return hn::LoadU(d, saved_.units(t, value, which.begin) + (k - begin));
+      return hn::LoadU(d, saved_.neurons(t, value, which.begin) + (k - begin));
     };
     Activation activation = forward_.variant.activation;
     const auto du_of = [&](int64_t k) HWY_ATTR {
@@ -337,7 +337,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
         hn::Store(du_of(k), d, this->dh(t) + k);
         hn::Store(hn::Zero(d), d, along_h_ + k);
       }
-      layer_norm_->back(saved_.units(t, saved_layer_norm(forward_.variant)), saved_.samples(t, 0),
+      layer_norm_->back(saved_.neurons(t, saved_layer_norm(forward_.variant)), saved_.samples(t, 0),
                         this->dh(t));
       activation = Activation::identity;
     }

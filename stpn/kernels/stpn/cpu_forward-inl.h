@@ -54,10 +54,10 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
 
  public:
   static int64_t scratch(const Plan& plan) {
-    return plan.presynaptic(S) + (kPost ? 8 : 4) * plan.units(S);
+    return plan.presynaptic(S) + (kPost ? 8 : 4) * plan.neurons(S);
   }
   static int64_t activity(const Plan& plan) {
-    return slots(plan) * (plan.presynaptic(S) + plan.units(S));
+    return slots(plan) * (plan.presynaptic(S) + plan.neurons(S));
   }
 
   StpnForward(const Plan& plan, int64_t first, T* saved, Scratch<T>& scratch,
@@ -67,16 +67,16 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
         parameters_(parameters),
         slots_(slots(plan)),
         z_(Loop::take_activity(scratch, slots_ * plan.presynaptic(S))),
-        h_(Loop::take_activity(scratch, slots_ * plan.units(S))),
+        h_(Loop::take_activity(scratch, slots_ * plan.neurons(S))),
         z_squared_(scratch.take(plan.presynaptic(S))),
-        inverse_norm_(scratch.take(plan.units(S))),
-        scale_(kPost ? scratch.take(plan.units(S)) : inverse_norm_),
-        dot_(scratch.take(plan.units(S))),
-        squares_(scratch.take(plan.units(S))),
-        bias_(scratch.take(plan.units(S))),
-        weight_dot_(kPost ? scratch.take(plan.units(S)) : dot_),
-        weight_along_(kPost ? scratch.take(plan.units(S)) : dot_),
-        weight_squares_(kPost ? scratch.take(plan.units(S)) : dot_) {
+        inverse_norm_(scratch.take(plan.neurons(S))),
+        scale_(kPost ? scratch.take(plan.neurons(S)) : inverse_norm_),
+        dot_(scratch.take(plan.neurons(S))),
+        squares_(scratch.take(plan.neurons(S))),
+        bias_(scratch.take(plan.neurons(S))),
+        weight_dot_(kPost ? scratch.take(plan.neurons(S)) : dot_),
+        weight_along_(kPost ? scratch.take(plan.neurons(S)) : dot_),
+        weight_squares_(kPost ? scratch.take(plan.neurons(S)) : dot_) {
     const auto& v = call.variant;
     if (v.plastic_bias) plastic_bias_.emplace(plan, call);
     if (v.layer_norm) layer_norm_.emplace(plan, call);
@@ -88,8 +88,8 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     this->copy_in(
         {call_.initial_F, plastic_sources(call_.extent, v), first_plastic_source(call_.extent, v)},
         this->matrix(0));
-    if (v.recurrent) this->units_in(call_.initial_h, 0, h(-1));
-    if (plastic_bias_) this->units_in(call_.initial_beta, 0, plastic_bias_->values());
+    if (v.recurrent) this->neurons_in(call_.initial_h, 0, h(-1));
+    if (plastic_bias_) this->neurons_in(call_.initial_beta, 0, plastic_bias_->values());
     for (int64_t i = 0; i < plan_.hidden && call_.bias != nullptr; ++i) {
       std::fill_n(bias_ + i * S, S, call_.bias[i]);
     }
@@ -104,8 +104,8 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     this->clear_sources(s, plan_.sources, 0, z(next_ - 1));
     T* HWY_RESTRICT h = this->h(next_ - 1);
     // Padding too: a layer norm sums over all.
-    for (int64_t k = s; k < plan_.units(S); k += S) h[k] = scale_[k] = T(0);
-    if (plastic_bias_) plastic_bias_->forget(s, 0, plan_.units(S));
+    for (int64_t k = s; k < plan_.neurons(S); k += S) h[k] = scale_[k] = T(0);
+    if (plastic_bias_) plastic_bias_->forget(s, 0, plan_.neurons(S));
   }
 
   void forward(int64_t t) {
@@ -118,7 +118,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   void load(int64_t t) {
     const int64_t inputs = call_.extent.inputs;
     this->rows_to_sources(call_.x + this->place(t, 0, inputs), inputs, inputs, 0, z(t));
-    if (call_.variant.recurrent) this->units_to_sources(h(t - 1), inputs, z(t));
+    if (call_.variant.recurrent) this->neurons_to_sources(h(t - 1), inputs, z(t));
   }
 
   void forward(int64_t t, Rows which) {
@@ -127,15 +127,15 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     } else {
       sweep<true, true>(t, which);
     }
-    if (!Layout::kNeuronBlocks) activate_units(t, 0, plan_.units(S), h(t));
+    if (!Layout::kNeuronBlocks) activate_neurons(t, 0, plan_.neurons(S), h(t));
     if (call_.energy != nullptr) measure(t, which);
   }
 
   // From now on z is the presynaptic term of the update to come.
   void store(int64_t t) {
-    this->units_out(h(t), t, call_.output);
+    this->neurons_out(h(t), t, call_.output);
     if (call_.variant.recurrent && call_.variant.presynaptic == Presynaptic::current) {
-      this->units_to_sources(h(t), call_.extent.inputs, z(t));
+      this->neurons_to_sources(h(t), call_.extent.inputs, z(t));
     }
     if (prediction_) take_off_prediction(t);
     next_ = t + 1;
@@ -158,7 +158,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     const auto& v = call_.variant;
     this->copy_out(this->matrix(0), {call_.final_F, plastic_sources(call_.extent, v),
                                      first_plastic_source(call_.extent, v)});
-    if (plastic_bias_) this->units_out(plastic_bias_->values(), 0, call_.final_beta);
+    if (plastic_bias_) this->neurons_out(plastic_bias_->values(), 0, call_.final_beta);
   }
 
  private:
@@ -166,7 +166,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   static int64_t slots(const Plan& plan) { return Layout::kNeuronBlocks ? plan.interval + 1 : 2; }
   int64_t slot(int64_t t) const { return (t + 1) % (Layout::kNeuronBlocks ? slots_ : 2); }
   T* z(int64_t t) const { return z_ + slot(t) * plan_.presynaptic(S); }
-  T* h(int64_t t) const { return h_ + slot(t) * plan_.units(S); }
+  T* h(int64_t t) const { return h_ + slot(t) * plan_.neurons(S); }
 
   // Where a sweep finds the first of its rows, and how far it is to the next: worked out once, not
   // for each row.
@@ -206,7 +206,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
       const int64_t i = t % 2 != 0 ? count - kRows - done : done;
       rows<kUpdate, kDrive>(at, i);
       if constexpr (Layout::kNeuronBlocks && kDrive) {
-        activate_units(t, (which.begin + i) * S, (which.begin + i + kRows) * S, h(t));
+        activate_neurons(t, (which.begin + i) * S, (which.begin + i + kRows) * S, h(t));
       }
     }
   }
@@ -248,8 +248,8 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     V weight_dot[Part::kTileVectors], weight_along[Part::kTileVectors];
     STPN_UNROLL
     for (int p = 0; p < Part::kTileVectors; ++p) {
-      h[p] = layout.unit(at.last_h + i * S, part.tile_vector(p));
-      scale[p] = layout.unit(at.scale + i * S, part.tile_vector(p));
+      h[p] = layout.neuron(at.last_h + i * S, part.tile_vector(p));
+      scale[p] = layout.neuron(at.scale + i * S, part.tile_vector(p));
       dot[p] = squares[p] = weight_dot[p] = weight_along[p] = hn::Zero(d);
     }
     // Stage by stage for all lanes, as backward does.
@@ -317,12 +317,12 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   }
 
   // h = act(G z / n + b) for many units at once, and what backward needs.
-  HWY_INLINE void activate_units(int64_t t, int64_t begin, int64_t end, T* HWY_RESTRICT h) {
+  HWY_INLINE void activate_neurons(int64_t t, int64_t begin, int64_t end, T* HWY_RESTRICT h) {
     const D d;
     const bool is_drive = plastic_bias_ || layer_norm_;  // more is to come
     const Activation activation = is_drive ? Activation::identity : call_.variant.activation;
     const auto save = [&](StpnSaved which, int64_t k, V value) HWY_ATTR {
-      if (saved_) hn::StoreU(value, d, saved_.units(t, which, begin / S) + (k - begin));
+      if (saved_) hn::StoreU(value, d, saved_.neurons(t, which, begin / S) + (k - begin));
     };
     for (int64_t k = begin; k < end; k += hn::Lanes(d)) {
       V drive = hn::Load(d, dot_ + k);
@@ -359,11 +359,11 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
       const V beta = plastic_bias_->at(k);
       add_to(d, beta, h + k);
       if (!saved_) continue;
-      T* const saved = saved_.units(t, saved_plastic_bias(call_.variant), begin / S);
+      T* const saved = saved_.neurons(t, saved_plastic_bias(call_.variant), begin / S);
       hn::StoreU(beta, d, saved + (k - begin));
     }
     if (layer_norm_) {
-      layer_norm_->forward(h, saved_ ? saved_.units(t, saved_layer_norm(call_.variant)) : nullptr,
+      layer_norm_->forward(h, saved_ ? saved_.neurons(t, saved_layer_norm(call_.variant)) : nullptr,
                            saved_ ? saved_.samples(t, 0) : nullptr);
     }
     for (int64_t k = begin; k < end; k += hn::Lanes(d)) {
@@ -377,7 +377,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   void divide_by_norm() {
     const D d;
     const Layout layout = layout_;
-    for (int64_t k = 0; k < plan_.units(S); k += hn::Lanes(d)) {
+    for (int64_t k = 0; k < plan_.neurons(S); k += hn::Lanes(d)) {
       hn::Store(post_scale(d, plan_.steps, k), d, scale_ + k);
     }
     for (int64_t i = 0; i < plan_.rows(S); i += kRows) {
@@ -385,7 +385,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
       for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
         for (int q = 0; q < kTileVectors; ++q) {
           T* HWY_RESTRICT here = F + layout.synapse(q, j);
-          hn::Store(hn::Mul(hn::Load(d, here), layout.unit(scale_ + i * S, q)), d, here);
+          hn::Store(hn::Mul(hn::Load(d, here), layout.neuron(scale_ + i * S, q)), d, here);
         }
       }
     }
@@ -405,7 +405,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     for (int64_t k = which.begin * S; k < which.end * S && kNormed; ++k) {
       dot_[k] *= inverse_norm_[k];
     }
-    this->units_out(dot_, t, which, call_.energy);
+    this->neurons_out(dot_, t, which, call_.energy);
   }
   HWY_INLINE void measure_rows(int64_t i) {
     const D d;
@@ -419,7 +419,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
       STPN_UNROLL
       for (int q = 0; q < kTileVectors; ++q) {
         V f = hn::Load(d, F + layout.synapse(q, j));
-        if constexpr (kPost) f = hn::Mul(f, layout.unit(scale_ + i * S, q));
+        if constexpr (kPost) f = hn::Mul(f, layout.neuron(scale_ + i * S, q));
         const V G = hn::Add(layout.parameter(W, q / kVectors, j), f);
         const V power = hn::Load(d, z_squared_ + layout.source(q % kVectors, j));
         spent[q] = hn::MulAdd(hn::Abs(G), power, spent[q]);

@@ -34,8 +34,8 @@ class StpnLayerNorm {
 
  public:
   StpnLayerNorm(const PlasticPlan<T>& plan, const StpnForwardParams<T>& call)
-      : hidden_(plan.hidden), units_(plan.units(S)), memory_(5 * units_) {
-    std::fill_n(memory_.get(), 5 * units_, T(0));
+      : hidden_(plan.hidden), neurons_(plan.neurons(S)), memory_(5 * neurons_) {
+    std::fill_n(memory_.get(), 5 * neurons_, T(0));
     for (int64_t i = 0; i < hidden_; ++i) {
       std::fill_n(gain() + i * S, S, call.layer_norm_weight[i]);
       std::fill_n(offset() + i * S, S, call.layer_norm_bias[i]);
@@ -48,11 +48,11 @@ class StpnLayerNorm {
   void forward(T* HWY_RESTRICT u, T* HWY_RESTRICT normalised, T* HWY_RESTRICT inverses) const {
     const D d;
     T sums[S];
-    sums_over_units<Layout>(
-        units_, [&](int64_t k) HWY_ATTR { return hn::Load(d, u + k); }, sums);
+    sums_over_neurons<Layout>(
+        neurons_, [&](int64_t k) HWY_ATTR { return hn::Load(d, u + k); }, sums);
     const auto mean = means(sums);
-    sums_over_units<Layout>(
-        units_,
+    sums_over_neurons<Layout>(
+        neurons_,
         [&](int64_t k) HWY_ATTR {
           const V centred =
               hn::Mul(hn::Sub(hn::Load(d, u + k), mean.at(k)), hn::Load(d, present() + k));
@@ -67,7 +67,7 @@ class StpnLayerNorm {
       inverse.set(s, value);
       if (inverses != nullptr) inverses[s] = value;
     }
-    for (int64_t k = 0; k < units_; k += hn::Lanes(d)) {
+    for (int64_t k = 0; k < neurons_; k += hn::Lanes(d)) {
       const V value = hn::Mul(hn::Load(d, u + k), inverse.at(k));
       if (normalised != nullptr) hn::StoreU(value, d, normalised + k);
       hn::Store(hn::MulAdd(value, hn::Load(d, gain() + k), hn::Load(d, offset() + k)), d, u + k);
@@ -79,17 +79,17 @@ class StpnLayerNorm {
   void back(const T* HWY_RESTRICT normalised, const T* HWY_RESTRICT inverses,
             T* HWY_RESTRICT du) const {
     const D d;
-    for (int64_t k = 0; k < units_; k += hn::Lanes(d)) {
+    for (int64_t k = 0; k < neurons_; k += hn::Lanes(d)) {
       const V gradient = hn::Load(d, du + k);
       add_to(d, hn::Mul(gradient, hn::LoadU(d, normalised + k)), d_gain() + k);
       add_to(d, gradient, d_offset() + k);
       hn::Store(hn::Mul(gradient, hn::Load(d, gain() + k)), d, du + k);
     }
     T sums[S], sums_along[S];
-    sums_over_units<Layout>(
-        units_, [&](int64_t k) HWY_ATTR { return hn::Load(d, du + k); }, sums);
-    sums_over_units<Layout>(
-        units_,
+    sums_over_neurons<Layout>(
+        neurons_, [&](int64_t k) HWY_ATTR { return hn::Load(d, du + k); }, sums);
+    sums_over_neurons<Layout>(
+        neurons_,
         [&](int64_t k)
             HWY_ATTR { return hn::Mul(hn::Load(d, du + k), hn::LoadU(d, normalised + k)); },
         sums_along);
@@ -97,7 +97,7 @@ class StpnLayerNorm {
     const auto along = means(sums_along);
     PerSample<T, S> inverse;
     for (int s = 0; s < S; ++s) inverse.set(s, inverses[s]);
-    for (int64_t k = 0; k < units_; k += hn::Lanes(d)) {
+    for (int64_t k = 0; k < neurons_; k += hn::Lanes(d)) {
       V gradient = hn::Sub(hn::Load(d, du + k), mean.at(k));
       gradient = hn::NegMulAdd(hn::LoadU(d, normalised + k), along.at(k), gradient);
       gradient = hn::Mul(gradient, hn::Mul(inverse.at(k), hn::Load(d, present() + k)));
@@ -120,12 +120,12 @@ class StpnLayerNorm {
   }
   // Unit values.
   T* gain() const { return memory_.get(); }
-  T* offset() const { return gain() + units_; }
-  T* present() const { return offset() + units_; }  // 1; 0 in padding
-  T* d_gain() const { return present() + units_; }
-  T* d_offset() const { return d_gain() + units_; }
+  T* offset() const { return gain() + neurons_; }
+  T* present() const { return offset() + neurons_; }  // 1; 0 in padding
+  T* d_gain() const { return present() + neurons_; }
+  T* d_offset() const { return d_gain() + neurons_; }
 
-  const int64_t hidden_, units_;
+  const int64_t hidden_, neurons_;
   const ScratchArray<T> memory_;
 };
 

@@ -27,7 +27,7 @@ inline int64_t saved_layer_norm(const StpnVariant& variant) {
 }
 
 // A sample's units hear each other.
-inline bool has_coupled_units(const StpnVariant& variant) {
+inline bool has_coupled_neurons(const StpnVariant& variant) {
   return variant.recurrent || variant.layer_norm || variant.rule == Rule::oja;
 }
 
@@ -38,12 +38,12 @@ PlasticPlan<T> stpn_plan(const Extent& extent, const StpnVariant& variant) {
                          .hidden = extent.hidden,
                          .sources = sources(extent, variant),
                          .matrices = 1,
-                         .saved_per_unit = saved_layer_norm(variant) + variant.layer_norm,
+                         .saved_per_neuron = saved_layer_norm(variant) + variant.layer_norm,
                          .saved_per_source = variant.rule == Rule::oja,
                          .saved_per_sample = variant.layer_norm,
                          // With coupled units it would be slower: three parameters a synapse.
-                         .interleaved = !has_coupled_units(variant),
-                         .neuron_blocks = !has_coupled_units(variant)});
+                         .interleaved = !has_coupled_neurons(variant),
+                         .neuron_blocks = !has_coupled_neurons(variant)});
 }
 
 }  // namespace stpn::kernels

@@ -36,16 +36,16 @@ class StpnPrediction {
       : layout_(plan),
         hidden_(plan.hidden),
         padded_(plan.padded(plan.hidden)),
-        units_(plan.units(S)),
+        neurons_(plan.neurons(S)),
         presynaptic_(plan.presynaptic(S)),
-        memory_(units_ + presynaptic_ + S * padded_) {
-    std::fill_n(memory_.get(), units_ + presynaptic_ + S * padded_, T(0));
+        memory_(neurons_ + presynaptic_ + S * padded_) {
+    std::fill_n(memory_.get(), neurons_ + presynaptic_ + S * padded_, T(0));
   }
 
   // Unit values; a scale of null is 1.
   void set_activity(const T* HWY_RESTRICT h, const T* HWY_RESTRICT scale) const {
     const D d;
-    for (int64_t k = 0; k < units_; k += hn::Lanes(d)) {
+    for (int64_t k = 0; k < neurons_; k += hn::Lanes(d)) {
       const V minus_h = hn::Neg(hn::Load(d, h + k));
       hn::Store(scale == nullptr ? minus_h : hn::Mul(minus_h, hn::LoadU(d, scale + k)), d,
                 minus_f() + k);
@@ -82,11 +82,11 @@ class StpnPrediction {
 
  private:
   T* minus_f() const { return memory_.get(); }
-  T* d_term() const { return minus_f() + units_; }
+  T* d_term() const { return minus_f() + neurons_; }
   T* of_samples() const { return d_term() + presynaptic_; }  // [S][units]
 
   const Layout layout_;
-  const int64_t hidden_, padded_, units_, presynaptic_;
+  const int64_t hidden_, padded_, neurons_, presynaptic_;
   const ScratchArray<T> memory_;
 };
 

@@ -37,10 +37,10 @@ class StpnPlasticBias {
  public:
   StpnPlasticBias(const PlasticPlan<T>& plan, const StpnForwardParams<T>& call)
       : hidden_(plan.hidden),
-        units_(plan.units(S)),
+        neurons_(plan.neurons(S)),
         bound_(static_cast<T>(call.variant.clamp)),
-        memory_(5 * units_) {
-    std::fill_n(memory_.get(), 5 * units_, T(0));
+        memory_(5 * neurons_) {
+    std::fill_n(memory_.get(), 5 * neurons_, T(0));
     for (int64_t i = 0; i < hidden_; ++i) {
       const int64_t rate = call.variant.scalar_bias_rates ? 0 : i;
       const T growth = call.variant.decay == Decay::after_update ? call.bias_lambda[rate] : T(1);
@@ -88,12 +88,12 @@ class StpnPlasticBias {
     return hn::MulAdd(hn::Load(d, lambda() + k), beta, hn::Mul(hn::Load(d, gamma() + k), h));
   }
   // Unit values.
-  T* lambda() const { return values() + units_; }
-  T* gamma() const { return lambda() + units_; }
-  T* d_lambda() const { return gamma() + units_; }
-  T* d_gamma() const { return d_lambda() + units_; }
+  T* lambda() const { return values() + neurons_; }
+  T* gamma() const { return lambda() + neurons_; }
+  T* d_lambda() const { return gamma() + neurons_; }
+  T* d_gamma() const { return d_lambda() + neurons_; }
 
-  const int64_t hidden_, units_;
+  const int64_t hidden_, neurons_;
   const T bound_;
   const ScratchArray<T> memory_;
 };

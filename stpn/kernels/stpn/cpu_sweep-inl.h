@@ -36,7 +36,7 @@ struct StpnReplay {
 
   // F of the rows before and after; of their units h and the scale; `inside`: what the old F is
   // clamped to.
-  HWY_INLINE void step(const T* HWY_RESTRICT hebbian, const T* HWY_RESTRICT units,
+  HWY_INLINE void step(const T* HWY_RESTRICT hebbian, const T* HWY_RESTRICT neurons,
                        const T* HWY_RESTRICT scales, T inside, const T* HWY_RESTRICT before,
                        T* HWY_RESTRICT after) const {
     const D d;
@@ -49,8 +49,8 @@ struct StpnReplay {
     V h[kTileVectors], scale[kTileVectors];
     STPN_UNROLL
     for (int q = 0; q < kTileVectors; ++q) {
-      h[q] = layout.unit(units, q);
-      if constexpr (kScaled) scale[q] = layout.unit(scales, q);
+      h[q] = layout.neuron(neurons, q);
+      if constexpr (kScaled) scale[q] = layout.neuron(scales, q);
     }
     for (int64_t j = 0; j < width; j += Layout::kStep) {
       STPN_UNROLL
@@ -105,8 +105,8 @@ struct StpnInto {
     hebbian = its_hebbian;
     STPN_UNROLL
     for (int p = 0; p < kTileVectors; ++p) {
-      h[p] = Layout::unit(its_h, part.tile_vector(p));
-      if constexpr (kScaled) scale[p] = Layout::unit(its_scale, part.tile_vector(p));
+      h[p] = Layout::neuron(its_h, part.tile_vector(p));
+      if constexpr (kScaled) scale[p] = Layout::neuron(its_scale, part.tile_vector(p));
     }
   }
 
@@ -196,11 +196,11 @@ struct StpnSweep {
     STPN_UNROLL
     for (int p = 0; p < Part::kTileVectors; ++p) {
       const int q = part.tile_vector(p);
-      if constexpr (kBack) scale[p] = layout.unit(this->scale + i * S, q);
-      per_z[p] = layout.unit(this->per_z + i * S, q);
-      per_G[p] = layout.unit(this->per_G + i * S, q);
-      d_new_per_z[p] = layout.unit(this->d_new_per_z + i * S, q);
-      if constexpr (kPost) per_C[p] = layout.unit(this->per_C + i * S, q);
+      if constexpr (kBack) scale[p] = layout.neuron(this->scale + i * S, q);
+      per_z[p] = layout.neuron(this->per_z + i * S, q);
+      per_G[p] = layout.neuron(this->per_G + i * S, q);
+      d_new_per_z[p] = layout.neuron(this->d_new_per_z + i * S, q);
+      if constexpr (kPost) per_C[p] = layout.neuron(this->per_C + i * S, q);
     }
     Into into(layout, part);
     if constexpr (kInto) {
