@@ -97,7 +97,7 @@ struct StpnOp {
     const kernels::StpnVariant v = variant_of(c);
     const int64_t H = e.hidden;
     const int64_t N = kernels::sources(e, v);
-    const int64_t P = kernels::plastic_sources(e, v);
+    const int64_t P = kernels::plastic_fan_in(e, v);
     Shape rates{1};
     if (v.rates == kernels::Rates::synapse) rates = {H, P};
     if (v.rates == kernels::Rates::source) rates = {P};

@@ -135,7 +135,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
       }
       if (more) sweep<false, true>(t);
     }
-    this->sources_to_neurons(dz_, 0, dh_);
+    this->presynaptic_to_neurons(dz_, 0, dh_);
     for (int s = 0; s < S; ++s) {
       for (int64_t i = 0; i < plan_.hidden && is_reset(t, s); ++i) dh_[i * S + s] = T(0);
     }

@@ -66,14 +66,14 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
 
   // The update that still waits then leaves P and E zero, whatever was there.
   void forget(int s) {
-    this->clear_sources(s, plan_.sources, 0, hebbian_);
+    this->clear_presynaptic(s, plan_.sources, 0, hebbian_);
     // Rows that only pad too: the modulator sums over all.
     for (int64_t i = 0; i < plan_.rows(S); ++i) h_[i * S + s] = T(0);
     m_[s] = T(0);
   }
 
   void forward(int64_t t) {
-    this->neurons_to_sources(h_, 0, z_);
+    this->neurons_to_presynaptic(h_, 0, z_);
     if (t == 0) {
       sweep<false, true>();
     } else {

@@ -114,7 +114,7 @@ class Group {
   }
   // Of some rows.
   void clear_sample(T* rows, int64_t count, int s) const {
-    for (int64_t i = 0; i < count; ++i) clear_sources(s, layout_.width, 0, rows + row_of(i));
+    for (int64_t i = 0; i < count; ++i) clear_presynaptic(s, layout_.width, 0, rows + row_of(i));
   }
 
   // A matrix of the caller's, (B, H, columns), whose columns are ours from `column` on.
@@ -131,7 +131,7 @@ class Group {
   void copy_in(const Callers<const T>& from, Rows rows, T* to) const {
     const int64_t columns = from.columns;
     for (int64_t i = rows.begin; i < std::min(rows.end, plan_.hidden); ++i) {
-      rows_to_sources(from.values + (first_ * plan_.hidden + i) * columns, plan_.hidden * columns,
+      rows_to_presynaptic(from.values + (first_ * plan_.hidden + i) * columns, plan_.hidden * columns,
                       columns, from.column, to + row_of(i - rows.begin));
     }
   }
@@ -141,14 +141,14 @@ class Group {
   void copy_out(const T* matrix, const Callers<T>& to) const {
     if (to.values == nullptr) return;
     for (int64_t i = 0; i < plan_.hidden; ++i) {
-      sources_to_rows(matrix + row_of(i), to.column, to.columns,
+      presynaptic_to_rows(matrix + row_of(i), to.column, to.columns,
                       to.values + (first_ * plan_.hidden + i) * to.columns,
                       plan_.hidden * to.columns);
     }
   }
   // Between rows of `count` values, a sample's each `stride` after the other, and presynaptic
   // activity, or a unit's row, from source `begin` on.
-  void rows_to_sources(const T* HWY_RESTRICT rows, int64_t stride, int64_t count, int64_t begin,
+  void rows_to_presynaptic(const T* HWY_RESTRICT rows, int64_t stride, int64_t count, int64_t begin,
                        T* HWY_RESTRICT to) const {
     if constexpr (Layout::kBatchInterleaved) {
       transpose(rows, stride, S, count, to + layout_.value(0, begin), S);
@@ -156,7 +156,7 @@ class Group {
       for (int s = 0; s < S; ++s) copy(rows + s * stride, count, to + layout_.value(s, begin));
     }
   }
-  void sources_to_rows(const T* HWY_RESTRICT from, int64_t begin, int64_t count,
+  void presynaptic_to_rows(const T* HWY_RESTRICT from, int64_t begin, int64_t count,
                        T* HWY_RESTRICT rows, int64_t stride) const {
     if constexpr (Layout::kBatchInterleaved) {
       transpose(from + layout_.value(0, begin), S, count, S, rows, stride);
@@ -165,28 +165,28 @@ class Group {
     }
   }
   // Zeros in place of `count` values of a sample.
-  void clear_sources(int s, int64_t count, int64_t begin, T* HWY_RESTRICT of) const {
+  void clear_presynaptic(int s, int64_t count, int64_t begin, T* HWY_RESTRICT of) const {
     for (int64_t j = 0; j < count; ++j) of[layout_.value(s, begin + j)] = T(0);
   }
   // The h that step t found, of the caller's arrays, as presynaptic activity from source `begin`
   // on.
   void activity_before(const T* initial_h, const T* output, int64_t t, int64_t begin, T* to) const {
     const int64_t hidden = plan_.hidden;
-    rows_to_sources(t > 0 ? output + place(t - 1, 0, hidden) : initial_h + place(0, 0, hidden),
+    rows_to_presynaptic(t > 0 ? output + place(t - 1, 0, hidden) : initial_h + place(0, 0, hidden),
                     hidden, hidden, begin, to);
     for (int s = 0; s < S; ++s) {
-      if (is_reset(t, s)) clear_sources(s, hidden, begin, to);
+      if (is_reset(t, s)) clear_presynaptic(s, hidden, begin, to);
     }
   }
   // Unit values as presynaptic activity from source `begin` on, and back.
-  void neurons_to_sources(const T* HWY_RESTRICT neurons, int64_t begin, T* HWY_RESTRICT to) const {
+  void neurons_to_presynaptic(const T* HWY_RESTRICT neurons, int64_t begin, T* HWY_RESTRICT to) const {
     if constexpr (Layout::kBatchInterleaved) {
       std::copy_n(neurons, plan_.hidden * S, to + layout_.value(0, begin));
     } else {
       neurons_to_rows(neurons, layout_.width, to + begin);
     }
   }
-  void sources_to_neurons(const T* HWY_RESTRICT from, int64_t begin, T* HWY_RESTRICT neurons) const {
+  void presynaptic_to_neurons(const T* HWY_RESTRICT from, int64_t begin, T* HWY_RESTRICT neurons) const {
     if constexpr (Layout::kBatchInterleaved) {
       std::copy_n(from + layout_.value(0, begin), plan_.hidden * S, neurons);
     } else {

@@ -21,10 +21,10 @@ namespace hn = hwy::HWY_NAMESPACE;
 // The sums of value(j) over the sources of a sample, in each of its lanes; value gives the vector
 // of values that begins there, zero where there is no source.
 template <class Layout, class Value>
-HWY_INLINE typename Layout::V sum_over_sources(const Layout& layout, const Value& value) {
+HWY_INLINE typename Layout::V sum_over_fan_in(const Layout& layout, const Value& value) {
   typename Layout::V sum = hn::Zero(typename Layout::D());
   for (int64_t j = 0; j < layout.width; j += Layout::kStep) sum = hn::Add(sum, value(j));
-  return over_sources<Layout>(sum);
+  return over_fan_in<Layout>(sum);
 }
 
 // In place: minus the mean. Returns one over the deviation, which is still to be multiplied with.
@@ -35,9 +35,9 @@ HWY_INLINE typename Layout::V centre(const Layout layout, const T* HWY_RESTRICT 
   using V = typename Layout::V;
   const typename Layout::D d;
   const V part = hn::Set(d, weights[0]);
-  const V sum = sum_over_sources(
+  const V sum = sum_over_fan_in(
       layout, [&](int64_t j) HWY_ATTR { return hn::Load(d, values + layout.source(0, j)); });
-  const V squares = sum_over_sources(layout, [&](int64_t j) HWY_ATTR {
+  const V squares = sum_over_fan_in(layout, [&](int64_t j) HWY_ATTR {
     T* HWY_RESTRICT at = values + layout.source(0, j);
     const V centred = hn::NegMulAdd(sum, common<Layout>(weights + j), hn::Load(d, at));
     hn::Store(centred, d, at);
@@ -62,8 +62,8 @@ HWY_INLINE void back_through_normalise(const Layout layout, const T* HWY_RESTRIC
     sum = hn::Add(sum, dn);
     along = hn::MulAdd(dn, hn::LoadU(d, normalised + layout.source(0, j)), along);
   }
-  sum = over_sources<Layout>(sum);
-  along = hn::Mul(over_sources<Layout>(along), hn::Set(d, weights[0]));
+  sum = over_fan_in<Layout>(sum);
+  along = hn::Mul(over_fan_in<Layout>(along), hn::Set(d, weights[0]));
   for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
     T* HWY_RESTRICT at = gradient + layout.source(0, j);
     V du = hn::NegMulAdd(sum, common<Layout>(weights + j), hn::Load(d, at));

@@ -56,7 +56,7 @@ struct PlasticShape {
   int64_t matrices;  // plastic matrices of a sample
   // Values kept at each step for backward: of a unit, of a source, of a sample.
   int64_t saved_per_neuron = 0;
-  int64_t saved_per_source = 0;
+  int64_t saved_per_presynaptic = 0;
   int64_t saved_per_sample = 0;
   int64_t interval = 0;  // steps between checkpoints; 0: as many as scratch memory holds
   bool interleaved = false;   // whether its kernel has this layout too
@@ -73,7 +73,7 @@ struct PlasticPlan {
         row(padded(shape.sources)),
         matrices(shape.matrices),
         saved_per_neuron(shape.saved_per_neuron),
-        saved_per_source(shape.saved_per_source),
+        saved_per_presynaptic(shape.saved_per_presynaptic),
         saved_per_sample(shape.saved_per_sample),
         neuron_blocks(shape.neuron_blocks && shape.interleaved),
         shift(fits_in_neuron_blocks()
@@ -140,7 +140,7 @@ struct PlasticPlan {
     return count * steps * saved_per_neuron * padded(neuron_block(size) * size);
   }
   int64_t saved_besides(int64_t size) const {
-    return saved_per_source * presynaptic(size) + padded(saved_per_sample * size);
+    return saved_per_presynaptic * presynaptic(size) + padded(saved_per_sample * size);
   }
   int64_t before_checkpoints(int64_t size) const {
     return saved_neurons(size) + steps * saved_besides(size);
@@ -154,7 +154,7 @@ struct PlasticPlan {
   int64_t saved_size() const { return saved_offset(groups); }
 
   int64_t steps, batch, hidden, sources, row;
-  int64_t matrices, saved_per_neuron, saved_per_source, saved_per_sample;
+  int64_t matrices, saved_per_neuron, saved_per_presynaptic, saved_per_sample;
   bool neuron_blocks;
   int shift;
   int64_t interleaved, interleaved_groups, row_vectorised, row_vectorised_groups, groups, shards;
@@ -221,7 +221,7 @@ class SavedActivations {
     return base_ + plan_->saved_neurons(S) + t * besides_ + which * plan_->presynaptic(S);
   }
   T* samples(int64_t t, int64_t which) const {
-    return sources(t, plan_->saved_per_source) + which * S;
+    return sources(t, plan_->saved_per_presynaptic) + which * S;
   }
   T* checkpoint(int64_t k) const {
     return base_ + plan_->before_checkpoints(S) + k * plan_->all_matrices(S);

@@ -47,7 +47,7 @@ HWY_INLINE void store_row_sums(const typename Layout::V (&sums)[R], T* HWY_RESTR
 
 // In each of a sample's lanes, the sum of all of them.
 template <class Layout>
-HWY_INLINE typename Layout::V over_sources(typename Layout::V sums) {
+HWY_INLINE typename Layout::V over_fan_in(typename Layout::V sums) {
   if constexpr (Layout::kSamples == kInterleavedSamples<typename Layout::Value>) {
     return sums;
   } else {

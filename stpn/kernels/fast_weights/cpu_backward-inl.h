@@ -187,15 +187,15 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
       back_through_recall(m, slot(du_, product));
     }
     back_through_activity(t, 0, this->activity(t, 0), du_0_, dp);
-    this->sources_to_rows(dp, 0, plan_.hidden, input_.neurons(), input_.width());
+    this->presynaptic_to_rows(dp, 0, plan_.hidden, input_.neurons(), input_.width());
     input_.backward(t, gradients_.vector(kInput), call_.grad_x);
     back_to_before(m);
   }
 
   // What the step before t will read, and this step's part of what the block before will.
   void prefetch_before(int64_t t) const {
-    this->prefetch_sources(call_.grad_output, t - 1);
-    this->prefetch_sources(forward_.output, t - 1 - plan_.interval);
+    this->prefetch_presynaptic(call_.grad_output, t - 1);
+    this->prefetch_presynaptic(forward_.output, t - 1 - plan_.interval);
     if (t > 0) this->prefetch(saved_.sources(t - 1, 0), plan_.saved_besides(S));
     if (begin_ == 0) return;
     const int64_t part = plan_.matrix(S) / plan_.interval;

@@ -33,7 +33,7 @@ PlasticPlan<T> fast_weights_plan(const Extent& extent, const FastWeightsVariant&
        .hidden = extent.hidden,
        .sources = extent.hidden,
        .matrices = 1,
-       .saved_per_source = variant.inner_steps + (variant.layer_norm ? activities : 0),
+       .saved_per_presynaptic = variant.inner_steps + (variant.layer_norm ? activities : 0),
        .saved_per_sample = activities,
        .interval = kTimeBlock,
        .interleaved = kFastWeightsBatchInterleaved});

@@ -85,14 +85,14 @@ class FastWeightsGroup : public Group<Layout> {
   T* slot(T* history, int64_t m) const { return history + m * history_step_; }
   void clear_slots(T* history, int s, int64_t begin, int64_t end) const {
     for (int64_t m = begin; m < end; ++m) {
-      this->clear_sources(s, layout_.width, 0, slot(history, m));
+      this->clear_presynaptic(s, layout_.width, 0, slot(history, m));
     }
   }
   // With zeros where a row is padded: nothing of a history is written before its step.
   void rows_in(const T* rows, int64_t stride, T* to) const {
-    this->rows_to_sources(rows, stride, plan_.hidden, 0, to);
+    this->rows_to_presynaptic(rows, stride, plan_.hidden, 0, to);
     for (int s = 0; s < S && layout_.width > plan_.hidden; ++s) {
-      this->clear_sources(s, layout_.width - plan_.hidden, plan_.hidden, to);
+      this->clear_presynaptic(s, layout_.width - plan_.hidden, plan_.hidden, to);
     }
   }
   // Of step t in a (T, B, H) array, or of the state in a (B, H) array (t = 0).
@@ -100,14 +100,14 @@ class FastWeightsGroup : public Group<Layout> {
     rows_in(from + this->place(t, 0, plan_.hidden), plan_.hidden, to);
   }
   void sources_out(const T* from, int64_t t, T* to) const {
-    this->sources_to_rows(from, 0, plan_.hidden, to + this->place(t, 0, plan_.hidden),
+    this->presynaptic_to_rows(from, 0, plan_.hidden, to + this->place(t, 0, plan_.hidden),
                           plan_.hidden);
   }
   // For steps to come: what follows it in memory is another group's, so no processor guesses it.
   static void prefetch(const T* values, int64_t count) {
     for (int64_t k = 0; k < count; k += 64 / sizeof(T)) hwy::Prefetch(values + k);
   }
-  void prefetch_sources(const T* from, int64_t t) const {
+  void prefetch_presynaptic(const T* from, int64_t t) const {
     if (from == nullptr || t < 0 || t >= plan_.steps) return;
     prefetch(from + this->place(t, 0, plan_.hidden), S * plan_.hidden);
   }
@@ -120,7 +120,7 @@ class FastWeightsGroup : public Group<Layout> {
   }
   void matrices_out(const T* from, T* to) const {
     for (int64_t i = 0; i < plan_.hidden; ++i) {
-      this->sources_to_rows(from + i * matrix_row_, 0, plan_.hidden,
+      this->presynaptic_to_rows(from + i * matrix_row_, 0, plan_.hidden,
                             to + this->place(0, 0, matrix_size()) + i * plan_.hidden,
                             matrix_size());
     }

@@ -196,7 +196,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   // The gradient of z[t] is complete: that of x[t], and what h[t-1] gets of it.
   void store(int64_t t) {
     if (call_.grad_x != nullptr) {
-      this->sources_to_rows(dz(t), 0, inputs_, call_.grad_x + this->place(t, 0, inputs_), inputs_);
+      this->presynaptic_to_rows(dz(t), 0, inputs_, call_.grad_x + this->place(t, 0, inputs_), inputs_);
     }
     if constexpr (Layout::kNeuronBlocks) {
       clear_dz(t);
@@ -206,7 +206,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
       std::fill_n(dh_, plan_.neurons(S), T(0));
       return;
     }
-    this->sources_to_neurons(dz_, inputs_, dh_);
+    this->presynaptic_to_neurons(dz_, inputs_, dh_);
     for (int s = 0; s < S; ++s) {
       for (int64_t i = 0; i < plan_.hidden && is_reset(t, s); ++i) dh_[i * S + s] = T(0);
     }
@@ -217,7 +217,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   template <typename U>
   typename Loop::template Callers<U> callers(U* F) const {
     const auto& v = forward_.variant;
-    return {F, plastic_sources(forward_.extent, v), first_plastic_source(forward_.extent, v)};
+    return {F, plastic_fan_in(forward_.extent, v), first_plastic_input(forward_.extent, v)};
   }
   // In neuron_blocks the gradients of z and h are those of all steps of an interval, else of one.
   static int64_t slots(const Plan& plan) { return Layout::kNeuronBlocks ? plan.interval : 1; }
@@ -245,10 +245,10 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
 
   // z of step t; its recurrent part is h[t] (current) or h[t-1], zero after a reset.
   void load_presynaptic(int64_t t, bool current, T* z) const {
-    this->rows_to_sources(forward_.x + this->place(t, 0, inputs_), inputs_, inputs_, 0, z);
+    this->rows_to_presynaptic(forward_.x + this->place(t, 0, inputs_), inputs_, inputs_, 0, z);
     if (!recurrent_) return;
     if (current) {
-      this->rows_to_sources(forward_.output + this->place(t, 0, plan_.hidden), plan_.hidden,
+      this->rows_to_presynaptic(forward_.output + this->place(t, 0, plan_.hidden), plan_.hidden,
                             plan_.hidden, inputs_, z);
     } else {
       this->activity_before(forward_.initial_h, forward_.output, t, inputs_, z);
@@ -289,9 +289,9 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
       add_neurons(from_update_);
     }
     if (current_) {
-      this->sources_to_neurons(d_hebbian_, inputs_, from_update_);
+      this->presynaptic_to_neurons(d_hebbian_, inputs_, from_update_);
       add_neurons(from_update_);
-      for (int s = 0; s < S; ++s) this->clear_sources(s, plan_.hidden, inputs_, d_hebbian_);
+      for (int s = 0; s < S; ++s) this->clear_presynaptic(s, plan_.hidden, inputs_, d_hebbian_);
     }
     std::swap(dz_, d_hebbian_);  // what the update of step t gave to z[t], to add to
     std::fill_n(d_hebbian_, plan_.presynaptic(S), T(0));

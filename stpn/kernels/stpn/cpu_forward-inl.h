@@ -86,7 +86,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   void begin() {
     const auto& v = call_.variant;
     this->copy_in(
-        {call_.initial_F, plastic_sources(call_.extent, v), first_plastic_source(call_.extent, v)},
+        {call_.initial_F, plastic_fan_in(call_.extent, v), first_plastic_input(call_.extent, v)},
         this->matrix(0));
     if (v.recurrent) this->neurons_in(call_.initial_h, 0, h(-1));
     if (plastic_bias_) this->neurons_in(call_.initial_beta, 0, plastic_bias_->values());
@@ -101,7 +101,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
 
   // The update that still waits then leaves F zero, whatever was there.
   void forget(int s) {
-    this->clear_sources(s, plan_.sources, 0, z(next_ - 1));
+    this->clear_presynaptic(s, plan_.sources, 0, z(next_ - 1));
     T* HWY_RESTRICT h = this->h(next_ - 1);
     // Padding too: a layer norm sums over all.
     for (int64_t k = s; k < plan_.neurons(S); k += S) h[k] = scale_[k] = T(0);
@@ -117,8 +117,8 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   // z = [x; h].
   void load(int64_t t) {
     const int64_t inputs = call_.extent.inputs;
-    this->rows_to_sources(call_.x + this->place(t, 0, inputs), inputs, inputs, 0, z(t));
-    if (call_.variant.recurrent) this->neurons_to_sources(h(t - 1), inputs, z(t));
+    this->rows_to_presynaptic(call_.x + this->place(t, 0, inputs), inputs, inputs, 0, z(t));
+    if (call_.variant.recurrent) this->neurons_to_presynaptic(h(t - 1), inputs, z(t));
   }
 
   void forward(int64_t t, Rows which) {
@@ -135,7 +135,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   void store(int64_t t) {
     this->neurons_out(h(t), t, call_.output);
     if (call_.variant.recurrent && call_.variant.presynaptic == Presynaptic::current) {
-      this->neurons_to_sources(h(t), call_.extent.inputs, z(t));
+      this->neurons_to_presynaptic(h(t), call_.extent.inputs, z(t));
     }
     if (prediction_) take_off_prediction(t);
     next_ = t + 1;
@@ -147,7 +147,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     prediction_->take_off(this->matrix(0), z(t));
     // Nothing else writes the padding of z: NaN there would outlive a reset.
     for (int s = 0; s < S; ++s) {
-      this->clear_sources(s, layout_.width - plan_.sources, plan_.sources, z(t));
+      this->clear_presynaptic(s, layout_.width - plan_.sources, plan_.sources, z(t));
     }
     if (saved_) std::copy_n(z(t), plan_.presynaptic(S), saved_.sources(t, 0));
   }
@@ -156,8 +156,8 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     sweep<true, false>(plan_.steps, this->all_rows());
     if constexpr (kPost) divide_by_norm();
     const auto& v = call_.variant;
-    this->copy_out(this->matrix(0), {call_.final_F, plastic_sources(call_.extent, v),
-                                     first_plastic_source(call_.extent, v)});
+    this->copy_out(this->matrix(0), {call_.final_F, plastic_fan_in(call_.extent, v),
+                                     first_plastic_input(call_.extent, v)});
     if (plastic_bias_) this->neurons_out(plastic_bias_->values(), 0, call_.final_beta);
   }
 

@@ -39,7 +39,7 @@ PlasticPlan<T> stpn_plan(const Extent& extent, const StpnVariant& variant) {
                          .sources = sources(extent, variant),
                          .matrices = 1,
                          .saved_per_neuron = saved_layer_norm(variant) + variant.layer_norm,
-                         .saved_per_source = variant.rule == Rule::oja,
+                         .saved_per_presynaptic = variant.rule == Rule::oja,
                          .saved_per_sample = variant.layer_norm,
                          // With coupled units it would be slower: three parameters a synapse.
                          .interleaved = !has_coupled_neurons(variant),

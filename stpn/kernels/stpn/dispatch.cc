@@ -26,8 +26,8 @@ void run(const Call& p, const PaddedMatrices<T>& parameters, const PlasticPlan<T
 // rate lies among Lambda's or Gamma's values.
 template <typename Use>
 void for_each_rate(const Extent& extent, const StpnVariant& variant, const Use& use) {
-  const int64_t plastic = plastic_sources(extent, variant);
-  const int64_t first = first_plastic_source(extent, variant);
+  const int64_t plastic = plastic_fan_in(extent, variant);
+  const int64_t first = first_plastic_input(extent, variant);
   for (int64_t i = 0; i < extent.hidden; ++i) {
     for (int64_t j = 0; j < plastic; ++j) {
       int64_t index = i * plastic + j;

@@ -61,7 +61,7 @@ inline int64_t sources(const Extent& extent, const StpnVariant& variant) {
 }
 
 // P: how many of them have fast weights, and the first of them.
-inline int64_t plastic_sources(const Extent& extent, Connections connections) {
+inline int64_t plastic_fan_in(const Extent& extent, Connections connections) {
   switch (connections) {
     case Connections::input:
       return extent.inputs;
@@ -72,17 +72,17 @@ inline int64_t plastic_sources(const Extent& extent, Connections connections) {
   }
   return sources(extent);
 }
-inline int64_t plastic_sources(const Extent& extent, const StpnVariant& variant) {
-  return variant.recurrent ? plastic_sources(extent, variant.connections) : extent.inputs;
+inline int64_t plastic_fan_in(const Extent& extent, const StpnVariant& variant) {
+  return variant.recurrent ? plastic_fan_in(extent, variant.connections) : extent.inputs;
 }
-inline int64_t first_plastic_source(const Extent& extent, const StpnVariant& variant) {
+inline int64_t first_plastic_input(const Extent& extent, const StpnVariant& variant) {
   return variant.recurrent && variant.connections == Connections::recurrent ? extent.inputs : 0;
 }
 
 // How many values Lambda (and Gamma) hold.
 inline int64_t rate_count(const Extent& extent, const StpnVariant& variant) {
   if (variant.rates == Rates::scalar) return 1;
-  const int64_t plastic = plastic_sources(extent, variant);
+  const int64_t plastic = plastic_fan_in(extent, variant);
   return variant.rates == Rates::source ? plastic : extent.hidden * plastic;
 }
 

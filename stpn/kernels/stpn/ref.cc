@@ -18,8 +18,8 @@ struct Shape {
         H(p.extent.hidden),
         I(p.extent.inputs),
         N(sources(p.extent, p.variant)),
-        P(plastic_sources(p.extent, p.variant)),
-        first(first_plastic_source(p.extent, p.variant)) {}
+        P(plastic_fan_in(p.extent, p.variant)),
+        first(first_plastic_input(p.extent, p.variant)) {}
 
   int64_t rate(int64_t i, int64_t j) const {
     if (variant.rates == Rates::scalar) return 0;

@@ -53,7 +53,7 @@ StpnUnit::StpnUnit(int64_t input_size, const StpnOptions& options, const char* l
              input_size, H);
   STPN_CHECK(options.clamp > 0, "clamp is {}, wants to be above 0", options.clamp);
   const kernels::Extent extent{.inputs = input_size, .hidden = H};
-  const int64_t P = kernels::plastic_sources(extent, variant_);
+  const int64_t P = kernels::plastic_fan_in(extent, variant_);
   std::vector<int64_t> rates{H, P};
   if (variant_.rates == kernels::Rates::source) rates = {P};
   if (variant_.rates == kernels::Rates::scalar) rates = {1};
@@ -107,7 +107,7 @@ State StpnUnit::initial_state(int64_t batch) const {
   State state;
   if (variant_.recurrent) state.emplace_back("h", zeros({batch, H}));
   const kernels::Extent extent{.inputs = input_size(), .hidden = H};
-  state.emplace_back("F", zeros({batch, H, kernels::plastic_sources(extent, variant_)}));
+  state.emplace_back("F", zeros({batch, H, kernels::plastic_fan_in(extent, variant_)}));
   if (variant_.plastic_bias) state.emplace_back("beta", zeros({batch, H}));
   return state;
 }
