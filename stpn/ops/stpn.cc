@@ -76,7 +76,7 @@ struct StpnOp {
     v.layer_norm = c.layer_norm_weight.defined();
     v.plastic_bias = c.beta.defined();
     if (c.weight_lambda.dim() == 1) {
-      v.rates = length(c.weight_lambda, 0) == 1 ? kernels::Rates::scalar : kernels::Rates::source;
+      v.rates = length(c.weight_lambda, 0) == 1 ? kernels::Rates::scalar : kernels::Rates::presynaptic;
     }
     v.scalar_bias_rates =
         c.bias_lambda.defined() && c.bias_lambda.dim() == 1 && length(c.bias_lambda, 0) == 1;
@@ -96,11 +96,11 @@ struct StpnOp {
                e.steps, e.batch, e.inputs, e.hidden);
     const kernels::StpnVariant v = variant_of(c);
     const int64_t H = e.hidden;
-    const int64_t N = kernels::sources(e, v);
+    const int64_t N = kernels::fan_in(e, v);
     const int64_t P = kernels::plastic_fan_in(e, v);
     Shape rates{1};
     if (v.rates == kernels::Rates::synapse) rates = {H, P};
-    if (v.rates == kernels::Rates::source) rates = {P};
+    if (v.rates == kernels::Rates::presynaptic) rates = {P};
     const Shape bias_rates{v.scalar_bias_rates ? 1 : H};
     const Shape F{e.batch, H, P};
     const Shape beta{e.batch, H};

@@ -175,7 +175,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
       STPN_UNROLL
       for (int q = 0; q < kTileVectors; ++q) {
         const int64_t at = layout.synapse(q, j);
-        V learnt = hn::Mul(h[q], hn::Load(d, z + layout.source(q % kVectors, j)));
+        V learnt = hn::Mul(h[q], hn::Load(d, z + layout.presynaptic(q % kVectors, j)));
         if constexpr (kTrace) {
           const V e = hn::Load(d, E + at);
           hn::Store(update.trace(e, learnt), d, new_E + at);
@@ -255,7 +255,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
       const int64_t first = v * (S / kVectors);
       add_outer_products_of_all<Layout, T>(layout_, plan_.hidden, steps,
                                            {du_ + first, S, plan_.neurons(S)},
-                                           {z_ + layout_.source(v, 0), 0, plan_.presynaptic(S)},
+                                           {z_ + layout_.presynaptic(v, 0), 0, plan_.presynaptic(S)},
                                            gradients_.row(kWeight, 0), plan_.row);
     }
   }
@@ -295,8 +295,8 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
       V dz[kVectors], d_hebbian[kVectors];
       STPN_UNROLL
       for (int v = 0; v < kVectors; ++v) {
-        dz[v] = hn::Load(d, dz_rows + layout.source(v, j));
-        d_hebbian[v] = hn::Load(d, d_hebbian_rows + layout.source(v, j));
+        dz[v] = hn::Load(d, dz_rows + layout.presynaptic(v, j));
+        d_hebbian[v] = hn::Load(d, d_hebbian_rows + layout.presynaptic(v, j));
       }
       STPN_UNROLL
       for (int r = 0; r < kCount; ++r) {
@@ -311,7 +311,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
           V dE = kTrace ? hn::Load(d, dE_rows + at) : hn::Zero(d);
           const V P = hn::Load(d, P_rows + at);
           if constexpr (kBack) {
-            const V dG = hn::Mul(hn::Load(d, z + layout.source(v, j)), du[q]);
+            const V dG = hn::Mul(hn::Load(d, z + layout.presynaptic(v, j)), du[q]);
             d_alpha = hn::MulAdd(dG, P, d_alpha);
             dz[v] = hn::MulAdd(hn::MulAdd(a, P, w), du[q], dz[v]);
             dP = hn::MulAdd(dG, a, dP);
@@ -329,8 +329,8 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
       }
       STPN_UNROLL
       for (int v = 0; v < kVectors; ++v) {
-        hn::Store(dz[v], d, dz_rows + layout.source(v, j));
-        hn::Store(d_hebbian[v], d, d_hebbian_rows + layout.source(v, j));
+        hn::Store(dz[v], d, dz_rows + layout.presynaptic(v, j));
+        hn::Store(d_hebbian[v], d, d_hebbian_rows + layout.presynaptic(v, j));
       }
     }
     if constexpr (kInto) into.finish(*this, i);
@@ -364,7 +364,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
                          V& dP, V& dE) {
       const D d;
       const int v = q % kVectors;
-      const V before = hn::Load(d, hebbian + layout.source(v, j));
+      const V before = hn::Load(d, hebbian + layout.presynaptic(v, j));
       const V learnt = hn::Mul(h[q], before);
       const V p = kPlain ? hn::Zero(d) : hn::Load(d, P + layout.synapse(q, j));
       V d_learnt;

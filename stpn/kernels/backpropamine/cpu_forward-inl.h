@@ -66,7 +66,7 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
 
   // The update that still waits then leaves P and E zero, whatever was there.
   void forget(int s) {
-    this->clear_presynaptic(s, plan_.sources, 0, hebbian_);
+    this->clear_presynaptic(s, plan_.fan_in, 0, hebbian_);
     // Rows that only pad too: the modulator sums over all.
     for (int64_t i = 0; i < plan_.rows(S); ++i) h_[i * S + s] = T(0);
     m_[s] = T(0);
@@ -130,7 +130,7 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
           const int q = r * kVectors + v;
           V p = hn::Load(d, P + layout.synapse(q, j));
           if constexpr (kUpdate) {
-            V learnt = hn::Mul(h[q], hn::Load(d, hebbian + layout.source(v, j)));
+            V learnt = hn::Mul(h[q], hn::Load(d, hebbian + layout.presynaptic(v, j)));
             if constexpr (kTrace) {
               const V e = hn::Load(d, E + layout.synapse(q, j));
               hn::Store(update.trace(e, learnt), d, E + layout.synapse(q, j));
@@ -141,7 +141,7 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
           }
           if constexpr (kDrive) {
             const V G = hn::MulAdd(a, p, w);
-            dot[q] = hn::MulAdd(G, hn::Load(d, z + layout.source(v, j)), dot[q]);
+            dot[q] = hn::MulAdd(G, hn::Load(d, z + layout.presynaptic(v, j)), dot[q]);
           }
         }
       }
@@ -181,7 +181,7 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
     for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
       STPN_UNROLL
       for (int q = 0; q < kTileVectors; ++q) {
-        const V z = hn::Load(d, z_ + layout.source(q % kVectors, j));
+        const V z = hn::Load(d, z_ + layout.presynaptic(q % kVectors, j));
         const V G =
             hn::MulAdd(layout.parameter(alpha, q / kVectors, j),
                        hn::Load(d, P + layout.synapse(q, j)), layout.parameter(W, q / kVectors, j));

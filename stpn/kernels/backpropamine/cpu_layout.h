@@ -27,7 +27,7 @@ PlasticPlan<T> backpropamine_plan(const Extent& extent, const BackpropamineVaria
   return PlasticPlan<T>({.steps = extent.steps,
                          .batch = extent.batch,
                          .hidden = extent.hidden,
-                         .sources = extent.hidden,
+                         .fan_in = extent.hidden,
                          .matrices = variant.has_trace() ? 2 : 1,
                          .saved_per_sample = variant.has_modulator() ? kBackpropamineSaved : 0,
                          .interleaved = kBackpropamineBatchInterleaved});

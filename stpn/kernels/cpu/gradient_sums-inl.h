@@ -68,13 +68,13 @@ class Gradients {
         T* HWY_RESTRICT to = sums_.matrix(which) + i * plan_.row;
         alignas(64) T sums[kTileRows];
         int64_t j = 0;
-        for (; j + kTileRows <= plan_.sources; j += kTileRows) {
+        for (; j + kTileRows <= plan_.fan_in; j += kTileRows) {
           hn::Vec<D> of[kTileRows];
           for (int k = 0; k < kTileRows; ++k) of[k] = hn::Load(d, from + (j + k) * hn::Lanes(d));
           sums_of_lanes<kTileRows>(d, of, sums);
           for (int k = 0; k < kTileRows; ++k) to[j + k] += sums[k];
         }
-        for (; j < plan_.sources; ++j) {
+        for (; j < plan_.fan_in; ++j) {
           to[j] += hn::GetLane(hn::SumOfLanes(d, hn::Load(d, from + j * hn::Lanes(d))));
         }
         std::fill_n(from, count, T(0));
@@ -83,7 +83,7 @@ class Gradients {
   }
 
  private:
-  int64_t lanes_of_row() const { return plan_.sources * hn::Lanes(D()); }
+  int64_t lanes_of_row() const { return plan_.fan_in * hn::Lanes(D()); }
   T* lanes(int64_t which, int64_t i) const {
     return lanes_.get() + (which * lanes_rows_ + i) * lanes_of_row();
   }

@@ -36,9 +36,9 @@ HWY_INLINE typename Layout::V centre(const Layout layout, const T* HWY_RESTRICT 
   const typename Layout::D d;
   const V part = hn::Set(d, weights[0]);
   const V sum = sum_over_fan_in(
-      layout, [&](int64_t j) HWY_ATTR { return hn::Load(d, values + layout.source(0, j)); });
+      layout, [&](int64_t j) HWY_ATTR { return hn::Load(d, values + layout.presynaptic(0, j)); });
   const V squares = sum_over_fan_in(layout, [&](int64_t j) HWY_ATTR {
-    T* HWY_RESTRICT at = values + layout.source(0, j);
+    T* HWY_RESTRICT at = values + layout.presynaptic(0, j);
     const V centred = hn::NegMulAdd(sum, common<Layout>(weights + j), hn::Load(d, at));
     hn::Store(centred, d, at);
     return hn::Mul(centred, centred);
@@ -58,16 +58,16 @@ HWY_INLINE void back_through_normalise(const Layout layout, const T* HWY_RESTRIC
   V sum = hn::Zero(d);
   V along = hn::Zero(d);
   for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
-    const V dn = hn::Load(d, gradient + layout.source(0, j));
+    const V dn = hn::Load(d, gradient + layout.presynaptic(0, j));
     sum = hn::Add(sum, dn);
-    along = hn::MulAdd(dn, hn::LoadU(d, normalised + layout.source(0, j)), along);
+    along = hn::MulAdd(dn, hn::LoadU(d, normalised + layout.presynaptic(0, j)), along);
   }
   sum = over_fan_in<Layout>(sum);
   along = hn::Mul(over_fan_in<Layout>(along), hn::Set(d, weights[0]));
   for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
-    T* HWY_RESTRICT at = gradient + layout.source(0, j);
+    T* HWY_RESTRICT at = gradient + layout.presynaptic(0, j);
     V du = hn::NegMulAdd(sum, common<Layout>(weights + j), hn::Load(d, at));
-    du = hn::NegMulAdd(along, hn::LoadU(d, normalised + layout.source(0, j)), du);
+    du = hn::NegMulAdd(along, hn::LoadU(d, normalised + layout.presynaptic(0, j)), du);
     hn::Store(hn::Mul(du, inverse), d, at);
   }
 }

@@ -43,7 +43,7 @@ struct RowVectorised {
 
   // Offsets of vectors: of a presynaptic array; of rows of a matrix, from the first of kRows on; of
   // rows of sums of gradients, likewise.
-  HWY_INLINE int64_t source(int v, int64_t j) const { return v * width + j; }
+  HWY_INLINE int64_t presynaptic(int v, int64_t j) const { return v * width + j; }
   HWY_INLINE int64_t synapse(int q, int64_t j) const { return q * width + j; }
   HWY_INLINE int64_t gradient(int r, int64_t j) const { return r * width + j; }
   // Offset of one value of a presynaptic array.
@@ -84,9 +84,9 @@ struct BatchInterleaved {
   static constexpr int kTileVectors = kRows * kVectors;
   static constexpr int64_t kStep = 1;
 
-  explicit BatchInterleaved(const PlasticPlan<T>& plan) : width(plan.sources), row_(plan.row) {}
+  explicit BatchInterleaved(const PlasticPlan<T>& plan) : width(plan.fan_in), row_(plan.row) {}
 
-  HWY_INLINE int64_t source(int v, int64_t j) const { return j * kSamples + v * hn::Lanes(D()); }
+  HWY_INLINE int64_t presynaptic(int v, int64_t j) const { return j * kSamples + v * hn::Lanes(D()); }
   HWY_INLINE int64_t synapse(int q, int64_t j) const {
     return (q / kVectors * width + j) * kSamples + q % kVectors * hn::Lanes(D());
   }
@@ -195,7 +195,7 @@ struct PresynapticGradient {
     if (!wanted) return;
     STPN_UNROLL
     for (int v = 0; v < Part::kVectors; ++v) {
-      sums[v] = hn::Load(D(), memory + layout.source(part.vector(v), j));
+      sums[v] = hn::Load(D(), memory + layout.presynaptic(part.vector(v), j));
     }
   }
   HWY_INLINE void add(int p, typename Layout::V factor, typename Layout::V other) {
@@ -205,7 +205,7 @@ struct PresynapticGradient {
     if (!wanted) return;
     STPN_UNROLL
     for (int v = 0; v < Part::kVectors; ++v) {
-      hn::Store(sums[v], D(), memory + layout.source(part.vector(v), j));
+      hn::Store(sums[v], D(), memory + layout.presynaptic(part.vector(v), j));
     }
   }
 

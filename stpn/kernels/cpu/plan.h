@@ -52,7 +52,7 @@ struct Rows {
 // What a unit asks for.
 struct PlasticShape {
   int64_t steps, batch, hidden;
-  int64_t sources;   // columns of a matrix
+  int64_t fan_in;   // columns of a matrix
   int64_t matrices;  // plastic matrices of a sample
   // Values kept at each step for backward: of a unit, of a source, of a sample.
   int64_t saved_per_neuron = 0;
@@ -69,8 +69,8 @@ struct PlasticPlan {
       : steps(shape.steps),
         batch(shape.batch),
         hidden(shape.hidden),
-        sources(shape.sources),
-        row(padded(shape.sources)),
+        fan_in(shape.fan_in),
+        row(padded(shape.fan_in)),
         matrices(shape.matrices),
         saved_per_neuron(shape.saved_per_neuron),
         saved_per_presynaptic(shape.saved_per_presynaptic),
@@ -112,7 +112,7 @@ struct PlasticPlan {
   int64_t first_group(int64_t shard) const { return shard * groups / shards; }
 
   // Of a group's row: in samples along padded, across not.
-  int64_t width(int64_t size) const { return size >= kInterleavedSamples<T> ? sources : row; }
+  int64_t width(int64_t size) const { return size >= kInterleavedSamples<T> ? fan_in : row; }
   int64_t rows(int64_t size) const {
     if (size >= kInterleavedSamples<T>) return hidden;
     const int64_t side_by_side = kTileRows / size;
@@ -153,7 +153,7 @@ struct PlasticPlan {
   }
   int64_t saved_size() const { return saved_offset(groups); }
 
-  int64_t steps, batch, hidden, sources, row;
+  int64_t steps, batch, hidden, fan_in, row;
   int64_t matrices, saved_per_neuron, saved_per_presynaptic, saved_per_sample;
   bool neuron_blocks;
   int shift;
@@ -173,7 +173,7 @@ struct PlasticPlan {
   // What a step back reads and writes of a row: a matrix and its gradient; three sums of gradients
   // of parameters, of a vector a synapse.
   int64_t bytes_in_neuron_block() const {
-    return 2 * presynaptic(kNeuronBlockSamples<T>) * kBytes + 3 * sources * 64;
+    return 2 * presynaptic(kNeuronBlockSamples<T>) * kBytes + 3 * fan_in * 64;
   }
   bool fits_in_neuron_blocks() const { return bytes_in_neuron_block() <= kMaxBatchInterleavedBytes; }
   bool fits_batch_interleaved() const { return bytes(kInterleavedSamples<T>) <= kMaxBatchInterleavedBytes; }
@@ -217,11 +217,11 @@ class SavedActivations {
   }
   // From the units of a step to those of the next, in one neuron_block.
   int64_t step() const { return plan_->saved_per_neuron * neurons_; }
-  T* sources(int64_t t, int64_t which) const {
+  T* presynaptic(int64_t t, int64_t which) const {
     return base_ + plan_->saved_neurons(S) + t * besides_ + which * plan_->presynaptic(S);
   }
   T* samples(int64_t t, int64_t which) const {
-    return sources(t, plan_->saved_per_presynaptic) + which * S;
+    return presynaptic(t, plan_->saved_per_presynaptic) + which * S;
   }
   T* checkpoint(int64_t k) const {
     return base_ + plan_->before_checkpoints(S) + k * plan_->all_matrices(S);

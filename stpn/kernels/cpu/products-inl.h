@@ -2,8 +2,8 @@
 // registers at a time. Compiled once a target.
 //
 // A group's vectors here are presynaptic arrays. Vectors of lanes belong to a sample along, to a
-// few samples across: pointers below are to the first value of those, layout.source(v, 0), and
-// layout.source(0, j) is how far it is from there to source j.
+// few samples across: pointers below are to the first value of those, layout.presynaptic(v, 0), and
+// layout.presynaptic(0, j) is how far it is from there to source j.
 
 #if defined(STPN_KERNELS_CPU_PRODUCTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_CPU_PRODUCTS_INL_H_
@@ -95,7 +95,7 @@ HWY_INLINE void add_products(const Layout& layout, int64_t j, int64_t count,
     if constexpr (kRows == RowsOf::parameters) {
       return common<Layout>(rows.at(0, k) + column);
     } else {
-      return hn::LoadU(d, rows.at(r, k) + layout.source(0, column));
+      return hn::LoadU(d, rows.at(r, k) + layout.presynaptic(0, column));
     }
   };
   for (int64_t k = 0; k < count; ++k) {
@@ -132,7 +132,7 @@ HWY_INLINE void sum_rows(const Layout layout, T scale, int64_t count,
     for (int r = 0; r < R; ++r) {
       STPN_UNROLL
       for (int n = 0; n < N; ++n) {
-        const T* HWY_RESTRICT from = to + r * to_r + layout.source(0, j + n * Layout::kStep);
+        const T* HWY_RESTRICT from = to + r * to_r + layout.presynaptic(0, j + n * Layout::kStep);
         sums[r][n] = scale == T(0) ? hn::Zero(d) : hn::Mul(hn::Set(d, scale), hn::Load(d, from));
       }
     }
@@ -141,7 +141,7 @@ HWY_INLINE void sum_rows(const Layout layout, T scale, int64_t count,
     for (int r = 0; r < R; ++r) {
       STPN_UNROLL
       for (int n = 0; n < N; ++n) {
-        hn::Store(sums[r][n], d, to + r * to_r + layout.source(0, j + n * Layout::kStep));
+        hn::Store(sums[r][n], d, to + r * to_r + layout.presynaptic(0, j + n * Layout::kStep));
       }
     }
   });
@@ -159,10 +159,10 @@ HWY_INLINE void dot_rows(const Layout layout, int64_t count, const T* HWY_RESTRI
     STPN_UNROLL
     for (int r = 0; r < R; ++r) sums[r] = hn::Zero(d);
     for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
-      const V factor = hn::Load(d, x + layout.source(0, j));
+      const V factor = hn::Load(d, x + layout.presynaptic(0, j));
       STPN_UNROLL
       for (int r = 0; r < R; ++r) {
-        const V row = hn::LoadU(d, rows + (i + r) * stride + layout.source(0, j));
+        const V row = hn::LoadU(d, rows + (i + r) * stride + layout.presynaptic(0, j));
         if constexpr (kMagnitudes) {
           sums[r] = hn::MulAdd(hn::Abs(row), hn::Mul(factor, factor), sums[r]);
         } else {
@@ -170,7 +170,7 @@ HWY_INLINE void dot_rows(const Layout layout, int64_t count, const T* HWY_RESTRI
         }
       }
     }
-    store_row_sums<Layout>(sums, to + layout.source(0, i));
+    store_row_sums<Layout>(sums, to + layout.presynaptic(0, i));
   });
 }
 

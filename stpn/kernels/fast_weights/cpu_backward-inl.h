@@ -120,7 +120,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
 
   void end() {
     if (call_.grad_initial_A != nullptr) this->matrices_out(D_, call_.grad_initial_A);
-    if (call_.grad_initial_h != nullptr) this->sources_out(dh_, 0, call_.grad_initial_h);
+    if (call_.grad_initial_h != nullptr) this->presynaptic_out(dh_, 0, call_.grad_initial_h);
     for (int64_t i = 0; i < plan_.hidden; ++i) {
       for (int s = 0; s < S; ++s) {
         gradients_.vector(kGain)[i] += d_gain_[layout_.value(s, i)];
@@ -143,7 +143,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
     A_ = part == 0 && A_starts_at_zero_ ? nullptr : saved_.checkpoint(part);
     for (int64_t m = 0; m <= steps_; ++m) {
       const int64_t t = begin_ + m - 1;
-      this->sources_in(t < 0 ? forward_.initial_h : forward_.output, std::max(t, int64_t{0}),
+      this->presynaptic_in(t < 0 ? forward_.initial_h : forward_.output, std::max(t, int64_t{0}),
                        slot(h_, m));
     }
     std::copy_n(h_, steps_ * plan_.presynaptic(S), seen_h_);
@@ -163,10 +163,10 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
   void load_later() {
     const Layout layout = layout_;
     for (int v = 0; v < kVectors; ++v) {
-      const int64_t at = layout.source(v, 0);
+      const int64_t at = layout.presynaptic(v, 0);
       for (int64_t m = 0; m < steps_; m += kTileRows) {
         sum_rows<RowsOf::shared, kTileRows>(
-            layout, T(0), plan_.hidden, {slot(h_, m) + at, history_step_, layout.source(0, 1)},
+            layout, T(0), plan_.hidden, {slot(h_, m) + at, history_step_, layout.presynaptic(0, 1)},
             {E_ + at, 0, matrix_row_}, slot(later_, m) + at, history_step_);
       }
     }
@@ -196,7 +196,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
   void prefetch_before(int64_t t) const {
     this->prefetch_presynaptic(call_.grad_output, t - 1);
     this->prefetch_presynaptic(forward_.output, t - 1 - plan_.interval);
-    if (t > 0) this->prefetch(saved_.sources(t - 1, 0), plan_.saved_besides(S));
+    if (t > 0) this->prefetch(saved_.presynaptic(t - 1, 0), plan_.saved_besides(S));
     if (begin_ == 0) return;
     const int64_t part = plan_.matrix(S) / plan_.interval;
     this->prefetch(saved_.checkpoint(begin_ / plan_.interval - 1) + (t - begin_) * part, part);
@@ -209,7 +209,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
       return;
     }
     const D d;
-    this->sources_in(call_.grad_output, t, ds_);
+    this->presynaptic_in(call_.grad_output, t, ds_);
     for (int64_t i = 0; i < plan_.presynaptic(S); i += hn::Lanes(d)) {
       hn::Store(hn::Add(hn::Load(d, ds_ + i), hn::Load(d, dh_ + i)), d, ds_ + i);
     }
@@ -218,7 +218,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
   // From ds_k to du_k; adds to dp.
   void back_through_activity(int64_t t, int64_t k, const T* s, T* du, T* dp) const {
     for (int v = 0; v < kVectors; ++v) {
-      const int64_t at = layout_.source(v, 0);
+      const int64_t at = layout_.presynaptic(v, 0);
       back_through_samples(t, k, v, s + at, du + at, dp + at);
     }
   }
@@ -228,14 +228,14 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
     const D d;
     const Layout layout = layout_;
     const bool layer_norm = forward_.variant.layer_norm;
-    const int64_t first = layout.source(v, 0);
+    const int64_t first = layout.presynaptic(v, 0);
     const T* HWY_RESTRICT ds_of = ds_ + first;
     const T* HWY_RESTRICT gain = this->gain_;
     T* HWY_RESTRICT d_gain = d_gain_ + first;
     T* HWY_RESTRICT d_offset = d_offset_ + first;
     const T* HWY_RESTRICT normalised = layer_norm ? this->normalised(t, k) + first : nullptr;
     for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
-      const int64_t at = layout.source(0, j);
+      const int64_t at = layout.presynaptic(0, j);
       const V slope = activation_slope(d, Activation::tanh, hn::LoadU(d, activity + at));
       V ds = hn::Mul(hn::Load(d, ds_of + at), slope);
       if (layer_norm) {
@@ -251,7 +251,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
       back_through_normalise(layout, this->shares_, normalised, inverse, du);
     }
     for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
-      const int64_t at = layout.source(0, j);
+      const int64_t at = layout.presynaptic(0, j);
       hn::Store(hn::Add(hn::Load(d, dp + at), hn::Load(d, du + at)), d, dp + at);
     }
   }
@@ -259,8 +259,8 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
   // ds = A[t]^T du
   void back_through_recall(int64_t m, const T* du) {
     if (A_ != nullptr) {
-      const int64_t v = layout_.source(1, 0);
-      sum_rows<RowsOf::own, kVectors>(layout_, T(0), plan_.hidden, {du, v, layout_.source(0, 1)},
+      const int64_t v = layout_.presynaptic(1, 0);
+      sum_rows<RowsOf::own, kVectors>(layout_, T(0), plan_.hidden, {du, v, layout_.presynaptic(0, 1)},
                                       {A_, v, matrix_row_}, ds_, v);
       for (int s = 0; s < S; ++s) {
         if (A_is_forgotten_[s]) clear_slots(ds_, s, 0, 1);
@@ -304,9 +304,9 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
   // The block's part of dW; what comes from behind the block before it.
   void leave(int64_t part) {
     for (int v = 0; v < kVectors; ++v) {
-      const int64_t at = layout_.source(v, 0);
+      const int64_t at = layout_.presynaptic(v, 0);
       add_outer_products_of_all<Layout, T>(
-          layout_, plan_.hidden, steps_, {dp_ + at, layout_.source(0, 1), history_step_},
+          layout_, plan_.hidden, steps_, {dp_ + at, layout_.presynaptic(0, 1), history_step_},
           {seen_h_ + at, 0, history_step_}, gradients_.matrix(kSlowWeight), plan_.row);
     }
     const bool wants_D = call_.grad_initial_A != nullptr;

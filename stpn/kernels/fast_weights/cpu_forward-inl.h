@@ -63,7 +63,7 @@ class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
 
   void run() {
     if (!A_is_zero_) this->matrices_in(forward_.initial_A, A_);
-    this->sources_in(forward_.initial_h, 0, h_);
+    this->presynaptic_in(forward_.initial_h, 0, h_);
     for (int64_t t = 0; t < plan_.steps; ++t) {
       if (t % plan_.interval == 0) begin_time_block(t / plan_.interval);
       for (int s = 0; s < S; ++s) {
@@ -129,8 +129,8 @@ class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
       }
       activate(t, k, s);
     }
-    this->sources_out(slot(h_, waiting_), t, forward_.output);
-    if constexpr (kEnergy) this->sources_out(spent_, t, forward_.energy);
+    this->presynaptic_out(slot(h_, waiting_), t, forward_.output);
+    if constexpr (kEnergy) this->presynaptic_out(spent_, t, forward_.energy);
   }
 
   // fast = A[t] s
@@ -152,14 +152,14 @@ class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
   void dots_of_matrix(T* to) const {
     std::fill_n(to, plan_.presynaptic(S), T(0));
     for (int v = 0; v < kVectors; ++v) {
-      const int64_t at = layout_.source(v, 0);
+      const int64_t at = layout_.presynaptic(v, 0);
       dot_rows<kMagnitudes>(layout_, plan_.hidden, A_ + at, matrix_row_, s_ + at, to + at);
     }
   }
 
   // In place: tanh(LN()), and what backward needs of it.
   void activate(int64_t t, int64_t k, T* values) const {
-    for (int v = 0; v < kVectors; ++v) activate_samples(t, k, v, values + layout_.source(v, 0));
+    for (int v = 0; v < kVectors; ++v) activate_samples(t, k, v, values + layout_.presynaptic(v, 0));
   }
 
   HWY_INLINE void activate_samples(int64_t t, int64_t k, int v, T* HWY_RESTRICT values) const {
@@ -171,17 +171,17 @@ class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
     T* HWY_RESTRICT saved_n = nullptr;
     V inverse = hn::Set(d, T(1));
     if (saved_ && k < forward_.variant.inner_steps) {
-      saved_s = this->activity(t, k) + layout.source(v, 0);
+      saved_s = this->activity(t, k) + layout.presynaptic(v, 0);
     }
     if (forward_.variant.layer_norm) {
       inverse = centre(layout, this->shares_, values);
       if (saved_) {
-        saved_n = this->normalised(t, k) + layout.source(v, 0);
+        saved_n = this->normalised(t, k) + layout.presynaptic(v, 0);
         store_of_samples<Layout>(inverse, v, saved_.samples(t, k));
       }
     }
     for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
-      const int64_t at = layout.source(0, j);
+      const int64_t at = layout.presynaptic(0, j);
       const V n = hn::Mul(hn::Load(d, values + at), inverse);
       const V s = hn::Tanh(d, hn::MulAdd(n, common<Layout>(gain + j), common<Layout>(offset + j)));
       hn::Store(s, d, values + at);

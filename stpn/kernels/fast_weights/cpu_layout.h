@@ -31,7 +31,7 @@ PlasticPlan<T> fast_weights_plan(const Extent& extent, const FastWeightsVariant&
       {.steps = extent.steps,
        .batch = extent.batch,
        .hidden = extent.hidden,
-       .sources = extent.hidden,
+       .fan_in = extent.hidden,
        .matrices = 1,
        .saved_per_presynaptic = variant.inner_steps + (variant.layer_norm ? activities : 0),
        .saved_per_sample = activities,

@@ -96,10 +96,10 @@ class FastWeightsGroup : public Group<Layout> {
     }
   }
   // Of step t in a (T, B, H) array, or of the state in a (B, H) array (t = 0).
-  void sources_in(const T* from, int64_t t, T* to) const {
+  void presynaptic_in(const T* from, int64_t t, T* to) const {
     rows_in(from + this->place(t, 0, plan_.hidden), plan_.hidden, to);
   }
-  void sources_out(const T* from, int64_t t, T* to) const {
+  void presynaptic_out(const T* from, int64_t t, T* to) const {
     this->presynaptic_to_rows(from, 0, plan_.hidden, to + this->place(t, 0, plan_.hidden),
                           plan_.hidden);
   }
@@ -125,9 +125,9 @@ class FastWeightsGroup : public Group<Layout> {
                             matrix_size());
     }
   }
-  T* activity(int64_t t, int64_t k) const { return saved_.sources(t, saved_activity(k)); }
+  T* activity(int64_t t, int64_t k) const { return saved_.presynaptic(t, saved_activity(k)); }
   T* normalised(int64_t t, int64_t k) const {
-    return saved_.sources(t, saved_normalised(forward_.variant, k));
+    return saved_.presynaptic(t, saved_normalised(forward_.variant, k));
   }
 
   bool starts_at_zero() const { return this->is_zero({forward_.initial_A, plan_.hidden, 0}); }
@@ -144,33 +144,33 @@ class FastWeightsGroup : public Group<Layout> {
     const int64_t whole = (count + kTileRows - 1) / kTileRows * kTileRows;
     for (int v = 0; v < kVectors; ++v) {
       T* HWY_RESTRICT dots = dots_ + v * dots_v;
-      dot_rows(layout, whole, rows + layout.source(v, 0), history_step_, x + layout.source(v, 0),
+      dot_rows(layout, whole, rows + layout.presynaptic(v, 0), history_step_, x + layout.presynaptic(v, 0),
                dots);
       for (int64_t k = 0; k < count; k += Layout::kStep) {
-        T* HWY_RESTRICT at = dots + layout.source(0, k);
+        T* HWY_RESTRICT at = dots + layout.presynaptic(0, k);
         hn::Store(hn::Mul(hn::Load(d, at), common<Layout>(rates + k)), d, at);
       }
     }
-    const int64_t v = layout.source(1, 0);
-    sum_rows<RowsOf::own, kVectors>(layout, scale, count, {dots_, dots_v, layout.source(0, 1)},
+    const int64_t v = layout.presynaptic(1, 0);
+    sum_rows<RowsOf::own, kVectors>(layout, scale, count, {dots_, dots_v, layout.presynaptic(0, 1)},
                                     {onto, v, history_step_}, to, v);
   }
 
   // matrix = scale * matrix + sum over k < count of a_k outer b_k, of histories
   void add_outer(T scale, int64_t count, const T* a, const T* b, T* matrix) const {
     for (int v = 0; v < kVectors; ++v) {
-      const int64_t at = layout_.source(v, 0);
+      const int64_t at = layout_.presynaptic(v, 0);
       add_outer_products<Layout, T>(layout_, scale, plan_.hidden, count,
-                                    {a + at, layout_.source(0, 1), history_step_},
+                                    {a + at, layout_.presynaptic(0, 1), history_step_},
                                     {b + at, 0, history_step_}, matrix + at, matrix_row_);
     }
   }
 
   // to = scale * to + the product of a parameter matrix, transposed, with x
   void add_parameter_product(T scale, const T* parameter, const T* x, T* to) const {
-    const int64_t v = layout_.source(1, 0);
+    const int64_t v = layout_.presynaptic(1, 0);
     sum_rows<RowsOf::parameters, kVectors>(layout_, scale, plan_.hidden,
-                                           {x, v, layout_.source(0, 1)}, {parameter, 0, plan_.row},
+                                           {x, v, layout_.presynaptic(0, 1)}, {parameter, 0, plan_.row},
                                            to, v);
   }
 

@@ -150,7 +150,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   void load(int64_t t) {
     load_presynaptic(t, false, z(t));
     if (oja_) {
-      std::copy_n(saved_.sources(t, 0), plan_.presynaptic(S), hebbian(t));
+      std::copy_n(saved_.presynaptic(t, 0), plan_.presynaptic(S), hebbian(t));
     } else if (current_) {
       load_presynaptic(t, true, hebbian(t));
     }
@@ -387,7 +387,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   void add_normalised_share(int64_t i, T share) {
     const T* HWY_RESTRICT W = parameters_.row(kWeight, i);
     T* HWY_RESTRICT sum = gradients_.row(kWeight, i);
-    for (int64_t j = 0; j < plan_.sources; ++j) sum[j] += share * W[j];
+    for (int64_t j = 0; j < plan_.fan_in; ++j) sum[j] += share * W[j];
   }
 
   template <bool kBack, bool kInto>
@@ -442,14 +442,14 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
         T* dF = this->d_matrix(0) + this->row_of(i) + layout_.value(s, 0);
         const int64_t stride = layout_.value(0, 1);
         T squares = 0, along_C = 0;
-        for (int64_t j = 0; j < plan_.sources; ++j) {
+        for (int64_t j = 0; j < plan_.fan_in; ++j) {
           const T G = W[j] + C[j * stride];
           squares += G * G;
           along_C += dF[j * stride] * C[j * stride];
         }
         const T scale = 1 / (std::sqrt(squares) + static_cast<T>(kNormFloor));
         const T m = scale < static_cast<T>(kNoNorm) ? along_C * scale * scale * scale : T(0);
-        for (int64_t j = 0; j < plan_.sources; ++j) {
+        for (int64_t j = 0; j < plan_.fan_in; ++j) {
           const T of_G = -m * (W[j] + C[j * stride]);
           sum[j] += of_G;
           dF[j * stride] = dF[j * stride] * scale + of_G;

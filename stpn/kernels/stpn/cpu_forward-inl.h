@@ -95,13 +95,13 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     }
     for (int64_t i = 0; i < plan_.hidden && kPost; ++i) {
       const T* W = parameters_.row(kWeight, i);
-      std::fill_n(weight_squares_ + i * S, S, std::inner_product(W, W + plan_.sources, W, T(0)));
+      std::fill_n(weight_squares_ + i * S, S, std::inner_product(W, W + plan_.fan_in, W, T(0)));
     }
   }
 
   // The update that still waits then leaves F zero, whatever was there.
   void forget(int s) {
-    this->clear_presynaptic(s, plan_.sources, 0, z(next_ - 1));
+    this->clear_presynaptic(s, plan_.fan_in, 0, z(next_ - 1));
     T* HWY_RESTRICT h = this->h(next_ - 1);
     // Padding too: a layer norm sums over all.
     for (int64_t k = s; k < plan_.neurons(S); k += S) h[k] = scale_[k] = T(0);
@@ -147,9 +147,9 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     prediction_->take_off(this->matrix(0), z(t));
     // Nothing else writes the padding of z: NaN there would outlive a reset.
     for (int s = 0; s < S; ++s) {
-      this->clear_presynaptic(s, layout_.width - plan_.sources, plan_.sources, z(t));
+      this->clear_presynaptic(s, layout_.width - plan_.fan_in, plan_.fan_in, z(t));
     }
-    if (saved_) std::copy_n(z(t), plan_.presynaptic(S), saved_.sources(t, 0));
+    if (saved_) std::copy_n(z(t), plan_.presynaptic(S), saved_.presynaptic(t, 0));
   }
 
   void end() {
@@ -266,7 +266,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
         for (int p = 0; p < Part::kTileVectors; ++p) {
           f[p] = hn::Mul(layout.parameter(lambda, part.row(p), j), f[p]);
           learnt[p] = hn::Mul(layout.parameter(gamma, part.row(p), j),
-                              hn::Load(d, hebbian + layout.source(part.vector(p), j)));
+                              hn::Load(d, hebbian + layout.presynaptic(part.vector(p), j)));
         }
         STPN_UNROLL
         for (int p = 0; p < Part::kTileVectors; ++p) {
@@ -286,7 +286,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
       }
       STPN_UNROLL
       for (int p = 0; p < Part::kTileVectors && kDrive; ++p) {
-        const V active = hn::Load(d, z + layout.source(part.vector(p), j));
+        const V active = hn::Load(d, z + layout.presynaptic(part.vector(p), j));
         const V G = kPost ? f[p] : hn::Add(w[p], f[p]);
         dot[p] = hn::MulAdd(G, active, dot[p]);
         if constexpr (kPost) weight_dot[p] = hn::MulAdd(w[p], active, weight_dot[p]);
@@ -394,7 +394,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   // A pass of its own: energy is seldom asked for.
   void measure(int64_t t, Rows which) {
     const T* HWY_RESTRICT active = z(t);
-    for (int64_t j = 0; j < plan_.sources; ++j) {
+    for (int64_t j = 0; j < plan_.fan_in; ++j) {
       const T counts = call_.measured == nullptr ? T(1) : call_.measured[j];
       for (int s = 0; s < S; ++s) {
         const T z = active[layout_.value(s, j)];
@@ -421,7 +421,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
         V f = hn::Load(d, F + layout.synapse(q, j));
         if constexpr (kPost) f = hn::Mul(f, layout.neuron(scale_ + i * S, q));
         const V G = hn::Add(layout.parameter(W, q / kVectors, j), f);
-        const V power = hn::Load(d, z_squared_ + layout.source(q % kVectors, j));
+        const V power = hn::Load(d, z_squared_ + layout.presynaptic(q % kVectors, j));
         spent[q] = hn::MulAdd(hn::Abs(G), power, spent[q]);
       }
     }

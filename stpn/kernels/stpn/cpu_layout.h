@@ -36,7 +36,7 @@ PlasticPlan<T> stpn_plan(const Extent& extent, const StpnVariant& variant) {
   return PlasticPlan<T>({.steps = extent.steps,
                          .batch = extent.batch,
                          .hidden = extent.hidden,
-                         .sources = sources(extent, variant),
+                         .fan_in = fan_in(extent, variant),
                          .matrices = 1,
                          .saved_per_neuron = saved_layer_norm(variant) + variant.layer_norm,
                          .saved_per_presynaptic = variant.rule == Rule::oja,

@@ -55,7 +55,7 @@ class StpnPrediction {
   // From z to the term.
   void take_off(const T* F, T* term) const {
     for (int s = 0; s < S; ++s) {
-      const int64_t sample = layout_.source(s, 0);
+      const int64_t sample = layout_.presynaptic(s, 0);
       sum_rows<RowsOf::shared, 1>(layout_, T(1), hidden_, {minus_f() + s, 0, S},
                                   {F + sample, 0, presynaptic_}, term + sample, 0);
     }
@@ -65,7 +65,7 @@ class StpnPrediction {
   void back(const T* d_term, const T* F, T* d_minus_f) const {
     std::copy_n(d_term, presynaptic_, this->d_term());
     for (int s = 0; s < S; ++s) {
-      const int64_t sample = layout_.source(s, 0);
+      const int64_t sample = layout_.presynaptic(s, 0);
       dot_rows(layout_, hidden_, F + sample, presynaptic_, d_term + sample,
                of_samples() + s * padded_);
     }
@@ -74,7 +74,7 @@ class StpnPrediction {
   // What the gradient of F gets.
   void add_gradient(T* dF) const {
     for (int s = 0; s < S; ++s) {
-      const int64_t sample = layout_.source(s, 0);
+      const int64_t sample = layout_.presynaptic(s, 0);
       add_outer_products<Layout, T>(layout_, T(1), hidden_, 1, {minus_f() + s, S, 0},
                                     {d_term() + sample, 0, 0}, dF + sample, presynaptic_);
     }

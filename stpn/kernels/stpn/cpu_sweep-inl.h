@@ -62,7 +62,7 @@ struct StpnReplay {
         old = hn::Mul(layout.parameter(lambda, row, j), old);
         if constexpr (kScaled) old = hn::Mul(old, scale[q]);
         const V learnt = hn::Mul(layout.parameter(gamma, row, j),
-                                 hn::Load(d, hebbian + layout.source(q % kVectors, j)));
+                                 hn::Load(d, hebbian + layout.presynaptic(q % kVectors, j)));
         V F = hn::MulAdd(learnt, h[q], old);
         if constexpr (kClamp) F = hn::Min(hn::Max(F, hn::Neg(bound)), bound);
         hn::Store(F, d, after + layout.synapse(q, j));
@@ -119,7 +119,7 @@ struct StpnInto {
     STPN_UNROLL
     for (int p = 0; p < kTileVectors; ++p) {
       const V F = hn::Load(d, before + layout.synapse(part.tile_vector(p), j));
-      learnt[p] = hn::Mul(d_new[p], hn::Load(d, hebbian + layout.source(part.vector(p), j)));
+      learnt[p] = hn::Mul(d_new[p], hn::Load(d, hebbian + layout.presynaptic(part.vector(p), j)));
       decayed[p] = kScaled ? hn::Mul(d_new[p], F) : F;
     }
     STPN_UNROLL
@@ -235,7 +235,7 @@ struct StpnSweep {
         STPN_UNROLL
         for (int p = 0; p < Part::kTileVectors; ++p) {
           const V w = rows.weight[p / Part::kVectors];
-          active[p] = hn::Load(d, z + layout.source(part.vector(p), j));
+          active[p] = hn::Load(d, z + layout.presynaptic(part.vector(p), j));
           G[p] = kPost ? hn::MulAdd(F[p], scale[p], w) : hn::Add(F[p], w);
           of_drive[p] = hn::Mul(active[p], d_new_per_z[p]);
           dF[p] = hn::Mul(dF[p], rows.lambda[p / Part::kVectors]);

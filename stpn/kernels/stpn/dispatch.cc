@@ -31,7 +31,7 @@ void for_each_rate(const Extent& extent, const StpnVariant& variant, const Use& 
   for (int64_t i = 0; i < extent.hidden; ++i) {
     for (int64_t j = 0; j < plastic; ++j) {
       int64_t index = i * plastic + j;
-      if (variant.rates == Rates::source) index = j;
+      if (variant.rates == Rates::presynaptic) index = j;
       if (variant.rates == Rates::scalar) index = 0;
       use(i, first + j, index);
     }
@@ -44,7 +44,7 @@ template <typename T>
 PaddedMatrices<T> padded(const StpnForwardParams<T>& p, const PlasticPlan<T>& plan) {
   PaddedMatrices<T> parameters(plan, kStpnMatrices);
   for (int64_t i = 0; i < plan.hidden; ++i) {
-    std::copy_n(p.weight + i * plan.sources, plan.sources, parameters.row(kWeight, i));
+    std::copy_n(p.weight + i * plan.fan_in, plan.fan_in, parameters.row(kWeight, i));
   }
   const bool after = p.variant.decay == Decay::after_update;
   for_each_rate(p.extent, p.variant, [&](int64_t i, int64_t j, int64_t index) {
@@ -88,7 +88,7 @@ void store_gradients(const StpnBackwardParams<T>& p, const PlasticPlan<T>& plan,
     store(kLayerNormBias, p.grad_layer_norm_bias);
   }
   for (int64_t i = 0; i < plan.hidden && p.grad_weight != nullptr; ++i) {
-    std::copy_n(sums.row(kWeight, i), plan.sources, p.grad_weight + i * plan.sources);
+    std::copy_n(sums.row(kWeight, i), plan.fan_in, p.grad_weight + i * plan.fan_in);
   }
   const RateGradients<T> rates{f.variant.decay, f.weight_lambda, f.weight_gamma,
                                p.grad_weight_lambda, p.grad_weight_gamma};

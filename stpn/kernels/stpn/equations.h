@@ -36,7 +36,7 @@ enum class Decay { before_update, after_update };
 enum class Presynaptic { previous, current };
 // How many values Lambda and Gamma have: one a synapse (H, P), one a presynaptic source (P), one in
 // all (1).
-enum class Rates { synapse, source, scalar };
+enum class Rates { synapse, presynaptic, scalar };
 
 struct StpnVariant {
   bool recurrent = true;
@@ -55,9 +55,9 @@ struct StpnVariant {
 };
 
 // N: presynaptic sources of a unit.
-inline int64_t sources(const Extent& extent) { return extent.inputs + extent.hidden; }
-inline int64_t sources(const Extent& extent, const StpnVariant& variant) {
-  return variant.recurrent ? sources(extent) : extent.inputs;
+inline int64_t fan_in(const Extent& extent) { return extent.inputs + extent.hidden; }
+inline int64_t fan_in(const Extent& extent, const StpnVariant& variant) {
+  return variant.recurrent ? fan_in(extent) : extent.inputs;
 }
 
 // P: how many of them have fast weights, and the first of them.
@@ -70,7 +70,7 @@ inline int64_t plastic_fan_in(const Extent& extent, Connections connections) {
     case Connections::all:
       break;
   }
-  return sources(extent);
+  return fan_in(extent);
 }
 inline int64_t plastic_fan_in(const Extent& extent, const StpnVariant& variant) {
   return variant.recurrent ? plastic_fan_in(extent, variant.connections) : extent.inputs;
@@ -83,7 +83,7 @@ inline int64_t first_plastic_input(const Extent& extent, const StpnVariant& vari
 inline int64_t rate_count(const Extent& extent, const StpnVariant& variant) {
   if (variant.rates == Rates::scalar) return 1;
   const int64_t plastic = plastic_fan_in(extent, variant);
-  return variant.rates == Rates::source ? plastic : extent.hidden * plastic;
+  return variant.rates == Rates::presynaptic ? plastic : extent.hidden * plastic;
 }
 
 // What one whole sequence needs. All pointers are borrowed for the call; `in` and `out` must not

@@ -22,7 +22,7 @@ template <typename T>
 struct StpnCase {
   StpnCase(const Extent& e, const StpnVariant& v, uint64_t seed, bool with_reset = true)
       : extent(e), variant(v), random(seed, base::Stream::parameters, 0) {
-    const int64_t N = sources(e, v);
+    const int64_t N = fan_in(e, v);
     const int64_t P = plastic_fan_in(e, v);
     const int64_t rates = rate_count(e, v);
     const int64_t bias_rates = v.scalar_bias_rates ? 1 : e.hidden;

@@ -17,13 +17,13 @@ struct Shape {
         variant(p.variant),
         H(p.extent.hidden),
         I(p.extent.inputs),
-        N(sources(p.extent, p.variant)),
+        N(fan_in(p.extent, p.variant)),
         P(plastic_fan_in(p.extent, p.variant)),
         first(first_plastic_input(p.extent, p.variant)) {}
 
   int64_t rate(int64_t i, int64_t j) const {
     if (variant.rates == Rates::scalar) return 0;
-    return variant.rates == Rates::source ? j : i * P + j;
+    return variant.rates == Rates::presynaptic ? j : i * P + j;
   }
   int64_t bias_rate(int64_t i) const { return variant.scalar_bias_rates ? 0 : i; }
   T bound() const { return static_cast<T>(variant.clamp); }
@@ -267,11 +267,11 @@ void back_through_update(const StpnBackwardParams<T>& p, const Shape<T>& s, cons
     }
   }
   for (int64_t j = 0; j < s.P; ++j) {
-    const int64_t source = s.first + j;
-    if (v.presynaptic == Presynaptic::current && source >= s.I) {
-      d.h[source - s.I] += d_presynaptic[j];
+    const int64_t input = s.first + j;
+    if (v.presynaptic == Presynaptic::current && input >= s.I) {
+      d.h[input - s.I] += d_presynaptic[j];
     } else {
-      d_z[source] += d_presynaptic[j];
+      d_z[input] += d_presynaptic[j];
     }
   }
   if (!v.plastic_bias) return;

@@ -89,7 +89,7 @@ std::vector<StpnVariant> hebbian_variants() {
   for (Norm norm : {Norm::none, Norm::drive, Norm::pre, Norm::post}) {
     for (double clamp : {0.3, std::numeric_limits<double>::infinity()}) {
       for (Presynaptic presynaptic : {Presynaptic::previous, Presynaptic::current}) {
-        for (Rates rates : {Rates::synapse, Rates::source, Rates::scalar}) {
+        for (Rates rates : {Rates::synapse, Rates::presynaptic, Rates::scalar}) {
           StpnVariant v;
           v.norm = norm;
           v.clamp = clamp;

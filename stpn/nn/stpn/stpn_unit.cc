@@ -55,13 +55,13 @@ StpnUnit::StpnUnit(int64_t input_size, const StpnOptions& options, const char* l
   const kernels::Extent extent{.inputs = input_size, .hidden = H};
   const int64_t P = kernels::plastic_fan_in(extent, variant_);
   std::vector<int64_t> rates{H, P};
-  if (variant_.rates == kernels::Rates::source) rates = {P};
+  if (variant_.rates == kernels::Rates::presynaptic) rates = {P};
   if (variant_.rates == kernels::Rates::scalar) rates = {1};
 
   auto parameter = [&](const char* name, const std::vector<int64_t>& shape) {
     return register_parameter(name, torch::zeros(shape));
   };
-  weight_ = parameter("weight", {H, kernels::sources(extent, variant_)});
+  weight_ = parameter("weight", {H, kernels::fan_in(extent, variant_)});
   if (options.bias) bias_ = parameter("bias", {H});
   rates_ = {parameter(lambda_name, rates), parameter(gamma_name, rates)};
   if (options.layer_norm) {
