@@ -8,18 +8,18 @@ namespace stpn::kernels {
 enum class Activation { tanh, sigmoid, relu, identity };
 
 template <typename T>
-T activate(Activation activation, T drive) {
+T activate(Activation activation, T preactivation) {
   switch (activation) {
     case Activation::tanh:
-      return std::tanh(drive);
+      return std::tanh(preactivation);
     case Activation::sigmoid:
-      return T(1) / (T(1) + std::exp(-drive));
+      return T(1) / (T(1) + std::exp(-preactivation));
     case Activation::relu:
-      return drive > T(0) ? drive : T(0);
+      return preactivation > T(0) ? preactivation : T(0);
     case Activation::identity:
       break;
   }
-  return drive;
+  return preactivation;
 }
 
 // The derivative, from the activation's own value (all four allow that).

@@ -18,31 +18,31 @@ struct InputWeights {
 
 // (H); x: the inputs of one sample at one step.
 template <typename T>
-std::vector<T> input_drive(const Extent& extent, const InputWeights<T>& weights, const T* x) {
-  std::vector<T> drive(weights.bias, weights.bias + extent.hidden);
+std::vector<T> input_projection(const Extent& extent, const InputWeights<T>& weights, const T* x) {
+  std::vector<T> preactivation(weights.bias, weights.bias + extent.hidden);
   for (int64_t i = 0; i < extent.hidden; ++i) {
     for (int64_t j = 0; j < extent.inputs; ++j)
-      drive[i] += weights.weight[i * weights.columns + j] * x[j];
+      preactivation[i] += weights.weight[i * weights.columns + j] * x[j];
   }
-  return drive;
+  return preactivation;
 }
 
 // From the gradient of the drive: adds to those of the weights, writes that of x.
 template <typename T>
-void back_through_input_drive(const Extent& extent, const InputWeights<T>& weights, const T* x,
-                              const std::vector<T>& d_drive, const InputWeights<T, T>& gradients,
+void backpropagate_input_projection(const Extent& extent, const InputWeights<T>& weights, const T* x,
+                              const std::vector<T>& d_preactivation, const InputWeights<T, T>& gradients,
                               T* grad_x) {
   for (int64_t j = 0; j < extent.inputs; ++j) {
     T dx = T(0);
     for (int64_t i = 0; i < extent.hidden; ++i) {
       const int64_t k = i * weights.columns + j;
-      dx += d_drive[i] * weights.weight[k];
-      if (gradients.weight != nullptr) gradients.weight[k] += d_drive[i] * x[j];
+      dx += d_preactivation[i] * weights.weight[k];
+      if (gradients.weight != nullptr) gradients.weight[k] += d_preactivation[i] * x[j];
     }
     if (grad_x != nullptr) grad_x[j] = dx;
   }
   for (int64_t i = 0; i < extent.hidden && gradients.bias != nullptr; ++i) {
-    gradients.bias[i] += d_drive[i];
+    gradients.bias[i] += d_preactivation[i];
   }
 }
 

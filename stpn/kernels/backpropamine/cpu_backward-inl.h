@@ -51,7 +51,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
 
   static int64_t scratch(const Plan& plan) {
     return 2 * plan.presynaptic(S) + 6 * plan.neurons(S) + plan.interval * Plan::padded(S) +
-           InputDrive<T, S>::scratch(plan);
+           InputProjection<T, S>::scratch(plan);
   }
   static int64_t activity(const Plan& plan) {
     return plan.interval * (plan.presynaptic(S) + 2 * plan.neurons(S));
@@ -59,7 +59,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
 
   // Adds to `gradients`.
   ModulatedBackward(const Plan& plan, int64_t first, T* saved, Scratch<T>& scratch,
-                    const BackpropamineBackwardParams<T>& call, const DrivenParameters<T>& parameters,
+                    const BackpropamineBackwardParams<T>& call, const ProjectedParameters<T>& parameters,
                     const Gradients<T>& gradients)
       : Loop(plan, first, saved, call.forward.reset, scratch),
         call_(call),
@@ -413,7 +413,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
   T* const m_;           // of the interval's steps
   T* const modulator_;   // its weights, as unit values
   T* const d_modulator_;
-  const InputDrive<T, S> input_;
+  const InputProjection<T, S> input_;
   const T bound_, just_outside_;  // of P
 };
 

@@ -38,12 +38,12 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
 
  public:
   static int64_t scratch(const Plan& plan) {
-    return 3 * plan.neurons(S) + Plan::padded(S) + InputDrive<T, S>::scratch(plan);
+    return 3 * plan.neurons(S) + Plan::padded(S) + InputProjection<T, S>::scratch(plan);
   }
   static int64_t activity(const Plan& plan) { return 2 * plan.presynaptic(S); }
 
   ModulatedForward(const Plan& plan, int64_t first, T* saved, Scratch<T>& scratch,
-                   const BackpropamineForwardParams<T>& call, const DrivenParameters<T>& parameters)
+                   const BackpropamineForwardParams<T>& call, const ProjectedParameters<T>& parameters)
       : Loop(plan, first, saved, call, scratch),
         call_(call),
         parameters_(parameters.matrices),
@@ -220,7 +220,7 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
   T* const sums_;
   T* const m_;
   T* const modulator_;  // its weights, as unit values
-  const InputDrive<T, S> input_;
+  const InputProjection<T, S> input_;
 };
 
 }  // namespace HWY_NAMESPACE

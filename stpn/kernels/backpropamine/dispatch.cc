@@ -39,7 +39,7 @@ void with_steps(const BackpropamineVariant& v, const Run& run) {
 }
 
 template <typename T>
-void forward(const BackpropamineForwardParams<T>& p, const DrivenParameters<T>& parameters,
+void forward(const BackpropamineForwardParams<T>& p, const ProjectedParameters<T>& parameters,
              const PlasticPlan<T>& plan, int64_t shard) {
   with_steps<T>(p.variant, [&](auto steps) {
     run_shard<decltype(steps)::template Forward, kBackpropamineBatchInterleaved>(plan, shard, p.saved, p,
@@ -48,7 +48,7 @@ void forward(const BackpropamineForwardParams<T>& p, const DrivenParameters<T>& 
 }
 
 template <typename T>
-void backward(const BackpropamineBackwardParams<T>& p, const DrivenParameters<T>& parameters,
+void backward(const BackpropamineBackwardParams<T>& p, const ProjectedParameters<T>& parameters,
               const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t shard) {
   const Gradients<T> of_layouts(plan, gradients, kSummedMatrices,
                                 plan.interleaved_groups > 0 ? plan.hidden : 0);
@@ -78,27 +78,27 @@ HWY_EXPORT(kForwardDouble);
 HWY_EXPORT(kBackwardFloat);
 HWY_EXPORT(kBackwardDouble);
 
-void dispatch(const BackpropamineForwardParams<float>& p, const DrivenParameters<float>& parameters,
+void dispatch(const BackpropamineForwardParams<float>& p, const ProjectedParameters<float>& parameters,
               const PlasticPlan<float>& plan, int64_t shard) {
   HWY_DYNAMIC_DISPATCH(kForwardFloat)(p, parameters, plan, shard);
 }
-void dispatch(const BackpropamineForwardParams<double>& p, const DrivenParameters<double>& parameters,
+void dispatch(const BackpropamineForwardParams<double>& p, const ProjectedParameters<double>& parameters,
               const PlasticPlan<double>& plan, int64_t shard) {
   HWY_DYNAMIC_DISPATCH(kForwardDouble)(p, parameters, plan, shard);
 }
-void dispatch(const BackpropamineBackwardParams<float>& p, const DrivenParameters<float>& parameters,
+void dispatch(const BackpropamineBackwardParams<float>& p, const ProjectedParameters<float>& parameters,
               const PlasticPlan<float>& plan, const GradientSums<float>& gradients, int64_t shard) {
   HWY_DYNAMIC_DISPATCH(kBackwardFloat)(p, parameters, plan, gradients, shard);
 }
-void dispatch(const BackpropamineBackwardParams<double>& p, const DrivenParameters<double>& parameters,
+void dispatch(const BackpropamineBackwardParams<double>& p, const ProjectedParameters<double>& parameters,
               const PlasticPlan<double>& plan, const GradientSums<double>& gradients,
               int64_t shard) {
   HWY_DYNAMIC_DISPATCH(kBackwardDouble)(p, parameters, plan, gradients, shard);
 }
 
 template <typename T>
-DrivenParameters<T> padded(const BackpropamineForwardParams<T>& p, const PlasticPlan<T>& plan) {
-  DrivenParameters<T> parameters{
+ProjectedParameters<T> padded(const BackpropamineForwardParams<T>& p, const PlasticPlan<T>& plan) {
+  ProjectedParameters<T> parameters{
       PaddedMatrices<T>(plan, kBackpropamineMatrices),
       PaddedInputWeights<T>(p.extent, {p.weight_ih, p.extent.inputs, p.bias})};
   for (int64_t i = 0; i < plan.hidden; ++i) {
@@ -129,7 +129,7 @@ int64_t backpropamine_saved_size(const Extent& extent, const BackpropamineVarian
 template <typename T>
 void backpropamine_forward_cpu(const BackpropamineForwardParams<T>& p) {
   const PlasticPlan<T> plan = backpropamine_plan<T>(p.extent, p.variant);
-  const DrivenParameters<T> parameters = padded(p, plan);
+  const ProjectedParameters<T> parameters = padded(p, plan);
   for_each_shard(p.parallel, plan.shards,
                  [&](int64_t shard) { dispatch(p, parameters, plan, shard); });
 }
@@ -138,7 +138,7 @@ template <typename T>
 void backpropamine_backward_cpu(const BackpropamineBackwardParams<T>& p) {
   const BackpropamineForwardParams<T>& f = p.forward;
   const PlasticPlan<T> plan = backpropamine_plan<T>(f.extent, f.variant);
-  const DrivenParameters<T> parameters = padded(f, plan);
+  const ProjectedParameters<T> parameters = padded(f, plan);
   const ShardSums<T> sums(plan, kBackpropamineMatrices, kInput + f.extent.inputs + 1);
   for_each_shard(f.parallel, plan.shards,
                  [&](int64_t shard) { dispatch(p, parameters, plan, sums.start(shard), shard); });

@@ -68,7 +68,7 @@ void clear(State<T>& state) {
 
 template <typename T>
 void activity(const Sample<T>& s, int64_t t, Step<T>& step, T* energy) {
-  step.h = input_drive(s.p.extent, s.input_weights(), s.inputs(t));
+  step.h = input_projection(s.p.extent, s.input_weights(), s.inputs(t));
   for (int64_t i = 0; i < s.H; ++i) {
     T u = step.h[i];
     T spent = T(0);
@@ -193,9 +193,9 @@ void back_through_update(const BackpropamineBackwardParams<T>& p, const Sample<T
 template <typename T>
 void back_through_activity(const BackpropamineBackwardParams<T>& p, const Sample<T>& s, int64_t t,
                            const Step<T>& step, State<T>& d, std::vector<T>& d_before) {
-  std::vector<T> d_drive(s.H);
+  std::vector<T> d_preactivation(s.H);
   for (int64_t i = 0; i < s.H; ++i) {
-    const T du = d_drive[i] = d.h[i] * activation_slope(Activation::tanh, step.h[i]);
+    const T du = d_preactivation[i] = d.h[i] * activation_slope(Activation::tanh, step.h[i]);
     for (int64_t j = 0; j < s.H; ++j) {
       const int64_t k = i * s.H + j;
       const T dG = du * step.before.h[j];
@@ -205,7 +205,7 @@ void back_through_activity(const BackpropamineBackwardParams<T>& p, const Sample
       d_before[j] += du * (s.p.weight_hh[k] + s.p.alpha[k] * step.before.P[k]);
     }
   }
-  back_through_input_drive<T>(s.p.extent, s.input_weights(), s.inputs(t), d_drive,
+  backpropagate_input_projection<T>(s.p.extent, s.input_weights(), s.inputs(t), d_preactivation,
                               {p.grad_weight_ih, s.p.extent.inputs, p.grad_bias},
                               part(p.grad_x, s.row(t), s.p.extent.inputs));
 }

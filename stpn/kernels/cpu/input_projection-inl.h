@@ -22,7 +22,7 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 template <typename T, int S>
-class InputDrive {
+class InputProjection {
   using D = hn::ScalableTag<T>;
   using V = hn::Vec<D>;
   // Samples that a row of W is loaded for at once: as many sums as hide the latency of an addition.
@@ -32,7 +32,7 @@ class InputDrive {
   static int64_t scratch(const PlasticPlan<T>& plan) { return S * plan.padded(plan.hidden); }
 
   // x (T, B, I), from which `first` is the group's first sample.
-  InputDrive(const PlasticPlan<T>& plan, int64_t first, const T* x,
+  InputProjection(const PlasticPlan<T>& plan, int64_t first, const T* x,
              const PaddedInputWeights<T>& weights, Scratch<T>& scratch)
       : weights_(weights),
         first_(first),
@@ -69,18 +69,18 @@ class InputDrive {
     const T* HWY_RESTRICT x = x_ + place(t, s);
     const int64_t inputs = inputs_;
     for (int64_t k = 0; k < width_; k += hn::Lanes(d)) {
-      V drive[kBlock];
+      V preactivation[kBlock];
       STPN_UNROLL
-      for (int b = 0; b < kBlock; ++b) drive[b] = hn::Load(d, weights_.row(inputs) + k);
+      for (int b = 0; b < kBlock; ++b) preactivation[b] = hn::Load(d, weights_.row(inputs) + k);
       for (int64_t j = 0; j < inputs; ++j) {
         const V w = hn::Load(d, weights_.row(j) + k);
         STPN_UNROLL
         for (int b = 0; b < kBlock; ++b) {
-          drive[b] = hn::MulAdd(w, hn::Set(d, x[b * inputs + j]), drive[b]);
+          preactivation[b] = hn::MulAdd(w, hn::Set(d, x[b * inputs + j]), preactivation[b]);
         }
       }
       STPN_UNROLL
-      for (int b = 0; b < kBlock; ++b) hn::Store(drive[b], d, neurons_ + (s + b) * width_ + k);
+      for (int b = 0; b < kBlock; ++b) hn::Store(preactivation[b], d, neurons_ + (s + b) * width_ + k);
     }
   }
 

@@ -64,7 +64,7 @@ class PaddedInputWeights {
 
 // Those of a unit that its inputs drive through fixed weights.
 template <typename T>
-struct DrivenParameters {
+struct ProjectedParameters {
   PaddedMatrices<T> matrices;
   PaddedInputWeights<T> inputs;
 };

@@ -203,20 +203,20 @@ HWY_INLINE void transpose(const T* HWY_RESTRICT from, int64_t from_stride, int64
 }
 
 template <class D, class V = hn::Vec<D>>
-HWY_INLINE V activate(D d, Activation activation, V drive) {
+HWY_INLINE V activate(D d, Activation activation, V preactivation) {
   using T = hn::TFromD<D>;
   const V one = hn::Set(d, T(1));
   switch (activation) {
     case Activation::tanh:
-      return hn::Tanh(d, drive);
+      return hn::Tanh(d, preactivation);
     case Activation::sigmoid:
-      return hn::Div(one, hn::Add(one, hn::Exp(d, hn::Neg(drive))));
+      return hn::Div(one, hn::Add(one, hn::Exp(d, hn::Neg(preactivation))));
     case Activation::relu:
-      return hn::Max(drive, hn::Zero(d));
+      return hn::Max(preactivation, hn::Zero(d));
     case Activation::identity:
       break;
   }
-  return drive;
+  return preactivation;
 }
 
 // The derivative, from the activity.

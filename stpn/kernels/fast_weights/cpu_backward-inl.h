@@ -54,7 +54,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
   static int64_t zeros(const Plan& plan) {
     const int64_t products = plan.interval * inner_steps(plan);
     return Base::common_scratch(plan, products) + Base::rates(products) + 3 * plan.presynaptic(S) +
-           InputDrive<T, S>::scratch(plan);
+           InputProjection<T, S>::scratch(plan);
   }
   static int64_t unwritten(const Plan& plan) {
     return 2 * plan.matrix(S) + 2 * Base::history(plan, plan.interval * inner_steps(plan)) +
@@ -64,7 +64,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
   // Adds to `gradients`.
   FastWeightsBackwardGroup(const Plan& plan, int64_t first, T* saved, Scratch<T>& scratch,
                            const FastWeightsBackwardParams<T>& call,
-                           const DrivenParameters<T>& parameters, const GradientSums<T>& gradients)
+                           const ProjectedParameters<T>& parameters, const GradientSums<T>& gradients)
       : Base(plan, first, saved, call.forward, plan.interval * inner_steps(plan), scratch),
         call_(call),
         parameters_(parameters.matrices),
@@ -348,7 +348,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
   T* const dh_;
   T* const d_gain_;
   T* const d_offset_;
-  const InputDrive<T, S> input_;
+  const InputProjection<T, S> input_;
 
   bool E_is_zero_ = true;
   // The block at hand.

@@ -40,14 +40,14 @@ class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
 
  public:
   static int64_t zeros(const Plan& plan) {
-    return Base::common_scratch(plan, plan.interval) + InputDrive<T, S>::scratch(plan);
+    return Base::common_scratch(plan, plan.interval) + InputProjection<T, S>::scratch(plan);
   }
   static int64_t unwritten(const Plan& plan) {
     return plan.matrix(S) + 2 * Base::history(plan, plan.interval + 1) + 5 * plan.presynaptic(S);
   }
 
   FastWeightsForwardGroup(const Plan& plan, int64_t first, T* saved, Scratch<T>& scratch,
-                          const FastWeightsForwardParams<T>& call, const DrivenParameters<T>& parameters)
+                          const FastWeightsForwardParams<T>& call, const ProjectedParameters<T>& parameters)
       : Base(plan, first, saved, call, plan.interval, scratch),
         parameters_(parameters.matrices),
         A_(scratch.take_unwritten(plan.matrix(S))),
@@ -199,7 +199,7 @@ class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
   T* const s_;
   T* const spent_;
   T* const spent_once_;
-  const InputDrive<T, S> input_;
+  const InputProjection<T, S> input_;
   bool A_is_zero_;
   int64_t waiting_ = 0;
 };

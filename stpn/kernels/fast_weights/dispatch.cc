@@ -24,7 +24,7 @@ struct Groups {
 };
 
 template <typename T>
-void forward(const FastWeightsForwardParams<T>& p, const DrivenParameters<T>& parameters,
+void forward(const FastWeightsForwardParams<T>& p, const ProjectedParameters<T>& parameters,
              const PlasticPlan<T>& plan, int64_t shard) {
   if (p.energy == nullptr) {
     run_shard<Groups<T, false>::template Forward, kFastWeightsBatchInterleaved>(plan, shard, p.saved, p,
@@ -36,7 +36,7 @@ void forward(const FastWeightsForwardParams<T>& p, const DrivenParameters<T>& pa
 }
 
 template <typename T>
-void backward(const FastWeightsBackwardParams<T>& p, const DrivenParameters<T>& parameters,
+void backward(const FastWeightsBackwardParams<T>& p, const ProjectedParameters<T>& parameters,
               const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t shard) {
   run_shard<Groups<T, false>::template Backward, kFastWeightsBatchInterleaved>(plan, shard, p.forward.saved, p,
                                                                      parameters, gradients);
@@ -61,26 +61,26 @@ HWY_EXPORT(kForwardDouble);
 HWY_EXPORT(kBackwardFloat);
 HWY_EXPORT(kBackwardDouble);
 
-void dispatch(const FastWeightsForwardParams<float>& p, const DrivenParameters<float>& parameters,
+void dispatch(const FastWeightsForwardParams<float>& p, const ProjectedParameters<float>& parameters,
               const PlasticPlan<float>& plan, int64_t shard) {
   HWY_DYNAMIC_DISPATCH(kForwardFloat)(p, parameters, plan, shard);
 }
-void dispatch(const FastWeightsForwardParams<double>& p, const DrivenParameters<double>& parameters,
+void dispatch(const FastWeightsForwardParams<double>& p, const ProjectedParameters<double>& parameters,
               const PlasticPlan<double>& plan, int64_t shard) {
   HWY_DYNAMIC_DISPATCH(kForwardDouble)(p, parameters, plan, shard);
 }
-void dispatch(const FastWeightsBackwardParams<float>& p, const DrivenParameters<float>& parameters,
+void dispatch(const FastWeightsBackwardParams<float>& p, const ProjectedParameters<float>& parameters,
               const PlasticPlan<float>& plan, const GradientSums<float>& gradients, int64_t shard) {
   HWY_DYNAMIC_DISPATCH(kBackwardFloat)(p, parameters, plan, gradients, shard);
 }
-void dispatch(const FastWeightsBackwardParams<double>& p, const DrivenParameters<double>& parameters,
+void dispatch(const FastWeightsBackwardParams<double>& p, const ProjectedParameters<double>& parameters,
               const PlasticPlan<double>& plan, const GradientSums<double>& gradients,
               int64_t shard) {
   HWY_DYNAMIC_DISPATCH(kBackwardDouble)(p, parameters, plan, gradients, shard);
 }
 
 template <typename T>
-DrivenParameters<T> padded(const FastWeightsForwardParams<T>& p, const PlasticPlan<T>& plan) {
+ProjectedParameters<T> padded(const FastWeightsForwardParams<T>& p, const PlasticPlan<T>& plan) {
   const int64_t columns = p.extent.inputs + plan.hidden;
   return {PaddedMatrices<T>(plan, kFastWeightsMatrices),
           PaddedInputWeights<T>(p.extent, {p.weight, columns, p.bias})};
@@ -92,9 +92,9 @@ T* recurrent(const Extent& extent, T* weight, int64_t i) {
 }
 // With W of the units, for products with its transpose.
 template <typename T>
-DrivenParameters<T> padded_for_backward(const FastWeightsForwardParams<T>& p,
+ProjectedParameters<T> padded_for_backward(const FastWeightsForwardParams<T>& p,
                                         const PlasticPlan<T>& plan) {
-  DrivenParameters<T> parameters = padded(p, plan);
+  ProjectedParameters<T> parameters = padded(p, plan);
   for (int64_t i = 0; i < plan.hidden; ++i) {
     std::copy_n(recurrent(p.extent, p.weight, i), plan.hidden,
                 parameters.matrices.row(kSlowWeight, i));
@@ -103,8 +103,8 @@ DrivenParameters<T> padded_for_backward(const FastWeightsForwardParams<T>& p,
 }
 // With its transpose, for products with itself.
 template <typename T>
-DrivenParameters<T> padded_for_forward(const FastWeightsForwardParams<T>& p, const PlasticPlan<T>& plan) {
-  DrivenParameters<T> parameters = padded(p, plan);
+ProjectedParameters<T> padded_for_forward(const FastWeightsForwardParams<T>& p, const PlasticPlan<T>& plan) {
+  ProjectedParameters<T> parameters = padded(p, plan);
   for (int64_t i = 0; i < plan.hidden; ++i) {
     const T* row = recurrent(p.extent, p.weight, i);
     for (int64_t j = 0; j < plan.hidden; ++j) parameters.matrices.row(kSlowWeight, j)[i] = row[j];
@@ -122,7 +122,7 @@ int64_t fast_weights_saved_size(const Extent& extent, const FastWeightsVariant& 
 template <typename T>
 void fast_weights_forward_cpu(const FastWeightsForwardParams<T>& p) {
   const PlasticPlan<T> plan = fast_weights_plan<T>(p.extent, p.variant);
-  const DrivenParameters<T> parameters = padded_for_forward(p, plan);
+  const ProjectedParameters<T> parameters = padded_for_forward(p, plan);
   for_each_shard(p.parallel, plan.shards,
                  [&](int64_t shard) { dispatch(p, parameters, plan, shard); });
 }
@@ -131,7 +131,7 @@ template <typename T>
 void fast_weights_backward_cpu(const FastWeightsBackwardParams<T>& p) {
   const FastWeightsForwardParams<T>& f = p.forward;
   const PlasticPlan<T> plan = fast_weights_plan<T>(f.extent, f.variant);
-  const DrivenParameters<T> parameters = padded_for_backward(f, plan);
+  const ProjectedParameters<T> parameters = padded_for_backward(f, plan);
   const ShardSums<T> sums(plan, kFastWeightsMatrices, kInput + f.extent.inputs + 1);
   for_each_shard(f.parallel, plan.shards,
                  [&](int64_t shard) { dispatch(p, parameters, plan, sums.start(shard), shard); });

@@ -104,7 +104,7 @@ Step<T> run_step(const FastWeightsForwardParams<T>& p, int64_t t, int64_t b, Sta
           static_cast<T>(p.variant.rate) * state.h[i] * state.h[j];
     }
   }
-  std::vector<T> slow = input_drive(p.extent, input_weights(p), p.x + row * p.extent.inputs);
+  std::vector<T> slow = input_projection(p.extent, input_weights(p), p.x + row * p.extent.inputs);
   add_product(recurrent(p.extent, p.weight), state.h, slow);
 
   Step<T> step{state.h, state.A, {activate(p, slow)}};
@@ -170,7 +170,7 @@ void back_through_step(const FastWeightsBackwardParams<T>& p, int64_t t, int64_t
 
   const int64_t inputs = f.extent.inputs;
   T* const grad_x = p.grad_x == nullptr ? nullptr : p.grad_x + row * inputs;
-  back_through_input_drive<T>(f.extent, input_weights(f), f.x + row * inputs, d_slow,
+  backpropagate_input_projection<T>(f.extent, input_weights(f), f.x + row * inputs, d_slow,
                               {p.grad_weight, inputs + H, p.grad_bias}, grad_x);
   if (p.grad_weight != nullptr) add_outer(d_slow, step.h, recurrent(f.extent, p.grad_weight));
   std::vector<T> learnt(H, T(0));

@@ -342,7 +342,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
       activation = Activation::identity;
     }
     for (int64_t k = begin; k < end && plastic_bias_; k += hn::Lanes(d)) {
-      plastic_bias_->add_drive(k, du_of(k));
+      plastic_bias_->add_preactivation(k, du_of(k));
     }
     for (int64_t k = begin; k < end; k += hn::Lanes(d)) {
       const V du = du_of(k);
@@ -353,7 +353,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
       }
       const V inverse = saved(kSavedInverseNorm, k);
       const V per_z = hn::Mul(du, inverse);
-      V dn = hn::Mul(per_z, saved(kSavedDrive, k));
+      V dn = hn::Mul(per_z, saved(kSavedPreactivation, k));
       if constexpr (kPre) {
         dn = hn::MulAdd(hn::Load(d, along_norm_ + k), hn::Mul(inverse, inverse), dn);
       }
@@ -363,8 +363,8 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
       if constexpr (kPost) {
         const V scale = saved(kSavedScale, k);
         const V along_C =
-            hn::MulAdd(per_G, saved(kSavedAlongG, k),
-                       hn::MulAdd(per_z, saved(kSavedAlongDrive, k), hn::Load(d, along_norm_ + k)));
+            hn::MulAdd(per_G, saved(kSavedCG, k),
+                       hn::MulAdd(per_z, saved(kSavedCz, k), hn::Load(d, along_norm_ + k)));
         const V cubed = hn::Mul(hn::Mul(scale, scale), scale);
         // The initial F was not divided.
         const V m = t == 0 ? hn::Zero(d) : or_zero(d, scale, hn::Mul(cubed, along_C));

@@ -319,13 +319,13 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   // h = act(G z / n + b) for many units at once, and what backward needs.
   HWY_INLINE void activate_neurons(int64_t t, int64_t begin, int64_t end, T* HWY_RESTRICT h) {
     const D d;
-    const bool is_drive = plastic_bias_ || layer_norm_;  // more is to come
-    const Activation activation = is_drive ? Activation::identity : call_.variant.activation;
+    const bool is_preactivation = plastic_bias_ || layer_norm_;  // more is to come
+    const Activation activation = is_preactivation ? Activation::identity : call_.variant.activation;
     const auto save = [&](StpnSaved which, int64_t k, V value) HWY_ATTR {
       if (saved_) hn::StoreU(value, d, saved_.neurons(t, which, begin / S) + (k - begin));
     };
     for (int64_t k = begin; k < end; k += hn::Lanes(d)) {
-      V drive = hn::Load(d, dot_ + k);
+      V preactivation = hn::Load(d, dot_ + k);
       if constexpr (kNormed) {
         V square = hn::Load(d, squares_ + k);
         if constexpr (kPost) {
@@ -333,27 +333,27 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
           const V along_weight = hn::Load(d, weight_along_ + k);
           const V along_G = hn::MulAdd(scale, square, along_weight);
           save(kSavedScale, k, scale);
-          save(kSavedAlongDrive, k, drive);
-          save(kSavedAlongG, k, along_G);
+          save(kSavedCz, k, preactivation);
+          save(kSavedCG, k, along_G);
           hn::Store(scale, d, scale_ + k);
           square =
               hn::MulAdd(scale, hn::Add(along_weight, along_G), hn::Load(d, weight_squares_ + k));
-          drive = hn::MulAdd(scale, drive, hn::Load(d, weight_dot_ + k));
+          preactivation = hn::MulAdd(scale, preactivation, hn::Load(d, weight_dot_ + k));
         }
         const V inverse = inverse_root(d, square);
-        drive = hn::Mul(drive, inverse);
+        preactivation = hn::Mul(preactivation, inverse);
         hn::Store(inverse, d, inverse_norm_ + k);
         save(kSavedInverseNorm, k, inverse);
       }
-      save(kSavedDrive, k, drive);
-      const V u = hn::Add(drive, hn::Load(d, bias_ + k));
+      save(kSavedPreactivation, k, preactivation);
+      const V u = hn::Add(preactivation, hn::Load(d, bias_ + k));
       hn::Store(activate(d, activation, u), d, h + k);
     }
-    if (is_drive) finish_drive(t, begin, end, h);
+    if (is_preactivation) finish_preactivation(t, begin, end, h);
   }
 
   // From G z / n + b to h, with a plastic bias, a layer norm or both.
-  void finish_drive(int64_t t, int64_t begin, int64_t end, T* HWY_RESTRICT h) {
+  void finish_preactivation(int64_t t, int64_t begin, int64_t end, T* HWY_RESTRICT h) {
     const D d;
     for (int64_t k = begin; k < end && plastic_bias_; k += hn::Lanes(d)) {
       const V beta = plastic_bias_->at(k);

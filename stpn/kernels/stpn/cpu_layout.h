@@ -14,13 +14,13 @@ enum StpnVector { kBias, kLayerNormWeight, kLayerNormBias, kBiasLambda, kBiasGam
 
 // SavedActivations at each step: the drive G z / n; with a norm, the inverse of n; with norm `post`, of the
 // matrix C that the step sees: its scale, where F = scale C, and C z and C G.
-enum StpnSaved { kSavedDrive, kSavedInverseNorm, kSavedScale, kSavedAlongDrive, kSavedAlongG };
+enum StpnSaved { kSavedPreactivation, kSavedInverseNorm, kSavedScale, kSavedCz, kSavedCG };
 
 // After those, where the variant has them: the plastic bias that the step sees, and what layer norm
 // makes of its drive. A layer norm also keeps a value a sample, Oja's rule one a source.
 inline int64_t saved_plastic_bias(const StpnVariant& variant) {
-  if (variant.norm == Norm::post) return kSavedAlongG + 1;
-  return variant.norm == Norm::none ? kSavedDrive + 1 : kSavedInverseNorm + 1;
+  if (variant.norm == Norm::post) return kSavedCG + 1;
+  return variant.norm == Norm::none ? kSavedPreactivation + 1 : kSavedInverseNorm + 1;
 }
 inline int64_t saved_layer_norm(const StpnVariant& variant) {
   return saved_plastic_bias(variant) + variant.plastic_bias;

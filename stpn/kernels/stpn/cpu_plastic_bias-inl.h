@@ -73,7 +73,7 @@ class StpnPlasticBias {
     hn::Store(hn::Mul(inside, hn::Load(d, lambda() + k)), d, values() + k);
     return hn::Mul(inside, hn::Load(d, gamma() + k));
   }
-  void add_drive(int64_t k, V du) const { add_to(D(), du, values() + k); }
+  void add_preactivation(int64_t k, V du) const { add_to(D(), du, values() + k); }
 
   void add_to_gradients(const Gradients<T>& gradients) const {
     for (int64_t i = 0; i < hidden_; ++i) {

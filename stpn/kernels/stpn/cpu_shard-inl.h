@@ -33,8 +33,8 @@ void with_steps(const StpnVariant& v, const Run& run) {
   switch (v.norm) {
     case Norm::none:
       return clamp ? run(Steps<T, Norm::none, true>()) : run(Steps<T, Norm::none, false>());
-    case Norm::drive:
-      return clamp ? run(Steps<T, Norm::drive, true>()) : run(Steps<T, Norm::drive, false>());
+    case Norm::preactivation:
+      return clamp ? run(Steps<T, Norm::preactivation, true>()) : run(Steps<T, Norm::preactivation, false>());
     case Norm::pre:
       return clamp ? run(Steps<T, Norm::pre, true>()) : run(Steps<T, Norm::pre, false>());
     case Norm::post:

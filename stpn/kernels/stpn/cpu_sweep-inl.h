@@ -231,31 +231,31 @@ struct StpnSweep {
         dF[p] = hn::Load(d, dF_rows + at);
       }
       if constexpr (kBack) {
-        V G[Part::kTileVectors], active[Part::kTileVectors], of_drive[Part::kTileVectors];
+        V G[Part::kTileVectors], active[Part::kTileVectors], of_preactivation[Part::kTileVectors];
         STPN_UNROLL
         for (int p = 0; p < Part::kTileVectors; ++p) {
           const V w = rows.weight[p / Part::kVectors];
           active[p] = hn::Load(d, z + layout.presynaptic(part.vector(p), j));
           G[p] = kPost ? hn::MulAdd(F[p], scale[p], w) : hn::Add(F[p], w);
-          of_drive[p] = hn::Mul(active[p], d_new_per_z[p]);
+          of_preactivation[p] = hn::Mul(active[p], d_new_per_z[p]);
           dF[p] = hn::Mul(dF[p], rows.lambda[p / Part::kVectors]);
         }
         STPN_UNROLL
         for (int p = 0; p < Part::kTileVectors; ++p) {
           V& d_weight = rows.d_weight[p / Part::kVectors];
           d_weight = hn::MulAdd(active[p], per_z[p], d_weight);
-          if constexpr (kPost) of_drive[p] = hn::MulAdd(F[p], per_C[p], of_drive[p]);
+          if constexpr (kPost) of_preactivation[p] = hn::MulAdd(F[p], per_C[p], of_preactivation[p]);
         }
         STPN_UNROLL
         for (int p = 0; p < Part::kTileVectors; ++p) {
           if constexpr (!kNormed) continue;
           V& d_weight = rows.d_weight[p / Part::kVectors];
           d_weight = hn::MulAdd(F[p], per_G[p], d_weight);
-          of_drive[p] = hn::MulAdd(G[p], per_G[p], of_drive[p]);
+          of_preactivation[p] = hn::MulAdd(G[p], per_G[p], of_preactivation[p]);
         }
         STPN_UNROLL
         for (int p = 0; p < Part::kTileVectors; ++p) {
-          dF[p] = kScaled ? hn::MulAdd(dF[p], scale[p], of_drive[p]) : hn::Add(dF[p], of_drive[p]);
+          dF[p] = kScaled ? hn::MulAdd(dF[p], scale[p], of_preactivation[p]) : hn::Add(dF[p], of_preactivation[p]);
           of_z.add(p, G[p], per_z[p]);
         }
       }

@@ -29,7 +29,7 @@
 
 namespace stpn::kernels {
 
-enum class Norm { none, drive, pre, post };
+enum class Norm { none, preactivation, pre, post };
 enum class Connections { all, input, recurrent };
 enum class Rule { hebb, oja };
 enum class Decay { before_update, after_update };

@@ -28,7 +28,7 @@ using StpnFeedforwardCpuTest = testing::TargetTest;
 template <typename T>
 void matches_reference() {
   base::Random draw(13, base::Stream::test_data, 0);
-  for (const Norm norm : {Norm::none, Norm::drive, Norm::pre, Norm::post}) {
+  for (const Norm norm : {Norm::none, Norm::preactivation, Norm::pre, Norm::post}) {
     for (const double clamp : {0.3, std::numeric_limits<double>::infinity()}) {
       for (const Extent& e : {Extent{3, 37, 5, 1}, Extent{7, 66, 18, 13}, Extent{9, 33, 3, 1100},
                               Extent{70, 32, 6, 9}}) {

@@ -79,7 +79,7 @@ void begin_step(const StpnForwardParams<T>& p, const Shape<T>& s, int64_t t, int
 
 // u = G z / n + b + beta, layer norm, activation.
 template <typename T>
-void drive(const StpnForwardParams<T>& p, const Shape<T>& s, Step<T>& step, T* energy) {
+void preactivation(const StpnForwardParams<T>& p, const Shape<T>& s, Step<T>& step, T* energy) {
   step.G.assign(p.weight, p.weight + s.H * s.N);
   step.norm.assign(s.H, T(1));
   step.dot.assign(s.H, T(0));
@@ -291,7 +291,7 @@ void back_through_update(const StpnBackwardParams<T>& p, const Shape<T>& s, cons
 // Back through activation, layer norm and drive. Leaves the gradient of the state before the step
 // in d.
 template <typename T>
-void back_through_drive(const StpnBackwardParams<T>& p, const Shape<T>& s, const Step<T>& step,
+void backpropagate_preactivation(const StpnBackwardParams<T>& p, const Shape<T>& s, const Step<T>& step,
                         StateGradient<T>& d, std::vector<T>& d_z, std::vector<T>& d_norm) {
   std::vector<T> du(s.H);
   for (int64_t i = 0; i < s.H; ++i) {
@@ -343,7 +343,7 @@ void stpn_forward_ref(const StpnForwardParams<T>& p) {
     for (int64_t t = 0; t < s.extent.steps; ++t) {
       const int64_t row = (t * s.extent.batch + b) * s.H;
       begin_step(p, s, t, b, state, step);
-      drive(p, s, step, p.energy == nullptr ? nullptr : p.energy + row);
+      preactivation(p, s, step, p.energy == nullptr ? nullptr : p.energy + row);
       update(p, s, step, state);
       copy_out(step.h, p.output + row);
       if (p.closed_loop != nullptr) p.closed_loop->after_step(t, b, 1, p.output + row);
@@ -373,7 +373,7 @@ void stpn_backward_ref(const StpnBackwardParams<T>& p) {
     State<T> state = initial_state(f, s, b);
     for (int64_t t = 0; t < s.extent.steps; ++t) {
       begin_step(f, s, t, b, state, steps[t]);
-      drive<T>(f, s, steps[t], nullptr);
+      preactivation<T>(f, s, steps[t], nullptr);
       update(f, s, steps[t], state);
     }
     StateGradient<T> d;
@@ -392,7 +392,7 @@ void stpn_backward_ref(const StpnBackwardParams<T>& p) {
         for (int64_t i = 0; i < s.H; ++i) d.h[i] += p.grad_output[row * s.H + i];
       }
       back_through_update(p, s, steps[t], d, d_z, d_norm);
-      back_through_drive(p, s, steps[t], d, d_z, d_norm);
+      backpropagate_preactivation(p, s, steps[t], d, d_z, d_norm);
       if (p.grad_x != nullptr) std::copy_n(d_z.begin(), s.I, p.grad_x + row * s.I);
       std::fill(d.h.begin(), d.h.end(), T(0));
       std::copy(d_z.begin() + s.I, d_z.end(), d.h.begin());

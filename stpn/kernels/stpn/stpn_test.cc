@@ -28,7 +28,7 @@ using testing::StpnCase;
 std::vector<StpnVariant> all_variants() {
   base::Random draw(19, base::Stream::test_data, 0);
   std::vector<StpnVariant> variants;
-  for (Norm norm : {Norm::none, Norm::drive, Norm::pre, Norm::post}) {
+  for (Norm norm : {Norm::none, Norm::preactivation, Norm::pre, Norm::post}) {
     for (Connections connections : {Connections::all, Connections::input, Connections::recurrent}) {
       for (Rule rule : {Rule::hebb, Rule::oja}) {
         for (Decay decay : {Decay::before_update, Decay::after_update}) {
@@ -86,7 +86,7 @@ using StpnRecurrentCpuTest = testing::TargetTest;
 // By Hebb's rule, which is what the sweeps of the kernel are made for.
 std::vector<StpnVariant> hebbian_variants() {
   std::vector<StpnVariant> variants;
-  for (Norm norm : {Norm::none, Norm::drive, Norm::pre, Norm::post}) {
+  for (Norm norm : {Norm::none, Norm::preactivation, Norm::pre, Norm::post}) {
     for (double clamp : {0.3, std::numeric_limits<double>::infinity()}) {
       for (Presynaptic presynaptic : {Presynaptic::previous, Presynaptic::current}) {
         for (Rates rates : {Rates::synapse, Rates::presynaptic, Rates::scalar}) {
