@@ -301,7 +301,7 @@ TEST_P(BackpropamineCpuTest, RunsASingleUnit) {
 
 // Longer than one interval of replay, with and without a remainder, at sizes whose interval is
 // short; the larger one runs two samples at a time.
-TEST_P(BackpropamineCpuTest, ReplaysFromManyCheckpoints) {
+TEST_P(BackpropamineCpuTest, RecomputesFromManyCheckpoints) {
   for (const auto neuromodulation : {Neuromodulation::modplast, Neuromodulation::modul}) {
     for (const int64_t hidden : {70, 131}) {
       for (const int64_t steps : {12, 15}) {
@@ -325,7 +325,7 @@ const Extent kIntervals[] = {{.steps = 1, .batch = 19, .inputs = 3, .hidden = 5}
                              {.steps = 70, .batch = 17, .inputs = 3, .hidden = 13},
                              {.steps = 12, .batch = 7, .inputs = 3, .hidden = 70}};
 
-TEST_P(BackpropamineCpuTest, EveryAdditionIsReplayed) {
+TEST_P(BackpropamineCpuTest, EveryAdditionIsRecomputed) {
   for (const BackpropamineVariant& v : all_variants()) {
     if (v.modulator != Modulator::tanh) continue;
     for (const Extent& e : kIntervals) {

@@ -117,9 +117,9 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
     for (int64_t place = S; place < PerSample<T, S>::kWidth; ++place) m[place] = m[place - S];
   }
 
-  void replay(int64_t t) {
+  void recompute(int64_t t) {
     for_tiles<kRows>(plan_.rows(S), 1,
-                     [&](auto count, int64_t i) HWY_ATTR { replay_rows<count>(t, i); });
+                     [&](auto count, int64_t i) HWY_ATTR { recompute_rows<count>(t, i); });
   }
 
   void enter(int64_t end) { sweep<false, true>(end); }
@@ -151,7 +151,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
   T* du(int64_t t) const { return du_ + this->within(t) * plan_.neurons(S); }
 
   template <int kCount>
-  HWY_INLINE void replay_rows(int64_t t, int64_t i) {
+  HWY_INLINE void recompute_rows(int64_t t, int64_t i) {
     constexpr int kTileVectors = kCount * kVectors;
     const D d;
     const Layout layout = layout_;
@@ -182,7 +182,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
           learnt = e;
         }
         const V before = update.clamped(hn::Load(d, P + at), bound);
-        hn::Store(update.replayed(before, m[q % kVectors], learnt, just_outside), d, new_P + at);
+        hn::Store(update.recomputed(before, m[q % kVectors], learnt, just_outside), d, new_P + at);
       }
     }
   }

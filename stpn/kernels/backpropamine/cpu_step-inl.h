@@ -37,7 +37,7 @@ class SynapseUpdate {
   HWY_INLINE V updated(V P, V m, V X) const { return clamped(unclamped(P, m, X), bound_); }
   // In replay what the clamp cuts goes to just outside the bound, so that P itself tells it from
   // what was as large as the bound.
-  HWY_INLINE V replayed(V P, V m, V X, V just_outside) const {
+  HWY_INLINE V recomputed(V P, V m, V X, V just_outside) const {
     return clamped(unclamped(P, m, X), just_outside);
   }
   static HWY_INLINE V clamped(V P, V bound) { return hn::Min(hn::Max(P, hn::Neg(bound)), bound); }

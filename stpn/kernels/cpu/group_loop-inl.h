@@ -22,7 +22,7 @@
 //   initial(which) a matrix of the initial state
 //   load(t)        what step t needs besides the matrices
 //   replay(t)      seen(t + 1) from seen(t), with what forward kept; or in its place
-//                  replay_interval(begin, end): seen(end) from seen(begin), resets too
+//                  recompute_interval(begin, end): seen(end) from seen(begin), resets too
 //   enter(t)       from the gradient of the matrices that step t sees into step t - 1, the last of
 //                  an interval; not called at the end of time if there is none
 //   back(t, more)  step t, from the gradient of what comes after it to that of what comes before;
@@ -312,10 +312,10 @@ class BackwardGroup : public Group<Layout> {
            Group<Layout>::zeros_of_activity(Step::activity(plan));
   }
   static int64_t unwritten(const PlasticPlan<T>& plan) {
-    return Step::replayed(plan) + Group<Layout>::unwritten_activity(Step::activity(plan));
+    return Step::recomputed(plan) + Group<Layout>::unwritten_activity(Step::activity(plan));
   }
   // The matrices that replay leaves.
-  static int64_t replayed(const PlasticPlan<T>& plan) {
+  static int64_t recomputed(const PlasticPlan<T>& plan) {
     return (plan.interval + 1) * plan.all_matrices(S);
   }
 
@@ -333,7 +333,7 @@ class BackwardGroup : public Group<Layout> {
       } else {
         begin_again();
       }
-      step.replay_interval(begin_, enters && Step::kSeesNext ? end : end - 1);
+      step.recompute_interval(begin_, enters && Step::kSeesNext ? end : end - 1);
       if (enters) step.enter(end);
       for (int64_t t = end - 1; t >= begin_; --t) step.back(t, t > begin_);
     }
@@ -344,7 +344,7 @@ class BackwardGroup : public Group<Layout> {
   BackwardGroup(const PlasticPlan<T>& plan, int64_t first, T* saved, const uint8_t* reset,
                 Scratch<T>& scratch)
       : Group<Layout>(plan, first, saved, reset),
-        seen_(scratch.take_unwritten(Step::replayed(plan))),
+        seen_(scratch.take_unwritten(Step::recomputed(plan))),
         d_matrices_(scratch.take(plan.all_matrices(S))) {}
 
   // seen(0)
@@ -358,9 +358,9 @@ class BackwardGroup : public Group<Layout> {
     }
   }
   // From seen(begin) to seen(end), of all rows a step.
-  void replay_interval(int64_t begin, int64_t end) {
+  void recompute_interval(int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
-      static_cast<Step&>(*this).replay(t);
+      static_cast<Step&>(*this).recompute(t);
       for (int s = 0; s < S && t + 1 < this->plan_.steps; ++s) {
         if (this->is_reset(t + 1, s)) this->clear_sample(seen(t + 1), s);
       }

@@ -93,7 +93,7 @@ class BackwardNeuronBlocks : public BackwardGroup<Step, Layout> {
   using typename Loop::T;
 
  public:
-  static int64_t replayed(const PlasticPlan<T>& plan) {
+  static int64_t recomputed(const PlasticPlan<T>& plan) {
     return (plan.interval + 1) * plan.neuron_block(S) * plan.presynaptic(S);
   }
 
@@ -109,7 +109,7 @@ class BackwardNeuronBlocks : public BackwardGroup<Step, Layout> {
       for_each_neuron_block<S>(plan, [&](Rows rows) {
         neuron_block_ = rows;
         const bool enters = end < plan.steps || step.has_final_gradient();
-        replay(enters && Step::kSeesNext ? end : end - 1);
+        recompute(enters && Step::kSeesNext ? end : end - 1);
         if (enters) step.enter(end, rows);
         for (int64_t t = end - 1; t >= begin; --t) step.back(t, t > begin, rows);
         step.leave(rows);
@@ -126,7 +126,7 @@ class BackwardNeuronBlocks : public BackwardGroup<Step, Layout> {
   }
 
  private:
-  void replay(int64_t end) {
+  void recompute(int64_t end) {
     Step& step = static_cast<Step&>(*this);
     const int64_t begin = this->begin_;
     const int64_t rows = neuron_block_.end - neuron_block_.begin;
@@ -141,7 +141,7 @@ class BackwardNeuronBlocks : public BackwardGroup<Step, Layout> {
         if (this->is_reset(0, s)) this->clear_sample(seen, rows, s);
       }
     }
-    step.replay(begin, end, neuron_block_);
+    step.recompute(begin, end, neuron_block_);
   }
 
   bool starts_at_zero_ = false;

@@ -181,8 +181,8 @@ struct PlasticPlan {
   // gradients, where a neuron_block goes through all steps before the next.
   int64_t bytes_in_scratch() const {
     const int64_t first = size(0);
-    const int64_t replayed = neuron_block(first) * presynaptic(first) * matrices;
-    return (replayed +
+    const int64_t recomputed = neuron_block(first) * presynaptic(first) * matrices;
+    return (recomputed +
             (interleaved_groups > 0 && neuron_blocks ? 2 * (presynaptic(first) + neurons(first)) : 0)) *
            kBytes;
   }

@@ -139,7 +139,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
 
   auto initial(int64_t) const { return callers(forward_.initial_F); }
   bool has_final_gradient() const { return call_.grad_final_F != nullptr; }
-  void replay_interval(int64_t begin, int64_t end) { replay(begin, end, this->all_rows()); }
+  void recompute_interval(int64_t begin, int64_t end) { recompute(begin, end, this->all_rows()); }
   void enter(int64_t end) { enter(end, this->all_rows()); }
   void back(int64_t t, bool more) {
     load_gradient(t);
@@ -162,10 +162,10 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
 
   // From seen(begin) to seen(end), resets too. A few rows through all steps before the next:
   // between steps they do not leave the first-level cache. Those of a neuron_block do not anyway.
-  void replay(int64_t begin, int64_t end, Rows which) {
+  void recompute(int64_t begin, int64_t end, Rows which) {
     const int64_t steps = Layout::kNeuronBlocks ? 1 : end - begin;
     for (int64_t t = begin; t < end; t += steps) {
-      for (int64_t i = which.begin; i < which.end; i += kRows) replay_rows(t, t + steps, i);
+      for (int64_t i = which.begin; i < which.end; i += kRows) recompute_rows(t, t + steps, i);
     }
   }
 
@@ -255,8 +255,8 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     }
   }
 
-  HWY_INLINE void replay_rows(int64_t begin, int64_t end, int64_t i) {
-    const StpnReplay<Layout, kNorm, kClamp> replay(this->layout_, parameters_.row(kLambda, i),
+  HWY_INLINE void recompute_rows(int64_t begin, int64_t end, int64_t i) {
+    const StpnRecompute<Layout, kNorm, kClamp> recompute(this->layout_, parameters_.row(kLambda, i),
                                                    parameters_.row(kGamma, i), just_outside_);
     // Of a step, and how far it is to the next one's.
     const T* hebbian = this->hebbian(begin);
@@ -268,7 +268,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
       T* const after = before + matrix;
       // Of the step before, in replay, F may lie just outside; of no other.
       const T inside = t == this->begin_ ? std::numeric_limits<T>::infinity() : bound_;
-      replay.step(hebbian, neurons, scales, inside, before, after);
+      recompute.step(hebbian, neurons, scales, inside, before, after);
       if (t + 1 < plan_.steps && this->any_reset(t + 1)) {
         for (int s = 0; s < S; ++s) {
           if (is_reset(t + 1, s)) this->clear_sample(after, kRows, s);

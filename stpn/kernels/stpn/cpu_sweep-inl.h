@@ -21,7 +21,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 // The update of a few rows again, from the h and the scale that forward kept.
 template <class Layout, Norm kNorm, bool kClamp>
-struct StpnReplay {
+struct StpnRecompute {
   using T = typename Layout::Value;
   using D = typename Layout::D;
   using V = typename Layout::V;
@@ -31,7 +31,7 @@ struct StpnReplay {
   static constexpr bool kScaled = kNorm == Norm::pre || kPost;
 
   // Parameters of the rows, and what their new F is clamped to.
-  HWY_INLINE StpnReplay(const Layout& its_layout, const T* its_lambda, const T* its_gamma, T bound)
+  HWY_INLINE StpnRecompute(const Layout& its_layout, const T* its_lambda, const T* its_gamma, T bound)
       : layout(its_layout), lambda(its_lambda), gamma(its_gamma), new_bound(bound) {}
 
   // F of the rows before and after; of their units h and the scale; `inside`: what the old F is

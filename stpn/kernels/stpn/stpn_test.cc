@@ -182,7 +182,7 @@ TEST_P(StpnRecurrentCpuTest, LargeUnitsMatchReference) {
 
 // Longer than one interval of replay, with and without a remainder, at sizes whose interval is
 // short.
-TEST_P(StpnRecurrentCpuTest, ReplaysFromManyCheckpoints) {
+TEST_P(StpnRecurrentCpuTest, RecomputesFromManyCheckpoints) {
   for (Norm norm : {Norm::none, Norm::pre, Norm::post}) {
     for (int64_t steps : {16, 19}) {
       StpnVariant v;
