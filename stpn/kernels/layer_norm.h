@@ -7,7 +7,7 @@
 namespace stpn::kernels {
 
 // Added to every variance that divides.
-inline constexpr double kLayerNormFloor = 1e-5;
+inline constexpr double kLayerNormEpsilon = 1e-5;
 
 // In place: minus the mean, divided by the deviation. Returns one over the deviation.
 template <typename T>
@@ -17,7 +17,7 @@ T normalise(std::vector<T>& values) {
   for (T value : values) mean += value / count;
   T variance = T(0);
   for (T value : values) variance += (value - mean) * (value - mean) / count;
-  const T inverse = T(1) / std::sqrt(variance + static_cast<T>(kLayerNormFloor));
+  const T inverse = T(1) / std::sqrt(variance + static_cast<T>(kLayerNormEpsilon));
   for (T& value : values) value = (value - mean) * inverse;
   return inverse;
 }

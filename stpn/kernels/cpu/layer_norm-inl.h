@@ -43,7 +43,7 @@ HWY_INLINE typename Layout::V centre(const Layout layout, const T* HWY_RESTRICT 
     hn::Store(centred, d, at);
     return hn::Mul(centred, centred);
   });
-  const V floor = hn::Set(d, static_cast<T>(kLayerNormFloor));
+  const V floor = hn::Set(d, static_cast<T>(kLayerNormEpsilon));
   return hn::Div(hn::Set(d, T(1)), hn::Sqrt(hn::MulAdd(squares, part, floor)));
 }
 

@@ -29,7 +29,7 @@
 namespace stpn::kernels {
 
 // Added to every norm that divides.
-inline constexpr double kNormFloor = 1e-16;
+inline constexpr double kNormEpsilon = 1e-16;
 
 inline constexpr int kTileRows = 4;
 

@@ -379,7 +379,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   }
 
   // Where a norm is zero its gradient is taken as zero; its inverse is larger than this.
-  static constexpr double kNoNorm = 0.5 / kNormFloor;
+  static constexpr double kNoNorm = 0.5 / kNormEpsilon;
   static HWY_INLINE V or_zero(D d, V inverse, V value) {
     return hn::IfThenElseZero(hn::Lt(inverse, hn::Set(d, static_cast<T>(kNoNorm))), value);
   }
@@ -447,7 +447,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
           squares += G * G;
           along_C += dF[j * stride] * C[j * stride];
         }
-        const T scale = 1 / (std::sqrt(squares) + static_cast<T>(kNormFloor));
+        const T scale = 1 / (std::sqrt(squares) + static_cast<T>(kNormEpsilon));
         const T m = scale < static_cast<T>(kNoNorm) ? along_C * scale * scale * scale : T(0);
         for (int64_t j = 0; j < plan_.fan_in; ++j) {
           const T of_G = -m * (W[j] + C[j * stride]);

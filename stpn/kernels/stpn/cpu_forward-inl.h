@@ -304,7 +304,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
 
   static HWY_INLINE V inverse_root(D d, V square) {
     const V norm =
-        hn::Add(hn::Sqrt(hn::Max(square, hn::Zero(d))), hn::Set(d, static_cast<T>(kNormFloor)));
+        hn::Add(hn::Sqrt(hn::Max(square, hn::Zero(d))), hn::Set(d, static_cast<T>(kNormEpsilon)));
     return hn::Div(hn::Set(d, T(1)), norm);
   }
   // Norm `post`: the scale of the C that step t sees; of the initial F it is 1.

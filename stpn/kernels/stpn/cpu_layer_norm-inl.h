@@ -63,7 +63,7 @@ class StpnLayerNorm {
     PerSample<T, S> inverse;
     for (int s = 0; s < S; ++s) {
       const T variance = sums[s] / static_cast<T>(hidden_);
-      const T value = T(1) / std::sqrt(variance + static_cast<T>(kLayerNormFloor));
+      const T value = T(1) / std::sqrt(variance + static_cast<T>(kLayerNormEpsilon));
       inverse.set(s, value);
       if (inverses != nullptr) inverses[s] = value;
     }

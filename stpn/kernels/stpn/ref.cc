@@ -59,7 +59,7 @@ struct State {
 
 template <typename T>
 T floored(T norm) {
-  return norm + static_cast<T>(kNormFloor);
+  return norm + static_cast<T>(kNormEpsilon);
 }
 
 template <typename T>
