@@ -16,7 +16,7 @@ namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 
 template <typename T, bool kPlain, bool kTrace>
-struct Steps {
+struct Passes {
   template <class Layout>
   using Forward = ModulatedForward<Layout, kPlain, kTrace>;
   template <class Layout>
@@ -30,18 +30,18 @@ inline bool is_plain(const BackpropamineVariant& v) {
 
 // Calls run(steps) with the steps made for the variant.
 template <typename T, typename Run>
-void with_steps(const BackpropamineVariant& v, const Run& run) {
+void with_passes(const BackpropamineVariant& v, const Run& run) {
   if (is_plain(v)) {
-    v.has_trace() ? run(Steps<T, true, true>()) : run(Steps<T, true, false>());
+    v.has_trace() ? run(Passes<T, true, true>()) : run(Passes<T, true, false>());
   } else {
-    v.has_trace() ? run(Steps<T, false, true>()) : run(Steps<T, false, false>());
+    v.has_trace() ? run(Passes<T, false, true>()) : run(Passes<T, false, false>());
   }
 }
 
 template <typename T>
 void forward(const BackpropamineForwardParams<T>& p, const ProjectedParameters<T>& parameters,
              const PlasticPlan<T>& plan, int64_t shard) {
-  with_steps<T>(p.variant, [&](auto steps) {
+  with_passes<T>(p.variant, [&](auto steps) {
     run_shard<decltype(steps)::template Forward, kBackpropamineBatchInterleaved>(plan, shard, p.saved, p,
                                                                        parameters);
   });
@@ -52,7 +52,7 @@ void backward(const BackpropamineBackwardParams<T>& p, const ProjectedParameters
               const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t shard) {
   const Gradients<T> of_layouts(plan, gradients, kSummedMatrices,
                                 plan.interleaved_groups > 0 ? plan.hidden : 0);
-  with_steps<T>(p.forward.variant, [&](auto steps) {
+  with_passes<T>(p.forward.variant, [&](auto steps) {
     run_shard<decltype(steps)::template Backward, kBackpropamineBatchInterleaved>(plan, shard, p.forward.saved,
                                                                         p, parameters, of_layouts);
   });

@@ -15,7 +15,7 @@ struct State {
 
 // What one step of one sample computes, all of it, so that backward only reads.
 template <typename T>
-struct Step {
+struct Pass {
   State<T> before;           // after a reset
   std::vector<T> h;          // (H)
   T m = T(0);                // the modulator, or `plastic`'s rate
@@ -42,10 +42,10 @@ struct Sample {
   }
 
   // D_ij = h_i[t] h_j[t-1].
-  T hebbian(const Step<T>& step, int64_t k) const { return step.h[k / H] * step.before.h[k % H]; }
+  T hebbian(const Pass<T>& step, int64_t k) const { return step.h[k / H] * step.before.h[k % H]; }
 
   // What m multiplies.
-  T learnt(const Step<T>& step, int64_t k) const {
+  T learnt(const Pass<T>& step, int64_t k) const {
     return v.has_trace() ? step.before.E[k] : hebbian(step, k);
   }
 
@@ -67,7 +67,7 @@ void clear(State<T>& state) {
 }
 
 template <typename T>
-void activity(const Sample<T>& s, int64_t t, Step<T>& step, T* energy) {
+void activity(const Sample<T>& s, int64_t t, Pass<T>& step, T* energy) {
   step.h = input_projection(s.p.extent, s.input_weights(), s.inputs(t));
   for (int64_t i = 0; i < s.H; ++i) {
     T u = step.h[i];
@@ -84,7 +84,7 @@ void activity(const Sample<T>& s, int64_t t, Step<T>& step, T* energy) {
 }
 
 template <typename T>
-T modulator(const Sample<T>& s, const Step<T>& step) {
+T modulator(const Sample<T>& s, const Pass<T>& step) {
   if (!s.v.has_modulator()) return s.p.rate[0];
   T u = s.p.modulator_bias[0];
   for (int64_t i = 0; i < s.H; ++i) u += s.p.modulator_weight[i] * step.h[i];
@@ -92,7 +92,7 @@ T modulator(const Sample<T>& s, const Step<T>& step) {
 }
 
 template <typename T>
-void update(const Sample<T>& s, Step<T>& step, State<T>& state) {
+void update(const Sample<T>& s, Pass<T>& step, State<T>& state) {
   state.h = step.h;
   step.m = modulator(s, step);
   step.unclamped.resize(s.H * s.H);
@@ -120,7 +120,7 @@ void update(const Sample<T>& s, Step<T>& step, State<T>& state) {
 }
 
 template <typename T>
-void run_step(const Sample<T>& s, int64_t t, State<T>& state, Step<T>& step, T* energy) {
+void run_step(const Sample<T>& s, int64_t t, State<T>& state, Pass<T>& step, T* energy) {
   if (s.is_reset(t)) clear(state);
   step.before = state;
   activity(s, t, step, energy);
@@ -141,7 +141,7 @@ void add(T* sum, int64_t index, T value) {
 // Back through the update. Leaves the gradients of P and E before the step in d; adds to d.h and
 // d_before (of h[t-1]).
 template <typename T>
-void back_through_update(const BackpropamineBackwardParams<T>& p, const Sample<T>& s, const Step<T>& step,
+void back_through_update(const BackpropamineBackwardParams<T>& p, const Sample<T>& s, const Pass<T>& step,
                          State<T>& d, std::vector<T>& d_before) {
   T dm = T(0);
   for (int64_t k = 0; k < s.H * s.H; ++k) {
@@ -192,7 +192,7 @@ void back_through_update(const BackpropamineBackwardParams<T>& p, const Sample<T
 // Back through the activity: from d.h to the inputs, to d.P and to d_before.
 template <typename T>
 void back_through_activity(const BackpropamineBackwardParams<T>& p, const Sample<T>& s, int64_t t,
-                           const Step<T>& step, State<T>& d, std::vector<T>& d_before) {
+                           const Pass<T>& step, State<T>& d, std::vector<T>& d_before) {
   std::vector<T> d_preactivation(s.H);
   for (int64_t i = 0; i < s.H; ++i) {
     const T du = d_preactivation[i] = d.h[i] * activation_slope(Activation::tanh, step.h[i]);
@@ -228,7 +228,7 @@ void backpropamine_forward_ref(const BackpropamineForwardParams<T>& p) {
   for (int64_t b = 0; b < p.extent.batch; ++b) {
     const Sample<T> s(p, b);
     State<T> state = s.initial_state();
-    Step<T> step;
+    Pass<T> step;
     for (int64_t t = 0; t < p.extent.steps; ++t) {
       run_step(s, t, state, step, p.energy);
       T* const output = p.output + s.row(t) * H;
@@ -252,7 +252,7 @@ void backpropamine_backward_ref(const BackpropamineBackwardParams<T>& p) {
   clear(p.grad_modulator_bias, 1);
   clear(p.grad_rate, 1);
 
-  std::vector<Step<T>> steps(f.extent.steps);
+  std::vector<Pass<T>> steps(f.extent.steps);
   for (int64_t b = 0; b < f.extent.batch; ++b) {
     const Sample<T> s(f, b);
     State<T> state = s.initial_state();

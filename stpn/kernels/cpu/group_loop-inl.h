@@ -229,7 +229,7 @@ class Group {
   const uint8_t* const reset_;
 };
 
-template <class Step, class Layout>
+template <class Pass, class Layout>
 class ForwardGroup : public Group<Layout> {
  protected:
   using T = typename Layout::Value;
@@ -237,15 +237,15 @@ class ForwardGroup : public Group<Layout> {
 
  public:
   static int64_t zeros(const PlasticPlan<T>& plan) {
-    return plan.all_matrices(S) + Step::scratch(plan) +
-           Group<Layout>::zeros_of_activity(Step::activity(plan));
+    return plan.all_matrices(S) + Pass::scratch(plan) +
+           Group<Layout>::zeros_of_activity(Pass::activity(plan));
   }
   static int64_t unwritten(const PlasticPlan<T>& plan) {
-    return Group<Layout>::unwritten_activity(Step::activity(plan));
+    return Group<Layout>::unwritten_activity(Pass::activity(plan));
   }
 
   void run() {
-    Step& step = static_cast<Step&>(*this);
+    Pass& step = static_cast<Pass&>(*this);
     step.begin();
     for (int64_t t = 0; t < this->plan_.steps; ++t) {
       forget_reset_samples(t);
@@ -271,7 +271,7 @@ class ForwardGroup : public Group<Layout> {
     for (int s = 0; s < S; ++s) {
       if (!this->is_reset(t, s)) continue;
       this->clear_sample(matrices_, s);
-      static_cast<Step&>(*this).forget(s);
+      static_cast<Pass&>(*this).forget(s);
     }
   }
   // The initial state is the caller's to keep.
@@ -300,7 +300,7 @@ class ForwardGroup : public Group<Layout> {
   const T* const output_;
 };
 
-template <class Step, class Layout>
+template <class Pass, class Layout>
 class BackwardGroup : public Group<Layout> {
  protected:
   using T = typename Layout::Value;
@@ -308,11 +308,11 @@ class BackwardGroup : public Group<Layout> {
 
  public:
   static int64_t zeros(const PlasticPlan<T>& plan) {
-    return plan.all_matrices(S) + Step::scratch(plan) +
-           Group<Layout>::zeros_of_activity(Step::activity(plan));
+    return plan.all_matrices(S) + Pass::scratch(plan) +
+           Group<Layout>::zeros_of_activity(Pass::activity(plan));
   }
   static int64_t unwritten(const PlasticPlan<T>& plan) {
-    return Step::recomputed(plan) + Group<Layout>::unwritten_activity(Step::activity(plan));
+    return Pass::recomputed(plan) + Group<Layout>::unwritten_activity(Pass::activity(plan));
   }
   // The matrices that replay leaves.
   static int64_t recomputed(const PlasticPlan<T>& plan) {
@@ -320,7 +320,7 @@ class BackwardGroup : public Group<Layout> {
   }
 
   void run() {
-    Step& step = static_cast<Step&>(*this);
+    Pass& step = static_cast<Pass&>(*this);
     const PlasticPlan<T>& plan = this->plan_;
     step.begin();
     for (int64_t k = plan.checkpoints - 1; k >= 0; --k) {
@@ -333,7 +333,7 @@ class BackwardGroup : public Group<Layout> {
       } else {
         begin_again();
       }
-      step.recompute_interval(begin_, enters && Step::kSeesNext ? end : end - 1);
+      step.recompute_interval(begin_, enters && Pass::kSeesNext ? end : end - 1);
       if (enters) step.enter(end);
       for (int64_t t = end - 1; t >= begin_; --t) step.back(t, t > begin_);
     }
@@ -344,14 +344,14 @@ class BackwardGroup : public Group<Layout> {
   BackwardGroup(const PlasticPlan<T>& plan, int64_t first, T* saved, const uint8_t* reset,
                 Scratch<T>& scratch)
       : Group<Layout>(plan, first, saved, reset),
-        seen_(scratch.take_unwritten(Step::recomputed(plan))),
+        seen_(scratch.take_unwritten(Pass::recomputed(plan))),
         d_matrices_(scratch.take(plan.all_matrices(S))) {}
 
   // seen(0)
   void begin_again() {
     std::fill_n(seen_, this->plan_.all_matrices(S), T(0));
     for (int64_t which = 0; which < this->plan_.matrices; ++which) {
-      this->copy_in(static_cast<Step&>(*this).initial(which), seen(0, which));
+      this->copy_in(static_cast<Pass&>(*this).initial(which), seen(0, which));
     }
     for (int s = 0; s < S; ++s) {
       if (this->is_reset(0, s)) this->clear_sample(seen_, s);
@@ -360,7 +360,7 @@ class BackwardGroup : public Group<Layout> {
   // From seen(begin) to seen(end), of all rows a step.
   void recompute_interval(int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
-      static_cast<Step&>(*this).recompute(t);
+      static_cast<Pass&>(*this).recompute(t);
       for (int s = 0; s < S && t + 1 < this->plan_.steps; ++s) {
         if (this->is_reset(t + 1, s)) this->clear_sample(seen(t + 1), s);
       }
@@ -373,7 +373,7 @@ class BackwardGroup : public Group<Layout> {
   }
   // Of a unit of one matrix, from row i on.
   T* seen_rows(int64_t t, int64_t i) const { return seen(t) + this->row_of(i); }
-  // Steps of the interval before t.
+  // Passes of the interval before t.
   int64_t within(int64_t t) const { return t - begin_; }
   T* d_matrix(int64_t which) const { return d_matrices_ + which * this->plan_.matrix(S); }
 
@@ -387,21 +387,21 @@ class BackwardGroup : public Group<Layout> {
 // Runs groups one after the other, in scratch memory that they share. Step<Layout> is made of the
 // plan, the group's first sample, its part of `kept` (null when only predicting), its scratch
 // memory and the unit's own arguments.
-template <template <class> class Step, typename T>
+template <template <class> class Pass, typename T>
 class GroupRunner {
  public:
   GroupRunner(const PlasticPlan<T>& plan, T* saved) : plan_(plan), saved_(saved) {}
 
   template <class Layout, class... Arguments>
   void run(int64_t group, const Arguments&... arguments) {
-    const int64_t zeros = Step<Layout>::zeros(plan_);
+    const int64_t zeros = Pass<Layout>::zeros(plan_);
     if (last_size_ != plan_.size(group))
-      memory_ = ScratchArray<T>(zeros + Step<Layout>::unwritten(plan_));
+      memory_ = ScratchArray<T>(zeros + Pass<Layout>::unwritten(plan_));
     last_size_ = plan_.size(group);
     std::fill_n(memory_.get(), zeros, T(0));
     Scratch<T> scratch{memory_.get(), memory_.get() + zeros};
     T* const saved_of_group = saved_ == nullptr ? nullptr : saved_ + plan_.saved_offset(group);
-    Step<Layout>(plan_, plan_.first_sample(group), saved_of_group, scratch, arguments...).run();
+    Pass<Layout>(plan_, plan_.first_sample(group), saved_of_group, scratch, arguments...).run();
   }
 
  private:
@@ -413,9 +413,9 @@ class GroupRunner {
 };
 
 // Runs the groups of a shard, but for those across if not kBatchInterleavedToo.
-template <template <class> class Step, bool kBatchInterleavedToo, typename T, class... Arguments>
+template <template <class> class Pass, bool kBatchInterleavedToo, typename T, class... Arguments>
 void run_shard(const PlasticPlan<T>& plan, int64_t shard, T* saved, const Arguments&... arguments) {
-  GroupRunner<Step, T> runner(plan, saved);
+  GroupRunner<Pass, T> runner(plan, saved);
   const int64_t first = std::max(plan.first_group(shard), kBatchInterleavedToo ? 0 : plan.interleaved_groups);
   for (int64_t g = first; g < plan.first_group(shard + 1); ++g) {
     switch (plan.size(g)) {

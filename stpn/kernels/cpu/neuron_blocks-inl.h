@@ -36,17 +36,17 @@ void for_each_neuron_block(const PlasticPlan<T>& plan, const Run& run) {
   }
 }
 
-template <class Step, class Layout>
-class ForwardNeuronBlocks : public ForwardGroup<Step, Layout> {
+template <class Pass, class Layout>
+class ForwardNeuronBlocks : public ForwardGroup<Pass, Layout> {
  protected:
-  using Loop = ForwardGroup<Step, Layout>;
+  using Loop = ForwardGroup<Pass, Layout>;
   using Loop::Loop;
   using Loop::S;
   using typename Loop::T;
 
  public:
   void run() {
-    Step& step = static_cast<Step&>(*this);
+    Pass& step = static_cast<Pass&>(*this);
     step.begin();
     for (int64_t begin = 0, end; begin < this->plan_.steps; begin = end) {
       end = end_of_block(begin);
@@ -84,10 +84,10 @@ class ForwardNeuronBlocks : public ForwardGroup<Step, Layout> {
   }
 };
 
-template <class Step, class Layout>
-class BackwardNeuronBlocks : public BackwardGroup<Step, Layout> {
+template <class Pass, class Layout>
+class BackwardNeuronBlocks : public BackwardGroup<Pass, Layout> {
  protected:
-  using Loop = BackwardGroup<Step, Layout>;
+  using Loop = BackwardGroup<Pass, Layout>;
   using Loop::Loop;
   using Loop::S;
   using typename Loop::T;
@@ -98,7 +98,7 @@ class BackwardNeuronBlocks : public BackwardGroup<Step, Layout> {
   }
 
   void run() {
-    Step& step = static_cast<Step&>(*this);
+    Pass& step = static_cast<Pass&>(*this);
     const PlasticPlan<T>& plan = this->plan_;
     step.begin();
     starts_at_zero_ = this->is_zero(step.initial(0));
@@ -109,7 +109,7 @@ class BackwardNeuronBlocks : public BackwardGroup<Step, Layout> {
       for_each_neuron_block<S>(plan, [&](Rows rows) {
         neuron_block_ = rows;
         const bool enters = end < plan.steps || step.has_final_gradient();
-        recompute(enters && Step::kSeesNext ? end : end - 1);
+        recompute(enters && Pass::kSeesNext ? end : end - 1);
         if (enters) step.enter(end, rows);
         for (int64_t t = end - 1; t >= begin; --t) step.back(t, t > begin, rows);
         step.leave(rows);
@@ -127,7 +127,7 @@ class BackwardNeuronBlocks : public BackwardGroup<Step, Layout> {
 
  private:
   void recompute(int64_t end) {
-    Step& step = static_cast<Step&>(*this);
+    Pass& step = static_cast<Pass&>(*this);
     const int64_t begin = this->begin_;
     const int64_t rows = neuron_block_.end - neuron_block_.begin;
     T* const seen = seen_rows(begin, neuron_block_.begin);
@@ -149,17 +149,17 @@ class BackwardNeuronBlocks : public BackwardGroup<Step, Layout> {
 };
 
 // The loops that a layout asks for.
-template <class Step, class Layout>
+template <class Pass, class Layout>
 using ForwardLoop =
-    std::conditional_t<Layout::kNeuronBlocks, ForwardNeuronBlocks<Step, Layout>, ForwardGroup<Step, Layout>>;
-template <class Step, class Layout>
+    std::conditional_t<Layout::kNeuronBlocks, ForwardNeuronBlocks<Pass, Layout>, ForwardGroup<Pass, Layout>>;
+template <class Pass, class Layout>
 using BackwardLoop =
-    std::conditional_t<Layout::kNeuronBlocks, BackwardNeuronBlocks<Step, Layout>, BackwardGroup<Step, Layout>>;
+    std::conditional_t<Layout::kNeuronBlocks, BackwardNeuronBlocks<Pass, Layout>, BackwardGroup<Pass, Layout>>;
 
 // Runs those groups of a shard that are in neuron_blocks.
-template <template <class> class Step, typename T, class... Arguments>
+template <template <class> class Pass, typename T, class... Arguments>
 void run_neuron_blocks(const PlasticPlan<T>& plan, int64_t shard, T* saved, const Arguments&... arguments) {
-  GroupRunner<Step, T> runner(plan, saved);
+  GroupRunner<Pass, T> runner(plan, saved);
   const int64_t end = std::min(plan.first_group(shard + 1), plan.interleaved_groups);
   for (int64_t g = plan.first_group(shard); g < end; ++g) {
     runner.template run<NeuronBlocks<T>>(g, arguments...);

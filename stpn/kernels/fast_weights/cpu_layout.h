@@ -20,7 +20,7 @@ inline int64_t saved_normalised(const FastWeightsVariant& variant, int64_t k) {
 
 inline constexpr bool kFastWeightsBatchInterleaved = true;
 
-// Steps of a block, at whose end A comes up to date. A longer one passes less often over all of A,
+// Passes of a block, at whose end A comes up to date. A longer one passes less often over all of A,
 // and over more of the activities that A has not learnt yet.
 inline constexpr int64_t kTimeBlock = 20;
 

@@ -19,7 +19,7 @@ struct Activity {
 
 // What one step of one sample computes, all of it, so that backward only reads.
 template <typename T>
-struct Step {
+struct Pass {
   std::vector<T> h;                   // (H)    before the step, after a reset
   std::vector<T> A;                   // (H, H) after its update
   std::vector<Activity<T>> activity;  // (S + 1)
@@ -90,7 +90,7 @@ Activity<T> activate(const FastWeightsForwardParams<T>& p, std::vector<T> u) {
 }
 
 template <typename T>
-Step<T> run_step(const FastWeightsForwardParams<T>& p, int64_t t, int64_t b, State<T>& state, T* energy) {
+Pass<T> run_step(const FastWeightsForwardParams<T>& p, int64_t t, int64_t b, State<T>& state, T* energy) {
   const int64_t H = p.extent.hidden;
   const int64_t row = t * p.extent.batch + b;
   if (p.reset != nullptr && p.reset[row] != 0) {
@@ -107,7 +107,7 @@ Step<T> run_step(const FastWeightsForwardParams<T>& p, int64_t t, int64_t b, Sta
   std::vector<T> slow = input_projection(p.extent, input_weights(p), p.x + row * p.extent.inputs);
   add_product(recurrent(p.extent, p.weight), state.h, slow);
 
-  Step<T> step{state.h, state.A, {activate(p, slow)}};
+  Pass<T> step{state.h, state.A, {activate(p, slow)}};
   if (energy != nullptr) std::fill_n(energy, H, T(0));
   for (int64_t k = 1; k <= p.variant.inner_steps; ++k) {
     const std::vector<T>& s = step.activity.back().s;
@@ -149,7 +149,7 @@ void add_outer(const std::vector<T>& column, const std::vector<T>& row, Matrix<T
 
 // `d`: from the gradient of the state after the step to that of the state before.
 template <typename T>
-void back_through_step(const FastWeightsBackwardParams<T>& p, int64_t t, int64_t b, const Step<T>& step,
+void back_through_step(const FastWeightsBackwardParams<T>& p, int64_t t, int64_t b, const Pass<T>& step,
                        State<T>& d) {
   const FastWeightsForwardParams<T>& f = p.forward;
   const int64_t H = f.extent.hidden;
@@ -222,7 +222,7 @@ void fast_weights_backward_ref(const FastWeightsBackwardParams<T>& p) {
   clear(p.grad_layer_norm_bias, H);
 
   for (int64_t b = 0; b < f.extent.batch; ++b) {
-    std::vector<Step<T>> steps;
+    std::vector<Pass<T>> steps;
     State<T> state = initial_state(f, b);
     for (int64_t t = 0; t < f.extent.steps; ++t) {
       steps.push_back(run_step<T>(f, t, b, state, nullptr));

@@ -18,7 +18,7 @@ namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 
 template <typename T, Norm kNorm, bool kClamp>
-struct Steps {
+struct Passes {
   template <class Layout>
   using Forward = StpnForward<Layout, kNorm, kClamp>;
   template <class Layout>
@@ -28,24 +28,24 @@ struct Steps {
 // Calls run(steps) with the steps made for the variant. Norm `post` always clamps, if only at
 // infinity.
 template <typename T, typename Run>
-void with_steps(const StpnVariant& v, const Run& run) {
+void with_passes(const StpnVariant& v, const Run& run) {
   const bool clamp = v.clamp < std::numeric_limits<double>::infinity();
   switch (v.norm) {
     case Norm::none:
-      return clamp ? run(Steps<T, Norm::none, true>()) : run(Steps<T, Norm::none, false>());
+      return clamp ? run(Passes<T, Norm::none, true>()) : run(Passes<T, Norm::none, false>());
     case Norm::preactivation:
-      return clamp ? run(Steps<T, Norm::preactivation, true>()) : run(Steps<T, Norm::preactivation, false>());
+      return clamp ? run(Passes<T, Norm::preactivation, true>()) : run(Passes<T, Norm::preactivation, false>());
     case Norm::pre:
-      return clamp ? run(Steps<T, Norm::pre, true>()) : run(Steps<T, Norm::pre, false>());
+      return clamp ? run(Passes<T, Norm::pre, true>()) : run(Passes<T, Norm::pre, false>());
     case Norm::post:
-      return run(Steps<T, Norm::post, true>());
+      return run(Passes<T, Norm::post, true>());
   }
 }
 
 template <typename T>
 void row_vectorised_forward(const StpnForwardParams<T>& p, const PaddedMatrices<T>& parameters,
                    const PlasticPlan<T>& plan, int64_t shard) {
-  with_steps<T>(p.variant, [&](auto steps) {
+  with_passes<T>(p.variant, [&](auto steps) {
     run_shard<decltype(steps)::template Forward, false>(plan, shard, p.saved, p, parameters);
   });
 }
@@ -54,7 +54,7 @@ template <typename T>
 void row_vectorised_backward(const StpnBackwardParams<T>& p, const PaddedMatrices<T>& parameters,
                     const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t shard) {
   const Gradients<T> without_lane_sums(plan, gradients, 0, 0);
-  with_steps<T>(p.forward.variant, [&](auto steps) {
+  with_passes<T>(p.forward.variant, [&](auto steps) {
     run_shard<decltype(steps)::template Backward, false>(plan, shard, p.forward.saved, p, parameters,
                                                          without_lane_sums);
   });
@@ -63,7 +63,7 @@ void row_vectorised_backward(const StpnBackwardParams<T>& p, const PaddedMatrice
 template <typename T>
 void neuron_blocks_forward(const StpnForwardParams<T>& p, const PaddedMatrices<T>& parameters,
                     const PlasticPlan<T>& plan, int64_t shard) {
-  with_steps<T>(p.variant, [&](auto steps) {
+  with_passes<T>(p.variant, [&](auto steps) {
     run_neuron_blocks<decltype(steps)::template Forward>(plan, shard, p.saved, p, parameters);
   });
 }
@@ -72,7 +72,7 @@ template <typename T>
 void neuron_blocks_backward(const StpnBackwardParams<T>& p, const PaddedMatrices<T>& parameters,
                      const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t shard) {
   const Gradients<T> of_neuron_blocks(plan, gradients, kStpnMatrices, plan.neuron_block(plan.interleaved));
-  with_steps<T>(p.forward.variant, [&](auto steps) {
+  with_passes<T>(p.forward.variant, [&](auto steps) {
     run_neuron_blocks<decltype(steps)::template Backward>(plan, shard, p.forward.saved, p, parameters,
                                                    of_neuron_blocks);
   });

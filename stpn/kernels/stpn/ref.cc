@@ -36,7 +36,7 @@ struct Shape {
 
 // What one step of one sample computes, all of it, so that backward only reads.
 template <typename T>
-struct Step {
+struct Pass {
   std::vector<T> z;               // (N)    [x[t]; h[t-1]]
   std::vector<T> hebbian_z;       // (P)    presynaptic term of the update
   std::vector<T> F, beta;         // (H, P), (H)  before the step, after a reset
@@ -64,7 +64,7 @@ T floored(T norm) {
 
 template <typename T>
 void begin_step(const StpnForwardParams<T>& p, const Shape<T>& s, int64_t t, int64_t b,
-                State<T>& state, Step<T>& step) {
+                State<T>& state, Pass<T>& step) {
   if (p.reset != nullptr && p.reset[t * s.extent.batch + b] != 0) {
     std::fill(state.h.begin(), state.h.end(), T(0));
     std::fill(state.F.begin(), state.F.end(), T(0));
@@ -79,7 +79,7 @@ void begin_step(const StpnForwardParams<T>& p, const Shape<T>& s, int64_t t, int
 
 // u = G z / n + b + beta, layer norm, activation.
 template <typename T>
-void preactivation(const StpnForwardParams<T>& p, const Shape<T>& s, Step<T>& step, T* energy) {
+void preactivation(const StpnForwardParams<T>& p, const Shape<T>& s, Pass<T>& step, T* energy) {
   step.G.assign(p.weight, p.weight + s.H * s.N);
   step.norm.assign(s.H, T(1));
   step.dot.assign(s.H, T(0));
@@ -123,7 +123,7 @@ T decayed(Decay decay, T lambda, T old, T gamma, T change) {
 }
 
 template <typename T>
-void update(const StpnForwardParams<T>& p, const Shape<T>& s, Step<T>& step, State<T>& state) {
+void update(const StpnForwardParams<T>& p, const Shape<T>& s, Pass<T>& step, State<T>& state) {
   const StpnVariant& v = s.variant;
   step.entering = step.F;
   if (v.norm == Norm::pre) {
@@ -200,7 +200,7 @@ void add(T* sum, int64_t index, T value) {
 // Back through clamp and norm `post`: the gradient of the unclamped new F.
 template <typename T>
 std::vector<T> back_through_bounds(const StpnBackwardParams<T>& p, const Shape<T>& s,
-                                   const Step<T>& step, const std::vector<T>& dF) {
+                                   const Pass<T>& step, const std::vector<T>& dF) {
   std::vector<T> d = dF;
   for (int64_t i = 0; i < s.H; ++i) {
     const T* W = p.forward.weight + i * s.N;
@@ -229,7 +229,7 @@ std::vector<T> back_through_bounds(const StpnBackwardParams<T>& p, const Shape<T
 // Back through the update. Adds to d.h, d_z and d_norm, and leaves the gradient of F before the
 // step in d.F.
 template <typename T>
-void back_through_update(const StpnBackwardParams<T>& p, const Shape<T>& s, const Step<T>& step,
+void back_through_update(const StpnBackwardParams<T>& p, const Shape<T>& s, const Pass<T>& step,
                          StateGradient<T>& d, std::vector<T>& d_z, std::vector<T>& d_norm) {
   const StpnForwardParams<T>& f = p.forward;
   const StpnVariant& v = s.variant;
@@ -291,7 +291,7 @@ void back_through_update(const StpnBackwardParams<T>& p, const Shape<T>& s, cons
 // Back through activation, layer norm and drive. Leaves the gradient of the state before the step
 // in d.
 template <typename T>
-void backpropagate_preactivation(const StpnBackwardParams<T>& p, const Shape<T>& s, const Step<T>& step,
+void backpropagate_preactivation(const StpnBackwardParams<T>& p, const Shape<T>& s, const Pass<T>& step,
                         StateGradient<T>& d, std::vector<T>& d_z, std::vector<T>& d_norm) {
   std::vector<T> du(s.H);
   for (int64_t i = 0; i < s.H; ++i) {
@@ -339,7 +339,7 @@ void stpn_forward_ref(const StpnForwardParams<T>& p) {
   const Shape<T> s(p);
   for (int64_t b = 0; b < s.extent.batch; ++b) {
     State<T> state = initial_state(p, s, b);
-    Step<T> step;
+    Pass<T> step;
     for (int64_t t = 0; t < s.extent.steps; ++t) {
       const int64_t row = (t * s.extent.batch + b) * s.H;
       begin_step(p, s, t, b, state, step);
@@ -368,7 +368,7 @@ void stpn_backward_ref(const StpnBackwardParams<T>& p) {
   clear(p.grad_bias_lambda, bias_rates);
   clear(p.grad_bias_gamma, bias_rates);
 
-  std::vector<Step<T>> steps(s.extent.steps);
+  std::vector<Pass<T>> steps(s.extent.steps);
   for (int64_t b = 0; b < s.extent.batch; ++b) {
     State<T> state = initial_state(f, s, b);
     for (int64_t t = 0; t < s.extent.steps; ++t) {
