@@ -18,7 +18,7 @@ namespace stpn::kernels {
 namespace {
 
 using testing::expect_same;
-using testing::StpnCase;
+using testing::RandomStpnCall;
 
 using StpnFeedforwardCpuTest = testing::TargetTest;
 
@@ -42,7 +42,7 @@ void matches_reference() {
         v.scalar_bias_rates = draw.below(2) == 1;
         // Bounded, as over many steps rounding grows.
         v.activation = static_cast<Activation>(draw.below(2));
-        StpnCase<T> c(e, v, e.batch);
+        RandomStpnCall<T> c(e, v, e.batch);
         if (e.steps > 20) {
           // Through so many steps even the float reference strays from the double one.
           if (sizeof(T) == 4) continue;
@@ -64,7 +64,7 @@ TEST_P(StpnFeedforwardCpuTest, MatchesReferenceInFloat) { matches_reference<floa
 // for.
 class LateInputs : public ClosedLoop {
  public:
-  LateInputs(const StpnCase<double>& c, std::vector<double>& x, std::vector<uint8_t>& reset)
+  LateInputs(const RandomStpnCall<double>& c, std::vector<double>& x, std::vector<uint8_t>& reset)
       : case_(c), x_(x), reset_(reset) {
     hand_out(0, 0, c.extent.batch);
   }
@@ -87,7 +87,7 @@ class LateInputs : public ClosedLoop {
     std::copy_n(case_.reset.begin() + begin, count, reset_.begin() + begin);
   }
 
-  const StpnCase<double>& case_;
+  const RandomStpnCall<double>& case_;
   std::vector<double>& x_;
   std::vector<uint8_t>& reset_;
   int64_t outputs_ = 0;
@@ -100,7 +100,7 @@ TEST_P(StpnFeedforwardCpuTest, ClosedLoopGivesTheSameBits) {
   variants[1].rule = Rule::oja;
   variants[1].layer_norm = true;
   for (const StpnVariant& v : variants) {
-    const StpnCase<double> c({9, 35, 4, 7}, v, 15);
+    const RandomStpnCall<double> c({9, 35, 4, 7}, v, 15);
     std::vector<double> x(c.x.size(), std::numeric_limits<double>::quiet_NaN());
     std::vector<uint8_t> reset(c.reset.size(), 0);
     LateInputs late(c, x, reset);
@@ -129,7 +129,7 @@ TEST_P(StpnFeedforwardCpuTest, GradientsThatAreNotAskedFor) {
   variants[1].rule = variants[2].rule = Rule::oja;
   variants[2].plastic_bias = variants[2].layer_norm = true;
   for (const StpnVariant& v : variants) {
-    const StpnCase<float> c({5, 38, 9, 6}, v, 21);
+    const RandomStpnCall<float> c({5, 38, 9, 6}, v, 21);
     auto all = c.cpu();
     auto without_x = c.run(
         stpn_forward_cpu<float>,

@@ -19,8 +19,8 @@ namespace stpn::kernels::testing {
 
 // Outputs start as NaN, so that an element never written shows.
 template <typename T>
-struct StpnCase {
-  StpnCase(const Extent& e, const StpnVariant& v, uint64_t seed, bool with_reset = true)
+struct RandomStpnCall {
+  RandomStpnCall(const Extent& e, const StpnVariant& v, uint64_t seed, bool with_reset = true)
       : extent(e), variant(v), random(seed, base::Stream::parameters, 0) {
     const int64_t N = fan_in(e, v);
     const int64_t P = plastic_fan_in(e, v);
@@ -181,8 +181,8 @@ struct StpnCase {
 };
 
 template <typename T>
-void expect_same(const typename StpnCase<T>::Result& got,
-                 const typename StpnCase<T>::Result& want) {
+void expect_same(const typename RandomStpnCall<T>::Result& got,
+                 const typename RandomStpnCall<T>::Result& want) {
   EXPECT_LE(distance(got.output, want.output), kTolerance<T>) << "output";
   EXPECT_LE(distance(got.final_F, want.final_F), kTolerance<T>) << "final F";
   EXPECT_LE(distance(got.final_beta, want.final_beta), kTolerance<T>) << "final beta";

@@ -22,7 +22,7 @@ namespace {
 using testing::distance;
 using testing::expect_same;
 using testing::kTolerance;
-using testing::StpnCase;
+using testing::RandomStpnCall;
 
 // Every rule, decay, norm and connection, with and without layer norm and plastic bias.
 std::vector<StpnVariant> all_variants() {
@@ -57,7 +57,7 @@ std::vector<StpnVariant> all_variants() {
 
 TEST(StpnRecurrentRefTest, GradientMatchesFiniteDifference) {
   for (const StpnVariant& v : all_variants()) {
-    StpnCase<double> c({4, 2, 3, 2}, v, 7);
+    RandomStpnCall<double> c({4, 2, 3, 2}, v, 7);
     const auto result = c.reference();
     for (const auto& [name, gradient] : result.gradients) {
       std::vector<double>& values = *c.input(name);
@@ -122,7 +122,7 @@ void matches_reference() {
     SCOPED_TRACE(fmt::format("T {} B {} I {} H {} norm {} clamp {} presynaptic {}", e.steps,
                              e.batch, e.inputs, e.hidden, static_cast<int>(v.norm), v.clamp,
                              static_cast<int>(v.presynaptic)));
-    const StpnCase<T> c(e, v, e.inputs);
+    const RandomStpnCall<T> c(e, v, e.inputs);
     expect_same<T>(c.cpu(), c.reference());
   }
 }
@@ -143,7 +143,7 @@ TEST_P(StpnRecurrentCpuTest, EveryVariantMatchesReference) {
         e.steps, e.batch, e.inputs, e.hidden, static_cast<int>(v.norm),
         static_cast<int>(v.connections), static_cast<int>(v.rule), static_cast<int>(v.decay),
         static_cast<int>(v.presynaptic), v.layer_norm, v.plastic_bias));
-    const StpnCase<double> c(e, v, e.inputs);
+    const RandomStpnCall<double> c(e, v, e.inputs);
     expect_same<double>(c.cpu(), c.reference());
   }
 }
@@ -164,9 +164,9 @@ TEST_P(StpnRecurrentCpuTest, OjaLayerNormAndPlasticBiasMatchReferenceThroughMany
       StpnVariant v = coupled_variant();
       v.recurrent = recurrent;
       v.norm = norm;
-      const StpnCase<double> c({19, 7, 150, 30}, v, 3);
+      const RandomStpnCall<double> c({19, 7, 150, 30}, v, 3);
       expect_same<double>(c.cpu(), c.reference());
-      const StpnCase<float> in_float({19, 7, 15, 30}, v, 3);
+      const RandomStpnCall<float> in_float({19, 7, 15, 30}, v, 3);
       expect_same<float>(in_float.cpu(), in_float.reference());
     }
   }
@@ -175,7 +175,7 @@ TEST_P(StpnRecurrentCpuTest, OjaLayerNormAndPlasticBiasMatchReferenceThroughMany
 // As large as Pong's, whose groups are of two samples.
 TEST_P(StpnRecurrentCpuTest, LargeUnitsMatchReference) {
   for (const StpnVariant& v : {StpnVariant(), coupled_variant()}) {
-    const StpnCase<double> c({6, 5, 150, 91}, v, 3);
+    const RandomStpnCall<double> c({6, 5, 150, 91}, v, 3);
     expect_same<double>(c.cpu(), c.reference());
   }
 }
@@ -188,7 +188,7 @@ TEST_P(StpnRecurrentCpuTest, RecomputesFromManyCheckpoints) {
       StpnVariant v;
       v.norm = norm;
       v.clamp = 0.2;
-      const StpnCase<double> c({steps, 5, 150, 30}, v, 3);
+      const RandomStpnCall<double> c({steps, 5, 150, 30}, v, 3);
       expect_same<double>(c.cpu(), c.reference());
     }
   }
@@ -197,7 +197,7 @@ TEST_P(StpnRecurrentCpuTest, RecomputesFromManyCheckpoints) {
 // A loss of the outputs alone, as in training, or of the final state alone; and a state that begins
 // at zero, for all samples or some. With recurrence and without, in one interval and in several.
 TEST_P(StpnRecurrentCpuTest, GradientsMayBeMissingAndStateZero) {
-  using Given = StpnCase<double>::Given;
+  using Given = RandomStpnCall<double>::Given;
   std::vector<StpnVariant> variants = hebbian_variants();
   for (const bool recurrent : {true, false}) {
     variants.push_back(coupled_variant());
@@ -213,7 +213,7 @@ TEST_P(StpnRecurrentCpuTest, GradientsMayBeMissingAndStateZero) {
       if (is_long) v.activation = Activation::tanh;
       SCOPED_TRACE(fmt::format("T {} H {} norm {} clamp {} recurrent {}", e.steps, e.hidden,
                                static_cast<int>(v.norm), v.clamp, v.recurrent));
-      StpnCase<double> c(e, v, 3);
+      RandomStpnCall<double> c(e, v, 3);
       for (size_t k = 0; k < c.reset.size() && is_long; ++k) c.reset[k] = k % 401 == 5;
       for (const Given given : {Given::output, Given::final_state}) {
         c.given = given;
@@ -235,7 +235,7 @@ TEST_P(StpnRecurrentCpuTest, BitsDoNotDependOnThreads) {
   feedforward.recurrent = false;
   feedforward.plastic_bias = true;
   for (const StpnVariant& v : {StpnVariant(), feedforward, coupled_variant()}) {
-    const StpnCase<float> c({6, 101, 7, 5}, v, 5);
+    const RandomStpnCall<float> c({6, 101, 7, 5}, v, 5);
     const auto alone = c.cpu();
     const auto row_vectorised = c.cpu(&threads);
     EXPECT_EQ(alone.output, row_vectorised.output);
@@ -261,7 +261,7 @@ TEST_P(StpnRecurrentCpuTest, ResetForgetsADivergedSample) {
       for (const int64_t sample : {int64_t{2}, batch - 1}) {
         SCOPED_TRACE(
             fmt::format("variant {} batch {} sample {}", &v - variants.data(), batch, sample));
-        StpnCase<float> c({4, batch, 3, 5}, v, 9, /*with_reset=*/false);
+        RandomStpnCall<float> c({4, batch, 3, 5}, v, 9, /*with_reset=*/false);
         c.x[sample * 3] = std::numeric_limits<float>::infinity();
         c.reset[2 * batch + sample] = 1;
         const auto result = c.cpu();
@@ -287,7 +287,7 @@ TEST_P(StpnRecurrentCpuTest, RowsOfZeroNormMatchReference) {
   for (Norm norm : {Norm::pre, Norm::post}) {
     StpnVariant v;
     v.norm = norm;
-    StpnCase<double> c({3, 5, 3, 4}, v, 9, /*with_reset=*/false);
+    RandomStpnCall<double> c({3, 5, 3, 4}, v, 9, /*with_reset=*/false);
     std::fill(c.weight.begin(), c.weight.end(), 0.0);
     std::fill(c.F.begin(), c.F.end(), 0.0);
     std::fill(c.gamma.begin(), c.gamma.end(), 0.0);
@@ -306,7 +306,7 @@ TEST_P(StpnRecurrentCpuTest, GradientPassesAtTheBoundItself) {
     // first.
     for (const auto& [first, lambda] :
          {std::pair(0.25, 1.0), std::pair(0.25, 1.5), std::pair(0.5, 1.0)}) {
-      StpnCase<double> c({3, recurrent ? 5 : 37, 3, 4}, v, 9, /*with_reset=*/false);
+      RandomStpnCall<double> c({3, recurrent ? 5 : 37, 3, 4}, v, 9, /*with_reset=*/false);
       std::fill(c.lambda.begin(), c.lambda.end(), lambda);
       std::fill(c.gamma.begin(), c.gamma.end(), 0.0);
       for (size_t k = 0; k < c.F.size(); ++k) c.F[k] = k % 2 == 0 ? first : -first;
