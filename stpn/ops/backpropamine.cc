@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "stpn/base/error.h"
-#include "stpn/nn/library/fixed_weights.h"
+#include "stpn/ops/fixed_weights.h"
 #include "stpn/ops/sequence_op.h"
 #include "stpn/ops/words.h"
 

@@ -6,7 +6,7 @@
 
 #include "stpn/base/error.h"
 #include "stpn/kernels/fast_weights/equations.h"
-#include "stpn/nn/library/fixed_weights.h"
+#include "stpn/ops/fixed_weights.h"
 #include "stpn/ops/sequence_op.h"
 
 namespace stpn::nn {

@@ -171,7 +171,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
     for (int v = 0; v < kVectors; ++v) m[v] = layout.sample(this->m(t), v);
     STPN_UNROLL
     for (int q = 0; q < kTileVectors; ++q) h[q] = layout.neuron(this->h(t) + i * S, q);
-    for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
+    for (int64_t j = 0; j < layout.width; j += Layout::kColumns) {
       STPN_UNROLL
       for (int q = 0; q < kTileVectors; ++q) {
         const int64_t at = layout.synapse(q, j);
@@ -291,7 +291,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
     T* HWY_RESTRICT d_hebbian_rows = d_hebbian_;
     Into<kCount> into(layout);
     if constexpr (kInto) into.begin(*this, t - 1, i);
-    for (int64_t j = 0; j < width; j += Layout::kStep) {
+    for (int64_t j = 0; j < width; j += Layout::kColumns) {
       V dz[kVectors], d_hebbian[kVectors];
       STPN_UNROLL
       for (int v = 0; v < kVectors; ++v) {

@@ -120,7 +120,7 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
       h[q] = layout.neuron(h_ + i * S, q);
       dot[q] = hn::Zero(d);
     }
-    for (int64_t j = 0; j < width; j += Layout::kStep) {
+    for (int64_t j = 0; j < width; j += Layout::kColumns) {
       STPN_UNROLL
       for (int r = 0; r < kCount; ++r) {
         const V w = layout.parameter(W, r, j);
@@ -178,7 +178,7 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
     V spent[kTileVectors];
     STPN_UNROLL
     for (int q = 0; q < kTileVectors; ++q) spent[q] = hn::Zero(d);
-    for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
+    for (int64_t j = 0; j < layout.width; j += Layout::kColumns) {
       STPN_UNROLL
       for (int q = 0; q < kTileVectors; ++q) {
         const V z = hn::Load(d, z_ + layout.presynaptic(q % kVectors, j));

@@ -23,7 +23,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 template <class Layout, class Value>
 HWY_INLINE typename Layout::V sum_over_fan_in(const Layout& layout, const Value& value) {
   typename Layout::V sum = hn::Zero(typename Layout::D());
-  for (int64_t j = 0; j < layout.width; j += Layout::kStep) sum = hn::Add(sum, value(j));
+  for (int64_t j = 0; j < layout.width; j += Layout::kColumns) sum = hn::Add(sum, value(j));
   return over_fan_in<Layout>(sum);
 }
 
@@ -57,14 +57,14 @@ HWY_INLINE void back_through_normalise(const Layout layout, const T* HWY_RESTRIC
   const typename Layout::D d;
   V sum = hn::Zero(d);
   V along = hn::Zero(d);
-  for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
+  for (int64_t j = 0; j < layout.width; j += Layout::kColumns) {
     const V dn = hn::Load(d, gradient + layout.presynaptic(0, j));
     sum = hn::Add(sum, dn);
     along = hn::MulAdd(dn, hn::LoadU(d, normalised + layout.presynaptic(0, j)), along);
   }
   sum = over_fan_in<Layout>(sum);
   along = hn::Mul(over_fan_in<Layout>(along), hn::Set(d, weights[0]));
-  for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
+  for (int64_t j = 0; j < layout.width; j += Layout::kColumns) {
     T* HWY_RESTRICT at = gradient + layout.presynaptic(0, j);
     V du = hn::NegMulAdd(sum, common<Layout>(weights + j), hn::Load(d, at));
     du = hn::NegMulAdd(along, hn::LoadU(d, normalised + layout.presynaptic(0, j)), du);

@@ -3,7 +3,7 @@
 //
 // A step goes over its rows kRows at a time, across over the last few one by one, and over their
 // sources:
-//   for (int64_t j = 0; j < layout.width; j += Layout::kStep)
+//   for (int64_t j = 0; j < layout.width; j += Layout::kColumns)
 //     for r < kRows, v < kVectors:     vector q = r * kVectors + v of kTileVectors
 
 #if defined(STPN_KERNELS_CPU_LAYOUT_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -37,7 +37,7 @@ struct RowVectorised {
   static constexpr int kVectors = S;
   static constexpr int kRows = kTileRows / S;
   static constexpr int kTileVectors = kRows * kVectors;
-  static constexpr int64_t kStep = hn::MaxLanes(D());
+  static constexpr int64_t kColumns = hn::MaxLanes(D());
 
   explicit RowVectorised(const PlasticPlan<T>& plan) : width(plan.row) {}
 
@@ -49,7 +49,7 @@ struct RowVectorised {
   // Offset of one value of a presynaptic array.
   HWY_INLINE int64_t value(int s, int64_t j) const { return s * width + j; }
   // Sources from this one on are those from `first` on, and some before.
-  static int64_t vector_of(int64_t first) { return first / kStep * kStep; }
+  static int64_t vector_of(int64_t first) { return first / kColumns * kColumns; }
 
   // Of padded rows of parameters, from the first of kRows on.
   HWY_INLINE V parameter(const T* HWY_RESTRICT rows, int r, int64_t j) const {
@@ -82,7 +82,7 @@ struct BatchInterleaved {
   static constexpr int kVectors = kSamples / static_cast<int>(hn::MaxLanes(D()));
   static constexpr int kRows = kNeuronBlocks ? 1 : std::max(1, kTileRows / kVectors);
   static constexpr int kTileVectors = kRows * kVectors;
-  static constexpr int64_t kStep = 1;
+  static constexpr int64_t kColumns = 1;
 
   explicit BatchInterleaved(const PlasticPlan<T>& plan) : width(plan.fan_in), row_(plan.row) {}
 

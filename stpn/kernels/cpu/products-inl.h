@@ -91,7 +91,7 @@ HWY_INLINE void add_products(const Layout& layout, int64_t j, int64_t count,
   using V = typename Layout::V;
   const typename Layout::D d;
   const auto load = [&](int64_t r, int64_t k, int n) HWY_ATTR {
-    const int64_t column = j + n * Layout::kStep;
+    const int64_t column = j + n * Layout::kColumns;
     if constexpr (kRows == RowsOf::parameters) {
       return common<Layout>(rows.at(0, k) + column);
     } else {
@@ -125,14 +125,14 @@ HWY_INLINE void sum_rows(const Layout layout, T scale, int64_t count,
                          T* HWY_RESTRICT to, int64_t to_r) {
   using D = typename Layout::D;
   const D d;
-  for_tiles<kTileColumns<D>>(layout.width, Layout::kStep, [&](auto tile, int64_t j) HWY_ATTR {
+  for_tiles<kTileColumns<D>>(layout.width, Layout::kColumns, [&](auto tile, int64_t j) HWY_ATTR {
     constexpr int N = decltype(tile)::value;
     typename Layout::V sums[R][N];
     STPN_UNROLL
     for (int r = 0; r < R; ++r) {
       STPN_UNROLL
       for (int n = 0; n < N; ++n) {
-        const T* HWY_RESTRICT from = to + r * to_r + layout.presynaptic(0, j + n * Layout::kStep);
+        const T* HWY_RESTRICT from = to + r * to_r + layout.presynaptic(0, j + n * Layout::kColumns);
         sums[r][n] = scale == T(0) ? hn::Zero(d) : hn::Mul(hn::Set(d, scale), hn::Load(d, from));
       }
     }
@@ -141,7 +141,7 @@ HWY_INLINE void sum_rows(const Layout layout, T scale, int64_t count,
     for (int r = 0; r < R; ++r) {
       STPN_UNROLL
       for (int n = 0; n < N; ++n) {
-        hn::Store(sums[r][n], d, to + r * to_r + layout.presynaptic(0, j + n * Layout::kStep));
+        hn::Store(sums[r][n], d, to + r * to_r + layout.presynaptic(0, j + n * Layout::kColumns));
       }
     }
   });
@@ -158,7 +158,7 @@ HWY_INLINE void dot_rows(const Layout layout, int64_t count, const T* HWY_RESTRI
     V sums[R];
     STPN_UNROLL
     for (int r = 0; r < R; ++r) sums[r] = hn::Zero(d);
-    for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
+    for (int64_t j = 0; j < layout.width; j += Layout::kColumns) {
       const V factor = hn::Load(d, x + layout.presynaptic(0, j));
       STPN_UNROLL
       for (int r = 0; r < R; ++r) {

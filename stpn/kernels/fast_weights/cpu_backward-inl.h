@@ -234,7 +234,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
     T* HWY_RESTRICT d_gain = d_gain_ + first;
     T* HWY_RESTRICT d_offset = d_offset_ + first;
     const T* HWY_RESTRICT normalised = layer_norm ? this->normalised(t, k) + first : nullptr;
-    for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
+    for (int64_t j = 0; j < layout.width; j += Layout::kColumns) {
       const int64_t at = layout.presynaptic(0, j);
       const V slope = activation_slope(d, Activation::tanh, hn::LoadU(d, activity + at));
       V ds = hn::Mul(hn::Load(d, ds_of + at), slope);
@@ -250,7 +250,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
       const V inverse = Layout::neuron(saved_.samples(t, k), v);
       back_through_normalise(layout, this->shares_, normalised, inverse, du);
     }
-    for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
+    for (int64_t j = 0; j < layout.width; j += Layout::kColumns) {
       const int64_t at = layout.presynaptic(0, j);
       hn::Store(hn::Add(hn::Load(d, dp + at), hn::Load(d, du + at)), d, dp + at);
     }

@@ -180,7 +180,7 @@ class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
         store_of_samples<Layout>(inverse, v, saved_.samples(t, k));
       }
     }
-    for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
+    for (int64_t j = 0; j < layout.width; j += Layout::kColumns) {
       const int64_t at = layout.presynaptic(0, j);
       const V n = hn::Mul(hn::Load(d, values + at), inverse);
       const V s = hn::Tanh(d, hn::MulAdd(n, common<Layout>(gain + j), common<Layout>(offset + j)));

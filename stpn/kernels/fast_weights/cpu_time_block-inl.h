@@ -146,7 +146,7 @@ class FastWeightsGroup : public Group<Layout> {
       T* HWY_RESTRICT dots = dots_ + v * dots_v;
       dot_rows(layout, whole, rows + layout.presynaptic(v, 0), history_step_, x + layout.presynaptic(v, 0),
                dots);
-      for (int64_t k = 0; k < count; k += Layout::kStep) {
+      for (int64_t k = 0; k < count; k += Layout::kColumns) {
         T* HWY_RESTRICT at = dots + layout.presynaptic(0, k);
         hn::Store(hn::Mul(hn::Load(d, at), common<Layout>(rates + k)), d, at);
       }

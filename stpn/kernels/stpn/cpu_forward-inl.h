@@ -253,7 +253,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
       dot[p] = squares[p] = weight_dot[p] = weight_along[p] = hn::Zero(d);
     }
     // Stage by stage for all lanes, as backward does.
-    for (int64_t j = 0; j < width; j += Layout::kStep) {
+    for (int64_t j = 0; j < width; j += Layout::kColumns) {
       V w[Part::kTileVectors], f[Part::kTileVectors];
       STPN_UNROLL
       for (int p = 0; p < Part::kTileVectors; ++p) {
@@ -382,7 +382,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     }
     for (int64_t i = 0; i < plan_.rows(S); i += kRows) {
       T* HWY_RESTRICT F = this->matrix(0) + this->row_of(i);
-      for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
+      for (int64_t j = 0; j < layout.width; j += Layout::kColumns) {
         for (int q = 0; q < kTileVectors; ++q) {
           T* HWY_RESTRICT here = F + layout.synapse(q, j);
           hn::Store(hn::Mul(hn::Load(d, here), layout.neuron(scale_ + i * S, q)), d, here);
@@ -415,7 +415,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     V spent[kTileVectors];
     STPN_UNROLL
     for (int q = 0; q < kTileVectors; ++q) spent[q] = hn::Zero(d);
-    for (int64_t j = 0; j < layout.width; j += Layout::kStep) {
+    for (int64_t j = 0; j < layout.width; j += Layout::kColumns) {
       STPN_UNROLL
       for (int q = 0; q < kTileVectors; ++q) {
         V f = hn::Load(d, F + layout.synapse(q, j));

@@ -1,4 +1,7 @@
-// Dispatch of the STPN along the sources, in float.
+// One shard of the batch of the STPN's CPU kernel (cpu_shard.h), on the best SIMD target of this
+// machine. Compiled four times, at the same time, as each takes long: CMake defines
+//   STPN_SHARD_TYPE    float or double
+//   STPN_SHARD_LAYOUT  row_vectorised or neuron_blocks
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "stpn/kernels/stpn/cpu_shard.cc"
@@ -10,13 +13,16 @@
 #include "stpn/kernels/stpn/cpu_shard-inl.h"
 #include "stpn/kernels/stpn/cpu_shard.h"
 
+#define STPN_JOIN_(a, b) a##b
+#define STPN_JOIN(a, b) STPN_JOIN_(a, b)
+
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 
 // What is exported has to be a function, not a template.
-static constexpr auto& kForward = row_vectorised_forward<float>;
-static constexpr auto& kBackward = row_vectorised_backward<float>;
+static constexpr auto& kForward = STPN_JOIN(STPN_SHARD_LAYOUT, _forward)<STPN_SHARD_TYPE>;
+static constexpr auto& kBackward = STPN_JOIN(STPN_SHARD_LAYOUT, _backward)<STPN_SHARD_TYPE>;
 
 }  // namespace HWY_NAMESPACE
 }  // namespace stpn::kernels
@@ -28,13 +34,16 @@ namespace stpn::kernels {
 HWY_EXPORT(kForward);
 HWY_EXPORT(kBackward);
 
-void stpn_row_vectorised(const StpnForwardParams<float>& p, const PaddedMatrices<float>& parameters,
-                const PlasticPlan<float>& plan, int64_t shard) {
+void STPN_JOIN(stpn_, STPN_SHARD_LAYOUT)(const StpnForwardParams<STPN_SHARD_TYPE>& p,
+                                         const PaddedMatrices<STPN_SHARD_TYPE>& parameters,
+                                         const PlasticPlan<STPN_SHARD_TYPE>& plan, int64_t shard) {
   HWY_DYNAMIC_DISPATCH(kForward)(p, parameters, plan, shard);
 }
-void stpn_row_vectorised(const StpnBackwardParams<float>& p, const PaddedMatrices<float>& parameters,
-                const PlasticPlan<float>& plan, const GradientSums<float>& gradients,
-                int64_t shard) {
+void STPN_JOIN(stpn_, STPN_SHARD_LAYOUT)(const StpnBackwardParams<STPN_SHARD_TYPE>& p,
+                                         const PaddedMatrices<STPN_SHARD_TYPE>& parameters,
+                                         const PlasticPlan<STPN_SHARD_TYPE>& plan,
+                                         const GradientSums<STPN_SHARD_TYPE>& gradients,
+                                         int64_t shard) {
   HWY_DYNAMIC_DISPATCH(kBackward)(p, parameters, plan, gradients, shard);
 }
 

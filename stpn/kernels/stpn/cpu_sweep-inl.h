@@ -52,7 +52,7 @@ struct StpnRecompute {
       h[q] = layout.neuron(neurons, q);
       if constexpr (kScaled) scale[q] = layout.neuron(scales, q);
     }
-    for (int64_t j = 0; j < width; j += Layout::kStep) {
+    for (int64_t j = 0; j < width; j += Layout::kColumns) {
       STPN_UNROLL
       for (int q = 0; q < kTileVectors; ++q) {
         const int row = q / kVectors;
@@ -209,7 +209,7 @@ struct StpnSweep {
     }
     // Stage by stage for all lanes: one lane after the other, each a long chain, would fill the
     // processor's window with what waits.
-    for (int64_t j = 0; j < width; j += Layout::kStep) {
+    for (int64_t j = 0; j < width; j += Layout::kColumns) {
       of_z.load(j);
       of_hebbian.load(j);
       SynapseRows<Part> rows;

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "stpn/base/error.h"
-#include "stpn/nn/library/fixed_weights.h"
+#include "stpn/ops/fixed_weights.h"
 #include "stpn/nn/initialisation.h"
 
 namespace stpn::nn {

@@ -1,4 +1,4 @@
-#include "stpn/nn/library/fixed_weights.h"
+#include "stpn/ops/fixed_weights.h"
 
 namespace stpn::nn {
 

@@ -1,2 +1,0 @@
-// libstpn_ops.so is made of the library's op registrations (*_op.cc); a shared library
-// needs a source of its own.
