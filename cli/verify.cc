@@ -20,7 +20,7 @@ struct Tally {
 void verify_file(const std::string& path, size_t width, Tally& tally) {
   try {
     bool off = false;
-    for (const auto& result : nn::verify_golden(path)) {
+    for (const auto& result : verify::verify_golden(path)) {
       fmt::print("{:<{}}  {:<6} {:<9} {:<6}  {:.2e} of at most {:.0e}  {:<26} {}\n", path, width,
                  result.unit, result.backend, result.dtype, result.largest_error, result.tolerance,
                  result.array, result.ok ? "ok" : "OFF");

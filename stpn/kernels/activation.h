@@ -3,9 +3,11 @@
 
 #include <cmath>
 
+#include "stpn/kernels/signature.h"
+
 namespace stpn::kernels {
 
-enum class Activation { tanh, sigmoid, relu, identity };
+STPN_CHOICES(Activation, tanh, sigmoid, relu, identity);
 
 template <typename T>
 T activate(Activation activation, T preactivation) {

@@ -13,7 +13,7 @@
 #include "stpn/base/error.h"
 #include "stpn/nn/tolerances.h"
 
-namespace stpn::nn {
+namespace stpn::verify {
 namespace {
 
 namespace fs = std::filesystem;
@@ -82,7 +82,7 @@ TEST_P(GoldenFilesTest, EveryBackendIsWithinTolerance) {
     EXPECT_TRUE(result.ok) << result.backend << " " << result.dtype << ": " << result.largest_error
                            << " in " << result.array << ", tolerance " << result.tolerance;
     EXPECT_EQ(result.tolerance,
-              result.dtype == "double" ? kGoldenDoubleTolerance : kGoldenFloatTolerance);
+              result.dtype == "double" ? nn::kGoldenDoubleTolerance : nn::kGoldenFloatTolerance);
   }
 }
 
@@ -355,4 +355,4 @@ TEST(GoldenTest, RefusesArraysItDoesNotKnow) {
 }
 
 }  // namespace
-}  // namespace stpn::nn
+}  // namespace stpn::verify

@@ -84,7 +84,7 @@ struct Case {
     r.final_P.assign(d_P.size(), nan);
     r.final_E.assign(variant.has_trace() ? d_E.size() : 0, nan);
     r.energy.assign(d_output.size(), nan);
-    if (save) r.saved.assign(backpropamine_saved_size<T>(extent, variant), nan);
+    if (save) r.saved.assign(saved_size(*backpropamine_cpu_plan<T>(extent, variant)), nan);
     BackpropamineBackwardParams<T> b;
     BackpropamineForwardParams<T>& p = b.forward;
     p.extent = extent;

@@ -107,7 +107,7 @@ struct Case {
 
   Result cpu(const base::ParallelFor* parallel = nullptr) const {
     return run(fast_weights_forward_cpu<T>, fast_weights_backward_cpu<T>,
-               fast_weights_saved_size<T>(extent, variant), parallel);
+               saved_size(*fast_weights_cpu_plan<T>(extent, variant)), parallel);
   }
 
   // The loss whose gradient `run` asks for.
@@ -147,7 +147,7 @@ std::vector<FastWeightsVariant> all_variants() {
     for (const bool layer_norm : {true, false}) {
       // Without layer norm a large rate amplifies rounding from step to step.
       const double rate = layer_norm ? 0.5 : 0.1;
-      variants.push_back({.inner_steps = inner_steps, .layer_norm = layer_norm, .rate = rate});
+      variants.push_back({.inner_steps = inner_steps, .rate = rate, .layer_norm = layer_norm});
     }
   }
   variants.push_back({.decay = 0.7, .rate = -0.4});

@@ -5,7 +5,7 @@
 #include <limits>
 #include <utility>
 
-#include "stpn/ops/backend.h"
+#include "stpn/ops/threads.h"
 #include "stpn/tasks/policy.h"
 
 namespace stpn::train {
@@ -187,7 +187,7 @@ class ActorCriticTrainer : public Trainer {
     Tested tested;
     tested.rewards.resize(count);
     std::vector<double> energy(blocks);
-    nn::run_side_by_side(blocks, [&](int64_t block) {
+    ops::run_concurrently(blocks, [&](int64_t block) {
       const torch::NoGradGuard no_grad;
       const int64_t first = block * kBlock;
       const int64_t episodes = std::min(kBlock, count - first);
@@ -299,7 +299,7 @@ PolicyGradient::PolicyGradient(const tasks::EnvironmentOptions& task,
 
 PolicyGradient::Result PolicyGradient::run(int64_t iteration, bool gradients) {
   std::vector<Result> results(blocks_.size());
-  nn::run_side_by_side(static_cast<int64_t>(blocks_.size()), [&](int64_t i) {
+  ops::run_concurrently(static_cast<int64_t>(blocks_.size()), [&](int64_t i) {
     results[i] = run_block(blocks_[i], iteration, gradients);
   });
   Result sum = std::move(results.front());

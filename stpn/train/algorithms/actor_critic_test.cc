@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "stpn/ops/backend.h"
+#include "stpn/ops/threads.h"
 #include "stpn/nn/initialisation.h"
 #include "stpn/tasks/maze/maze.h"
 #include "stpn/train/test_support.h"
@@ -49,7 +50,7 @@ class ActorCriticGradientTest : public testing::TestWithParam<UnitVariant> {};
 // and writes the loss out as its definition does.
 torch::Tensor plain_loss(nn::ActorCritic& model, const tasks::MazeOptions& options, uint64_t seed,
                          int64_t first_episode, const torch::Tensor& action) {
-  const nn::BackendGuard reference(nn::Backend::reference);
+  const ops::BackendGuard reference(ops::Backend::reference);
   const int64_t steps = action.size(0), episodes = action.size(1);
   const auto named = model.named_parameters();
   torch::Tensor loss = torch::zeros({}, torch::kDouble);
@@ -338,7 +339,7 @@ TEST_F(ActorCriticTrainerTest, TraceIsOfTheFirstTestEpisode) {
 }
 
 TEST_F(ActorCriticTrainerTest, LearnsToFindTheReward) {
-  const nn::KernelThreadsGuard quick;
+  const ops::KernelThreadsGuard quick;
   const Experiment experiment = small_maze(
       {"train.report_every=300", "train.iterations=300", "train.episodes=64", "task.steps=30"});
   const auto trainer = experiment.make_trainer();

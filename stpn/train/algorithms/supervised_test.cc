@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "stpn/ops/backend.h"
+#include "stpn/ops/threads.h"
 #include "stpn/train/test_support.h"
 
 namespace stpn::train {
@@ -126,7 +126,7 @@ TEST_F(SupervisedTest, NonFiniteLossStopsBeforeItReachesTheParameters) {
 }
 
 TEST_F(SupervisedTest, LearnsAboveWhatChanceCanReach) {
-  const nn::KernelThreadsGuard quick;  // libtorch's threads cost more than they bring at this size
+  const ops::KernelThreadsGuard quick;  // libtorch's threads cost more than they bring at this size
   // One pair: the answer is the value shown, so 10 classes of 37.
   const Experiment experiment =
       small({"task.pairs=1", "task.training=2000", "unit.hidden_size=12"});

@@ -5,7 +5,7 @@
 
 #include "stpn/base/error.h"
 #include "stpn/base/files.h"
-#include "stpn/ops/backend.h"
+#include "stpn/ops/threads.h"
 #include "stpn/train/run/checkpoint.h"
 #include "stpn/train/run/run_folder.h"
 
@@ -48,7 +48,7 @@ Progress restore(Trainer& trainer, const std::filesystem::path& checkpoint,
 std::optional<Summary> run_experiment(const Experiment& experiment,
                                       const std::filesystem::path& path, bool resume,
                                       Observer& observer) {
-  const nn::KernelThreadsGuard same_bits_for_any_threads;
+  const ops::KernelThreadsGuard same_bits_for_any_threads;
   const RunFolder folder(path);
   const std::string config = experiment.to_toml();
   folder.check(config, resume);
@@ -133,7 +133,7 @@ std::optional<Summary> run_experiment(const Experiment& experiment,
 
 RunEvaluation evaluate_run(const std::filesystem::path& path, std::optional<int64_t> count,
                            bool trace) {
-  const nn::KernelThreadsGuard same_bits_for_any_threads;
+  const ops::KernelThreadsGuard same_bits_for_any_threads;
   const RunFolder folder(path);
   if (!std::filesystem::exists(folder.config())) {
     throw base::UserError(

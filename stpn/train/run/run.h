@@ -2,7 +2,7 @@
 // a run ends in the same bits as one never killed (wall clock aside): each epoch appends its line
 // of metrics first, then writes the best checkpoint if it is one, then the last, and a resumed run
 // cuts the metrics back to what the last checkpoint knows of. Nor does the number of threads change
-// a bit: libtorch's own ops run on one, the kernels share their work out (nn::KernelThreadsGuard).
+// a bit: libtorch's own ops run on one, the kernels share their work out (ops::KernelThreadsGuard).
 #pragma once
 
 #include <cstdint>
