@@ -37,6 +37,14 @@ struct Field {
   std::string help;
   Range range;
   std::vector<std::string> choices;  // for strings; empty: any
+  // Names from older versions: `assign` throws an error that says the present name.
+  std::vector<std::string> old_keys;
+  std::map<std::string, std::string> old_choices;  // old to present
+
+  // For a list of fields: base::field("max_grad_norm", ...).formerly("largest_gradient").
+  Field formerly(std::string old_key) &&;
+  // For a list of fields: base::field("norm", ...).choice_formerly("drive", "preactivation").
+  Field choice_formerly(std::string old_choice, std::string choice) &&;
 };
 
 Field field(std::string key, bool& value, std::string help);
@@ -76,7 +84,8 @@ void apply_setting(Config& config, std::string_view assignment);
 
 // Puts the settings of `table` into the fields. Throws UserError, in one line with place, table,
 // key and value, for a key no field has (naming the nearest), a value of the wrong type (an integer
-// is taken where a float is wanted), or one outside range or choices.
+// is taken where a float is wanted), one outside range or choices, or a key or choice that has been
+// renamed (naming the new one).
 void assign(const Config& config, const std::string& table, const std::vector<Field>& fields);
 
 // `[table]` and a line a field with its present value, as TOML that read_config takes back to the
