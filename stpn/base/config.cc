@@ -139,6 +139,10 @@ std::string assign_value(const Field& field, const Value& value) {
         if (!allowed(field, *typed)) {
           std::string problem = fmt::format("expected {}", accepted_values(field));
           if constexpr (std::is_same_v<Type, std::string>) {
+            const auto renamed = field.old_choices.find(*typed);
+            if (renamed != field.old_choices.end()) {
+              return fmt::format("this value is now called \"{}\"", renamed->second);
+            }
             const std::string near = nearest(*typed, field.choices);
             if (!near.empty()) problem += fmt::format(" (did you mean {}?)", near);
           }
@@ -148,6 +152,18 @@ std::string assign_value(const Field& field, const Value& value) {
         return "";
       },
       field.value);
+}
+
+// For messages: what is wrong with a key that no field has.
+std::string unknown_key(const std::string& key, const std::vector<Field>& fields) {
+  std::vector<std::string> keys;
+  for (const Field& field : fields) {
+    if (std::find(field.old_keys.begin(), field.old_keys.end(), key) != field.old_keys.end()) {
+      return fmt::format("this key is now called {}", field.key);
+    }
+    keys.push_back(field.key);
+  }
+  return "unknown key" + hint(key, keys);
 }
 
 std::string_view trimmed(std::string_view text) {
@@ -182,17 +198,26 @@ Value parse_value(std::string_view text, const std::string& where) {
 }  // namespace
 
 Field field(std::string key, bool& value, std::string help) {
-  return {std::move(key), &value, std::move(help), {}, {}};
+  return {std::move(key), &value, std::move(help), {}, {}, {}, {}};
 }
 Field field(std::string key, int64_t& value, std::string help, Range range) {
-  return {std::move(key), &value, std::move(help), range, {}};
+  return {std::move(key), &value, std::move(help), range, {}, {}, {}};
 }
 Field field(std::string key, double& value, std::string help, Range range) {
-  return {std::move(key), &value, std::move(help), range, {}};
+  return {std::move(key), &value, std::move(help), range, {}, {}, {}};
 }
 Field field(std::string key, std::string& value, std::string help,
             std::vector<std::string> choices) {
-  return {std::move(key), &value, std::move(help), {}, std::move(choices)};
+  return {std::move(key), &value, std::move(help), {}, std::move(choices), {}, {}};
+}
+
+Field Field::formerly(std::string old_key) && {
+  old_keys.push_back(std::move(old_key));
+  return std::move(*this);
+}
+Field Field::choice_formerly(std::string old_choice, std::string choice) && {
+  old_choices.emplace(std::move(old_choice), std::move(choice));
+  return std::move(*this);
 }
 
 std::string Config::take(const std::string& table, const std::string& key) {
@@ -295,9 +320,7 @@ void assign(const Config& config, const std::string& table, const std::vector<Fi
                                     [&key = key](const Field& f) { return f.key == key; });
     std::string problem;
     if (found == fields.end()) {
-      std::vector<std::string> keys;
-      for (const Field& f : fields) keys.push_back(f.key);
-      problem = "unknown key" + hint(key, keys);
+      problem = unknown_key(key, fields);
     } else {
       problem = assign_value(*found, setting.value);
     }

@@ -39,6 +39,16 @@ struct Field {
   std::string help;                  // what the option means and when to change it
   Range range;                       // for numbers
   std::vector<std::string> choices;  // for strings: the allowed values; empty if all are allowed
+  // Names that earlier versions used for the key and for choices. assign() refuses them with an
+  // error that states the current name.
+  std::vector<std::string> old_keys;
+  std::map<std::string, std::string> old_choices;  // current name by old name
+
+  // Return the field with one more old name, for use in a list of fields:
+  //   base::field("max_grad_norm", ...).formerly("largest_gradient")
+  //   base::field("norm", ...).choice_formerly("drive", "preactivation")
+  Field formerly(std::string old_key) &&;
+  Field choice_formerly(std::string old_choice, std::string choice) &&;
 };
 
 Field field(std::string key, bool& value, std::string help);
@@ -50,8 +60,8 @@ Field field(std::string key, std::string& value, std::string help,
 // A value as written in a file or on the command line, not yet checked against a field.
 struct Setting {
   std::variant<bool, int64_t, double, std::string> value;
-  std::string
-      where;  // for messages: "experiments/retrieval/stpn.toml:7" or "--set unit.hidden_size=0"
+  // For messages: "experiments/retrieval/stpn.toml:7" or "--set unit.hidden_size=0".
+  std::string where;
 };
 
 // An experiment, such as one with the tables [task], [unit] and [train].
@@ -83,8 +93,9 @@ void apply_setting(Config& config, std::string_view assignment);
 
 // Assigns the settings of `table` to the fields; a field without a setting keeps its value. An
 // integer is accepted for a float. Throws UserError, one line with place, table, key and value, for
-// a key that no field has (naming the nearest one), a value of the wrong type, or a value outside
-// the field's range or choices; the fields before it may have been assigned.
+// a key that no field has (naming the nearest one), a key or choice that was renamed (naming the
+// new one), a value of the wrong type, or a value outside the field's range or choices; the fields
+// before it may have been assigned.
 void assign(const Config& config, const std::string& table, const std::vector<Field>& fields);
 
 // Returns the table as TOML: a line `[table]`, a line for each pair of `head`, such as {"name",

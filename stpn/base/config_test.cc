@@ -30,8 +30,12 @@ struct Options {
     return {field("bias", bias, "b"),
             field("hidden_size", hidden_size, "neurons", {.least = 1, .most = 4096}),
             field("clamp", clamp, "bound", {.least = 0}),
-            field("learning_rate", learning_rate, "step size", {.least = 0, .most = 10}),
-            field("norm", norm, "where to normalise", {"none", "pre", "post"}),
+            field("learning_rate", learning_rate, "step size", {.least = 0, .most = 10})
+                .formerly("rate")
+                .formerly("step_size"),
+            field("norm", norm, "where to normalise", {"none", "pre", "post"})
+                .choice_formerly("before", "pre")
+                .choice_formerly("after", "post"),
             field("note", note, "any text")};
   }
 };
@@ -124,6 +128,20 @@ TEST(Config, ErrorsNamePlaceTableKeyValueAndWhatIsExpected) {
       "x.toml:2: [unit] norm = \"none \": expected one of none, pre, post (did you mean none?)");
   EXPECT_EQ(error_in("norm = true"),
             "x.toml:2: [unit] norm = true: is true or false, expected one of none, pre, post");
+}
+
+TEST(Config, NamesTheNewNameOfARenamedKeyOrChoice) {
+  EXPECT_EQ(error_in("rate = 1e-3"),
+            "x.toml:2: [unit] rate = 0.001: this key is now called learning_rate");
+  EXPECT_EQ(error_in("step_size = \"large\""),
+            "x.toml:2: [unit] step_size = \"large\": this key is now called learning_rate");
+  EXPECT_EQ(error_in("norm = \"after\""),
+            "x.toml:2: [unit] norm = \"after\": this value is now called \"post\"");
+  EXPECT_EQ(error_set("unit.norm=before"),
+            "--set unit.norm=before: [unit] norm = \"before\": this value is now called \"pre\"");
+  // The old name is refused even if the new one is set too.
+  EXPECT_EQ(error_in("learning_rate = 0.5\nrate = 0.5"),
+            "x.toml:3: [unit] rate = 0.5: this key is now called learning_rate");
 }
 
 TEST(Config, AFailedFieldKeepsItsValue) {

@@ -34,6 +34,7 @@ namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
+// kPlain: see SynapseUpdate. kTrace: the variant has the trace E.
 template <class Layout, bool kPlain, bool kTrace>
 class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain, kTrace>, Layout> {
   using Loop = BackwardGroup<ModulatedBackward, Layout>;
@@ -357,6 +358,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
 
     explicit HWY_INLINE UpdateRows(const Layout& its_layout) : layout(its_layout) {}
 
+    // Loads what is constant along the rows from i on, and zeroes the sums.
     HWY_INLINE void begin(const ModulatedBackward& group, int64_t t, int64_t i) {
       const D d;
       z = group.z(t);
@@ -396,6 +398,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
       }
     }
 
+    // Stores the sums.
     HWY_INLINE void finish(const ModulatedBackward& group, int64_t i) {
       Layout::store_sums(dh_sums, group.dh_of_update_ + i * S);
       if constexpr (kTrace || !kPlain) Layout::store_sums(dm_sums, group.dm_of_rows_ + i * S);

@@ -23,6 +23,8 @@ namespace hn = hwy::HWY_NAMESPACE;
 // The modulator of step t-1 depends on all of h[t-1], so P is updated one step late: a single sweep
 // over the rows of P in step t applies the pending update of step t-1 and sums the pre-activations
 // of step t.
+//
+// kPlain: see SynapseUpdate. kTrace: the variant has the trace E.
 template <class Layout, bool kPlain, bool kTrace>
 class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kTrace>, Layout> {
   using Loop = ForwardGroup<ModulatedForward, Layout>;
