@@ -25,7 +25,7 @@
 #include <limits>
 #include <utility>
 
-#include "stpn/kernels/backpropamine/cpu_step-inl.h"
+#include "stpn/kernels/backpropamine/cpu_update-inl.h"
 #include "stpn/kernels/cpu/input_projection-inl.h"
 #include "stpn/kernels/cpu/products-inl.h"
 

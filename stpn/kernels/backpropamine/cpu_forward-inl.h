@@ -12,7 +12,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "stpn/kernels/backpropamine/cpu_step-inl.h"
+#include "stpn/kernels/backpropamine/cpu_update-inl.h"
 #include "stpn/kernels/cpu/input_projection-inl.h"
 
 HWY_BEFORE_NAMESPACE();

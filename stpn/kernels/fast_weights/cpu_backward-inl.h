@@ -114,6 +114,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
     return scratch.take_unwritten(Base::series_size(plan_, entries));
   }
 
+  // Initialises D_end and E_end with the gradient of the final A.
   void begin() {
     if (call_.grad_final_A == nullptr) return;
     for (T* matrix : {E_end_, D_end_}) this->matrices_in(call_.grad_final_A, matrix);
@@ -121,6 +122,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
     E_end_is_zero_ = false;
   }
 
+  // Writes the gradients of the initial state, and adds those of the layer norm's parameters.
   void end() {
     if (call_.grad_initial_A != nullptr) this->matrices_out(D_end_, call_.grad_initial_A);
     if (call_.grad_initial_h != nullptr) this->presynaptic_out(dh_, 0, call_.grad_initial_h);
@@ -132,6 +134,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
     }
   }
 
+  // to += from^T, for sample s of two matrices.
   void add_transposed(int s, const T* HWY_RESTRICT from, T* HWY_RESTRICT to) const {
     for (int64_t i = 0; i < plan_.hidden; ++i) {
       for (int64_t j = 0; j < plan_.hidden; ++j) {
@@ -155,8 +158,8 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
     if (!E_end_is_zero_) multiply_by_E_end();
   }
 
-  // A[t] of step m does not contain what precedes sample s's latest reset: zeroes those entries of
-  // visible_h_, and notes whether A0 precedes a reset.
+  // A[t] of step m contains nothing from before sample s's latest reset up to step m, if the block
+  // has one: zeroes the entries of visible_h_ from before it, and sets A_is_hidden_.
   void hide_before_reset(int64_t m, int s) {
     int64_t latest = m;
     while (latest >= 0 && !is_reset(begin_ + latest, s)) --latest;

@@ -69,7 +69,7 @@ class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
     for (int64_t t = 0; t < plan_.steps; ++t) {
       if (t % plan_.interval == 0) begin_time_block(t / plan_.interval);
       for (int s = 0; s < S; ++s) {
-        if (this->is_reset(t, s)) forget(s);
+        if (this->is_reset(t, s)) reset_sample(s);
       }
       forward_step(t);
       if (forward_.closed_loop != nullptr) {
@@ -88,7 +88,7 @@ class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
     if (saved_ && !A_is_zero_) std::copy_n(A_, plan_.matrix(S), saved_.checkpoint(block));
   }
 
-  void forget(int s) {
+  void reset_sample(int s) {
     this->clear_sample(A_, s);
     this->clear_entries(h_, s, 0, pending_ + 1);
   }

@@ -1,11 +1,11 @@
 // The update of a synapse's P and E in one time step, and its derivatives: what the forward and the
 // backward pass of Backpropamine share. Compiled once for each SIMD target.
 
-#if defined(STPN_KERNELS_BACKPROPAMINE_CPU_STEP_INL_H_) == defined(HWY_TARGET_TOGGLE)
-#ifdef STPN_KERNELS_BACKPROPAMINE_CPU_STEP_INL_H_
-#undef STPN_KERNELS_BACKPROPAMINE_CPU_STEP_INL_H_
+#if defined(STPN_KERNELS_BACKPROPAMINE_CPU_UPDATE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef STPN_KERNELS_BACKPROPAMINE_CPU_UPDATE_INL_H_
+#undef STPN_KERNELS_BACKPROPAMINE_CPU_UPDATE_INL_H_
 #else
-#define STPN_KERNELS_BACKPROPAMINE_CPU_STEP_INL_H_
+#define STPN_KERNELS_BACKPROPAMINE_CPU_UPDATE_INL_H_
 #endif
 
 #include <hwy/highway.h>
