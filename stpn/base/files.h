@@ -14,9 +14,10 @@ namespace stpn::base {
 std::string read_file(const std::filesystem::path& path);
 
 // Replaces the file at `path` by one that contains `bytes`: writes a temporary file in the same
-// folder, syncs it to disk and renames it. If anything fails (for example because the disk is
-// full), removes the temporary file, leaves an existing file at `path` unchanged, and throws Error
-// that names the path and the cause. Refuses to replace a folder or a device.
+// folder, syncs it to disk, renames it and syncs the folder. Throws Error that names the path and
+// the cause if anything fails (for example because the disk is full); unless only the last sync
+// failed, an existing file at `path` is then unchanged and the temporary file is removed. Refuses
+// to replace a folder or a device.
 void write_file(const std::filesystem::path& path, std::string_view bytes);
 
 // A text file to which whole lines are appended, and which can be truncated to the length it had

@@ -27,8 +27,7 @@ struct Safetensors {
   std::map<std::string, std::string> metadata;
   std::vector<NamedTensor> tensors;  // in any order; the file does not depend on it
 
-  // Returns the tensor with this name. Throws UserError that names the nearest name if there is
-  // none.
+  // Returns the tensor with this name. If there is none, throws UserError with the nearest name.
   const NamedTensor& at(std::string_view name) const;
 };
 
