@@ -172,7 +172,7 @@ class ActorCriticTrainer : public Trainer {
   double learn(std::vector<torch::Tensor> gradients, int64_t epoch, int64_t iteration) {
     const auto parameters = model_.parameters();
     for (size_t i = 0; i < parameters.size(); ++i) parameters[i].mutable_grad() = gradients[i];
-    const double norm = torch::nn::utils::clip_grad_norm_(parameters, options_.largest_gradient);
+    const double norm = torch::nn::utils::clip_grad_norm_(parameters, options_.max_grad_norm);
     if (!std::isfinite(norm)) {
       throw NonFiniteLoss(
           fmt::format("the gradient's norm is {} in epoch {}, iteration {} (step {})", norm, epoch,
@@ -235,8 +235,10 @@ std::vector<base::Field> ActorCriticOptions::fields() {
                   {.least = 0, .most = kLargest}),
       base::field("epsilon", epsilon, "of Adam: added to the root of the mean square gradient",
                   {.least = 1e-30, .most = kLargest}),
-      base::field("largest_gradient", largest_gradient,
-                  "norm of all gradients together to which a larger one is cut", {.least = 0}),
+      base::field("max_grad_norm", max_grad_norm,
+                  "gradients are scaled down so that their joint norm is at most this",
+                  {.least = 0})
+          .formerly("largest_gradient"),
       base::field("discount", discount, "what a reward one step later is worth",
                   {.least = 0, .most = 1}),
       base::field("value_weight", value_weight, "of the squared error of the value in the loss",

@@ -36,7 +36,7 @@ struct ActorCriticOptions : TrainerOptions {
   int64_t report_every = 100;   // iterations: an epoch
   double learning_rate = 1e-4;
   double epsilon = 1e-4;
-  double largest_gradient = 4;
+  double max_grad_norm = 4;
   double discount = 0.9;
   double value_weight = 0.1;
   double concentration_weight = 0.03;

@@ -288,9 +288,9 @@ TEST_F(ActorCriticTrainerTest, CutsLargeGradients) {
     for (const auto& mean : trainer->adam().mean()) squares += mean.square().sum().item<double>();
     return std::pair(told, std::sqrt(squares) / 0.1);  // after one step mean = 0.1 gradient
   };
-  const auto [whole, kept] = norm_of("train.largest_gradient=1e9");
+  const auto [whole, kept] = norm_of("train.max_grad_norm=1e9");
   EXPECT_NEAR(kept, whole, 1e-4 * whole);
-  const auto [same, cut] = norm_of("train.largest_gradient=0.01");
+  const auto [same, cut] = norm_of("train.max_grad_norm=0.01");
   EXPECT_DOUBLE_EQ(same, whole);
   EXPECT_NEAR(cut, 0.01, 1e-4);
 }
