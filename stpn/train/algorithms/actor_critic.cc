@@ -243,10 +243,11 @@ std::vector<base::Field> ActorCriticOptions::fields() {
                   {.least = 0, .most = 1}),
       base::field("value_weight", value_weight, "of the squared error of the value in the loss",
                   {.least = 0, .most = kLargest}),
-      base::field("concentration_weight", concentration_weight,
-                  "of the sum of squares of the policy in the loss; raise it when the policy stops "
-                  "to explore too soon",
-                  {.least = 0, .most = kLargest}),
+      base::field("policy_l2_weight", policy_l2_weight,
+                  "weight in the loss of the squared probabilities of the policy, summed over "
+                  "actions; raise it when the policy stops exploring too soon",
+                  {.least = 0, .most = kLargest})
+          .formerly("concentration_weight"),
   };
 }
 
@@ -282,9 +283,9 @@ torch::Tensor actor_critic_loss(const ActorCriticOptions& options, const torch::
   const torch::Tensor log_policy = logits.log_softmax(2);
   const torch::Tensor log_chosen = log_policy.gather(2, played.action.unsqueeze(2)).squeeze(2);
   const torch::Tensor advantage = returns_of(played, options.discount) - value;
-  const torch::Tensor concentration = (2 * log_policy).exp().sum(2);
+  const torch::Tensor policy_l2 = (2 * log_policy).exp().sum(2);
   return (-log_chosen * advantage.detach() + options.value_weight * advantage.square() +
-          options.concentration_weight * concentration)
+          options.policy_l2_weight * policy_l2)
       .sum();
 }
 

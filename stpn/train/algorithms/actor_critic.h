@@ -5,7 +5,7 @@
 //   R_T = what the model takes the rest of the episode for
 //   A_t = R_t - v_t
 //   loss = 1 / (T B) sum over t and b of
-//          - log p(a_t) A_t + value_weight A_t^2 + concentration_weight sum over a of p(a)^2
+//          - log p(a_t) A_t + value_weight A_t^2 + policy_l2_weight sum over a of p(a)^2
 // where R and the first A_t are not differentiated.
 //
 // The state goes on from one fragment to the next; gradients do not.
@@ -39,7 +39,7 @@ struct ActorCriticOptions : TrainerOptions {
   double max_grad_norm = 4;
   double discount = 0.9;
   double value_weight = 0.1;
-  double concentration_weight = 0.03;
+  double policy_l2_weight = 0.03;
 
   std::vector<base::Field> fields() override;
   int64_t epochs() const override { return iterations / report_every; }

@@ -210,7 +210,7 @@ TEST(ActorCriticLossTest, StopsAtEndsAndLooksAhead) {
   ActorCriticOptions options;
   options.discount = 0.5;
   options.value_weight = 1;
-  options.concentration_weight = 0;
+  options.policy_l2_weight = 0;
   const auto f64 = torch::kDouble;
   const torch::Tensor logits = torch::zeros({3, 2, 4}, f64);  // log p is the same for all
   const torch::Tensor value = torch::zeros({3, 2}, f64);
