@@ -33,7 +33,7 @@ SHAPES = {
 INSTRUCTIONS = {
     "pre": 7 + 4 + 15,
     "post": 12 + 6 + 22,
-    "drive": 6 + 3 + 14,
+    "preactivation": 6 + 3 + 14,
     "modplast": 5 + 3 + 9,
     "fast_weights": 3 + 0 + 6,
 }
@@ -69,17 +69,17 @@ def trained(tensor):
 
 def stpn(shape_name, hidden, norm, clamp, recurrent):
     shape = SHAPES[shape_name]
-    sources = shape.inputs + (hidden if recurrent else 0)
+    fan_in = shape.inputs + (hidden if recurrent else 0)
     k = 1 / math.sqrt(hidden if recurrent else shape.inputs)
     p = {
-        "weight": trained(uniform(hidden, sources) * k),
-        "bias": None if norm == "drive" else trained(uniform(hidden) * k),
-        "weight_lambda": trained(uniform(hidden, sources, low=0)),
-        "weight_gamma": trained(uniform(hidden, sources) * 0.001 * k),
+        "weight": trained(uniform(hidden, fan_in) * k),
+        "bias": None if norm == "preactivation" else trained(uniform(hidden) * k),
+        "weight_lambda": trained(uniform(hidden, fan_in, low=0)),
+        "weight_gamma": trained(uniform(hidden, fan_in) * 0.001 * k),
     }
     x = uniform(shape.steps, shape.batch, shape.inputs).requires_grad_(shape.x_needs_gradient)
     h = torch.zeros(shape.batch, hidden)
-    F = torch.zeros(shape.batch, hidden, sources)
+    F = torch.zeros(shape.batch, hidden, fan_in)
     state = (h, F) if recurrent else (F,)
     op = torch.ops.stpn.stpn_recurrent if recurrent else torch.ops.stpn.stpn_feedforward
 
@@ -91,7 +91,7 @@ def stpn(shape_name, hidden, norm, clamp, recurrent):
         return eager.loop(step, x, (h, F), p, norm, clamp, recurrent)[0]
 
     return Case("stpn_recurrent" if recurrent else "stpn_feedforward", shape_name,
-                hidden * sources, INSTRUCTIONS[norm], x, [v for v in p.values() if v is not None],
+                hidden * fan_in, INSTRUCTIONS[norm], x, [v for v in p.values() if v is not None],
                 ours, loop, eager.stpn_step)
 
 
@@ -142,7 +142,7 @@ CASES = {
     ("stpn_recurrent", "maze"): lambda: stpn("maze", 55, "post", 1.0, True),
     ("stpn_recurrent", "familiarity"): lambda: stpn("familiarity", 27, "pre", None, True),
     ("stpn_recurrent", "pong"): lambda: stpn("pong", 64, "pre", None, True),
-    ("stpn_feedforward", "retrieval"): lambda: stpn("retrieval", 13, "drive", None, False),
+    ("stpn_feedforward", "retrieval"): lambda: stpn("retrieval", 13, "preactivation", None, False),
     ("stpn_feedforward", "maze"): lambda: stpn("maze", 76, "pre", None, False),
     ("stpn_feedforward", "familiarity"): lambda: stpn("familiarity", 34, "pre", None, False),
     ("backpropamine", "retrieval"): lambda: modplast("retrieval", 17),

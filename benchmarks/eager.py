@@ -43,8 +43,8 @@ def fast_weights_step(x, state, p, decay=0.9, rate=0.5):
 def modplast_step(x, state, p):
     h, P = state
     G = p["weight_hh"] + p["alpha"] * P
-    drive = torch.nn.functional.linear(x, p["weight_ih"], p["bias"])
-    new = torch.tanh(drive + torch.matmul(G, h.unsqueeze(2)).squeeze(2))
+    preactivation = torch.nn.functional.linear(x, p["weight_ih"], p["bias"])
+    new = torch.tanh(preactivation + torch.matmul(G, h.unsqueeze(2)).squeeze(2))
     m = torch.tanh(new @ p["modulator_weight"] + p["modulator_bias"])
     P = torch.clamp(P + m.view(-1, 1, 1) * (new.unsqueeze(2) * h.unsqueeze(1)), -1, 1)
     return new, (new, P)

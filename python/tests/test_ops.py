@@ -65,7 +65,7 @@ class ContractTest(unittest.TestCase):
     """What PyTorch asks of an op, of many variants."""
 
     VARIANTS = [{}, {"norm": "post", "clamp": 1.0}, {"norm": "none", "clamp": 0.2},
-                {"norm": "drive", "clamp": 1.0}, {"presynaptic": "current"},
+                {"norm": "preactivation", "clamp": 1.0}, {"presynaptic": "current"},
                 {"norm": "none", "rule": "oja"},
                 {"decay": "after_update", "activation": "sigmoid"}]
 
@@ -341,8 +341,8 @@ class BackpropamineTest(unittest.TestCase):
 
 
 class FeedforwardTest(unittest.TestCase):
-    VARIANTS = [{}, {"norm": "drive"}, {"norm": "post", "clamp": 1.0},
-                {"norm": "drive", "rule": "oja"},
+    VARIANTS = [{}, {"norm": "preactivation"}, {"norm": "post", "clamp": 1.0},
+                {"norm": "preactivation", "rule": "oja"},
                 {"norm": "none", "clamp": 0.2, "activation": "sigmoid"}]
 
     @staticmethod
@@ -367,7 +367,7 @@ class FeedforwardTest(unittest.TestCase):
                 for shape in shapes]
 
     def test_results_and_gradients_match_the_equations(self):
-        for norm in ("none", "drive", "pre", "post"):
+        for norm in ("none", "preactivation", "pre", "post"):
             with self.subTest(norm):
                 given = self.arguments()
                 results = []
