@@ -1,5 +1,6 @@
-// How many fused multiply-adds of 16 floats a second one thread, and all together, can do: the
-// yardstick of bench.py's arithmetic limit. Prints JSON: {"1": rate, "2": rate ...}.
+// Measures how many fused multiply-adds of 16 floats a second 1, 2, ... threads do in total. From
+// these rates bench.py computes the least time that the arithmetic of a unit takes. Prints JSON:
+// {"1": rate, "2": rate ...}.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "benchmarks/fma_rate.cc"
 #include <hwy/foreach_target.h>

@@ -48,8 +48,8 @@ void run_train(const TrainArguments& arguments) {
     return;
   }
   fmt::print("{}\n", listed(summary->metrics));
-  if (!summary->yardsticks.empty()) {
-    fmt::print("to be held against: {}\n", listed(summary->yardsticks));
+  if (!summary->baselines.empty()) {
+    fmt::print("to be held against: {}\n", listed(summary->baselines));
   }
   fmt::print("{} parameters; {:.1f} s\n{}\n", summary->parameters, summary->wall_seconds,
              folder.string());

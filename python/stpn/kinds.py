@@ -23,8 +23,8 @@ class Measure:
 
 @dataclass(frozen=True)
 class Kind:
-    noun: str  # what a score is; yardsticks are named <name>_<noun>
-    scores: tuple  # what a run came to: the first beside yardsticks, the last to compare sets by
+    noun: str  # what a score is; baselines are named <name>_<noun>
+    scores: tuple  # what a run came to: the first beside baselines, the last to compare sets by
     costs: tuple
     energy: Measure  # the one of the costs that a figure has against the score
     seconds: Measure

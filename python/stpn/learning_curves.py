@@ -13,7 +13,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from stpn.kinds import EPOCHS, number, plain
-from stpn.runs import RunError, read_runs, yardstick_label
+from stpn.runs import RunError, baseline_label, read_runs
 
 # Told apart also by those who see few colours (Okabe and Ito).
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
@@ -38,8 +38,8 @@ def table(runs):
             number(kind.time, run.epochs[-1][kind.time.key]),
             f"{run.metrics['wall_seconds']:.0f}",
         ])
-    for name, value in runs[0].yardsticks.items():
-        row = [yardstick_label(name, kind), "", brief(kind.scores[0], value)]
+    for name, value in runs[0].baselines.items():
+        row = [baseline_label(name, kind), "", brief(kind.scores[0], value)]
         rows.append(row + [""] * (len(rows[0]) - len(row)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
@@ -75,7 +75,7 @@ def name_lines(axes, runs, measure, gap):
 
 def score_axis(axis, measure, levels):
     """The whole of an accuracy, with room for a line at the top. Of a reward what is drawn, 0 and the
-    lowest yardstick; higher ones unless less than half of the axis were left to what is drawn."""
+    lowest baseline; higher ones unless less than half of the axis were left to what is drawn."""
     if measure.percent:
         axis.axes.set(**{f"{axis.axis_name}lim": (0, 1.03)})
         axis.set_major_formatter(matplotlib.ticker.PercentFormatter(1))
@@ -87,9 +87,9 @@ def score_axis(axis, measure, levels):
     axis.axes.set(**{f"{axis.axis_name}lim": (low - room, high + room)})
 
 
-def yardstick_text(name, level, kind, axis):
+def baseline_text(name, level, kind, axis):
     """With its value where the axis does not go there."""
-    text = yardstick_label(name, kind)
+    text = baseline_label(name, kind)
     low, high = axis.get_view_interval()
     return text if low <= level <= high else f"{text}: {plain(level)}, out of view"
 
@@ -118,11 +118,11 @@ def picture(runs, path):
         draw_lines(panel, runs, measure)
         panel.margins(x=0.01)
 
-    levels = runs[0].yardsticks
+    levels = runs[0].baselines
     score_axis(score.yaxis, kind.curves[0], levels.values())
     for name, level in levels.items():
         score.axhline(level, color="0.75", linewidth=0.8, zorder=0)
-        score.annotate(yardstick_text(name, level, kind, score.yaxis),
+        score.annotate(baseline_text(name, level, kind, score.yaxis),
                        (0.99, min(level, score.get_ylim()[1])),
                        xycoords=("axes fraction", "data"), xytext=(0, 3),
                        textcoords="offset points", ha="right", color="0.45", size=8)

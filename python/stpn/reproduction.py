@@ -5,7 +5,7 @@ python -m stpn.reproduction FOLDER [-o OUT] [--keep RESULTS]
 FOLDER has <set>/<model>/seed<N>/summary.json and metrics.jsonl; runs that have not ended are passed
 over. Into OUT, which is FOLDER if not given, go
 
-    table.md          each set: mean and deviation over seeds, beside the task's yardsticks
+    table.md          each set: mean and deviation over seeds, beside the task's baselines
     <set>.png         accuracy and energy over the epochs; of a task that is played, the reward over
                       the training episodes
     <set>_energy.png  energy against test accuracy or reward, a mark a run
@@ -27,8 +27,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from stpn.kinds import number
-from stpn.learning_curves import COLOURS, HEIGHTS, score_axis, time_axis, yardstick_text
-from stpn.runs import NAMES, RunError, of_one_task, read_run, yardstick_label
+from stpn.learning_curves import COLOURS, HEIGHTS, baseline_text, score_axis, time_axis
+from stpn.runs import NAMES, RunError, baseline_label, of_one_task, read_run
 
 MARKERS = "osD^vPX*<>hpd"  # 13 and 6 colours: the first pair comes again after 78
 LINES = ["-", "--", ":"]
@@ -105,8 +105,8 @@ def kind_of_set(models):
     return next(iter(models.values()))[0].kind
 
 
-def yardsticks_of(models):
-    return next(iter(models.values()))[0].yardsticks
+def baselines_of(models):
+    return next(iter(models.values()))[0].baselines
 
 
 def table(name, models):
@@ -123,8 +123,8 @@ def table(name, models):
             *(with_deviation(metric(runs, measure), measure) for measure in kind.costs),
             number(kind.seconds, statistics.mean(metric(runs, kind.seconds))),
         ])
-    for yardstick, value in yardsticks_of(models).items():
-        row = [yardstick_label(yardstick, kind), "", "", with_deviation([value], kind.scores[0])]
+    for baseline, value in baselines_of(models).items():
+        row = [baseline_label(baseline, kind), "", "", with_deviation([value], kind.scores[0])]
         rows.append(row + [""] * (len(rows[0]) - len(row)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     rows.insert(1, ["-" * width for width in widths])
@@ -155,16 +155,16 @@ def mean_curve(axes, runs, measure, style, label):
                           color=style["color"], alpha=0.18, linewidth=0)
 
 
-def yardstick_style(i):
+def baseline_style(i):
     """Grey, and behind the data."""
     return {"color": "0.6", "linewidth": 1, "linestyle": LINES[1 + i % 2], "zorder": 0}
 
 
-def draw_yardsticks(draw, models, axis):
+def draw_baselines(draw, models, axis):
     """`draw` is axhline or axvline; what is drawn leaves the axis as it is."""
-    for i, (name, level) in enumerate(yardsticks_of(models).items()):
-        draw(level, label=yardstick_text(name, level, kind_of_set(models), axis),
-             **yardstick_style(i))
+    for i, (name, level) in enumerate(baselines_of(models).items()):
+        draw(level, label=baseline_text(name, level, kind_of_set(models), axis),
+             **baseline_style(i))
 
 
 def bare(axes):
@@ -221,11 +221,11 @@ def curves_figure(name, models, style, path):
                 mean_curve(panel, runs, measure, style[model], runs[0].name + behind_name[model])
             panel.margins(x=0.01)
             bare(panel)
-    score_axis(axes[0, 0].yaxis, kind.curves[0], yardsticks_of(models).values())
+    score_axis(axes[0, 0].yaxis, kind.curves[0], baselines_of(models).values())
     for energy in axes[1:, 0]:
         energy_axis(energy.yaxis)
     for score, last in zip(axes[0], axes[-1]):
-        draw_yardsticks(score.axhline, models, score.yaxis)
+        draw_baselines(score.axhline, models, score.yaxis)
         time_axis(last.xaxis, kind)
         last.legend(*score.get_legend_handles_labels(), loc="upper center",
                     bbox_to_anchor=(0.5, -0.4 / heights[-1]), ncols=3, frameon=False)
@@ -242,11 +242,11 @@ def energy_figure(name, models, style, path):
         axes.scatter(metric(runs, kind.scores[0]), metric(runs, kind.energy), s=60,
                      edgecolors="white", linewidths=0.6, label=runs[0].name,
                      color=style[model]["color"], marker=style[model]["marker"])
-    score_axis(axes.xaxis, kind.scores[0], yardsticks_of(models).values())
+    score_axis(axes.xaxis, kind.scores[0], baselines_of(models).values())
     axes.set_xlabel(kind.scores[0].axis_label)
     axes.set_ylabel(kind.energy.axis_label)
     energy_axis(axes.yaxis)
-    draw_yardsticks(axes.axvline, models, axes.xaxis)
+    draw_baselines(axes.axvline, models, axes.xaxis)
     bare(axes)
     figure.legend(loc="outside right upper", frameon=False)
     save(figure, path)
@@ -281,10 +281,10 @@ def ladder_figure(word, steps, style, path):
                       label=points[model][0][1][0].name, linewidth=1.6, markersize=6, capsize=3,
                       **style[model])
     numbers = [step for step, _ in steps]
-    if score is kind.scores[0]:  # a share is of the yardsticks already
-        for i, yardstick in enumerate(yardsticks_of(steps[0][1])):
-            axes.plot(numbers, [yardsticks_of(models)[yardstick] for _, models in steps],
-                      label=yardstick_label(yardstick, kind), **yardstick_style(i))
+    if score is kind.scores[0]:  # a share is of the baselines already
+        for i, baseline in enumerate(baselines_of(steps[0][1])):
+            axes.plot(numbers, [baselines_of(models)[baseline] for _, models in steps],
+                      label=baseline_label(baseline, kind), **baseline_style(i))
     score_axis(axes.yaxis, score, ())
     axes.set_xticks(numbers)
     axes.set_xlabel(word.capitalize())

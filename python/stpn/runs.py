@@ -39,14 +39,14 @@ class Run:
     seed: int
     parameters: int
     metrics: dict  # of summary.json, and its wall_seconds
-    yardsticks: dict  # name to accuracy or reward: what the task says to hold the metrics against
+    baselines: dict  # name to accuracy or reward: what the task says to hold the metrics against
     epochs: list  # the lines of metrics.jsonl
 
     def curve(self, metric):
         return [epoch[metric] for epoch in self.epochs]
 
 
-def yardstick_label(name, kind):
+def baseline_label(name, kind):
     """As people read it: "no_binding_accuracy" is "no binding"."""
     return name.removesuffix(f"_{kind.noun}").replace("_", " ")
 
@@ -72,7 +72,7 @@ def check_summary(summary):
     kind = kind_of(metrics)
     for measure in (*kind.scores, *kind.costs, kind.seconds):
         metrics[measure.key] + 0.0
-    for value in summary["yardsticks"].values():
+    for value in summary["baselines"].values():
         value + 0.0
 
 
@@ -92,7 +92,7 @@ def read_run(folder):
     return Run(kind.names.get(model, NAMES.get(model, model)), model, summary["task"], kind,
                summary["seed"], summary["parameters"],
                {**summary["metrics"], "wall_seconds": summary["wall_seconds"]},
-               summary["yardsticks"], epochs)
+               summary["baselines"], epochs)
 
 
 def of_one_task(runs):

@@ -61,7 +61,7 @@ class LearningCurvesTest(unittest.TestCase):
         learning_curves.score_axis(axes.yaxis, PLAYED.curves[0], levels)
         return axes
 
-    def test_a_yardstick_far_above_the_rewards_does_not_flatten_them(self):
+    def test_a_baseline_far_above_the_rewards_does_not_flatten_them(self):
         for top in (270, 2000):
             axes = self.score_axis([10, 150], [5.5, top])
             low, high = axes.get_ylim()
@@ -69,10 +69,10 @@ class LearningCurvesTest(unittest.TestCase):
             self.assertGreater(high, top if top == 270 else 150)
             self.assertLess(high, 330)
             self.assertEqual(
-                learning_curves.yardstick_text("oracle_reward", top, PLAYED, axes.yaxis),
+                learning_curves.baseline_text("oracle_reward", top, PLAYED, axes.yaxis),
                 "oracle" if top == 270 else "oracle: 2000, out of view")
 
-    def test_the_lowest_yardstick_and_rewards_below_0_are_in_view(self):
+    def test_the_lowest_baseline_and_rewards_below_0_are_in_view(self):
         low, high = self.score_axis([-15, -14], [-21, 21]).get_ylim()
         self.assertLess(low, -21)
         self.assertTrue(-14 < high < 21, high)

@@ -178,7 +178,7 @@ class ReproductionTest(unittest.TestCase):
         run = Path(self.write("pairs3", "stpn", 1))
         (run / "summary.json").write_text("{")
         self.assert_refused("seed1/summary.json: not what a run writes")
-        (run / "summary.json").write_text('{"yardsticks": []}')
+        (run / "summary.json").write_text('{"baselines": []}')
         self.assert_refused("seed1/summary.json: ")
 
     def test_refuses_runs_of_two_tasks(self):

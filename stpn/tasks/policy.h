@@ -10,7 +10,7 @@
 
 namespace stpn::tasks {
 
-// Chooses the actions of all slots of one environment; trained agents and yardsticks alike.
+// Chooses the actions of all slots of one environment; trained agents and baselines alike.
 class Policy {
  public:
   virtual ~Policy() = default;

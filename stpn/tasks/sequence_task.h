@@ -6,8 +6,8 @@
 #include <memory>
 #include <vector>
 
+#include "stpn/tasks/baseline.h"
 #include "stpn/tasks/split.h"
-#include "stpn/tasks/yardstick.h"
 
 namespace stpn::tasks {
 
@@ -29,7 +29,7 @@ class SequenceTask {
                      int64_t* target) const = 0;
 
   // Accuracies in [0, 1] to hold a model's against; each has a name of its own.
-  virtual std::vector<Yardstick> yardsticks() const = 0;
+  virtual std::vector<Baseline> baselines() const = 0;
 };
 
 }  // namespace stpn::tasks

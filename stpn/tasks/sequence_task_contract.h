@@ -79,7 +79,7 @@ inline void expect_sequence_task_contract(const SequenceTaskOptions& options) {
   ASSERT_GE(task->input_size(), 1);
   ASSERT_GE(task->classes(), 2);
   std::set<std::string> names;
-  for (const auto& [name, value] : task->yardsticks()) {
+  for (const auto& [name, value] : task->baselines()) {
     EXPECT_TRUE(name.ends_with("accuracy")) << name;
     EXPECT_TRUE(names.insert(name).second) << name << " comes twice";
     EXPECT_GT(value, 0) << name;

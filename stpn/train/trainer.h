@@ -15,8 +15,8 @@
 #include "stpn/base/error.h"
 #include "stpn/base/safetensors.h"
 #include "stpn/nn/unit_registry.h"
+#include "stpn/tasks/baseline.h"
 #include "stpn/tasks/task_registry.h"
-#include "stpn/tasks/yardstick.h"
 #include "stpn/train/algorithms/adam.h"
 #include "stpn/train/run/metrics.h"
 
@@ -81,7 +81,7 @@ class Trainer {
   virtual std::string trace() = 0;
 
   // What the metrics are to be held against.
-  virtual std::vector<tasks::Yardstick> yardsticks() const = 0;
+  virtual std::vector<tasks::Baseline> baselines() const = 0;
 
   // How fast it went, given how many epochs took how long.
   virtual Metric pace(int64_t epochs, double seconds) const = 0;

@@ -88,7 +88,7 @@ class Maze(support.ProgramTest):
         self.assertIn("oracle reward", out)
         summary = json.loads((self.folder / "run/summary.json").read_text())
         self.assertEqual(summary["steps"], 5)
-        self.assertEqual(list(summary["yardsticks"]), ["random_reward", "oracle_reward"])
+        self.assertEqual(list(summary["baselines"]), ["random_reward", "oracle_reward"])
         self.assertEqual([line["episodes"] for line in self.metrics("run")], [140, 280, 420])
 
         result = json.loads(self.succeed("eval", "run", "--json", "--trace", "trace.json"))

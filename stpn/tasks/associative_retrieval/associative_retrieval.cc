@@ -145,7 +145,7 @@ void AssociativeRetrieval::batch(Split split, int64_t first, int64_t count, floa
   }
 }
 
-std::vector<Yardstick> AssociativeRetrieval::yardsticks() const {
+std::vector<Baseline> AssociativeRetrieval::baselines() const {
   return {{"chance_accuracy", 1.0 / static_cast<double>(options_.values)},
           {"no_binding_accuracy", expected_largest_count(options_.pairs, options_.values) /
                                       static_cast<double>(options_.pairs)}};

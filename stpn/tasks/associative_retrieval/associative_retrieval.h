@@ -61,7 +61,7 @@ class AssociativeRetrieval : public SequenceTask {
   // chance_accuracy       one of the values at random: 1 / values
   // no_binding_accuracy   the value that is shown most often, which is the best for whom cannot
   //                       tell what went together: the expected largest count of a value / pairs
-  std::vector<Yardstick> yardsticks() const override;
+  std::vector<Baseline> baselines() const override;
 
  private:
   struct Sequences {

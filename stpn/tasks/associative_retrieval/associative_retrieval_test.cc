@@ -44,8 +44,8 @@ std::vector<int64_t> decode(const SequenceTask& task, const Batch& batch, int64_
   return symbols;
 }
 
-double yardstick(const SequenceTask& task, const std::string& wanted) {
-  for (const auto& [name, value] : task.yardsticks()) {
+double baseline(const SequenceTask& task, const std::string& wanted) {
+  for (const auto& [name, value] : task.baselines()) {
     if (name == wanted) return value;
   }
   ADD_FAILURE() << "no " << wanted;
@@ -166,13 +166,13 @@ TEST(AssociativeRetrieval, KeysValuesAndQueriedPositionsAreUniform) {
 
 TEST(AssociativeRetrieval, KnowsWhatGuessingReaches) {
   const auto chance = [](int64_t values) {
-    return yardstick(*small(1, 26, values, 1).make(1), "chance_accuracy");
+    return baseline(*small(1, 26, values, 1).make(1), "chance_accuracy");
   };
   EXPECT_EQ(chance(10), 0.1);
   EXPECT_EQ(chance(4), 0.25);
 
   const auto no_binding = [](int64_t pairs, int64_t values) {
-    return yardstick(*small(pairs, 1000, values, 1).make(1), "no_binding_accuracy");
+    return baseline(*small(pairs, 1000, values, 1).make(1), "no_binding_accuracy");
   };
   EXPECT_NEAR(no_binding(1, 10), 1, 1e-12);
   EXPECT_NEAR(no_binding(3, 10), 0.43, 1e-12);  // (0.72 * 1 + 0.27 * 2 + 0.01 * 3) / 3
@@ -200,7 +200,7 @@ TEST(AssociativeRetrieval, GuessingTheMostFrequentValueReachesTheBoundWithoutBin
     for (int64_t p = 0; p < 4; ++p) ++shown[symbols[2 * p + 1] - 26];
     right += std::max_element(shown.begin(), shown.end()) - shown.begin() == batch.target[b] - 26;
   }
-  EXPECT_NEAR(static_cast<double>(right) / kSequences, yardstick(*task, "no_binding_accuracy"),
+  EXPECT_NEAR(static_cast<double>(right) / kSequences, baseline(*task, "no_binding_accuracy"),
               0.015);
 }
 

@@ -308,7 +308,7 @@ Spread played(const MazeOptions& options, const std::string& policy) {
   return spread_of(play(*environment, *player, Split::test, 20'000).rewards);
 }
 
-TEST(Maze, YardsticksReachWhatProbabilitySays) {
+TEST(Maze, BaselinesReachWhatProbabilitySays) {
   const auto anywhere = [](int32_t, int32_t) { return std::vector<int64_t>{0, 1, 2, 3}; };
   for (const int64_t size : {9, 13}) {
     const MazeLayout layout(size);

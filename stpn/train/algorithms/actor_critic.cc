@@ -16,7 +16,7 @@ using tasks::Split;
 // Fills the vector units, and what a block keeps for backward stays near the cache. Part of what a
 // run computes: gradients are added up by blocks.
 constexpr int64_t kBlock = 64;
-constexpr int64_t kMostSlots = 512;  // of the yardsticks' environment
+constexpr int64_t kMostSlots = 512;  // of the baselines' environment
 
 constexpr int64_t kMostEpisodes = 1 << 16;             // side by side
 constexpr int64_t kMostSteps = 1 << 16;                // of a fragment
@@ -129,15 +129,15 @@ class ActorCriticTrainer : public Trainer {
   }
 
   // Of all test episodes; of a task that knows no best actions, the random policy alone.
-  std::vector<tasks::Yardstick> yardsticks() const override {
-    if (yardsticks_.empty()) {
-      yardsticks_.push_back({"random_reward", mean_reward_of("random")});
+  std::vector<tasks::Baseline> baselines() const override {
+    if (baselines_.empty()) {
+      baselines_.push_back({"random_reward", mean_reward_of("random")});
       try {
-        yardsticks_.push_back({"oracle_reward", mean_reward_of("oracle")});
+        baselines_.push_back({"oracle_reward", mean_reward_of("oracle")});
       } catch (const base::UserError&) {  // there is no oracle
       }
     }
-    return yardsticks_;
+    return baselines_;
   }
 
   Metric pace(int64_t epochs, double seconds) const override {
@@ -155,9 +155,9 @@ class ActorCriticTrainer : public Trainer {
   // What share of the margin between a random policy and the oracle it is, where there is an
   // oracle.
   void add_share(double reward, Metrics& metrics) const {
-    const auto yardsticks = this->yardsticks();
-    if (yardsticks.size() < 2) return;
-    const double random = yardsticks[0].value, oracle = yardsticks[1].value;
+    const auto baselines = this->baselines();
+    if (baselines.size() < 2) return;
+    const double random = baselines[0].value, oracle = baselines[1].value;
     metrics.emplace_back("reward_share", (reward - random) / (oracle - random));
   }
 
@@ -208,7 +208,7 @@ class ActorCriticTrainer : public Trainer {
   nn::ActorCritic model_;
   Adam adam_;
   PolicyGradient gradient_;
-  mutable std::vector<tasks::Yardstick> yardsticks_;
+  mutable std::vector<tasks::Baseline> baselines_;
 };
 
 }  // namespace

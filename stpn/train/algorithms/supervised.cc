@@ -78,7 +78,7 @@ class SupervisedTrainer : public Trainer {
   std::string trace() override {
     throw base::UserError("there is no trace of a sequence: leave out --trace");
   }
-  std::vector<tasks::Yardstick> yardsticks() const override { return task_->yardsticks(); }
+  std::vector<tasks::Baseline> baselines() const override { return task_->baselines(); }
   Metric pace(int64_t epochs, double seconds) const override {
     return {"seconds_per_epoch", seconds / static_cast<double>(epochs)};
   }

@@ -26,7 +26,7 @@ class ToyTask : public tasks::SequenceTask {
     std::fill(x, x + 3 * count * 2, 1.0f);
     for (int64_t i = 0; i < count; ++i) target[i] = (first + i) % 3 == 0;
   }
-  std::vector<tasks::Yardstick> yardsticks() const override { return {}; }
+  std::vector<tasks::Baseline> baselines() const override { return {}; }
 
   mutable std::vector<std::pair<int64_t, int64_t>> asked;
 };

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "stpn/tasks/yardstick.h"
+#include "stpn/tasks/baseline.h"
 
 namespace stpn::train {
 
@@ -35,7 +35,7 @@ struct Summary {
   int64_t steps = 0;
   double wall_seconds = 0;
   Metrics metrics;
-  std::vector<tasks::Yardstick> yardsticks;  // that the metrics are to be held against
+  std::vector<tasks::Baseline> baselines;  // that the metrics are to be held against
   std::string version;
 };
 

@@ -125,7 +125,7 @@ std::optional<Summary> run_experiment(const Experiment& experiment,
                            .steps = progress.step,
                            .wall_seconds = stopwatch.seconds(),
                            .metrics = std::move(metrics),
-                           .yardsticks = trainer->yardsticks(),
+                           .baselines = trainer->baselines(),
                            .version = version()};
   base::write_file(folder.summary(), to_json(summary));
   return summary;

@@ -89,10 +89,10 @@ TEST_F(RunTest, LeavesAWholeRunFolder) {
         "energy_per_step", "energy_per_sequence", "seconds_per_epoch"}) {
     EXPECT_TRUE(json["metrics"][key].is_number()) << key;
   }
-  for (const auto& [name, value] : task_of(small())->yardsticks()) {
-    EXPECT_EQ(json["yardsticks"][name], value);
+  for (const auto& [name, value] : task_of(small())->baselines()) {
+    EXPECT_EQ(json["baselines"][name], value);
   }
-  EXPECT_FALSE(json["yardsticks"].empty());
+  EXPECT_FALSE(json["baselines"].empty());
   const auto evaluation = evaluate_run(folder_ / "run", {});
   EXPECT_EQ(value_of(evaluation.metrics, "test_accuracy"),
             json["metrics"]["test_accuracy"].get<double>());
