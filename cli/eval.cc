@@ -67,7 +67,7 @@ void eval_policy(const EvalArguments& arguments) {
                 {"episodes", result.episodes},
                 {"metrics",
                  {{"reward", result.reward.mean},
-                  {"reward_deviation", result.reward.deviation},
+                  {"reward_std", result.reward.standard_deviation},
                   {"reward_standard_error", result.reward.standard_error},
                   {"episode_length", result.episode_length.mean}}}});
     return;
@@ -76,8 +76,8 @@ void eval_policy(const EvalArguments& arguments) {
              experiment.task_name, result.episodes, result.episode_length.mean);
   fmt::print("reward {:.2f} an episode", result.reward.mean);
   if (result.episodes > 1) {
-    fmt::print(", standard error {:.2f}, deviation {:.2f}", result.reward.standard_error,
-               result.reward.deviation);
+    fmt::print(", standard error {:.2f}, standard deviation {:.2f}", result.reward.standard_error,
+               result.reward.standard_deviation);
   }
   fmt::print("\n");
 }

@@ -37,7 +37,7 @@ template <typename Named>
 std::string listed(const Named& named) {
   std::string text;
   for (const auto& [name, value] : named) {
-    if (std::isnan(value)) continue;  // the deviation of one
+    if (std::isnan(value)) continue;  // the standard deviation of one value
     text += fmt::format("{}{} {}", text.empty() ? "" : ", ", words(name), number(value));
   }
   return text;

@@ -5,7 +5,7 @@ python -m stpn.reproduction FOLDER [-o OUT] [--keep RESULTS]
 FOLDER has <set>/<model>/seed<N>/summary.json and metrics.jsonl; runs that have not ended are passed
 over. Into OUT, which is FOLDER if not given, go
 
-    table.md          each set: mean and deviation over seeds, beside the task's baselines
+    table.md          each set: mean and standard deviation over seeds, beside the task's baselines
     <set>.png         accuracy and energy over the epochs; of a task that is played, the reward over
                       the training episodes
     <set>_energy.png  energy against test accuracy or reward, a mark a run
@@ -68,7 +68,7 @@ def keep(folder, results):
             shutil.copyfile(summary.parent / name, to / name)
 
 
-def with_deviation(values, measure):
+def with_std(values, measure):
     """Mean and, of more than one, sample standard deviation: "5.02 ± 0.28"."""
     text = number(measure, statistics.mean(values))
     if len(values) > 1:
@@ -98,7 +98,7 @@ def time_to_learn(runs, level):
     if not there:
         return "never"
     some = "" if len(there) == len(runs) else f" ({len(there)} of {len(runs)})"
-    return with_deviation(there, kind.time) + some
+    return with_std(there, kind.time) + some
 
 
 def kind_of_set(models):
@@ -118,13 +118,13 @@ def table(name, models):
     for runs in models.values():
         rows.append([
             runs[0].name, str(len(runs)), str(runs[0].parameters),
-            *(with_deviation(metric(runs, measure), measure) for measure in kind.scores),
+            *(with_std(metric(runs, measure), measure) for measure in kind.scores),
             time_to_learn(runs, level),
-            *(with_deviation(metric(runs, measure), measure) for measure in kind.costs),
+            *(with_std(metric(runs, measure), measure) for measure in kind.costs),
             number(kind.seconds, statistics.mean(metric(runs, kind.seconds))),
         ])
     for baseline, value in baselines_of(models).items():
-        row = [baseline_label(baseline, kind), "", "", with_deviation([value], kind.scores[0])]
+        row = [baseline_label(baseline, kind), "", "", with_std([value], kind.scores[0])]
         rows.append(row + [""] * (len(rows[0]) - len(row)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     rows.insert(1, ["-" * width for width in widths])
@@ -149,9 +149,9 @@ def mean_curve(axes, runs, measure, style, label):
     axes.plot(times, mean, label=label, linewidth=1.6, markersize=5, **style,
               markevery=max(1, len(times) // 8))
     if len(runs) > 1:
-        deviation = [statistics.stdev(values) for values in curves]
-        axes.fill_between(times, [m - d for m, d in zip(mean, deviation)],
-                          [m + d for m, d in zip(mean, deviation)],
+        std = [statistics.stdev(values) for values in curves]
+        axes.fill_between(times, [m - s for m, s in zip(mean, std)],
+                          [m + s for m, s in zip(mean, std)],
                           color=style["color"], alpha=0.18, linewidth=0)
 
 
@@ -194,10 +194,10 @@ def seeds_of(models):
     """What a title says of them, and what is put behind each model's name."""
     counts = {model: len(runs) for model, runs in models.items()}
     if len(set(counts.values())) > 1:
-        return ("mean and deviation over seeds (how many)",
+        return ("mean and standard deviation over seeds (how many)",
                 {model: f" ({count})" for model, count in counts.items()})
     count = max(counts.values())
-    return (f"mean and deviation over {count} seeds" if count > 1 else "one seed",
+    return (f"mean and standard deviation over {count} seeds" if count > 1 else "one seed",
             dict.fromkeys(counts, ""))
 
 

@@ -40,14 +40,14 @@ class ReproductionTest(unittest.TestCase):
             self.assertGreater((abs(pixels - wanted).max(axis=-1) < 0.01).sum(), 50,
                                (path.name, colour))
 
-    def test_table_has_mean_and_deviation_over_seeds(self):
+    def test_table_has_mean_and_standard_deviation_over_seeds(self):
         for seed, accuracy, energy in ((1, 0.5, 2.0), (2, 0.7, 2.5)):
             self.write("pairs3", "stpn", seed, test_accuracy=accuracy, energy=energy,
                        accuracies=(0.2, 0.99) if seed == 1 else (0.2, 0.3, 0.4, 0.995))
         self.write("pairs3", "lstm", 1, accuracies=(0.2, 0.98), energy=1234.5)
         code, out, err = self.run_main()
         self.assertEqual((code, err), (0, ""))
-        # Deviations by hand: 14.14 of 50 and 70, 0.354 of 2 and 2.5, 1.41 of 2 and 4.
+        # Standard deviations by hand: 14.14 of 50 and 70, 0.354 of 2 and 2.5, 1.41 of 2 and 4.
         self.assertEqual(self.row(out, "STPN"),
                          ["STPN", "2", "1234", "60.00 ± 14.14 %", "3 ± 1", "2.25 ± 0.35",
                           "20.2 ± 3.2", "57"])
@@ -103,11 +103,11 @@ class ReproductionTest(unittest.TestCase):
 
     def test_figures_tell_how_many_seeds_each_model_has(self):
         runs = ["run"]
-        for count, over in ((1, "one seed"), (3, "mean and deviation over 3 seeds")):
+        for count, over in ((1, "one seed"), (3, "mean and standard deviation over 3 seeds")):
             self.assertEqual(reproduction.seeds_of({"a": count * runs, "b": count * runs}),
                              (over, {"a": "", "b": ""}))
         self.assertEqual(reproduction.seeds_of({"a": 3 * runs, "b": runs}),
-                         ("mean and deviation over seeds (how many)", {"a": " (3)", "b": " (1)"}))
+                         ("mean and standard deviation over seeds (how many)", {"a": " (3)", "b": " (1)"}))
 
     def test_energies_below_1_are_plain_numbers(self):
         figure, axes = reproduction.plt.subplots()

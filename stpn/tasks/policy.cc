@@ -98,8 +98,8 @@ Spread spread_of(const std::vector<double>& values) {
   const double mean = std::accumulate(values.begin(), values.end(), 0.0) / count;
   double squares = 0;
   for (const double value : values) squares += (value - mean) * (value - mean);
-  const double deviation = std::sqrt(squares / (count - 1));  // 0 / 0 is NaN
-  return {mean, deviation, deviation / std::sqrt(count)};
+  const double standard_deviation = std::sqrt(squares / (count - 1));  // of one value 0 / 0 is NaN
+  return {mean, standard_deviation, standard_deviation / std::sqrt(count)};
 }
 
 }  // namespace stpn::tasks

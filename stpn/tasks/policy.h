@@ -39,10 +39,11 @@ struct Episodes {
 // Plays the first `count` episodes of a split to their ends. REQUIRES: count >= 1.
 Episodes play(Environment& environment, Policy& policy, Split split, int64_t count);
 
-// Deviation of the values, and standard error of their mean; both NaN of a single value.
+// Mean and sample standard deviation of values, and the standard error of their mean. Of a single
+// value the last two are NaN.
 struct Spread {
   double mean = 0;
-  double deviation = 0;
+  double standard_deviation = 0;
   double standard_error = 0;
 };
 

@@ -98,10 +98,10 @@ TEST(Oracle, SaysWhereThereIsNone) {
   base::testing::error_of([&] { play(environment, *policy, Split::test, 1); });
 }
 
-TEST(SpreadOf, IsMeanDeviationAndStandardError) {
+TEST(SpreadOf, IsMeanStandardDeviationAndStandardError) {
   const Spread spread = spread_of({1, 2, 3, 6});
   EXPECT_DOUBLE_EQ(spread.mean, 3);
-  EXPECT_DOUBLE_EQ(spread.deviation, std::sqrt(14.0 / 3));
+  EXPECT_DOUBLE_EQ(spread.standard_deviation, std::sqrt(14.0 / 3));
   EXPECT_DOUBLE_EQ(spread.standard_error, std::sqrt(14.0 / 3) / 2);
   EXPECT_EQ(spread_of({7}).mean, 7);
   EXPECT_TRUE(std::isnan(spread_of({7}).standard_error));

@@ -48,7 +48,7 @@ class Maze(support.ProgramTest):
         metrics = result.pop("metrics")
         self.assertEqual(result, {"experiment": f"{self.folder.name}/oracle", "task": "maze",
                                   "policy": "oracle", "seed": 1, "episodes": 600})
-        self.assertEqual(set(metrics), {"reward", "reward_deviation", "reward_standard_error",
+        self.assertEqual(set(metrics), {"reward", "reward_std", "reward_standard_error",
                                         "episode_length"})
         self.assertEqual(metrics["episode_length"], 200)
         self.assertGreater(metrics["reward"], 400)
@@ -56,7 +56,7 @@ class Maze(support.ProgramTest):
         random = self.eval("--episodes", "600", "--set", "policy.name=random")["metrics"]
         self.assertLess(random["reward"], 100)
 
-    def test_one_episode_has_no_deviation(self):
+    def test_one_episode_has_no_standard_deviation(self):
         self.assertIsNone(self.eval("--episodes", "1")["metrics"]["reward_standard_error"])
         self.assertNotIn("nan", self.succeed("eval", "oracle.toml", "--episodes", "1"))
 
