@@ -26,7 +26,7 @@ class RandomPolicy : public Policy {
  private:
   uint32_t actions_;
   uint64_t seed_;
-  std::vector<base::Random> random_;  // by slot
+  std::vector<base::Random> random_;  // by environment
 };
 
 class Oracle : public Policy {
@@ -81,7 +81,7 @@ Episodes play(Environment& environment, Policy& policy, Split split, int64_t cou
       total[b] += reward[b];
       ++steps[b];
       if (!ended[b]) continue;
-      if (episode[b] < count) {  // later ones only keep their slot busy
+      if (episode[b] < count) {  // the others only keep their environment busy
         played.rewards[episode[b]] = total[b];
         played.lengths[episode[b]] = steps[b];
         --left;

@@ -49,7 +49,7 @@ TEST_F(PolicyExperimentTest, RefusesWhatIsUnknownOrImpossible) {
   EXPECT_THAT(error_with({"policy.seed=-1"}), HasSubstr("-1"));
   EXPECT_THAT(error_with({"task.size=3"}), HasSubstr("size"));
   EXPECT_THAT(error_with({"task.name=maize"}), HasSubstr("did you mean maze?"));
-  EXPECT_THAT(error_with({"task.name=associative_retrieval"}), HasSubstr("nothing to play"));
+  EXPECT_THAT(error_with({"task.name=associative_retrieval"}), HasSubstr("is a supervised task"));
   EXPECT_THAT(error_of([&] { read("[task]\nname = \"maze\"\n"); }), HasSubstr("[policy] name"));
   EXPECT_THAT(error_of([&] { read("[policy]\nname = \"oracle\"\n"); }), HasSubstr("[task] name"));
   EXPECT_THAT(error_of([&] { read(std::string(kOracle) + "[train]\nseed = 1\n"); }),

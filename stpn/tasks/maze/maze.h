@@ -52,7 +52,7 @@ class Maze : public Environment {
   // Throws base::UserError for options that are impossible, or a batch below 1.
   Maze(const MazeOptions& options, uint64_t seed, int64_t batch);
 
-  int64_t batch() const override { return static_cast<int64_t>(slots_.size()); }
+  int64_t batch() const override { return static_cast<int64_t>(states_.size()); }
   int64_t observation_size() const override { return kObservation; }
   int64_t actions() const override { return MazeLayout::kActions; }
   int64_t episode_length() const override { return options_.steps; }
@@ -69,7 +69,7 @@ class Maze : public Environment {
 
  private:
   // Saved as it lies in memory.
-  struct Slot {
+  struct EnvironmentState {
     uint32_t episode = 0;
     Split split = Split::training;
     int32_t steps = 0;  // done
@@ -82,16 +82,16 @@ class Maze : public Environment {
 
   // A free cell other than `except`, by the slot's next draw: the first of an episode, or that of
   // its last teleport.
-  int32_t draw_cell(const Slot& slot, int32_t except) const;
-  void observe(const Slot& slot, float* observation) const;
-  bool is_possible(const Slot& slot) const;
+  int32_t draw_cell(const EnvironmentState& state, int32_t except) const;
+  void observe(const EnvironmentState& state, float* observation) const;
+  bool is_possible(const EnvironmentState& state) const;
   // What a saved state begins with: it is of a maze like this one.
   std::string label() const;
 
   MazeOptions options_;
   uint64_t seed_;
   MazeLayout layout_;
-  std::vector<Slot> slots_;
+  std::vector<EnvironmentState> states_;
   std::vector<std::vector<uint8_t>> ways_;  // by the reward cell's rank; empty until asked for
 };
 
