@@ -126,8 +126,8 @@ TEST(EnvironmentRegistry, SaysWhichTasksAreOfTheOtherKind) {
             "x.toml:2: [task] name = \"associative_retrieval\": is a supervised task; here it "
             "must be one of maze");
   EXPECT_EQ(error_of([] { find_sequence_task("maze", "x.toml:2"); }),
-            "x.toml:2: [task] name = \"maze\": is an RL task; here it must be one of "
-            "associative_retrieval");
+            "x.toml:2: [task] name = \"maze\": is a reinforcement-learning task; here it must be "
+            "one of associative_retrieval");
   EXPECT_EQ(error_of([] { find_environment("mace", "x.toml:2"); }),
             "x.toml:2: [task] name = \"mace\": there is no such task (did you mean maze?)");
 }

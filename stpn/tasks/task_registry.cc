@@ -53,7 +53,7 @@ const Entry& find(const std::vector<Entry>& registry, const std::vector<Other>& 
 const std::vector<SequenceTaskEntry>& sequence_task_registry() {
   static const std::vector<SequenceTaskEntry> registry = {
       {"associative_retrieval",
-       "reads key-value pairs and then one of the keys; answers its value (Ba et al. 2016)",
+       "key-value pairs followed by one of the keys; the target is its value (Ba et al. 2016)",
        options<SequenceTaskOptions, AssociativeRetrievalOptions>},
   };
   return registry;
@@ -61,14 +61,15 @@ const std::vector<SequenceTaskEntry>& sequence_task_registry() {
 
 const std::vector<EnvironmentEntry>& environment_registry() {
   static const std::vector<EnvironmentEntry> registry = {
-      {"maze", "finds a hidden reward in a maze and returns to it (Miconi et al. 2019)",
+      {"maze", "a maze with a hidden reward to find and return to (Miconi et al. 2019)",
        options<EnvironmentOptions, MazeOptions>},
   };
   return registry;
 }
 
 const SequenceTaskEntry& find_sequence_task(const std::string& name, const std::string& where) {
-  return find(sequence_task_registry(), environment_registry(), "is an RL task", name, where);
+  return find(sequence_task_registry(), environment_registry(), "is a reinforcement-learning task",
+              name, where);
 }
 
 const EnvironmentEntry& find_environment(const std::string& name, const std::string& where) {

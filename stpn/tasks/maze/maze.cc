@@ -13,7 +13,7 @@ namespace stpn::tasks {
 namespace {
 
 constexpr int64_t kMostSize = 101;
-// A draw is counted in so many bits below the number of the episode; a step draws once at most.
+// The bits below the number of the episode that number its draws; a step draws at most once.
 constexpr int kDrawBits = 20;
 constexpr int64_t kMostSteps = 1'000'000;
 constexpr int64_t kMostBatch = 1'000'000;
@@ -21,10 +21,12 @@ constexpr int64_t kMostBatch = 1'000'000;
 const MazeOptions& checked(const MazeOptions& options, int64_t batch) {
   const int64_t size = options.size, steps = options.steps;
   STPN_CHECK(size % 2 == 1 && size >= 5 && size <= kMostSize,
-             "size = {}: wants an odd number from 5 to {}", size, kMostSize);
-  STPN_CHECK(steps >= 1 && steps <= kMostSteps, "steps = {}: wants 1 to {}", steps, kMostSteps);
-  STPN_CHECK(options.test >= 1, "test = {}: wants at least 1", options.test);
-  STPN_CHECK(batch >= 1 && batch <= kMostBatch, "batch of {}: wants 1 to {}", batch, kMostBatch);
+             "size = {}: must be an odd number from 5 to {}", size, kMostSize);
+  STPN_CHECK(steps >= 1 && steps <= kMostSteps, "steps = {}: must be from 1 to {}", steps,
+             kMostSteps);
+  STPN_CHECK(options.test >= 1, "test = {}: must be at least 1", options.test);
+  STPN_CHECK(batch >= 1 && batch <= kMostBatch, "a batch of {} environments: must be from 1 to {}",
+             batch, kMostBatch);
   return options;
 }
 
@@ -32,11 +34,11 @@ const MazeOptions& checked(const MazeOptions& options, int64_t batch) {
 
 std::vector<base::Field> MazeOptions::fields() {
   return {
-      base::field("size", size, "cells a side, odd; more are harder",
+      base::field("size", size, "cells along a side of the maze, odd; more are harder",
                   {.least = 5, .most = static_cast<double>(kMostSize)}),
-      base::field("steps", steps, "of an episode",
+      base::field("steps", steps, "steps of an episode",
                   {.least = 1, .most = static_cast<double>(kMostSteps)}),
-      base::field("test", test, "episodes to measure on at the end", {.least = 1, .most = 1e9}),
+      base::field("test", test, "episodes of the final test", {.least = 1, .most = 1e9}),
   };
 }
 
@@ -116,8 +118,7 @@ std::string Maze::label() const {
 }
 
 std::string Maze::save() const {
-  static_assert(
-      std::has_unique_object_representations_v<EnvironmentState>);  // no byte left to chance
+  static_assert(std::has_unique_object_representations_v<EnvironmentState>);  // there is no padding
   std::string saved = label();
   saved.append(reinterpret_cast<const char*>(states_.data()),
                states_.size() * sizeof(EnvironmentState));
@@ -143,11 +144,11 @@ void Maze::restore(std::string_view saved) {
   std::vector<EnvironmentState> states(states_.size());
   const size_t bytes = states.size() * sizeof(EnvironmentState);
   STPN_CHECK(saved.starts_with(head) && saved.size() == head.size() + bytes,
-             "the saved environment is none of: {}", head.substr(0, head.size() - 1));
+             "the saved environments are not those of: {}", head.substr(0, head.size() - 1));
   std::memcpy(states.data(), saved.data() + head.size(), bytes);
   STPN_CHECK(std::all_of(states.begin(), states.end(),
                          [&](const EnvironmentState& s) { return is_possible(s); }),
-             "the saved environment is damaged: go back to an older checkpoint");
+             "the saved environments are damaged: use an older checkpoint");
   states_ = std::move(states);
 }
 
@@ -170,8 +171,8 @@ std::string Maze::trace(Split split, int64_t episode, const std::vector<int64_t>
     walls.push_back(text);
   }
   for (const int64_t action : actions) {
-    STPN_CHECK(0 <= action && action < MazeLayout::kActions, "action {}: wants 0 to {}", action,
-               MazeLayout::kActions - 1);
+    STPN_CHECK(0 <= action && action < MazeLayout::kActions, "action {}: must be from 0 to {}",
+               action, MazeLayout::kActions - 1);
     float reward = 0;
     bool ended = false;
     maze.step(&action, nullptr, &reward, &ended);
