@@ -20,7 +20,7 @@ std::unique_ptr<TrainerOptions> make() {
 const std::vector<TrainerEntry>& trainer_registry() {
   static const std::vector<TrainerEntry> registry = {
       {"supervised", "a class for each sequence, cross-entropy, Adam", make<SupervisedOptions>},
-      {"actor_critic", "advantage actor-critic over whole episodes or fragments, Adam",
+      {"actor_critic", "advantage actor-critic over whole episodes or rollouts of some steps, Adam",
        make<ActorCriticOptions>},
   };
   return registry;

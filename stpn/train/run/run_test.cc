@@ -132,7 +132,7 @@ TEST_F(RunTest, PlayedTasksResumeAndShareOutInTheSameBitsToo) {
   const int threads = torch::get_num_threads();
   Observer silent;
   const std::vector<std::vector<std::string>> variants = {
-      {}, {"train.fragment=7"}, {"unit.name=\"lstm\""}, {"unit.name=\"fast_weights\""}};
+      {}, {"train.rollout_length=7"}, {"unit.name=\"lstm\""}, {"unit.name=\"fast_weights\""}};
   for (size_t i = 0; i < variants.size(); ++i) {
     std::string text = kPlayed;
     if (i >= 2)
@@ -158,18 +158,18 @@ TEST_F(RunTest, PlayedTasksResumeAndShareOutInTheSameBitsToo) {
   torch::set_num_threads(threads);
 }
 
-TEST_F(RunTest, AFragmentsCheckpointOfFewerSlotsIsRefused) {
-  const Experiment maze = read_experiment(write("maze.toml", kPlayed), {"train.fragment=5"});
+TEST_F(RunTest, ACheckpointWithFewerEnvironmentsIsRefused) {
+  const Experiment maze = read_experiment(write("maze.toml", kPlayed), {"train.rollout_length=5"});
   Observer silent;
   ASSERT_TRUE(run_experiment(maze, folder_ / "run", false, silent));
   auto content = base::read_safetensors(RunFolder(folder_ / "run").last());
-  std::erase_if(content.tensors, [](const auto& t) { return t.name == "slots64.environments"; });
+  std::erase_if(content.tensors, [](const auto& t) { return t.name == "rollout64.environments"; });
   base::write_safetensors(RunFolder(folder_ / "run").last(), content);
   const Experiment longer =
-      read_experiment(folder_ / "maze.toml", {"train.fragment=5", "train.iterations=8"});
+      read_experiment(folder_ / "maze.toml", {"train.rollout_length=5", "train.iterations=8"});
   EXPECT_THAT(
       base::testing::error_of([&] { run_experiment(longer, folder_ / "run", true, silent); }),
-      HasSubstr("slots64.environments"));
+      HasSubstr("rollout64.environments"));
 }
 
 TEST_F(RunTest, PlayedTasksKeepTheLastWeights) {
