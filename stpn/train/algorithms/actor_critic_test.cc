@@ -325,6 +325,18 @@ TEST_F(ActorCriticTrainerTest, RejectsValuesOutOfRange) {
   EXPECT_THAT(error_with({"train.epsilon=0"}), testing::HasSubstr("epsilon"));
 }
 
+TEST_F(ActorCriticTrainerTest, OldKeysGiveAnErrorThatNamesTheNewOnes) {
+  const std::vector<std::pair<std::string, std::string>> renamed = {
+      {"largest_gradient", "max_grad_norm"},
+      {"concentration_weight", "policy_l2_weight"},
+      {"fragment", "rollout_length"}};
+  for (const auto& [old_key, key] : renamed) {
+    EXPECT_EQ(error_of([&] { small_maze({"train." + old_key + "=0"}); }),
+              fmt::format("--set train.{0}=0: [train] {0} = 0: this key is now called {1}", old_key,
+                          key));
+  }
+}
+
 TEST_F(ActorCriticTrainerTest, TraceIsOfTheFirstTestEpisode) {
   for (const char* unit : {"unit.name=perceptron", "unit.name=gru", "unit.name=fast_weights"}) {
     const Experiment experiment = small_maze({unit});

@@ -34,7 +34,7 @@ std::string to_json(const Summary& summary) {
                      {"metrics", metrics},
                      {"baselines", baselines},
                      {"version", summary.version}};
-  // The name of a file need not be UTF-8.
+  // File names need not be valid UTF-8.
   return json.dump(2, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n";
 }
 
