@@ -1,4 +1,4 @@
-"""What a run leaves, made up."""
+"""Writes run folders with made-up results."""
 
 import json
 
@@ -17,9 +17,9 @@ def write_run(folder, model="stpn", task="associative_retrieval", accuracies=(0.
     return str(folder)
 
 
-def write_played_run(folder, model="stpn", task="maze", rewards=(20.0, 60.0, 110.0), reward=120.1,
+def write_rl_run(folder, model="stpn", task="maze", rewards=(20.0, 60.0, 110.0), reward=120.1,
                      energy=1.2, seed=1, random=5.5, oracle=270.3):
-    """Of a task that is played: a line each 6400 episodes."""
+    """A run of an RL task, with a line of metrics every 6400 episodes."""
     folder.mkdir(parents=True)
 
     def share(value):
