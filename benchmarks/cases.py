@@ -1,4 +1,4 @@
-"""What bench.py measures: the units at the shapes of the experiments, ours and in eager PyTorch."""
+"""The cases of bench.py: the units at the shapes of the experiments, as our ops and in eager PyTorch."""
 
 import math
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ import eager
 
 @dataclass
 class Shape:
-    """T steps, B samples, I inputs; an LSTM of about as many parameters as the STPN has H units."""
+    """T steps, B samples and I inputs, and the size of an LSTM with as many parameters as the STPN."""
 
     steps: int
     batch: int
     inputs: int
     lstm_hidden: int
-    x_needs_gradient: bool = False  # where the unit stands behind a trained layer
+    x_needs_gradient: bool = False  # if a trained layer precedes the unit
 
 
 SHAPES = {
@@ -27,9 +27,9 @@ SHAPES = {
     "pong": Shape(20, 64, 2592, 48, x_needs_gradient=True),
 }
 
-# Vector instructions that a step cannot do without, for 16 synapses: forward, replay in backward,
-# backward. Norm `pre` forward: add G; fma of the drive; fma of the norm; mul of Lambda F, by 1/n; mul
-# of Gamma z; fma of the new F. The others are counted in the same way; docs/kernels.md has the lists.
+# The fewest vector instructions of a time step for 16 synapses: forward, recomputation in backward, and
+# backward. For norm `pre`, forward: add for G; fma for the pre-activation; fma for the norm; mul for
+# Lambda F, for 1/n and for Gamma z; fma for the new F. docs/kernels.md lists those of the others.
 INSTRUCTIONS = {
     "pre": 7 + 4 + 15,
     "post": 12 + 6 + 22,
@@ -41,20 +41,20 @@ INSTRUCTIONS = {
 
 @dataclass
 class Case:
-    """One unit at one shape. The callables run forward over the whole sequence: (T, B, H)."""
+    """One unit at one shape. `ours` and `loop` run forward over the whole sequence: (T, B, H)."""
 
     unit: str
     shape: str
-    synapses: int  # with a fast weight, of one sample
-    instructions: int  # for 16 of them, a step
+    synapses: int  # of one sample, with a fast weight
+    instructions: int  # per step, for 16 synapses
     x: torch.Tensor
     parameters: list
     ours: Callable
-    loop: Callable  # of a step function: eager, or compiled
+    loop: Callable  # takes a step function, eager or compiled
     step: Callable
 
     def limit_ms(self, fma_rate):
-        """Arithmetic alone, at this many vector operations of 16 floats a second."""
+        """Time of the arithmetic alone, at this rate of vector operations of 16 floats per second."""
         steps = self.x.shape[0] * self.x.shape[1]
         return steps * self.synapses / 16 * self.instructions / fma_rate * 1e3
 

@@ -1,7 +1,7 @@
-"""The units as a researcher would write them in PyTorch: one step of each, and the loop over it.
+"""The units as a researcher would write them in PyTorch: a function for one step, and a loop over time.
 
-These are the peers that the fused ops are timed against and must agree with. Symbols and shapes are
-those of stpn/kernels/<unit>.h; x is (T, B, I).
+The fused ops are timed against these functions and must agree with them. Symbols and shapes are those
+of stpn/kernels/<unit>/equations.h; x is (T, B, I).
 """
 
 import torch
@@ -51,7 +51,7 @@ def modplast_step(x, state, p):
 
 
 def loop(step, x, state, *arguments):
-    """All steps: (T, B, H), and the final state."""
+    """Runs all steps. Returns the outputs (T, B, H) and the final state."""
     outputs = []
     for x_t in x:
         h, state = step(x_t, state, *arguments)
