@@ -28,8 +28,8 @@ struct Trace {
 };
 
 // Plays without a policy: an action depends on the number of the episode and the step alone. Before
-// each call the buffers are filled with impossible values, also a margin behind them that must not
-// change.
+// each call the buffers are filled with impossible values, as is a margin after them, which must
+// not change.
 class Player {
  public:
   explicit Player(Environment& environment)

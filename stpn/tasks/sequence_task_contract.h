@@ -23,7 +23,7 @@ struct Batch {
   bool operator==(const Batch&) const = default;
 };
 
-// A batch, written over NaNs and impossible targets. Behind each buffer is a margin that must not
+// A batch, written over NaNs and impossible targets. After each buffer is a margin that must not
 // change.
 inline Batch read(const SequenceTask& task, Split split, int64_t first, int64_t count) {
   constexpr int64_t kMargin = 64;

@@ -2,7 +2,7 @@
 //
 // A run that is killed at any moment and resumed gives the same bits as one that is never killed,
 // except for wall-clock times. To that end each epoch first appends its line of metrics, then
-// writes the best checkpoint (if the epoch is the best so far) and last the last checkpoint; a
+// writes the best checkpoint (if the epoch is the best so far) and finally the last checkpoint; a
 // resumed run truncates the metrics to the lines that the last checkpoint accounts for. The number
 // of threads does not change a bit either: libtorch's own operations run on one thread, and only
 // our kernels share their work among threads (nn::KernelThreadsGuard).
