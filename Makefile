@@ -7,8 +7,9 @@ SOURCES = $(shell git ls-files --cached --others --exclude-standard '*.h' '*.cc'
 TIDIED = $(filter-out %_test.cc,$(filter stpn/base/%.cc stpn/kernels/%.cc stpn/tasks/%.cc,$(SOURCES)))
 CORES = $(shell nproc)
 PREFIX ?= /usr/local
+PYTHON ?= python3
 
-.PHONY: help setup build demo bench experiments test lint format install clean
+.PHONY: help setup build demo bench experiments test sanitize mutations lint format install clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -36,6 +37,14 @@ test: build  ## run all tests, then those of the layers below torch with sanitiz
 	cmake --build --preset dev
 	ctest --preset dev -j $(CORES)
 
+sanitize: setup  ## every layer with sanitizers: address and undefined behaviour, then threads; an hour
+	for preset in asan tsan; do \
+	  cmake --preset $$preset && cmake --build --preset $$preset && \
+	  ctest --preset $$preset -j $(CORES) || exit 1; done
+
+mutations:  ## put faults into a copy of the kernels: the tests must catch every one; ten minutes
+	$(PYTHON) -B tests/mutations/mutations.py -j $(CORES)
+
 lint:  ## check the format of all C++ files, and the layers below torch with clang-tidy
 	@cmake/setup.sh
 	@cmake/setup.sh lint
@@ -51,4 +60,4 @@ install: build  ## install the library, program and ops to PREFIX (/usr/local)
 	cmake --install build --prefix $(PREFIX)
 
 clean:  ## remove the build folders, but not .venv and runs/
-	rm -rf build build-dev
+	rm -rf build build-dev build-asan build-tsan

@@ -18,10 +18,16 @@ add_library(stpn_private_flags INTERFACE)
 # precompiled header as libraries.
 target_compile_options(stpn_private_flags INTERFACE -fPIC -Wall -Wextra -Wno-psabi
   $<$<BOOL:${STPN_WERROR}>:-Werror> $<$<BOOL:${STPN_CCACHE}>:-fpch-preprocess>)
+if(STPN_SANITIZE STREQUAL "address")
+  set(sanitizers -fsanitize=address,undefined -fno-sanitize-recover=all)
+elseif(STPN_SANITIZE STREQUAL "thread")
+  set(sanitizers -fsanitize=thread)
+elseif(STPN_SANITIZE)
+  message(FATAL_ERROR "STPN_SANITIZE is \"${STPN_SANITIZE}\": set it to address, thread or nothing")
+endif()
 if(STPN_SANITIZE)
-  target_compile_options(stpn_private_flags INTERFACE
-    -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
-  target_link_options(stpn_private_flags INTERFACE -fsanitize=address,undefined)
+  target_compile_options(stpn_private_flags INTERFACE ${sanitizers} -fno-omit-frame-pointer)
+  target_link_options(stpn_private_flags INTERFACE ${sanitizers})
 endif()
 
 # stpn_library(NAME SOURCES file... HEADERS file... [PUBLIC lib...] [PRIVATE lib...])
@@ -53,7 +59,8 @@ endfunction()
 
 # stpn_tests(NAME SOURCES file... [LINK lib...] [LABELS label...] [TORCH])
 # Program stpn_NAME_tests; each case in it is one test for ctest. TORCH: its sources include
-# torch/torch.h.
+# torch/torch.h. With sanitizers a program that links torch takes seconds to start, so it runs as a
+# few shards of its cases, which the environment variable GTEST_FILTER may choose (CMakePresets.json).
 function(stpn_tests name)
   if(NOT STPN_BUILD_TESTS)
     return()
@@ -67,6 +74,14 @@ function(stpn_tests name)
   if(arg_TORCH)
     stpn_use_torch_header(stpn_${name}_tests)
   endif()
-  gtest_discover_tests(stpn_${name}_tests TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60
-    PROPERTIES TIMEOUT 300 LABELS "${arg_LABELS}")
+  if(STPN_SANITIZE AND STPN_WITH_TORCH)
+    foreach(shard RANGE 3)
+      add_test(NAME ${name}.shard${shard} COMMAND stpn_${name}_tests)
+      set_tests_properties(${name}.shard${shard} PROPERTIES TIMEOUT 1200 LABELS "${arg_LABELS}"
+        ENVIRONMENT "GTEST_TOTAL_SHARDS=4;GTEST_SHARD_INDEX=${shard}")
+    endforeach()
+  else()
+    gtest_discover_tests(stpn_${name}_tests TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60
+      PROPERTIES TIMEOUT 300 LABELS "${arg_LABELS}")
+  endif()
 endfunction()

@@ -1,5 +1,5 @@
-// The one table of tolerances of the units' checks. Errors are max|ours - expected| relative to
-// max|expected| unless said otherwise.
+// The one table of tolerances of the units' checks. The error of an array is
+// max|ours - expected| / max|expected| unless said otherwise.
 #pragma once
 
 namespace stpn::nn {
@@ -23,5 +23,12 @@ inline constexpr double kSameInDoubleTolerance = 1e-12;
 
 // The same in float, where a sum over a batch's steps has some hundred terms of 6e-8 each.
 inline constexpr double kSameInFloatTolerance = 1e-5;
+
+// Every array is also checked row by row, a row being its last dimension, so that a wrong row of
+// small values is seen beside rows of large ones. The error of a row is its max|ours - expected|
+// relative to its own max|expected| plus kRowFloor times what the whole array's error is relative
+// to: a row may be small because large terms cancel, and those leave their rounding behind. The
+// tolerances are the same, of which rows use at most a third (measured, like whole arrays).
+inline constexpr double kRowFloor = 1e-3;
 
 }  // namespace stpn::nn

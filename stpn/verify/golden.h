@@ -22,10 +22,11 @@ struct GoldenResult {
   std::string unit;     // as the file calls it
   std::string backend;  // reference, cpu or libtorch
   std::string dtype;    // double or float
-  // Of max|ours - golden| / max|golden| of each array (absolute where golden is all zero), the
-  // largest; infinite where ours is not finite.
+  // The largest error of an array, max|ours - golden| / max|golden| (absolute where golden is all
+  // zero); infinite where ours is not finite. If each array is within its tolerance but a row of one
+  // is not, the largest error of a row (stpn/nn/tolerances.h says relative to what).
   double largest_error = 0;
-  std::string array;  // the one it is of
+  std::string array;  // the one it is of; "a row of NAME" for a row
   double tolerance = 0;
   bool ok = false;
 };

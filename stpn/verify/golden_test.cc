@@ -9,6 +9,7 @@
 #include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <vector>
 
 #include "stpn/base/error.h"
 #include "stpn/nn/tolerances.h"
@@ -136,6 +137,32 @@ TEST(GoldenTest, NamesTheArrayThatIsOff) {
   const auto results = verify(content);
   EXPECT_EQ(results[0].array, "grad.param.weight_gamma");
   EXPECT_NEAR(results[0].largest_error, 1, 1e-3);
+}
+
+// A fault that whole arrays do not show: within the tolerance of the largest value of x's gradient,
+// beyond that of the smallest row.
+TEST(GoldenTest, NamesTheRowThatIsOff) {
+  json content = load("stpnr_plain");
+  json& array = content["grad"]["x"];
+  auto values = array["data"].get<std::vector<double>>();
+  const size_t row = array["shape"].back().get<size_t>();
+  const auto largest = [&](size_t first, size_t count) {
+    double most = 0;
+    for (size_t k = first; k < first + count; ++k) most = std::max(most, std::abs(values[k]));
+    return most;
+  };
+  size_t smallest = 0;
+  for (size_t first = 0; first < values.size(); first += row) {
+    if (largest(first, row) < largest(smallest, row)) smallest = first;
+  }
+  ASSERT_LT(largest(smallest, row), 0.5 * largest(0, values.size()));
+  values[smallest] += 0.8 * kGoldenDoubleTolerance * largest(0, values.size());
+  array["data"] = values;
+  const auto results = verify(content);
+  EXPECT_EQ(results[0].dtype, "double");
+  EXPECT_FALSE(results[0].ok);
+  EXPECT_EQ(results[0].array, "a row of grad.x");
+  EXPECT_GT(results[0].largest_error, kGoldenDoubleTolerance);
 }
 
 TEST(GoldenTest, ValuesThatOverflowAreOffAndNotLost) {

@@ -1,0 +1,86 @@
+"""Faults of the kinds that kernels have been shipped with. `old` must occur exactly once in `file`."""
+
+import typing
+
+
+class Fault(typing.NamedTuple):
+    unit: str  # the folder in stpn/kernels/ whose tests have to catch it
+    name: str
+    file: str
+    old: str
+    new: str
+    objects: str = ""  # of those that include the file, only objects with this in their name change
+
+
+CPU = "stpn/kernels/cpu/"
+STPN = "stpn/kernels/stpn/"
+FAST = "stpn/kernels/fast_weights/"
+BACK = "stpn/kernels/backpropamine/"
+
+FAULTS = [
+    # Fast Weights
+    Fault("fast_weights", "a reset acts one step late, in the reference", FAST + "ref.cc",
+          "  if (p.reset != nullptr && p.reset[row] != 0) {\n    std::fill(state.h",
+          "  if (p.reset != nullptr && t > 0 && p.reset[row - p.extent.batch] != 0) {\n"
+          "    std::fill(state.h"),
+    Fault("fast_weights", "a reset cuts the gradient one step late", FAST + "cpu_backward-inl.h",
+          "if (is_reset(begin_ + m, s)) backpropagate_reset(m, s);",
+          "if (begin_ + m + 1 < plan_.steps && is_reset(begin_ + m + 1, s)) "
+          "backpropagate_reset(m, s);"),
+    Fault("fast_weights", "the gradient of the final A is dropped", FAST + "cpu_backward-inl.h",
+          "if (call_.grad_final_A == nullptr) return;", "return;"),
+    Fault("fast_weights", "backward reads the checkpoint of the block before",
+          FAST + "cpu_backward-inl.h",
+          "saved_.checkpoint(block);", "saved_.checkpoint(std::max(block - 1, int64_t{0}));"),
+    Fault("fast_weights", "shards are added in the order in which threads begin them",
+          FAST + "dispatch.cc",
+          "dispatch(p, parameters, plan, sums.start(shard), shard);",
+          "static std::atomic<int64_t> begun{0};\n"
+          "dispatch(p, parameters, plan, sums.start(begun++ % plan.shards), shard);"),
+    Fault("fast_weights", "the layer norm's gradient lacks the term of the mean",
+          CPU + "layer_norm-inl.h",
+          "V du = hn::NegMulAdd(sum, common<Layout>(weights + j), hn::Load(d, at));",
+          "V du = hn::Load(d, at);"),
+    Fault("fast_weights", "the last step of a time block adds no gradient of W",
+          FAST + "cpu_backward-inl.h",
+          "layout_, plan_.hidden, steps_, {dp_ + at,", "layout_, plan_.hidden, steps_ - 1, {dp_ + at,"),
+    # Backpropamine
+    Fault("backpropamine", "the modulator's gradient is lost where no trace is kept",
+          BACK + "cpu_backward-inl.h",
+          "return hn::MulAdd(sum, hn::Load(d, h(t) + k), dm);", "return dm;"),
+    Fault("backpropamine", "with decay the modulator's gradient lacks what decays",
+          BACK + "cpu_update-inl.h",
+          "      dm = hn::NegMulAdd(dP_new, P, dm);\n", ""),
+    Fault("backpropamine", "gradients pass the clamp beyond the bound", BACK + "cpu_update-inl.h",
+          "return hn::IfThenElseZero(hn::Le(hn::Abs(new_P), bound_), dP);", "return dP;"),
+    Fault("backpropamine", "no gradient passes the clamp at the bound itself",
+          BACK + "cpu_update-inl.h", "hn::Le(hn::Abs(new_P), bound_)",
+          "hn::Lt(hn::Abs(new_P), bound_)"),
+    Fault("backpropamine", "sums of the step before are left in scratch memory",
+          BACK + "cpu_backward-inl.h",
+          "    std::fill_n(dz_of_update_, plan_.presynaptic(S), T(0));\n", ""),
+    Fault("backpropamine", "the last sample left over from the groups repeats its neighbour",
+          CPU + "plan.h",
+          "    return sum_before(group, [](int64_t size) { return size; });\n",
+          "    const int64_t first = sum_before(group, [](int64_t size) { return size; });\n"
+          "    return size(group) == 1 && first > 0 && first + 1 == batch ? first - 1 : first;\n",
+          "dispatch"),
+    Fault("backpropamine", "the modulator sees h of the step before, in the reference",
+          BACK + "ref.cc", "u += s.p.modulator_weight[i] * step.h[i];",
+          "u += s.p.modulator_weight[i] * step.before.h[i];"),
+    # STPN
+    Fault("stpn", "the energy is that of weights before their norm", STPN + "ref.cc",
+          "energy[i] = energy_i / n;", "energy[i] = energy_i;"),
+    Fault("stpn", "the norm has the epsilon of another library", STPN + "ref.cc",
+          "return norm + static_cast<T>(kNormEpsilon);", "return norm + static_cast<T>(1e-6);"),
+    Fault("stpn", "Oja's term takes h of the step before", STPN + "ref.cc",
+          "step.oja_term[k % s.P] += step.h[k / s.P] * step.F_in[k];",
+          "step.oja_term[k % s.P] += (state.h.empty() ? step.h : state.h)[k / s.P] * "
+          "step.F_in[k];"),
+    Fault("stpn", "the presynaptic factors `current` and `previous` are swapped", STPN + "ref.cc",
+          "  if (v.recurrent && v.presynaptic == Presynaptic::current && v.conn",
+          "  if (v.recurrent && v.presynaptic == Presynaptic::previous && v.conn"),
+    Fault("stpn", "Lambda's gradient lacks what was just learnt, with decay after the update",
+          STPN + "dispatch.cc", "of_lambda[rate] += d_lambda + (after ? d_growth * gamma[rate] : T(0));",
+          "of_lambda[rate] += d_lambda;"),
+]
