@@ -12,6 +12,7 @@
 #include "cli/places.h"
 #include "stpn/base/config.h"
 #include "stpn/nn/unit_registry.h"
+#include "stpn/ops/units/signatures.h"
 #include "stpn/tasks/task_registry.h"
 #include "stpn/train/trainer.h"
 
@@ -56,6 +57,13 @@ std::string first_comment(const fs::path& path) {
   return line.starts_with("# ") ? line.substr(2) : "";
 }
 
+// The torch ops of the fused units, with every tensor and option.
+void list_ops() {
+  for (const kernels::Signature* signature : ops::all_signatures()) {
+    fmt::print("{}", ops::describe(signature->name));
+  }
+}
+
 void list_experiments() {
   std::vector<fs::path> paths;
   for (const auto& entry : fs::recursive_directory_iterator(experiments_folder())) {
@@ -72,11 +80,11 @@ void list_experiments() {
 
 void add_list(CLI::App& app) {
   CLI::App* command =
-      app.add_subcommand("list", "List units, tasks, trainers or experiments, with their options");
+      app.add_subcommand("list", "List units, ops, tasks, trainers or experiments, with their options");
   auto kind = std::make_shared<std::string>();
-  command->add_option("KIND", *kind, "units, tasks, trainers or experiments")
+  command->add_option("KIND", *kind, "units, ops, tasks, trainers or experiments")
       ->required()
-      ->check(CLI::IsMember({"units", "tasks", "trainers", "experiments"}));
+      ->check(CLI::IsMember({"units", "ops", "tasks", "trainers", "experiments"}));
   command->footer(
       "Each unit, task and trainer is listed with its options and their defaults, as they are "
       "written\n"
@@ -84,6 +92,8 @@ void add_list(CLI::App& app) {
   command->callback([kind] {
     if (*kind == "units") {
       list_registry(nn::unit_registry());
+    } else if (*kind == "ops") {
+      list_ops();
     } else if (*kind == "tasks") {
       list_registry(tasks::sequence_task_registry());
       list_registry(tasks::environment_registry());

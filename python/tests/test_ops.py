@@ -4,9 +4,10 @@ import os
 import subprocess
 import sys
 import unittest
+from pathlib import Path
 
 import torch
-from stpn.ops import backpropamine, fast_weights, stpn_feedforward, stpn_recurrent
+from stpn.ops import backpropamine, describe, fast_weights, stpn_feedforward, stpn_recurrent
 
 
 def equations(x, h, F, weight, bias, decay, growth):
@@ -399,6 +400,26 @@ class FeedforwardTest(unittest.TestCase):
         x, F, weight, *rest = self.arguments()
         with self.assertRaisesRegex(RuntimeError, "stpn_feedforward: weight has shape"):
             stpn_feedforward(x, F, torch.cat([weight, weight], dim=1), *rest)
+
+
+class DescriptionTest(unittest.TestCase):
+    NAMES = ["stpn_recurrent", "stpn_feedforward", "backpropamine", "fast_weights"]
+
+    def test_the_page_of_ops_is_what_the_ops_say(self):
+        page = (Path(__file__).resolve().parents[2] / "docs/ops.md").read_text()
+        for name in self.NAMES:
+            self.assertIn("```\n" + describe(name) + "```\n", page,
+                          "docs/ops.md: put in what `stpn list ops` prints")
+
+    def test_each_is_the_schema_that_is_registered(self):
+        for name in self.NAMES:
+            schema = str(getattr(torch.ops.stpn, name).default._schema)
+            first = describe(name).splitlines()[0]
+            self.assertEqual(schema, first.replace("'", '"'))
+
+    def test_an_unknown_op_is_refused(self):
+        with self.assertRaisesRegex(RuntimeError, "there is no op"):
+            describe("lstm")
 
 
 class ImportTest(unittest.TestCase):

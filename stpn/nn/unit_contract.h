@@ -14,7 +14,7 @@
 #include <ostream>
 #include <string>
 
-#include "stpn/ops/backend.h"
+#include "stpn/ops/runtime/backend.h"
 #include "stpn/nn/unit.h"
 
 namespace stpn::nn {

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "stpn/ops/backend.h"
+#include "stpn/ops/runtime/backend.h"
 
 namespace stpn::ops {
 

@@ -18,7 +18,7 @@
 
 #include "stpn/base/error.h"
 #include "stpn/kernels/sequence_params.h"
-#include "stpn/ops/threads.h"
+#include "stpn/ops/runtime/threads.h"
 #include "stpn/ops/unit_op.h"
 
 namespace stpn::ops {

@@ -12,7 +12,7 @@
 
 #include "stpn/base/error.h"
 #include "stpn/ops/call_node.h"
-#include "stpn/ops/saved_buffer.h"
+#include "stpn/ops/runtime/saved_buffer.h"
 
 namespace stpn::ops {
 

@@ -18,7 +18,7 @@
 #include "stpn/kernels/closed_loop.h"
 #include "stpn/kernels/extent.h"
 #include "stpn/kernels/signature.h"
-#include "stpn/ops/backend.h"
+#include "stpn/ops/runtime/backend.h"
 #include "stpn/ops/packed_op.h"
 #include "stpn/ops/signature_text.h"
 

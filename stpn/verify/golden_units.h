@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "stpn/ops/backend.h"
+#include "stpn/ops/runtime/backend.h"
 #include "stpn/verify/golden_file.h"
 #include "stpn/nn/unit.h"
 

@@ -25,7 +25,8 @@ LIBRARIES = {
     "toml++": "toml++",
 }
 # Of the system and the compiler, besides the C++ standard library, whose headers have no suffix.
-SYSTEM = {"fcntl.h", "immintrin.h", "malloc.h", "poll.h", "stdlib.h", "unistd.h", "xmmintrin.h"}
+SYSTEM = {"fcntl.h", "immintrin.h", "malloc.h", "poll.h",
+          "sanitizer/tsan_interface.h", "stdlib.h", "unistd.h", "xmmintrin.h"}
 
 
 class Layer(typing.NamedTuple):
@@ -38,7 +39,7 @@ class Layer(typing.NamedTuple):
 
 BASE = r"stpn/base/"
 # What a kernel shows to the layers above: shapes, structs, signatures; not how it computes.
-KERNELS_INTERFACE = (r"stpn/kernels/(extent|activation|closed_loop|signature)\.h"
+KERNELS_INTERFACE = (r"stpn/kernels/(extent|activation|closed_loop|sequence_params|signature)\.h"
                      r"|stpn/kernels/\w+/(equations|signature)\.h")
 UNIT_INTERFACE = r"stpn/nn/(unit|unit_registry|initialisation)\.h"
 
@@ -61,11 +62,12 @@ LAYERS = (
     Layer("stpn/tasks", (BASE, r"stpn/tasks/\w+\.h"), ("fmt", "nlohmann-json"),
           "a task is data and rules: no torch, no kernels, no other task"),
     # A rollout is called by the kernel after every time step, through ClosedLoop.
-    Layer("stpn/train", (BASE, UNIT_INTERFACE, r"stpn/nn/models/", r"stpn/ops/(backend|threads)\.h",
+    Layer("stpn/train", (BASE, UNIT_INTERFACE, r"stpn/nn/models/", r"stpn/ops/runtime/(backend|threads)\.h",
                          r"stpn/kernels/closed_loop\.h", r"stpn/tasks/\w+\.h"),
           ("fmt", "nlohmann-json", "toml++", "torch"),
           "a trainer trains any unit on any task, so it knows none by name"),
-    Layer("cli", (BASE, r"stpn/train/", r"stpn/verify/", UNIT_INTERFACE, r"stpn/tasks/\w+\.h"),
+    Layer("cli", (BASE, r"stpn/train/", r"stpn/verify/", UNIT_INTERFACE, r"stpn/tasks/\w+\.h",
+                  r"stpn/ops/units/signatures\.h"),
           ("CLI11", "fmt", "nlohmann-json", "torch"), "the program is a thin edge over train"),
     Layer("examples", (BASE, r"stpn/nn/", r"stpn/tasks/"), ("fmt", "torch"),
           "examples show what users of the library include"),
@@ -188,7 +190,7 @@ WRONG = (
     ("stpn/kernels/extent.h", "<tbb/parallel_for.h>"),
     ("stpn/kernels/extent.h", '"stpn/kernels/stpn/equations.h"'),
     ("stpn/kernels/testing_test.cc", '"stpn/kernels/stpn/equations.h"'),
-    ("stpn/kernels/stpn/ref.cc", '"stpn/ops/backend.h"'),
+    ("stpn/kernels/stpn/ref.cc", '"stpn/ops/runtime/backend.h"'),
     ("stpn/kernels/stpn/ref.cc", '"stpn/kernels/fast_weights/equations.h"'),
     ("stpn/kernels/stpn/stpn_test.cc", '"stpn/kernels/backpropamine/equations.h"'),
     ("stpn/kernels/stpn/dispatch.cc", '"stpn/kernels/stpn/random_call.h"'),
@@ -221,7 +223,7 @@ WRONG = (
     ("stpn/train/run/run.cc", '"stpn/verify/golden.h"'),
     ("stpn/train/run/run.cc", '"cli/say.h"'),
     ("stpn/train/run/run_test.cc", '"stpn/verify/golden.h"'),
-    ("cli/train.cc", '"stpn/ops/backend.h"'),
+    ("cli/train.cc", '"stpn/ops/runtime/backend.h"'),
     ("cli/train.cc", '"stpn/nn/stpn/stpn_recurrent.h"'),
     ("cli/train.cc", '"stpn/tasks/maze/maze.h"'),
     ("examples/01_unit_over_a_sequence.cc", '"stpn/kernels/stpn/equations.h"'),

@@ -17,12 +17,12 @@ ProjectedParameters<T> padded(const FastWeightsForwardParams<T>& p, const Plasti
   return {PaddedMatrices<T>(plan, kFastWeightsMatrices),
           PaddedInputWeights<T>(p.extent, {p.weight, columns, p.bias})};
 }
-// The weights of the units to unit i.
+// The recurrent weights of neuron i.
 template <typename T>
 T* recurrent(const Extent& extent, T* weight, int64_t i) {
   return weight + i * (extent.inputs + extent.hidden) + extent.inputs;
 }
-// With W of the units, for products with its transpose.
+// With the recurrent weights: rows of the padded matrix are rows of W.
 template <typename T>
 ProjectedParameters<T> padded_for_backward(const FastWeightsForwardParams<T>& p,
                                            const PlasticPlan<T>& plan) {
@@ -33,7 +33,7 @@ ProjectedParameters<T> padded_for_backward(const FastWeightsForwardParams<T>& p,
   }
   return parameters;
 }
-// With its transpose, for products with itself.
+// With the recurrent weights transposed: a row is what one neuron gives to all.
 template <typename T>
 ProjectedParameters<T> padded_for_forward(const FastWeightsForwardParams<T>& p,
                                           const PlasticPlan<T>& plan) {

@@ -1,5 +1,5 @@
-// The STPN's CPU kernel: shards of groups over the caller's threads. What a shard does is compiled
-// elsewhere (stpn_chunk.h).
+// The STPN's CPU kernel: shards of the batch over the caller's threads. What a shard does is compiled
+// elsewhere (cpu_shard.cc).
 
 #include <algorithm>
 #include <cstdint>
@@ -10,7 +10,7 @@
 namespace stpn::kernels {
 namespace {
 
-// Groups in neuron_blocks come first.
+// The groups that run in neuron blocks come first.
 template <typename T, typename Call, typename... Arguments>
 void run(const Call& p, const PaddedMatrices<T>& parameters, const PlasticPlan<T>& plan,
          int64_t shard, const Arguments&... gradients) {
@@ -22,8 +22,8 @@ void run(const Call& p, const PaddedMatrices<T>& parameters, const PlasticPlan<T
   }
 }
 
-// Calls use(i, j, index) for every plastic synapse: row i, column j of a padded row, and where its
-// rate lies among Lambda's or Gamma's values.
+// Calls use(i, j, index) for every plastic synapse: neuron i, presynaptic input j, and the index of
+// its rate among the values of Lambda or Gamma.
 template <typename Use>
 void for_each_rate(const Extent& extent, const StpnVariant& variant, const Use& use) {
   const int64_t plastic = plastic_fan_in(extent, variant);
@@ -38,8 +38,8 @@ void for_each_rate(const Extent& extent, const StpnVariant& variant, const Use& 
   }
 }
 
-// With decay of what was just learnt too, F = Lambda (F + Gamma change), the rate of growth that
-// the kernel sees is Lambda Gamma.
+// With decay after the update, F = Lambda (F + Gamma change) = Lambda F + (Lambda Gamma) change: the
+// kernel then gets Lambda Gamma for its Gamma.
 template <typename T>
 PaddedMatrices<T> padded(const StpnForwardParams<T>& p, const PlasticPlan<T>& plan) {
   PaddedMatrices<T> parameters(plan, kStpnMatrices);
@@ -55,15 +55,15 @@ PaddedMatrices<T> padded(const StpnForwardParams<T>& p, const PlasticPlan<T>& pl
   return parameters;
 }
 
-// Where the gradients of rates go, of synapses or of the plastic bias: null where none is wanted.
-// With decay of what was just learnt too, what the kernel sees is as in padded().
+// The gradients of Lambda and Gamma, of the synapses or of the plastic bias, from those of what the
+// kernel gets for them (padded() has it). Null: not wanted.
 template <typename T>
 struct RateGradients {
   void clear(int64_t count) const {
     if (of_lambda != nullptr) std::fill_n(of_lambda, count, T(0));
     if (of_gamma != nullptr) std::fill_n(of_gamma, count, T(0));
   }
-  // To those of one rate, from those of Lambda and of the growth that the kernel sees.
+  // Adds a synapse's gradients to those of its rate.
   void add(int64_t rate, T d_lambda, T d_growth) const {
     const bool after = decay == Decay::after_update;
     if (of_lambda != nullptr) of_lambda[rate] += d_lambda + (after ? d_growth * gamma[rate] : T(0));

@@ -5,7 +5,7 @@
 #include <limits>
 #include <utility>
 
-#include "stpn/ops/threads.h"
+#include "stpn/ops/runtime/threads.h"
 #include "stpn/tasks/policy.h"
 
 namespace stpn::train {

@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "stpn/nn/initialisation.h"
-#include "stpn/ops/backend.h"
-#include "stpn/ops/threads.h"
+#include "stpn/ops/runtime/backend.h"
+#include "stpn/ops/runtime/threads.h"
 #include "stpn/tasks/maze/maze.h"
 #include "stpn/train/test_support.h"
 

@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "stpn/ops/threads.h"
+#include "stpn/ops/runtime/threads.h"
 #include "stpn/train/test_support.h"
 
 namespace stpn::train {

@@ -5,7 +5,7 @@
 
 #include "stpn/base/error.h"
 #include "stpn/base/files.h"
-#include "stpn/ops/threads.h"
+#include "stpn/ops/runtime/threads.h"
 #include "stpn/train/run/checkpoint.h"
 #include "stpn/train/run/run_folder.h"
 

@@ -1,4 +1,4 @@
-#include "stpn/ops/backend.h"
+#include "stpn/ops/runtime/backend.h"
 
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "stpn/base/error.h"
-#include "stpn/ops/threads.h"
+#include "stpn/ops/runtime/threads.h"
 
 namespace stpn::ops {
 namespace {

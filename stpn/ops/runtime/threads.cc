@@ -1,4 +1,4 @@
-#include "stpn/ops/threads.h"
+#include "stpn/ops/runtime/threads.h"
 
 #include <ATen/Parallel.h>
 #include <tbb/info.h>
@@ -8,7 +8,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "stpn/ops/backend.h"
+#include "stpn/base/fork_join.h"
+#include "stpn/ops/runtime/backend.h"
 
 namespace stpn::ops {
 namespace {
@@ -38,11 +39,13 @@ KernelThreadsGuard::~KernelThreadsGuard() {
 }
 
 void KernelThreadsGuard::run(int64_t count, const std::function<void(int64_t)>& body) {
-  pool_->arena.execute([&] {
-    tbb::parallel_for(tbb::blocked_range<int64_t>(0, count, 1),
-                      [&](const tbb::blocked_range<int64_t>& range) {
-                        for (int64_t i = range.begin(); i < range.end(); ++i) body(i);
-                      });
+  base::fork_join(count, body, [this](int64_t n, const std::function<void(int64_t)>& each) {
+    pool_->arena.execute([&] {
+      tbb::parallel_for(tbb::blocked_range<int64_t>(0, n, 1),
+                        [&](const tbb::blocked_range<int64_t>& range) {
+                          for (int64_t i = range.begin(); i < range.end(); ++i) each(i);
+                        });
+    });
   });
 }
 
@@ -78,8 +81,10 @@ const base::ParallelFor& kernel_parallel_for() {
                                            const std::function<void(int64_t)>& body) {
     if (alone) return base::serial_for(count, body);
     if (kernel_threads != nullptr) return kernel_threads->run(count, body);
-    at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) body(i);
+    base::fork_join(count, body, [](int64_t n, const std::function<void(int64_t)>& each) {
+      at::parallel_for(0, n, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) each(i);
+      });
     });
   };
   return loop;

@@ -1,4 +1,4 @@
-#include "stpn/ops/saved_buffer.h"
+#include "stpn/ops/runtime/saved_buffer.h"
 
 #include <gtest/gtest.h>
 #include <torch/torch.h>

@@ -1,4 +1,4 @@
-#include "stpn/ops/backend.h"
+#include "stpn/ops/runtime/backend.h"
 
 #include <cstdlib>
 #include <iterator>

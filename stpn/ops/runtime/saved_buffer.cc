@@ -1,4 +1,4 @@
-#include "stpn/ops/saved_buffer.h"
+#include "stpn/ops/runtime/saved_buffer.h"
 
 #include <ATen/ATen.h>
 #include <c10/core/CPUAllocator.h>
