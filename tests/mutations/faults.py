@@ -1,4 +1,4 @@
-"""Faults of the kinds that kernels have been shipped with. `old` must occur exactly once in `file`."""
+"""Faults of the kinds that kernels have been shipped with."""
 
 import typing
 
@@ -7,7 +7,7 @@ class Fault(typing.NamedTuple):
     unit: str  # the folder in stpn/kernels/ whose tests have to catch it
     name: str
     file: str
-    old: str
+    old: str  # occurs exactly once
     new: str
     objects: str = ""  # of those that include the file, only objects with this in their name change
 
@@ -43,7 +43,8 @@ FAULTS = [
           "V du = hn::Load(d, at);"),
     Fault("fast_weights", "the last step of a time block adds no gradient of W",
           FAST + "cpu_backward-inl.h",
-          "layout_, plan_.hidden, steps_, {dp_ + at,", "layout_, plan_.hidden, steps_ - 1, {dp_ + at,"),
+          "layout_, plan_.hidden, steps_, {dp_ + at,",
+          "layout_, plan_.hidden, steps_ - 1, {dp_ + at,"),
     # Backpropamine
     Fault("backpropamine", "the modulator's gradient is lost where no trace is kept",
           BACK + "cpu_backward-inl.h",
@@ -81,6 +82,37 @@ FAULTS = [
           "  if (v.recurrent && v.presynaptic == Presynaptic::current && v.conn",
           "  if (v.recurrent && v.presynaptic == Presynaptic::previous && v.conn"),
     Fault("stpn", "Lambda's gradient lacks what was just learnt, with decay after the update",
-          STPN + "dispatch.cc", "of_lambda[rate] += d_lambda + (after ? d_growth * gamma[rate] : T(0));",
+          STPN + "dispatch.cc",
+          "of_lambda[rate] += d_lambda + (after ? d_growth * gamma[rate] : T(0));",
           "of_lambda[rate] += d_lambda;"),
+    Fault("stpn", "NaN stays in the padding of h after a reset", STPN + "cpu_forward-inl.h",
+          "for (int64_t k = s; k < plan_.neurons(S); k += S) h[k] =",
+          "for (int64_t k = s; k < plan_.hidden * S; k += S) h[k] =", "float_row_vectorised"),
+    Fault("stpn", "NaN stays in the padding of Oja's term", STPN + "cpu_forward-inl.h",
+          "      this->clear_presynaptic(s, layout_.width - plan_.fan_in, plan_.fan_in, z(t));\n",
+          "", "float_row_vectorised"),
+    Fault("stpn", "the gradient of the final F is dropped", STPN + "cpu_backward-inl.h",
+          "    this->copy_in(plastic_columns(call_.grad_final_F), this->d_matrix(0));\n", "",
+          "double_row_vectorised"),
+    Fault("stpn", "a reset cuts the gradient of F one step late", STPN + "cpu_backward-inl.h",
+          "        if (!is_reset(t, s)) continue;\n",
+          "        if (t + 1 >= plan_.steps || !is_reset(t + 1, s)) continue;\n",
+          "double_row_vectorised"),
+    Fault("stpn", "Lambda's gradient is that of F before its norm",
+          STPN + "cpu_backward_sweep-inl.h",
+          "add_products(dA_F, scale_before, d_lambda);", "add_products(dA, F, d_lambda);",
+          "double_row_vectorised"),
+    Fault("stpn", "gradients pass the clamp beyond the bound", STPN + "cpu_backward_sweep-inl.h",
+          "      if constexpr (kUpdate && kClamp) dF = zero_outside(D(), F, bound_, dF);\n", "",
+          "double_neuron_blocks"),
+    Fault("stpn", "the gradient of x starts from what the interval before has left",
+          STPN + "cpu_backward-inl.h", "      clear_dz(t);\n      return;", "      return;",
+          "double_neuron_blocks"),
+    Fault("stpn", "the last column of the sums over SIMD lanes is left out",
+          CPU + "gradient_sums-inl.h",
+          "for (; j < plan_.fan_in; ++j) {", "for (; j + 1 < plan_.fan_in; ++j) {",
+          "double_neuron_blocks"),
+    Fault("stpn", "backward starts from the checkpoint before", CPU + "neuron_blocks-inl.h",
+          "const int64_t k = begin / this->plan_.interval;",
+          "const int64_t k = begin / this->plan_.interval - 1;", "double_neuron_blocks"),
 ]

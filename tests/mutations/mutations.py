@@ -1,10 +1,11 @@
 """Puts faults into a copy of the kernels, one at a time: the kernels' tests must catch every one.
 
-    python3 tests/mutations/mutations.py [-j 2] [--only REGEX] [--list]
+    python3 tests/mutations/mutations.py [-j 2] [--only REGEX] [--check]
 
-A fault is a piece of a source that is replaced by another (faults.py). Only what includes the changed
-file is compiled again, without optimisation and for one SIMD target, and the tests of the unit run until
-the first one fails. Exit code 1: a fault was not caught, or no longer fits the source it changes.
+A fault is a piece of a source that is replaced by another (faults.py). Only what includes the
+changed file is compiled again, without optimisation and for one SIMD target, and the tests of the
+unit run until the first one fails. Exit code 1: a fault was not caught, or no longer fits the source
+it changes.
 """
 
 import argparse
@@ -100,9 +101,10 @@ def failed_test(program):
     return f"{started[-1] if started else 'the program'} {how}"
 
 
-def mutated(scratch, fault):
+def mutated(fault):
     """The changed text of the fault's file; raises ValueError if the fault does not fit."""
-    text = (ROOT / fault.file).read_text()
+    path = ROOT / fault.file
+    text = path.read_text() if path.is_file() else ""
     if text.count(fault.old) != 1:
         raise ValueError(f"{fault.file} has the piece of code {text.count(fault.old)} times, not "
                          f"once: update the fault \"{fault.name}\" in tests/mutations/faults.py\n"
@@ -115,7 +117,7 @@ def try_fault(built, fault):
     with tempfile.TemporaryDirectory(prefix="stpn_fault_") as holder:
         scratch = pathlib.Path(holder)
         shutil.copytree(built / "stpn", scratch / "stpn")
-        (scratch / fault.file).write_text(mutated(scratch, fault))
+        (scratch / fault.file).write_text(mutated(fault))
         changed, same = [], []
         for one in objects_of(fault.unit):
             if one.depends_on(built, fault.file) and re.search(fault.objects, one.name):
@@ -151,18 +153,31 @@ def build(built, units, jobs):
                 sys.exit(f"without a fault {unit}'s tests must pass: {failed}")
 
 
+def check(faults):
+    """Exit code 1 if a fault does not fit its source."""
+    errors = 0
+    for fault in faults:
+        print(f"{fault.unit}: {fault.name}")
+        try:
+            mutated(fault)
+        except ValueError as error:
+            print(f"    ERROR   {error}")
+            errors += 1
+    return 1 if errors else 0
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("-j", "--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--only", default="", metavar="REGEX", help="faults whose name has it")
-    parser.add_argument("--list", action="store_true", help="print the faults and stop")
+    parser.add_argument("--check", action="store_true",
+                        help="only list the faults and check that each fits its source")
     options = parser.parse_args()
     faults = [fault for fault in FAULTS if re.search(options.only, f"{fault.unit}: {fault.name}")]
-    if options.list:
-        print("\n".join(f"{fault.unit}: {fault.name}" for fault in faults))
-        return 0
     if not faults:
         sys.exit(f"no fault has {options.only} in its name")
+    if options.check:
+        return check(faults)
     begin = time.monotonic()
     missed = 0
     with tempfile.TemporaryDirectory(prefix="stpn_mutations_") as holder:
