@@ -79,7 +79,10 @@ def objects_of(unit):
 
 def link(objects, program):
     """The first of two copies of an inline function counts, so changed objects come first."""
-    subprocess.run([COMPILER, *map(str, objects), *LIBRARIES, "-o", str(program)], check=True)
+    run = subprocess.run([COMPILER, *map(str, objects), *LIBRARIES, "-o", str(program)],
+                         capture_output=True, text=True)
+    if run.returncode != 0:
+        raise ValueError(f"{program} does not link:\n{run.stderr}")
 
 
 def failed_test(program):
@@ -145,8 +148,9 @@ def build(built, units, jobs):
                 sys.exit(message)
 
         def test(unit):
-            link([built / one.name for one in objects_of(unit)], built / unit)
-            return failed_test(built / unit)
+            program = built / f"{unit}_tests"
+            link([built / one.name for one in objects_of(unit)], program)
+            return failed_test(program)
 
         for unit, failed in zip(units, pool.map(test, units)):
             if failed:
