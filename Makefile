@@ -1,9 +1,9 @@
-# The front door over the CMake presets; `make` alone lists what there is.
+# Shortcuts for the CMake presets. `make` without a target lists them.
 
-# Our own headers and sources; what is not in git yet counts too.
+# Our headers and sources, including files that are not in git yet.
 SOURCES = $(shell git ls-files --cached --others --exclude-standard '*.h' '*.cc')
-# clang-tidy reads the layers below torch only: a file that includes torch costs it half a minute.
-# Tests are left out too: half of what it finds there is how GoogleTest is written.
+# clang-tidy checks the layers below torch only: a file that includes torch takes half a minute. Tests
+# are left out, because half of its findings there are about GoogleTest.
 TIDIED = $(filter-out %_test.cc,$(filter stpn/base/%.cc stpn/kernels/%.cc stpn/tasks/%.cc,$(SOURCES)))
 CORES = $(shell nproc)
 PREFIX ?= /usr/local
@@ -11,27 +11,27 @@ PYTHON ?= python3
 
 .PHONY: help setup build demo bench experiments test sanitize mutations lint format install clean
 
-help:  ## this list
+help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
-setup:  ## install what is missing: Debian packages, and Python wheels into .venv
+setup:  ## install missing Debian packages, and Python wheels into .venv
 	@cmake/setup.sh
 
 build: setup  ## build the program build/bin/stpn and the ops build/lib/libstpn_ops.so
 	cmake --preset release
 	cmake --build --preset release
 
-demo: build  ## train an STPN and an LSTM, a minute each; a table and a picture of both
+demo: build  ## train an STPN and an LSTM, a minute each, and show a table and a figure
 	.venv/bin/python python/demo.py
 
 bench: build  ## time the units against PyTorch: a quarter of an hour on an idle machine
 	.venv/bin/python benchmarks/bench.py --threads 1 $(CORES)
 
-experiments: build  ## every model of every task over several seeds, with tables and figures: hours
+experiments: build  ## train every model of every task with several seeds, and make tables and figures: hours
 	failed=0; for file in experiments/*/reproduce.toml; do \
 	  build/bin/stpn reproduce $$(basename $$(dirname $$file)) || failed=1; done; exit $$failed
 
-test: build  ## every test, then those of the layers below torch again with sanitizers
+test: build  ## run all tests, then those of the layers below torch with sanitizers
 	ctest --preset release -j $(CORES)
 	cmake --preset dev
 	cmake --build --preset dev
@@ -59,5 +59,5 @@ format:  ## format all C++ files
 install: build  ## install the library, program and ops to PREFIX (/usr/local)
 	cmake --install build --prefix $(PREFIX)
 
-clean:  ## remove the build folders; .venv and runs/ stay
+clean:  ## remove the build folders, but not .venv and runs/
 	rm -rf build build-dev build-asan build-tsan

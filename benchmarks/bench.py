@@ -1,14 +1,14 @@
 """Times the fused units against PyTorch: forward and backward over whole sequences, on the CPU.
 
-Each unit and shape has four contenders: our op, the loop one would write in eager PyTorch, the same
-with its step compiled by torch.compile, and nn.LSTM of about as many parameters as the STPN has.
-They take turns, so that a busy moment of the machine hits all; a turn is as many calls one after the
-other as take 20 ms, as they follow each other in training; medians over turns count. Each unit and
-shape has a process of its own, as an experiment has: what one leaves in the allocator changes the
-times of the next. `limit` is arithmetic alone, at the rate of multiply-adds measured in the same run
-(fma_rate).
+For each unit and shape four contenders are timed: our op, a loop over time steps in eager PyTorch, the
+same loop with its step compiled by torch.compile, and an nn.LSTM with about as many parameters as the
+STPN. They take turns, so that other load on the machine affects all of them. In a turn a contender is
+called repeatedly for 20 ms, as in training; the results are medians over turns. Each unit and shape
+runs in a process of its own, as an experiment does, because the state of the allocator after one would
+change the times of the next. `limit` is the time of the arithmetic alone, at the rate of multiply-adds
+measured in the same run (fma_rate).
 
-    make bench                                            # everything; a quarter of an hour
+    make bench                                            # all rows; a quarter of an hour
     .venv/bin/python benchmarks/bench.py --only stpn_recurrent retrieval --no-compile
 """
 
@@ -31,18 +31,18 @@ sys.path.insert(0, str(ROOT / "python"))
 from stpn import ops  # noqa: E402,F401  registers torch.ops.stpn
 
 PEERS = ["ours", "eager", "compile", "lstm"]
-MOST_ROUNDS = 60
+MAX_ROUNDS = 60
 TURN_S = 0.02
 
 
 class Contender:
-    """Forward, then backward of a fixed random weighting of the output."""
+    """Runs forward, then backward from a fixed random gradient of the output."""
 
     def __init__(self, forward, inputs):
         self.forward = forward
         self.inputs = inputs
         self.cotangent = None
-        self.forward_s, self.total_s = [], []  # of a call, a turn each
+        self.forward_s, self.total_s = [], []  # time of a call, one value per turn
         self.measured_s = 0.0
 
     def run(self):
@@ -59,7 +59,7 @@ class Contender:
         return middle - start, end - start
 
     def measure(self):
-        """A turn: a time a call."""
+        """Runs one turn and records the mean times of its calls."""
         calls, forward, total = 0, 0.0, 0.0
         while total < TURN_S:
             times = self.run()
@@ -90,10 +90,10 @@ def contenders(case, compile_too):
 
 
 def check(case):
-    """What is timed must be the same computation."""
+    """Checks that our op and the eager loop compute the same."""
     with torch.no_grad():
         ours, theirs = case.ours(), case.loop(case.step)
-    steps = min(20, len(ours))  # rounding grows with the steps
+    steps = min(20, len(ours))  # rounding errors grow with the steps
     worst = (ours[:steps] - theirs[:steps]).abs().max().item()
     if worst > 1e-3:
         sys.exit(f"bench: {case.unit} {case.shape}: ours and the eager loop differ by {worst:.2g}")
@@ -110,9 +110,9 @@ def measure(key, threads, arguments):
     check(case)
     found = contenders(case, not arguments.no_compile)
     for contender in found.values():
-        contender.run()  # first calls compile, and touch memory
-    # The slow ones get fewer turns; nobody waits for an eager loop for minutes.
-    for _ in range(MOST_ROUNDS):
+        contender.run()  # the first call compiles and allocates memory
+    # Slow contenders get fewer turns, so that an eager loop does not take minutes.
+    for _ in range(MAX_ROUNDS):
         waiting = [c for c in found.values()
                    if len(c.total_s) < 3 or c.measured_s < arguments.seconds]
         if not waiting:
@@ -135,7 +135,7 @@ def in_own_process(*arguments):
     command = [sys.executable, __file__, *map(str, arguments)]
     process = subprocess.run(command, stdout=subprocess.PIPE)
     if process.returncode != 0:
-        sys.exit(process.returncode)  # it has said why
+        sys.exit(process.returncode)  # it has printed the reason
     return json.loads(process.stdout)
 
 
@@ -146,13 +146,13 @@ def measure_alone(key, threads, arguments, rate):
 
 
 def peak_mb(key, threads):
-    """Peak resident memory of a process that does nothing but our forward and backward, in MB."""
+    """Peak resident memory, in MB, of a process that only runs our forward and backward."""
     return in_own_process("--peak", *key, "--threads", threads)
 
 
 def memory_mb(field):
-    """Of this process, from the kernel. Not getrusage: what it tells includes the process that
-    this one was forked from."""
+    """A memory figure of this process, in MB, from the operating system. getrusage would include the
+    process that this one was forked from."""
     status = Path("/proc/self/status").read_text()
     return int(re.search(field + r":\s+(\d+) kB", status)[1]) / 1024
 
@@ -193,7 +193,7 @@ SWEPT = {"T": 64, "B": 32, "I": 48, "H": 48}
 
 
 def sweep(threads):
-    """The STPN as one size grows and the others stay, each in its own process."""
+    """Measures the STPN while one size varies and the others stay, each point in its own process."""
     rows = []
     for varied in SWEPT:
         for factor in (0.25, 0.5, 1, 2, 4):
@@ -211,9 +211,9 @@ def swept(T, B, I, H):
 def measure_point(size, threads):
     torch.set_num_threads(threads)
     T, B, I, H = size
-    swept(1, 4, 4, 4).run()  # what libtorch loads and starts at a first call
+    swept(1, 4, 4, 4).run()  # libtorch loads libraries and starts threads at the first call
     contender = swept(T, B, I, H)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins again here
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = memory_mb("VmRSS")
     contender.run()
     found = {"added_mb": memory_mb("VmHWM") - before}
@@ -225,7 +225,7 @@ def measure_point(size, threads):
 
 
 def print_sweep(rows):
-    print("| varied | T | B | I | H | total ms | ns a synapse and step | peak MB that a call adds |")
+    print("| varied | T | B | I | H | total ms | ns per synapse and step | peak MB added by a call |")
     print("|" + " --- |" * 8)
     for row in rows:
         print(f"| {row['varied']} | {row['T']} | {row['B']} | {row['I']} | {row['H']} | "
@@ -236,14 +236,14 @@ def print_sweep(rows):
 def parse():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs=2, metavar=("UNIT", "SHAPE"), help="one of the rows")
+    parser.add_argument("--only", nargs=2, metavar=("UNIT", "SHAPE"), help="measure this row only")
     parser.add_argument("--threads", type=int, nargs="+", default=[os.cpu_count()],
-                        help="measure with each of these numbers (default: one a core)")
-    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
-    parser.add_argument("--no-sweep", action="store_true", help="leave the sweep over sizes out")
-    parser.add_argument("--seconds", type=float, default=3, help="time of each contender")
+                        help="numbers of threads to measure with (default: one per core)")
+    parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile")
+    parser.add_argument("--no-sweep", action="store_true", help="leave out the sweep over sizes")
+    parser.add_argument("--seconds", type=float, default=3, help="measuring time of each contender")
     parser.add_argument("--json", type=Path, default=ROOT / "build" / "bench.json",
-                        help="where the rows go (default: build/bench.json)")
+                        help="file for the results (default: build/bench.json)")
     parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--row", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--point", type=int, nargs=4, help=argparse.SUPPRESS)
@@ -275,7 +275,7 @@ def main():
             rows.append(measure_alone(key, threads, arguments, rates[str(threads)]))
     arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
     rate_text = ", ".join(f"{n}: {r / 1e9:.2f}e9" for n, r in rates.items())
-    print(f"\nMultiply-adds of 16 floats a second, by threads: {rate_text}\n")
+    print(f"\nMultiply-adds of 16 floats per second, by number of threads: {rate_text}\n")
     print_table(rows)
     if not arguments.no_sweep and not arguments.only:
         print()

@@ -1,4 +1,4 @@
-"""What bench.py measures: the units at the shapes of the experiments, ours and in eager PyTorch."""
+"""The cases of bench.py: the units at the shapes of the experiments, as our ops and in eager PyTorch."""
 
 import math
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ import eager
 
 @dataclass
 class Shape:
-    """T steps, B samples, I inputs; an LSTM of about as many parameters as the STPN has H units."""
+    """T steps, B samples and I inputs, and the size of an LSTM with as many parameters as the STPN."""
 
     steps: int
     batch: int
     inputs: int
     lstm_hidden: int
-    x_needs_gradient: bool = False  # where the unit stands behind a trained layer
+    x_needs_gradient: bool = False  # if a trained layer precedes the unit
 
 
 SHAPES = {
@@ -27,13 +27,13 @@ SHAPES = {
     "pong": Shape(20, 64, 2592, 48, x_needs_gradient=True),
 }
 
-# Vector instructions that a step cannot do without, for 16 synapses: forward, replay in backward,
-# backward. Norm `pre` forward: add G; fma of the drive; fma of the norm; mul of Lambda F, by 1/n; mul
-# of Gamma z; fma of the new F. The others are counted in the same way; docs/kernels.md has the lists.
+# The fewest vector instructions of a time step for 16 synapses: forward, recomputation in backward, and
+# backward. For norm `pre`, forward: add for G; fma for the pre-activation; fma for the norm; mul for
+# Lambda F, for 1/n and for Gamma z; fma for the new F. docs/kernels.md lists those of the others.
 INSTRUCTIONS = {
     "pre": 7 + 4 + 15,
     "post": 12 + 6 + 22,
-    "drive": 6 + 3 + 14,
+    "preactivation": 6 + 3 + 14,
     "modplast": 5 + 3 + 9,
     "fast_weights": 3 + 0 + 6,
 }
@@ -41,20 +41,20 @@ INSTRUCTIONS = {
 
 @dataclass
 class Case:
-    """One unit at one shape. The callables run forward over the whole sequence: (T, B, H)."""
+    """One unit at one shape. `ours` and `loop` run forward over the whole sequence: (T, B, H)."""
 
     unit: str
     shape: str
-    synapses: int  # with a fast weight, of one sample
-    instructions: int  # for 16 of them, a step
+    synapses: int  # of one sample, with a fast weight
+    instructions: int  # per step, for 16 synapses
     x: torch.Tensor
     parameters: list
     ours: Callable
-    loop: Callable  # of a step function: eager, or compiled
+    loop: Callable  # takes a step function, eager or compiled
     step: Callable
 
     def limit_ms(self, fma_rate):
-        """Arithmetic alone, at this many vector operations of 16 floats a second."""
+        """Time of the arithmetic alone, at this rate of vector operations of 16 floats per second."""
         steps = self.x.shape[0] * self.x.shape[1]
         return steps * self.synapses / 16 * self.instructions / fma_rate * 1e3
 
@@ -69,17 +69,17 @@ def trained(tensor):
 
 def stpn(shape_name, hidden, norm, clamp, recurrent):
     shape = SHAPES[shape_name]
-    sources = shape.inputs + (hidden if recurrent else 0)
+    fan_in = shape.inputs + (hidden if recurrent else 0)
     k = 1 / math.sqrt(hidden if recurrent else shape.inputs)
     p = {
-        "weight": trained(uniform(hidden, sources) * k),
-        "bias": None if norm == "drive" else trained(uniform(hidden) * k),
-        "weight_lambda": trained(uniform(hidden, sources, low=0)),
-        "weight_gamma": trained(uniform(hidden, sources) * 0.001 * k),
+        "weight": trained(uniform(hidden, fan_in) * k),
+        "bias": None if norm == "preactivation" else trained(uniform(hidden) * k),
+        "weight_lambda": trained(uniform(hidden, fan_in, low=0)),
+        "weight_gamma": trained(uniform(hidden, fan_in) * 0.001 * k),
     }
     x = uniform(shape.steps, shape.batch, shape.inputs).requires_grad_(shape.x_needs_gradient)
     h = torch.zeros(shape.batch, hidden)
-    F = torch.zeros(shape.batch, hidden, sources)
+    F = torch.zeros(shape.batch, hidden, fan_in)
     state = (h, F) if recurrent else (F,)
     op = torch.ops.stpn.stpn_recurrent if recurrent else torch.ops.stpn.stpn_feedforward
 
@@ -91,7 +91,7 @@ def stpn(shape_name, hidden, norm, clamp, recurrent):
         return eager.loop(step, x, (h, F), p, norm, clamp, recurrent)[0]
 
     return Case("stpn_recurrent" if recurrent else "stpn_feedforward", shape_name,
-                hidden * sources, INSTRUCTIONS[norm], x, [v for v in p.values() if v is not None],
+                hidden * fan_in, INSTRUCTIONS[norm], x, [v for v in p.values() if v is not None],
                 ours, loop, eager.stpn_step)
 
 
@@ -142,7 +142,7 @@ CASES = {
     ("stpn_recurrent", "maze"): lambda: stpn("maze", 55, "post", 1.0, True),
     ("stpn_recurrent", "familiarity"): lambda: stpn("familiarity", 27, "pre", None, True),
     ("stpn_recurrent", "pong"): lambda: stpn("pong", 64, "pre", None, True),
-    ("stpn_feedforward", "retrieval"): lambda: stpn("retrieval", 13, "drive", None, False),
+    ("stpn_feedforward", "retrieval"): lambda: stpn("retrieval", 13, "preactivation", None, False),
     ("stpn_feedforward", "maze"): lambda: stpn("maze", 76, "pre", None, False),
     ("stpn_feedforward", "familiarity"): lambda: stpn("familiarity", 34, "pre", None, False),
     ("backpropamine", "retrieval"): lambda: modplast("retrieval", 17),

@@ -1,7 +1,7 @@
-"""The units as a researcher would write them in PyTorch: one step of each, and the loop over it.
+"""The units as a researcher would write them in PyTorch: a function for one step, and a loop over time.
 
-These are the peers that the fused ops are timed against and must agree with. Symbols and shapes are
-those of stpn/kernels/<unit>.h; x is (T, B, I).
+The fused ops are timed against these functions and must agree with them. Symbols and shapes are those
+of stpn/kernels/<unit>/equations.h; x is (T, B, I).
 """
 
 import torch
@@ -43,15 +43,15 @@ def fast_weights_step(x, state, p, decay=0.9, rate=0.5):
 def modplast_step(x, state, p):
     h, P = state
     G = p["weight_hh"] + p["alpha"] * P
-    drive = torch.nn.functional.linear(x, p["weight_ih"], p["bias"])
-    new = torch.tanh(drive + torch.matmul(G, h.unsqueeze(2)).squeeze(2))
+    preactivation = torch.nn.functional.linear(x, p["weight_ih"], p["bias"])
+    new = torch.tanh(preactivation + torch.matmul(G, h.unsqueeze(2)).squeeze(2))
     m = torch.tanh(new @ p["modulator_weight"] + p["modulator_bias"])
     P = torch.clamp(P + m.view(-1, 1, 1) * (new.unsqueeze(2) * h.unsqueeze(1)), -1, 1)
     return new, (new, P)
 
 
 def loop(step, x, state, *arguments):
-    """All steps: (T, B, H), and the final state."""
+    """Runs all steps. Returns the outputs (T, B, H) and the final state."""
     outputs = []
     for x_t in x:
         h, state = step(x_t, state, *arguments)

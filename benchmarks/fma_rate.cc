@@ -1,5 +1,6 @@
-// How many fused multiply-adds of 16 floats a second one thread, and all together, can do: the
-// yardstick of bench.py's arithmetic limit. Prints JSON: {"1": rate, "2": rate ...}.
+// Measures how many fused multiply-adds of 16 floats a second 1, 2, ... threads do in total. From
+// these rates bench.py computes the least time that the arithmetic of a unit takes. Prints JSON:
+// {"1": rate, "2": rate ...}.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "benchmarks/fma_rate.cc"
 #include <hwy/foreach_target.h>
@@ -17,12 +18,13 @@ HWY_BEFORE_NAMESPACE();
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Twelve chains hide the latency; returns what they come to, so that none is left out.
+// Twelve independent chains hide the latency. Returns their sum, so that the compiler keeps them
+// all.
 float chains(int64_t rounds) {
   const hn::ScalableTag<float> d;
   const auto a = hn::Set(d, 0.9999f);
   const auto b = hn::Set(d, 1e-4f);
-  // All different, or the compiler would find that one chain is enough.
+  // The start values differ; otherwise the compiler would compute one chain only.
   const auto start = [&](int k) { return hn::Set(d, static_cast<float>(k)); };
   auto v0 = start(0), v1 = start(1), v2 = start(2), v3 = start(3), v4 = start(4), v5 = start(5);
   auto v6 = start(6), v7 = start(7), v8 = start(8), v9 = start(9), va = start(10), vb = start(11);
@@ -59,7 +61,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// The best of some rounds: others on the machine only take away.
+// The best of several rounds, because other load on the machine only lowers the rate.
 double rate(int threads) {
   constexpr int64_t kFmas = 48'000'000;
   double best = 0;

@@ -1,6 +1,6 @@
-// The subcommands of the program: each function adds one to `app`, with its help and a callback
-// that does the work. A callback throws base::UserError for the user's mistakes (exit code 2) and
-// anything else derived from std::exception for failures (exit code 1).
+// The subcommands of the program. Each function adds one to `app`, with its help and a callback
+// that runs it. A callback throws base::UserError for a mistake of the user (exit code 2) and
+// another std::exception for a failure (exit code 1).
 #pragma once
 
 #include <CLI/CLI.hpp>

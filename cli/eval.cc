@@ -27,14 +27,14 @@ struct EvalArguments {
 };
 
 void print_json(const Json& json) {
-  // The name of a file need not be UTF-8.
+  // File names need not be valid UTF-8.
   fmt::print("{}\n", json.dump(2, ' ', false, Json::error_handler_t::replace));
 }
 
 void eval_run(const EvalArguments& arguments) {
   if (!arguments.settings.empty()) {
     throw base::UserError(
-        fmt::format("{}: --set wants an experiment, not a run folder", arguments.subject));
+        fmt::format("{}: is a run folder, and --set is only for experiments", arguments.subject));
   }
   const train::RunEvaluation result =
       train::evaluate_run(arguments.subject, arguments.episodes, !arguments.trace.empty());
@@ -67,17 +67,17 @@ void eval_policy(const EvalArguments& arguments) {
                 {"episodes", result.episodes},
                 {"metrics",
                  {{"reward", result.reward.mean},
-                  {"reward_deviation", result.reward.deviation},
+                  {"reward_std", result.reward.standard_deviation},
                   {"reward_standard_error", result.reward.standard_error},
                   {"episode_length", result.episode_length.mean}}}});
     return;
   }
   fmt::print("{} on {}, {} test episodes of {:.6g} steps\n", experiment.policy,
              experiment.task_name, result.episodes, result.episode_length.mean);
-  fmt::print("reward {:.2f} an episode", result.reward.mean);
+  fmt::print("reward per episode {:.2f}", result.reward.mean);
   if (result.episodes > 1) {
-    fmt::print(", standard error {:.2f}, deviation {:.2f}", result.reward.standard_error,
-               result.reward.deviation);
+    fmt::print(", standard error {:.2f}, standard deviation {:.2f}", result.reward.standard_error,
+               result.reward.standard_deviation);
   }
   fmt::print("\n");
 }
@@ -86,23 +86,23 @@ void eval_policy(const EvalArguments& arguments) {
 
 void add_eval(CLI::App& app) {
   CLI::App* command =
-      app.add_subcommand("eval", "Test what a run has learnt, or a policy that needs no training");
+      app.add_subcommand("eval", "Test the result of a run, or a policy that needs no training");
   auto arguments = std::make_shared<EvalArguments>();
   command
       ->add_option("RUN_DIR|EXPERIMENT", arguments->subject,
-                   "folder that stpn train made; or an experiment (TOML) with a [policy]: random "
-                   "or oracle")
+                   "a folder written by stpn train, or an experiment (TOML) with a [policy]: "
+                   "random or oracle")
       ->required();
   command
       ->add_option("--episodes", arguments->episodes,
-                   "test on so many sequences or episodes, the first; without it on all")
+                   "test on the first N sequences or episodes (default: all)")
       ->check(CLI::PositiveNumber);
   command
       ->add_option("--set", arguments->settings,
-                   "TABLE.KEY=VALUE: an option over the experiment's; may be repeated")
+                   "TABLE.KEY=VALUE: overrides an option of the experiment; may be repeated")
       ->allow_extra_args(false);
   command->add_option("--trace", arguments->trace,
-                      "file to write what happened in the first episode to, for python -m "
+                      "write the first episode to this file, as input of python -m "
                       "stpn.maze_picture");
   command->add_flag("--json", arguments->json, "print one JSON object");
   command->footer(
@@ -110,7 +110,7 @@ void add_eval(CLI::App& app) {
       "  stpn eval runs/associative_retrieval/stpn/seed1 --json\n"
       "  stpn eval experiments/maze/oracle.toml --set task.size=9 --episodes 20000");
   command->callback([arguments] {
-    std::error_code missing;  // the reader tells of it
+    std::error_code missing;  // the functions that read it report an error
     if (std::filesystem::is_regular_file(arguments->subject, missing)) {
       eval_policy(*arguments);
     } else {

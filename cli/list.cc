@@ -48,7 +48,7 @@ void list_registry(const Registry& registry) {
   }
 }
 
-// The file's first line without its "# ", if it is a comment.
+// The first line of the file without "# ", if it is a comment; else empty.
 std::string first_comment(const fs::path& path) {
   std::ifstream file(path);
   std::string line;
@@ -72,14 +72,15 @@ void list_experiments() {
 
 void add_list(CLI::App& app) {
   CLI::App* command =
-      app.add_subcommand("list", "Name the units, tasks or experiments there are, with options");
+      app.add_subcommand("list", "List units, tasks, trainers or experiments, with their options");
   auto kind = std::make_shared<std::string>();
   command->add_option("KIND", *kind, "units, tasks, trainers or experiments")
       ->required()
       ->check(CLI::IsMember({"units", "tasks", "trainers", "experiments"}));
   command->footer(
-      "Under each unit, task and trainer stand its options, with their defaults, as they go into\n"
-      "the [unit], [task] and [train] tables of an experiment or behind --set.");
+      "Each unit, task and trainer is listed with its options and their defaults, as they are "
+      "written\n"
+      "in the tables [unit], [task] and [train] of an experiment or after --set.");
   command->callback([kind] {
     if (*kind == "units") {
       list_registry(nn::unit_registry());

@@ -17,7 +17,7 @@
 
 namespace {
 
-// One line, whatever the message: scripts and logs count on that.
+// Prints the message as one line, which scripts and logs rely on.
 int fail(int code, std::string message) {
   message = message.substr(0, message.find("\nException raised from"));  // libtorch's backtrace
   message = message.substr(0, message.find_last_not_of('\n') + 1);
@@ -34,22 +34,23 @@ std::string explain(const CLI::App& app, const CLI::ParseError& error) {
   std::vector<std::string> names;
   for (const CLI::App* command : app.get_subcommands(nullptr)) names.push_back(command->get_name());
   const std::string near = stpn::base::nearest(unknown[0], names);
-  return fmt::format("there is no command {}; {}", unknown[0],
+  return fmt::format("there is no command {}: {}", unknown[0],
                      near.empty() ? "see stpn --help" : fmt::format("did you mean {}?", near));
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  // A file too large for the user's limit is then an error like a full disk, and not a signal.
+  // With this, a file that exceeds the limit of the user gives an error, like a full disk, not a
+  // signal.
   std::signal(SIGXFSZ, SIG_IGN);
 
-  // Keep freed memory instead of giving it back: a step of training asks for the same tensors
-  // again, and fresh pages from the system cost more than the arithmetic on them.
+  // Keep freed memory instead of returning it to the system: every training step allocates tensors
+  // of the same sizes, and new pages would cost more time than the arithmetic on them.
   mallopt(M_MMAP_THRESHOLD, std::numeric_limits<int>::max());
   mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
 
-  CLI::App app("Short-term plasticity neurons: trains, tests and verifies them.", "stpn");
+  CLI::App app("Trains, tests and verifies short-term plasticity neurons.", "stpn");
   app.set_version_flag("--version", "stpn " + stpn::train::version());
   app.require_subcommand(1);
   app.footer(
@@ -58,7 +59,8 @@ int main(int argc, char** argv) {
       "  stpn train experiments/retrieval/stpn.toml\n"
       "  stpn eval runs/associative_retrieval/stpn/seed1\n"
       "  stpn reproduce retrieval --budget short\n"
-      "`stpn COMMAND --help` tells more of each. Exit codes: 0 done, 2 your mistake, 1 failure.");
+      "`stpn COMMAND --help` describes each command. Exit codes: 0 success, 2 invalid input, 1 "
+      "failure.");
   stpn::cli::add_train(app);
   stpn::cli::add_eval(app);
   stpn::cli::add_reproduce(app);
@@ -75,6 +77,6 @@ int main(int argc, char** argv) {
   } catch (const std::exception& error) {
     return fail(1, error.what());
   }
-  if (std::fflush(stdout) != 0) return fail(1, "standard output cannot be written");
+  if (std::fflush(stdout) != 0) return fail(1, "cannot write to standard output");
   return 0;
 }

@@ -17,8 +17,8 @@ fs::path experiments_folder() {
   if (fs::is_directory("experiments")) return "experiments";
   const fs::path installed = prefix() / "share" / "stpn" / "experiments";
   if (fs::is_directory(installed)) return installed;
-  throw base::UserError(
-      fmt::format("experiments: there is neither ./experiments nor {}", installed.string()));
+  throw base::UserError(fmt::format(
+      "there is no folder of experiments: neither ./experiments nor {}", installed.string()));
 }
 
 fs::path python_folder() {

@@ -1,21 +1,21 @@
-// Where the project's files lie: in the current folder, if it is a checkout; else where `make
-// install` put them, found from the program.
+// Where the files of the project are: in the current folder, if it is a checkout, else where `make
+// install` put them, relative to the program.
 #pragma once
 
 #include <filesystem>
 
 namespace stpn::cli {
 
-// The running program.
+// The path of the running program.
 std::filesystem::path program();
 
-// Throws base::UserError if there is none.
+// The folder of experiments. Throws base::UserError if there is none.
 std::filesystem::path experiments_folder();
 
-// In a task's folder of experiments: what `stpn reproduce` runs of them.
+// The file in a task's folder of experiments that says what `stpn reproduce` runs.
 inline constexpr const char* kReproductionFile = "reproduce.toml";
 
-// What PYTHONPATH needs for the package; empty if it is nowhere.
+// The folder to add to PYTHONPATH for the Python package; empty if there is none.
 std::filesystem::path python_folder();
 
 }  // namespace stpn::cli

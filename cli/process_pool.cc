@@ -23,14 +23,14 @@ int wait_for(pid_t process) {
   return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-// In the child: only what may be called between fork and exec.
+// Runs in the child: calls only functions that are allowed between fork and exec.
 [[noreturn]] void become(char* const* command, pid_t parent, int errors) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (::getppid() != parent) ::_exit(1);  // it ended before it could be watched
+  if (::getppid() != parent) ::_exit(1);  // the parent ended before prctl
   ::dup2(errors, STDERR_FILENO);
   ::execvp(command[0], command);
   const char* const why = std::strerror(errno);
-  [[maybe_unused]] const ssize_t told = ::write(STDERR_FILENO, why, std::strlen(why));
+  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, why, std::strlen(why));
   ::_exit(127);
 }
 
@@ -78,7 +78,7 @@ std::optional<ProcessPool::Ended> ProcessPool::wait(std::chrono::milliseconds pa
       child.text.append(bytes.data(), static_cast<size_t>(got));
       continue;
     }
-    // The end of its standard error is its end.
+    // The child has closed its standard error, so it has ended.
     Ended ended = {child.key, wait_for(child.process), std::move(child.text)};
     ::close(child.errors);
     children_.erase(children_.begin() + static_cast<std::ptrdiff_t>(i));

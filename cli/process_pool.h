@@ -1,4 +1,4 @@
-// Child processes, several at once. They are killed when this one ends, however it ends.
+// Child processes that run in parallel. They are killed when this process ends, in whatever way.
 #pragma once
 
 #include <sys/types.h>
@@ -14,23 +14,23 @@ namespace stpn::cli {
 class ProcessPool {
  public:
   struct Ended {
-    size_t key;          // that start() was given
-    int exit_code;       // 128 + N of a process killed by signal N
+    size_t key;          // the argument of start()
+    int exit_code;       // 128 + N for a process killed by signal N
     std::string errors;  // what it wrote to standard error
   };
 
   ProcessPool() = default;
-  ~ProcessPool();  // kills those that run
+  ~ProcessPool();  // kills the running processes
   ProcessPool(const ProcessPool&) = delete;
   ProcessPool& operator=(const ProcessPool&) = delete;
 
-  // `command`: the program, looked for as a shell does, and its arguments. A program that is not
-  // there ends with exit code 127. Throws base::Error if there can be no more processes.
+  // Starts `command`: a program, searched for in PATH, and its arguments. If there is no such
+  // program, the exit code is 127. Throws base::Error if the system cannot create another process.
   void start(size_t key, const std::vector<std::string>& command);
 
   size_t running() const { return children_.size(); }
 
-  // One that has ended, waited for at most so long.
+  // A process that has ended, if one ends within this time.
   std::optional<Ended> wait(std::chrono::milliseconds patience);
 
  private:

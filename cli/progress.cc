@@ -28,7 +28,7 @@ void Progress::on_start(const train::Trainer& trainer, int64_t epochs_done, int6
   epochs_ = epochs;
   first_epoch_ = epochs_done;
   start_ = last_draw_ = Clock::now();
-  if (epochs_done > 0) say(fmt::format("goes on after epoch {} of {}\n", epochs_done, epochs));
+  if (epochs_done > 0) say(fmt::format("continues after epoch {} of {}\n", epochs_done, epochs));
 }
 
 void Progress::on_batch(int64_t epoch, int64_t done, int64_t batches) {

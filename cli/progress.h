@@ -1,4 +1,4 @@
-// Progress of a training run on stderr: a bar on a terminal, a line an epoch in a pipe.
+// Shows the progress of a training run on stderr: a bar on a terminal, else one line per epoch.
 #pragma once
 
 #include <chrono>
@@ -12,7 +12,7 @@ namespace stpn::cli {
 class Progress : public train::Observer {
  public:
   Progress();
-  ~Progress() override;  // leaves the terminal's line
+  ~Progress() override;  // ends the line of the bar
 
   void on_start(const train::Trainer& trainer, int64_t epochs_done, int64_t epochs) override;
   void on_batch(int64_t epoch, int64_t done, int64_t batches) override;
@@ -26,9 +26,9 @@ class Progress : public train::Observer {
   bool terminal_;
   bool drawn_ = false;
   int64_t epochs_ = 0;
-  int64_t first_epoch_ = 0;  // done before this process
+  int64_t first_epoch_ = 0;  // epochs done before this process
   double batch_size_ = 0;
-  double seen_ = 0;  // trained on by this process
+  double seen_ = 0;  // items trained on by this process
   std::string items_, score_;
   Clock::time_point start_, last_draw_;
   std::string latest_score_ = "-";

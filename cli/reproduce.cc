@@ -39,7 +39,7 @@ struct ReproduceArguments {
   std::string out;
 };
 
-// What a child wrote to standard error, as part of a line of ours.
+// Standard error of a child process as part of a line of our own output.
 std::string one_line(std::string text) {
   if (text.starts_with("stpn: ")) text.erase(0, 6);
   text.erase(text.find_last_not_of(" \n") + 1);
@@ -47,11 +47,11 @@ std::string one_line(std::string text) {
   return text;
 }
 
-// Tells how far the runs are: a line for each that ends; on a terminal also a line that is redrawn.
-// The time left is an estimate: it takes all epochs for equally long.
+// Shows the progress of the runs: a line for each run that ends and, on a terminal, a status line.
+// The time left is an estimate that assumes epochs of equal length.
 class Board {
  public:
-  // All runs but those of `todo` have ended before.
+  // `todo`: the indices of the runs that have not ended yet.
   Board(const std::vector<PlannedRun>& runs, const fs::path& folder,
         const std::vector<size_t>& todo)
       : runs_(runs), folder_(folder), ended_(runs.size() - todo.size()) {
@@ -66,12 +66,12 @@ class Board {
     ++ended_;
     clear();
     say(fmt::format("{}: {}{}\n", runs_[run].name, how,
-                    terminal_ ? "" : fmt::format(" ({})", standing(running))));
+                    terminal_ ? "" : fmt::format(" ({})", status(running))));
   }
 
   void draw(const std::vector<size_t>& running) {
     if (!terminal_) return;
-    std::string line = standing(running);
+    std::string line = status(running);
     winsize size = {};
     if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1) {
       line.resize(std::min<size_t>(line.size(), size.ws_col - 1));
@@ -96,14 +96,14 @@ class Board {
 
   int64_t epochs_done() const { return std::reduce(epochs_.begin(), epochs_.end()); }
 
-  std::string standing(const std::vector<size_t>& running) {
+  std::string status(const std::vector<size_t>& running) {
     std::vector<std::string> names;
     for (const size_t run : running) {
       count_epochs(run);
       names.push_back(runs_[run].name);
     }
     return fmt::format("{}/{} done, {} left{}{}", ended_, runs_.size(), time_left(),
-                       names.empty() ? "" : "; at work: ", fmt::join(names, ", "));
+                       names.empty() ? "" : "; running: ", fmt::join(names, ", "));
   }
 
   std::string time_left() const {
@@ -120,7 +120,7 @@ class Board {
   const fs::path folder_;
   const bool terminal_ = isatty(STDERR_FILENO) != 0;
   std::vector<int64_t> epochs_;  // done, of each run
-  int64_t before_ = 0;           // epochs done by earlier calls
+  int64_t before_ = 0;           // epochs done before this process
   size_t ended_;
   bool drawn_ = false;
   const Clock::time_point start_ = Clock::now();
@@ -145,14 +145,14 @@ std::vector<std::string> command_of(const PlannedRun& run, const fs::path& folde
   return command;
 }
 
-// Runs what is not finished; returns the names of those that failed.
+// Runs the unfinished runs. Returns the names of those that failed.
 std::vector<std::string> run_all(const std::vector<PlannedRun>& runs, const fs::path& folder,
                                  size_t jobs) {
   std::vector<size_t> todo;
   for (size_t i = 0; i < runs.size(); ++i) {
     if (!train::RunFolder(folder / runs[i].name).finished(runs[i].config)) todo.push_back(i);
   }
-  say(fmt::format("{} runs, {} of them finished before; {} at once; in {}\n", runs.size(),
+  say(fmt::format("{} runs, {} of them finished before; {} in parallel; in {}\n", runs.size(),
                   runs.size() - todo.size(), jobs, folder.string()));
 
   Board board(runs, folder, todo);
@@ -181,7 +181,7 @@ std::vector<std::string> run_all(const std::vector<PlannedRun>& runs, const fs::
   }
 }
 
-// Makes table and figures; returns what went wrong, if anything.
+// Makes the table and the figures. Returns the error, if any.
 std::string report(const fs::path& folder) {
   const char* named = std::getenv("STPN_PYTHON");
   const fs::path checkout = fs::path(".venv") / "bin" / "python";
@@ -189,13 +189,13 @@ std::string report(const fs::path& folder) {
                              : fs::exists(checkout) ? checkout.string()
                                                     : "python3";
   const std::vector<std::string> command = {python, "-m", "stpn.reproduction", folder};
-  std::string by_hand = fmt::format("{}", fmt::join(command, " "));
+  std::string command_line = fmt::format("{}", fmt::join(command, " "));
   if (const fs::path package = python_folder(); !package.empty()) {
     const char* before = std::getenv("PYTHONPATH");
     const std::string path =
         package.string() + (before == nullptr ? "" : fmt::format(":{}", before));
     ::setenv("PYTHONPATH", path.c_str(), /*overwrite=*/1);
-    by_hand = fmt::format("PYTHONPATH={} {}", package.string(), by_hand);
+    command_line = fmt::format("PYTHONPATH={} {}", package.string(), command_line);
   }
   ProcessPool pool;
   pool.start(0, command);
@@ -204,16 +204,17 @@ std::string report(const fs::path& folder) {
     if (!ended) continue;
     if (ended->exit_code == 0) return "";
     const size_t last = ended->errors.find_last_of('\n', ended->errors.size() - 2);
-    return fmt::format("no table and figures: exit code {}: {}; by hand: {}", ended->exit_code,
-                       one_line(ended->errors.substr(last + 1)), by_hand);
+    return fmt::format("table and figures failed with exit code {}: {}; to try again: {}",
+                       ended->exit_code, one_line(ended->errors.substr(last + 1)), command_line);
   }
 }
 
 void reproduce(const ReproduceArguments& arguments) {
   const fs::path file = experiments_folder() / arguments.task / kReproductionFile;
   if (!fs::exists(file)) {
-    throw base::UserError(fmt::format("{}: there is no reproduction of it: there is no {}",
-                                      arguments.task, file.string()));
+    throw base::UserError(
+        fmt::format("{}: there is no reproduction of this task, because there is no {}",
+                    arguments.task, file.string()));
   }
   const auto runs = train::plan_reproduction(file, arguments.budget, arguments.seeds);
   const std::string own = arguments.budget == kWholeBudget
@@ -222,11 +223,11 @@ void reproduce(const ReproduceArguments& arguments) {
   const fs::path folder = arguments.out.empty() ? fs::path("runs") / own : fs::path(arguments.out);
 
   std::error_code error;
-  fs::create_directories(folder, error);  // the lock tells of what went wrong
+  fs::create_directories(folder, error);  // the lock reports an error
   const base::FileLock lock(folder / "lock");
   if (!lock.held()) {
     throw base::UserError(
-        fmt::format("{}: another process is at work on this reproduction: wait for its end, or "
+        fmt::format("{}: another process is working on this reproduction: wait for it to end, or "
                     "choose another folder with --out",
                     folder.string()));
   }
@@ -234,8 +235,8 @@ void reproduce(const ReproduceArguments& arguments) {
   std::vector<std::string> problems;
   if (!failed.empty()) {
     problems.push_back(
-        fmt::format("{} of {} runs failed ({}); called again, reproduce tries them "
-                    "again",
+        fmt::format("{} of {} runs failed ({}); call reproduce again to repeat "
+                    "them",
                     failed.size(), runs.size(), fmt::join(failed, ", ")));
   }
   if (failed.size() < runs.size()) {
@@ -248,30 +249,31 @@ void reproduce(const ReproduceArguments& arguments) {
 
 void add_reproduce(CLI::App& app) {
   CLI::App* command = app.add_subcommand(
-      "reproduce", "Train every model of a task over several seeds; a table and figures of them");
+      "reproduce", "Train every model of a task with several seeds, and make a table and figures");
   auto arguments = std::make_shared<ReproduceArguments>();
   command
       ->add_option("TASK", arguments->task,
                    "a folder of experiments with a reproduce.toml, which says what is run: "
-                   "retrieval")
+                   "retrieval or maze")
       ->required();
-  command->add_option("--seeds", arguments->seeds, "seeds of every model, 1 to N, over the file's")
+  command
+      ->add_option("--seeds", arguments->seeds,
+                   "run seeds 1 to N of every model; overrides the file")
       ->check(CLI::Range(1, 1000));
   command->add_option("--budget", arguments->budget,
-                      "how much of it: full, as the file says (hours); short, one seed and fewer "
-                      "epochs; smoke, whether everything runs");
+                      "how much to run: full, all of the file (hours); short, one seed and fewer "
+                      "epochs; smoke, a test that everything runs");
   command
       ->add_option("--jobs", arguments->jobs,
-                   "runs at once, each on one thread; without it one a core")
+                   "runs in parallel, each on one thread (default: one per core)")
       ->check(CLI::Range(1, 1024));
   command->add_option("--out", arguments->out,
-                      "folder; without it runs/<task>, or runs/<task>_<budget> if not full");
+                      "output folder (default: runs/<task>, or runs/<task>_<budget> if not full)");
   command->footer(
-      "A run is <out>/<set>/<model>/seed<N>, as `stpn train` makes it; table.md and the figures\n"
-      "lie in <out>. Stopped at any moment and called again, it goes on; finished runs stay. A "
-      "run\n"
-      "that fails stops no other; the exit code is then 1. Table and figures are made by Python:\n"
-      "STPN_PYTHON, else .venv/bin/python, else python3.\n"
+      "Each run is a run folder of `stpn train`, <out>/<set>/<model>/seed<N>; table.md and the\n"
+      "figures are in <out>. If it is stopped, call it again to continue; finished runs are not\n"
+      "repeated. If a run fails, the others continue, and the exit code is 1. The table and the\n"
+      "figures are made by Python: STPN_PYTHON if set, else .venv/bin/python, else python3.\n"
       "Examples:\n"
       "  stpn reproduce retrieval --budget short\n"
       "  stpn reproduce retrieval --seeds 5 --jobs 8");

@@ -1,4 +1,4 @@
-// What the program tells a person beside its results.
+// Messages to the user on standard error, and the formats of numbers in them.
 #pragma once
 
 #include <fmt/format.h>
@@ -11,7 +11,8 @@
 
 namespace stpn::cli {
 
-// Writes to standard error. That it may be full or closed is no reason to stop: nothing is thrown.
+// Writes to standard error. Ignores errors: the program goes on if standard error is full or
+// closed.
 inline void say(const std::string& text) {
   std::fputs(text.c_str(), stderr);
   std::fflush(stderr);
@@ -23,21 +24,21 @@ inline std::string clock_of(double seconds) {
   return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
 }
 
-// "validation_accuracy" as words.
+// "validation accuracy" for "validation_accuracy".
 inline std::string words(std::string name) {
   std::replace(name.begin(), name.end(), '_', ' ');
   return name;
 }
 
-// Four digits.
+// The value with four significant digits.
 inline std::string number(double value) { return fmt::format("{:.4g}", value); }
 
-// "test accuracy 0.9985, chance accuracy 0.1": pairs of name and value.
+// "test accuracy 0.9985, chance accuracy 0.1" for pairs of name and value.
 template <typename Named>
 std::string listed(const Named& named) {
   std::string text;
   for (const auto& [name, value] : named) {
-    if (std::isnan(value)) continue;  // the deviation of one
+    if (std::isnan(value)) continue;  // the standard deviation of one value
     text += fmt::format("{}{} {}", text.empty() ? "" : ", ", words(name), number(value));
   }
   return text;

@@ -42,14 +42,13 @@ void run_train(const TrainArguments& arguments) {
   observer.reset();
   if (arguments.quiet) return;
   if (!summary) {
-    fmt::print(
-        "{}: is finished: with a later end (train.epochs, train.iterations) it would go on\n",
-        folder.string());
+    fmt::print("{}: is finished; to continue it, raise train.epochs or train.iterations\n",
+               folder.string());
     return;
   }
   fmt::print("{}\n", listed(summary->metrics));
-  if (!summary->yardsticks.empty()) {
-    fmt::print("to be held against: {}\n", listed(summary->yardsticks));
+  if (!summary->baselines.empty()) {
+    fmt::print("to compare with: {}\n", listed(summary->baselines));
   }
   fmt::print("{} parameters; {:.1f} s\n{}\n", summary->parameters, summary->wall_seconds,
              folder.string());
@@ -62,29 +61,29 @@ void add_train(CLI::App& app) {
   auto arguments = std::make_shared<TrainArguments>();
   command
       ->add_option("EXPERIMENT", arguments->experiment,
-                   "experiment file (TOML); its stem names the model")
+                   "experiment file (TOML); its name without .toml is the name of the model")
       ->required();
-  command->add_option("--seed", arguments->seed, "seed of data and parameters, over the file's");
-  command->add_option("--out", arguments->out,
-                      "run folder; without it runs/<task>/<model>/seed<N>");
+  command->add_option("--seed", arguments->seed,
+                      "seed of data and initial parameters; overrides the file");
+  command->add_option("--out", arguments->out, "run folder (default: runs/<task>/<model>/seed<N>)");
   command->add_flag("--resume", arguments->resume,
-                    "go on with a run that was stopped, or start it if there is none; ends in the "
-                    "same bits as a run never stopped");
+                    "continue a run that was stopped, or start it if there is none; the result is "
+                    "the same, bit for bit, as that of a run that was not stopped");
   command
       ->add_option("--threads", arguments->threads,
-                   "threads; without it one a core. Results do not depend on it")
+                   "number of threads (default: one per core); does not change the results")
       ->check(CLI::Range(1, 1024));
   command
       ->add_option("--set", arguments->settings,
-                   "TABLE.KEY=VALUE: an option over the file's; may be repeated")
+                   "TABLE.KEY=VALUE: overrides an option of the file; may be repeated")
       ->allow_extra_args(false);
-  command->add_flag("--quiet", arguments->quiet, "print nothing but errors");
+  command->add_flag("--quiet", arguments->quiet, "print errors only");
   command->footer(
       "Examples:\n"
       "  stpn train experiments/retrieval/stpn.toml --seed 3\n"
       "  stpn train experiments/retrieval/stpn.toml --set unit.hidden_size=20 --out runs/wide\n"
       "  stpn train experiments/retrieval/stpn.toml --set train.epochs=300 --resume\n"
-      "`stpn list tasks`, `units` and `trainers` name the options of [task], [unit] and [train].");
+      "`stpn list tasks`, `units` and `trainers` list the options of [task], [unit] and [train].");
   command->callback([arguments] { run_train(*arguments); });
 }
 

@@ -20,7 +20,7 @@ struct Tally {
 void verify_file(const std::string& path, size_t width, Tally& tally) {
   try {
     bool off = false;
-    for (const auto& result : nn::verify_golden(path)) {
+    for (const auto& result : verify::verify_golden(path)) {
       fmt::print("{:<{}}  {:<6} {:<9} {:<6}  {:.2e} of at most {:.0e}  {:<26} {}\n", path, width,
                  result.unit, result.backend, result.dtype, result.largest_error, result.tolerance,
                  result.array, result.ok ? "ok" : "OFF");
@@ -39,24 +39,26 @@ void verify(const std::vector<std::string>& paths) {
   Tally tally;
   for (const auto& path : paths) verify_file(path, width, tally);
   if (tally.bad > 0) {
-    if (paths.size() == 1) throw CLI::RuntimeError(2);  // the one line is said
+    if (paths.size() == 1) throw CLI::RuntimeError(2);  // its line is printed already
     throw base::UserError(
         fmt::format("{} of {} files could not be checked", tally.bad, paths.size()));
   }
   if (tally.off > 0) {
-    throw base::Error(fmt::format("{} of {} files are off", tally.off, paths.size()));
+    throw base::Error(
+        fmt::format("{} of {} files have a result beyond its tolerance", tally.off, paths.size()));
   }
 }
 
 }  // namespace
 
 void add_verify(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("verify", "Hold the units to golden vectors");
+  CLI::App* command = app.add_subcommand("verify", "Check the units against golden vectors");
   auto paths = std::make_shared<std::vector<std::string>>();
   command->add_option("GOLDEN.json", *paths, "files of golden vectors")->required();
   command->footer(
-      "Prints a line for each file, backend and dtype: the largest of max|ours - golden| /\n"
-      "max|golden| over the file's arrays, and the array it is of.\n"
+      "Prints a line for each file, backend and dtype: the largest relative error over the arrays "
+      "of\n"
+      "the file, max|ours - golden| / max|golden|, and the array that has it.\n"
       "Example: stpn verify tests/golden/*.json");
   command->callback([paths] { verify(*paths); });
 }

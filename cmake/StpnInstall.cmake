@@ -19,7 +19,7 @@ install(FILES "${PROJECT_BINARY_DIR}/stpnConfig.cmake"
 
 if(STPN_WITH_TORCH)
   install(FILES cmake/StpnTorch.cmake DESTINATION "${stpn_package_dir}")
-  install(TARGETS stpn_cli stpn_ops)
+  install(TARGETS stpn_cli stpn_ops_library)
   install(DIRECTORY experiments/ DESTINATION "${CMAKE_INSTALL_DATADIR}/stpn/experiments"
     FILES_MATCHING PATTERN "*.toml")
   # Beside the ops, so that the package finds them: PYTHONPATH is <prefix>/lib/stpn/python.

@@ -3,7 +3,6 @@
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin")
 set(CMAKE_LIBRARY_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/lib")
 set(CMAKE_ARCHIVE_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/lib")
-set(CMAKE_POSITION_INDEPENDENT_CODE ON)  # the static libraries also go into the op library
 set(CMAKE_CXX_EXTENSIONS OFF)
 
 # A compiler cache where there is one; it needs to be told that precompiled headers are safe.
@@ -15,7 +14,9 @@ endif()
 
 # What our own code is compiled with and nobody else's: never exported.
 add_library(stpn_private_flags INTERFACE)
-target_compile_options(stpn_private_flags INTERFACE -Wall -Wextra -Wno-psabi
+# -fPIC everywhere: the static libraries also go into the op library, and executables can use the same
+# precompiled header as libraries.
+target_compile_options(stpn_private_flags INTERFACE -fPIC -Wall -Wextra -Wno-psabi
   $<$<BOOL:${STPN_WERROR}>:-Werror> $<$<BOOL:${STPN_CCACHE}>:-fpch-preprocess>)
 if(STPN_SANITIZE STREQUAL "address")
   set(sanitizers -fsanitize=address,undefined -fno-sanitize-recover=all)
@@ -44,20 +45,35 @@ function(stpn_library name)
   set_property(GLOBAL APPEND PROPERTY STPN_LIBRARIES stpn_${name})
 endfunction()
 
-# stpn_tests(NAME SOURCES file... [LINK lib...] [LABELS label...])
-# Program stpn_NAME_tests; each case in it is one test for ctest. With sanitizers a program that links
-# torch takes seconds to start, so it runs as a few shards of its cases, which the environment
-# variable GTEST_FILTER may choose (CMakePresets.json).
+# stpn_use_torch_header(TARGET)
+# torch/torch.h takes half a minute to read: it is precompiled once, with the first target that asks.
+function(stpn_use_torch_header target)
+  get_property(owner GLOBAL PROPERTY STPN_TORCH_HEADER)
+  if(owner)
+    target_precompile_headers(${target} REUSE_FROM ${owner})
+  else()
+    target_precompile_headers(${target} PRIVATE <torch/torch.h>)
+    set_property(GLOBAL PROPERTY STPN_TORCH_HEADER ${target})
+  endif()
+endfunction()
+
+# stpn_tests(NAME SOURCES file... [LINK lib...] [LABELS label...] [TORCH])
+# Program stpn_NAME_tests; each case in it is one test for ctest. TORCH: its sources include
+# torch/torch.h. With sanitizers a program that links torch takes seconds to start, so it runs as a
+# few shards of its cases, which the environment variable GTEST_FILTER may choose (CMakePresets.json).
 function(stpn_tests name)
   if(NOT STPN_BUILD_TESTS)
     return()
   endif()
-  cmake_parse_arguments(arg "" "" "SOURCES;LINK;LABELS" ${ARGN})
+  cmake_parse_arguments(arg "TORCH" "" "SOURCES;LINK;LABELS" ${ARGN})
   add_executable(stpn_${name}_tests ${arg_SOURCES})
   target_compile_definitions(stpn_${name}_tests PRIVATE
     STPN_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   target_link_libraries(stpn_${name}_tests PRIVATE ${arg_LINK} GTest::gtest_main
     stpn_private_flags)
+  if(arg_TORCH)
+    stpn_use_torch_header(stpn_${name}_tests)
+  endif()
   if(STPN_SANITIZE AND STPN_WITH_TORCH)
     foreach(shard RANGE 3)
       add_test(NAME ${name}.shard${shard} COMMAND stpn_${name}_tests)

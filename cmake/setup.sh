@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Gets what the build needs and is not there yet: Debian packages (cmake/debian-packages.txt) and the
-# virtual environment .venv (python/requirements.txt). Called again, it finds all there and is quick.
+# Installs what is missing for the build: Debian packages (cmake/debian-packages.txt) and the virtual
+# environment .venv (python/requirements.txt). If nothing is missing, it returns at once.
 #
-#   cmake/setup.sh          to build, test and run
+#   cmake/setup.sh          for building, testing and running
 #   cmake/setup.sh lint     the linters only
 #
-# Exit code 2: something is missing that the caller has to install; the message says how.
+# Exit code 2: the caller has to install something; the message says how.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# The packages of a kind: "" or "lint".
+# Lists the packages of a kind: "" or "lint".
 packages() {
   awk -v kind="$1" '/^#/ || !NF { next } NF == 1 && kind == "" { print $1 }
                     NF == 2 && $1 == kind { print $2 }' cmake/debian-packages.txt
@@ -33,7 +33,7 @@ install_packages() {
 
 need_packages() {
   if ! command -v apt-get >/dev/null; then
-    echo "setup: no Debian or Ubuntu here: see that you have what these of its packages hold:" "$@"
+    echo "setup: this is not Debian or Ubuntu; make sure that you have the equivalents of these packages:" "$@"
     return
   fi
   local missing
@@ -45,13 +45,13 @@ need_packages() {
   elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
     install_packages sudo "${missing[@]}"
   else
-    echo "setup: packages are missing; install them, then call make again:" >&2
+    echo "setup: packages are missing; install them, then run make again:" >&2
     echo "  sudo apt-get update && sudo apt-get install --no-install-recommends ${missing[*]}" >&2
     exit 2
   fi
 }
 
-# .venv/requirements.txt is written last: where it is missing or old, the environment is made anew.
+# .venv/requirements.txt is written last. If it is missing or differs, the environment is created again.
 make_environment() {
   local python=${PYTHON:-/usr/bin/python3}
   if cmp -s python/requirements.txt .venv/requirements.txt && .venv/bin/python -c '' 2>/dev/null
@@ -59,15 +59,15 @@ make_environment() {
     return
   fi
   if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-    echo "setup: $python is no Python 3.11 or later; name one with PYTHON=..." >&2
+    echo "setup: $python is not Python 3.11 or later; set PYTHON to one that is" >&2
     exit 2
   fi
-  echo "setup: making .venv with the wheels of python/requirements.txt (torch is large)"
+  echo "setup: creating .venv with the wheels of python/requirements.txt (torch is large)"
   rm -rf .venv
   "$python" -m venv .venv
   if ! .venv/bin/python -m pip install --disable-pip-version-check --no-input \
     -r python/requirements.txt; then
-    echo "setup: pip could not install python/requirements.txt; its message above says why" >&2
+    echo "setup: pip could not install python/requirements.txt; see its message above" >&2
     exit 1
   fi
   cp python/requirements.txt .venv/requirements.txt

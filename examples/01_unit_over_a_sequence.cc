@@ -1,5 +1,5 @@
-// The unit over a sequence: what goes in, what comes out, how its memory is carried on, and what
-// energy it used.
+// Runs the unit over a sequence: its inputs and outputs, its state from one call to the next, and
+// its energy.
 //
 //   build/bin/example_01_unit_over_a_sequence
 #include <iostream>
@@ -14,26 +14,27 @@ int main() {
   std::cout << "A unit of " << unit->hidden_size() << " neurons has "
             << stpn::nn::parameter_count(*unit) << " parameters.\n";
 
-  // Time comes first: 20 steps, 3 samples, 5 inputs. Without a state it begins with zeros.
+  // Time is the first dimension: 20 steps, 3 samples, 5 inputs. Without a state, it starts from
+  // zeros.
   torch::manual_seed(0);
   const torch::Tensor x = torch::randn({20, 3, 5});
   const stpn::nn::UnitOutput whole =
       unit->forward({.x = x, .state = {}, .reset = {}, .energy = true});
   std::cout << "Output: " << whole.y.sizes() << " (steps, samples, neurons).\n";
 
-  // The memory is the last activity h and a fast weight F for every synapse of every sample.
+  // The state is the last activity h and the fast weights F, one for every synapse of every sample.
   for (const auto& [name, tensor] : whole.state) {
     std::cout << "State " << name << ": " << tensor.sizes() << "\n";
   }
 
-  // Handed from call to call, it is all the unit knows of the past: two halves equal the whole.
+  // The state is all that the unit remembers: passed from call to call, two parts equal the whole.
   const auto first = unit->forward({.x = x.slice(0, 0, 8), .state = {}, .reset = {}});
   const auto second = unit->forward({.x = x.slice(0, 8), .state = first.state, .reset = {}});
   const bool same = torch::allclose(torch::cat({first.y, second.y}), whole.y);
-  std::cout << "Two halves " << (same ? "equal" : "differ from") << " the whole.\n";
+  std::cout << "Two parts " << (same ? "equal" : "differ from") << " the whole.\n";
 
-  // Energy is measured for every neuron at every step.
+  // The energy of every neuron at every step.
   const torch::Tensor energy = whole.energy.sum(-1).mean();
-  std::cout << "Energy: " << energy.item<float>() << " a step, on average.\n";
+  std::cout << "Energy: " << energy.item<float>() << " per step on average.\n";
   return same && energy.item<float>() > 0 ? 0 : 1;
 }

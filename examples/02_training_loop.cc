@@ -1,7 +1,7 @@
-// A training loop: the unit in a small model, libtorch's Adam, and data of one's own.
+// A training loop: the unit in a small model, libtorch's Adam, and custom data.
 //
-// The task: the first step shows one of four symbols, then comes noise; at the end, name the
-// symbol. The model is right one time in four until it remembers.
+// The task: the first step shows one of four symbols, the other steps are noise, and the target is
+// the symbol. Without memory the accuracy is one in four.
 //
 //   build/bin/example_02_training_loop
 #include <iostream>
@@ -46,6 +46,6 @@ int main() {
   const Batch test = draw(1000);
   const torch::Tensor answer = model.forward(test.x).logits.argmax(-1);
   const double accuracy = answer.eq(test.symbol).to(torch::kDouble).mean().item<double>();
-  std::cout << "Right in " << 100 * accuracy << "% of 1000 new sequences (chance: 25%).\n";
+  std::cout << "Correct for " << 100 * accuracy << "% of 1000 new sequences (chance: 25%).\n";
   return accuracy > 0.9 ? 0 : 1;
 }

@@ -1,4 +1,4 @@
-"""What `make demo` runs: an STPN learns associative retrieval, an LSTM gets as many epochs.
+"""The program of `make demo`: trains an STPN on associative retrieval, and an LSTM for as many epochs.
 
 python/demo.py [--stpn PROGRAM] [--out DIR] [--target-accuracy A]
 """
@@ -15,9 +15,9 @@ from stpn.runs import read_run
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 TASK = """\
-Associative retrieval: the model reads pairs of a letter and a digit, one symbol a step, then ? ? and
-one of the letters again, and has to name that letter's digit. Nothing but its memory of this one
-sequence tells it which."""
+Associative retrieval: the model reads pairs of a letter and a digit, one symbol per step, then ? ? and
+one of the letters again, and has to answer with that letter's digit. Only its memory of this one
+sequence can give the answer."""
 
 
 def train(program, experiment, out, settings):
@@ -30,31 +30,31 @@ def train(program, experiment, out, settings):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--stpn", type=Path, default=CHECKOUT / "build/bin/stpn",
-                        help="the program (%(default)s)")
+                        help="the program stpn (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=CHECKOUT / "build/demo",
-                        help="folder for the runs and the picture; what is in it is replaced")
+                        help="folder for the runs and the figure; runs in it are replaced")
     parser.add_argument("--target-accuracy", type=float, default=0.997, metavar="A",
-                        help="validation accuracy at which the STPN's training ends (%(default)s)")
+                        help="validation accuracy at which the training of the STPN ends (default: %(default)s)")
     given = parser.parse_args(arguments)
     runs = [given.out / "stpn", given.out / "lstm"]
     for run in runs:
         shutil.rmtree(run, ignore_errors=True)
 
     print(TASK)
-    print("\n1. An STPN learns it.", flush=True)
+    print("\n1. Training an STPN.", flush=True)
     try:
         train(given.stpn, "stpn.toml", runs[0], [f"train.target_accuracy={given.target_accuracy}"])
         epochs = len(read_run(runs[0]).epochs)
-        print(f"\n2. An LSTM of about as many parameters gets as many epochs: {epochs}.", flush=True)
+        print(f"\n2. Training an LSTM with about as many parameters for as many epochs: {epochs}.", flush=True)
         train(given.stpn, "lstm.toml", runs[1], [f"train.epochs={epochs}"])
     except subprocess.CalledProcessError as error:
-        return error.returncode  # the program has said why
+        return error.returncode  # the program has printed the reason
     except OSError as error:
         print(f"demo: {error}; run `make build`", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    print("\n3. What came of it.\n", flush=True)
+    print("\n3. Results.\n", flush=True)
     return learning_curves.main([str(run) for run in runs] + ["-o", str(given.out / "curves.png")])
 
 

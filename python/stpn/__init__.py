@@ -1,9 +1,9 @@
 """Short-term plasticity neurons from Python.
 
 stpn.ops              the units as PyTorch ops
-stpn.kinds            what is shown of tasks that are supervised, and of those that are played
+stpn.kinds            what tables and figures show of supervised and of reinforcement-learning runs
 stpn.learning_curves  a table and a picture of runs:  python -m stpn.learning_curves RUN_DIR...
 stpn.maze_picture     a picture of an episode:        python -m stpn.maze_picture TRACE.json
 stpn.reproduction     table and figures of many runs:  python -m stpn.reproduction FOLDER
-stpn.runs             finished runs, read
+stpn.runs             reads finished runs
 """

@@ -1,4 +1,5 @@
-"""What is measured of the tasks of a kind, and so what tables and figures show of them."""
+"""The kinds of task, supervised and reinforcement learning, and the measures that tables and figures
+show of each."""
 
 import math
 from dataclasses import dataclass, field
@@ -6,10 +7,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Measure:
-    key: str  # in a line of metrics.jsonl, or in the metrics of summary.json
+    key: str  # in the lines of metrics.jsonl, or in the metrics of summary.json
     label: str
-    decimals: int | None = None  # None: three digits or more
-    scale: float = 1  # a number in a table is so many times the value; 100 makes percent
+    decimals: int | None = None  # None: three significant digits or more
+    scale: float = 1  # a table shows scale * value; 100 gives percent
     unit: str = ""
 
     @property
@@ -23,26 +24,26 @@ class Measure:
 
 @dataclass(frozen=True)
 class Kind:
-    noun: str  # what a score is; yardsticks are named <name>_<noun>
-    scores: tuple  # what a run came to: the first beside yardsticks, the last to compare sets by
+    noun: str  # of a score; the names of baselines are <name>_<noun>
+    scores: tuple  # of a run: the first is compared with baselines, the last between sets
     costs: tuple
-    energy: Measure  # the one of the costs that a figure has against the score
+    energy: Measure  # one of the costs, for the figure of energy over score
     seconds: Measure
-    time: Measure  # how far a line of metrics.jsonl is
+    time: Measure  # the time axis, in the lines of metrics.jsonl
     time_axis: str
-    curves: tuple  # over time, a panel each: the score, and energy where a line has it
-    learning: Measure  # tells when a model has learnt:
-    learnt: float | None  # at this value; None: half way to the best model's last score
-    names: dict = field(default_factory=dict)  # of models, where they differ from runs.NAMES
+    curves: tuple  # over time, one panel each: the score and, if metrics.jsonl has it, the energy
+    learning: Measure  # a model has learnt the task when this measure reaches
+    learnt: float | None  # this value; None: half of the best model's result
+    names: dict = field(default_factory=dict)  # names of models that differ from those in runs.NAMES
 
 
 CONDUCTANCE = "V² × conductance"
 EPOCHS = Measure("epoch", "epochs", decimals=0)
 VALIDATION_ACCURACY = Measure("validation_accuracy", "validation accuracy", scale=100)
-ENERGY_PER_STEP = Measure("energy_per_step", "energy a step", unit=CONDUCTANCE)
-ENERGY_PER_SEQUENCE = Measure("energy_per_sequence", "energy a sequence", unit=CONDUCTANCE)
+ENERGY_PER_STEP = Measure("energy_per_step", "energy per step", unit=CONDUCTANCE)
+ENERGY_PER_SEQUENCE = Measure("energy_per_sequence", "energy per sequence", unit=CONDUCTANCE)
 REWARD_SHARE = Measure("reward_share", "share of the oracle's margin", decimals=1, scale=100)
-ENERGY_PER_NEURON = Measure("energy_per_neuron", "energy a neuron and step", unit=CONDUCTANCE)
+ENERGY_PER_NEURON = Measure("energy_per_neuron", "energy per neuron and step", unit=CONDUCTANCE)
 
 SUPERVISED = Kind(
     noun="accuracy",
@@ -56,25 +57,25 @@ SUPERVISED = Kind(
     learning=VALIDATION_ACCURACY,
     learnt=0.99)
 
-PLAYED = Kind(
+RL = Kind(
     noun="reward",
-    scores=(Measure("reward", "reward an episode", decimals=1), REWARD_SHARE),
+    scores=(Measure("reward", "reward per episode", decimals=1), REWARD_SHARE),
     costs=(ENERGY_PER_NEURON,
            Measure("energy_per_neuron_without_reward", "without the reward input")),
     energy=ENERGY_PER_NEURON,
-    seconds=Measure("seconds_per_iteration", "seconds an iteration"),
+    seconds=Measure("seconds_per_iteration", "seconds per iteration"),
     time=Measure("episodes", "thousand episodes", scale=1e-3),
     time_axis="Training episodes",
-    curves=(Measure("reward", "reward a training episode"),),
+    curves=(Measure("reward", "reward per training episode"),),
     learning=REWARD_SHARE,
-    learnt=None,  # nobody knows what share can be had
+    learnt=None,  # the share that a model can reach is not known
     names={"stpn": "STPNr", "stpn_scalar": "STPNr, scalar"})
 
-KINDS = (SUPERVISED, PLAYED)
+KINDS = (SUPERVISED, RL)
 
 
 def kind_of(metrics):
-    """The kind of task of which a run has these metrics in its summary."""
+    """The kind of task of a run with these metrics in its summary."""
     for kind in KINDS:
         if kind.scores[0].key in metrics:
             return kind
@@ -82,12 +83,12 @@ def kind_of(metrics):
 
 
 def plain(value):
-    """Three digits or more, and never an exponent for what people read: 5.02, 1610."""
+    """Three significant digits or more, without an exponent: 5.02, 1610."""
     size = math.floor(math.log10(abs(value))) if value else 0
     return f"{value:.{max(0, 2 - size)}f}"
 
 
 def number(measure, value):
-    """As in a table, without the sign of percent."""
+    """The value as in a table, without the percent sign."""
     value = measure.scale * value
     return plain(value) if measure.decimals is None else f"{value:.{measure.decimals}f}"

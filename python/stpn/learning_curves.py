@@ -1,4 +1,4 @@
-"""A table and a picture of one or more runs of a task.
+"""A table and a figure of one or more runs of a task.
 
 python -m stpn.learning_curves RUN_DIR... -o curves.png
 """
@@ -13,9 +13,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from stpn.kinds import EPOCHS, number, plain
-from stpn.runs import RunError, read_runs, yardstick_label
+from stpn.runs import RunError, baseline_label, read_runs
 
-# Told apart also by those who see few colours (Okabe and Ito).
+# Distinguishable for people with colour blindness (Okabe and Ito).
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 HEIGHTS = [3, 2]  # of the panels of curves: score, energy
 
@@ -25,7 +25,7 @@ def brief(measure, value):
 
 
 def table(runs):
-    """What the runs came to, beside what guessing gives, as lines of text."""
+    """The results of the runs and the baselines of their task, as text."""
     kind = runs[0].kind
     rows = [["", "parameters", *(measure.label for measure in kind.scores), kind.costs[0].label,
              kind.time.label, "seconds"]]
@@ -38,8 +38,8 @@ def table(runs):
             number(kind.time, run.epochs[-1][kind.time.key]),
             f"{run.metrics['wall_seconds']:.0f}",
         ])
-    for name, value in runs[0].yardsticks.items():
-        row = [yardstick_label(name, kind), "", brief(kind.scores[0], value)]
+    for name, value in runs[0].baselines.items():
+        row = [baseline_label(name, kind), "", brief(kind.scores[0], value)]
         rows.append(row + [""] * (len(rows[0]) - len(row)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
@@ -49,7 +49,7 @@ def table(runs):
 
 
 def spread(heights, gap):
-    """The heights, moved apart as little as is simple, so that none is nearer than `gap`."""
+    """The heights, moved up where needed so that any two are at least `gap` apart."""
     moved = list(heights)
     order = sorted(range(len(heights)), key=lambda index: heights[index])
     for below, above in zip(order, order[1:]):
@@ -64,7 +64,7 @@ def draw_lines(axes, runs, measure):
 
 
 def name_lines(axes, runs, measure, gap):
-    """Each run's name at the end of its line."""
+    """Writes the name of each run at the end of its line."""
     ends = [run.curve(measure.key)[-1] for run in runs]
     low, high = axes.get_ylim()
     for run, colour, height in zip(runs, COLOURS * len(runs), spread(ends, gap * (high - low))):
@@ -74,8 +74,9 @@ def name_lines(axes, runs, measure, gap):
 
 
 def score_axis(axis, measure, levels):
-    """The whole of an accuracy, with room for a line at the top. Of a reward what is drawn, 0 and the
-    lowest yardstick; higher ones unless less than half of the axis were left to what is drawn."""
+    """Sets the limits of an axis of scores. An accuracy has the range 0 to 1, with a margin at the top.
+    A reward has the range of the data, 0 and the lowest baseline; a higher baseline is included unless
+    the data would then cover less than half of the axis."""
     if measure.percent:
         axis.axes.set(**{f"{axis.axis_name}lim": (0, 1.03)})
         axis.set_major_formatter(matplotlib.ticker.PercentFormatter(1))
@@ -87,15 +88,15 @@ def score_axis(axis, measure, levels):
     axis.axes.set(**{f"{axis.axis_name}lim": (low - room, high + room)})
 
 
-def yardstick_text(name, level, kind, axis):
-    """With its value where the axis does not go there."""
-    text = yardstick_label(name, kind)
+def baseline_text(name, level, kind, axis):
+    """The label of a baseline, with its value if it is outside the axis."""
+    text = baseline_label(name, kind)
     low, high = axis.get_view_interval()
     return text if low <= level <= high else f"{text}: {plain(level)}, out of view"
 
 
 def time_axis(axis, kind):
-    """Whole epochs; episodes from 0, as 200k and 1.5M."""
+    """Formats the time axis: whole epochs, or episodes from 0 as 200k and 1.5M."""
     axis.set_label_text(kind.time_axis)
     if kind.time is EPOCHS:
         axis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
@@ -105,7 +106,7 @@ def time_axis(axis, kind):
 
 
 def picture(runs, path):
-    """The score, and energy where it is measured meanwhile, over the training; to `path`."""
+    """Draws score and, if it was measured during training, energy over training time, into `path`."""
     kind = runs[0].kind
     heights = HEIGHTS[:len(kind.curves)]
     figure, panels = plt.subplots(
@@ -118,11 +119,11 @@ def picture(runs, path):
         draw_lines(panel, runs, measure)
         panel.margins(x=0.01)
 
-    levels = runs[0].yardsticks
+    levels = runs[0].baselines
     score_axis(score.yaxis, kind.curves[0], levels.values())
     for name, level in levels.items():
         score.axhline(level, color="0.75", linewidth=0.8, zorder=0)
-        score.annotate(yardstick_text(name, level, kind, score.yaxis),
+        score.annotate(baseline_text(name, level, kind, score.yaxis),
                        (0.99, min(level, score.get_ylim()[1])),
                        xycoords=("axes fraction", "data"), xytext=(0, 3),
                        textcoords="offset points", ha="right", color="0.45", size=8)
@@ -140,9 +141,9 @@ def picture(runs, path):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m stpn.learning_curves",
-                                     description="A table and a picture of runs of one task.")
-    parser.add_argument("runs", metavar="RUN_DIR", nargs="+", help="the folder of a run")
-    parser.add_argument("-o", "--output", default="curves.png", help="picture to write (%(default)s)")
+                                     description="A table and a figure of runs of one task.")
+    parser.add_argument("runs", metavar="RUN_DIR", nargs="+", help="the folder of a finished run")
+    parser.add_argument("-o", "--output", default="curves.png", help="figure to write (default: %(default)s)")
     given = parser.parse_args(arguments)
     try:
         runs = read_runs(given.runs)
@@ -151,7 +152,7 @@ def main(arguments=None):
     except (RunError, OSError) as error:
         print(f"learning_curves: {error}", file=sys.stderr)
         return 2
-    print(f"\nThe picture: {given.output}")
+    print(f"\nFigure: {given.output}")
     return 0
 
 

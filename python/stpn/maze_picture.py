@@ -1,4 +1,4 @@
-"""A picture of one episode in the maze, from what `stpn eval ... --trace TRACE.json` wrote.
+"""A figure of one episode in the maze, from the output of `stpn eval ... --trace TRACE.json`.
 
 python -m stpn.maze_picture TRACE.json -o maze.png
 """
@@ -16,41 +16,41 @@ from matplotlib.collections import LineCollection
 
 WALL, GROUND, REWARD = "#4a4a4a", "#f4f4f2", "#D55E00"
 TIME = "viridis"
-# Walks that cross the same cells are drawn so far apart, in cells.
+# Walks through the same cells are drawn in LANES lanes next to each other, SPREAD cells wide in total.
 SPREAD = 0.5
 LANES = 7
 
 
 class TraceError(Exception):
-    """A file that is no trace of the maze; the message says which and why."""
+    """A file that is not a trace of the maze. The message names the file and the reason."""
 
 
 def read_trace(path):
     try:
         trace = json.loads(Path(path).read_text())
         if trace["task"] != "maze":
-            raise TraceError(f"{path}: is of the task {trace['task']}, not of the maze")
+            raise TraceError(f"{path}: is a trace of the task {trace['task']}, not of the maze")
         size, steps = trace["size"], len(trace["rewards"])
         sum(trace["rewards"])  # they are numbers
         if {len(trace["walls"]), *map(len, trace["walls"])} != {size}:
             raise TraceError(f"{path}: its walls are not {size} x {size} cells")
         if len(trace["positions"]) != steps + 1 or not all(0 <= t < steps for t in trace["teleports"]):
-            raise TraceError(f"{path}: its lists do not fit together")
+            raise TraceError(f"{path}: the lengths of its lists do not match")
         for row, column in [trace["reward_cell"], *trace["positions"]]:
             if trace["walls"][row][column] == "#":
-                raise TraceError(f"{path}: somebody stands in a wall")
+                raise TraceError(f"{path}: a position is inside a wall")
         return trace
     except FileNotFoundError:
-        raise TraceError(f"{path}: not there; stpn eval EXPERIMENT --trace {path} writes it") from None
+        raise TraceError(f"{path}: does not exist; stpn eval EXPERIMENT --trace {path} writes it") from None
     except KeyError as error:
         raise TraceError(f"{path}: has no {error}") from None
     except (ValueError, TypeError, IndexError) as error:
-        raise TraceError(f"{path}: not what stpn eval --trace writes: {error}") from None
+        raise TraceError(f"{path}: not an output of stpn eval --trace: {error}") from None
 
 
 def walks(trace):
-    """From start or landing to reward or end: (first step, cells), one a walk. The last walk may be
-    of one cell, where the episode ended with a reward."""
+    """Divides the path into walks, each from the start or a teleport to the reward or the end of the
+    episode. Yields (first step, cells). The last walk has one cell if the last step was rewarded."""
     begin = 0
     for end in trace["teleports"]:
         yield begin, trace["positions"][begin:end + 1] + [trace["reward_cell"]]
@@ -73,7 +73,7 @@ def draw_maze(axes, trace):
 
 
 def draw_line(axes, points, steps, norm, width):
-    """Through the points, coloured by the step that each piece belongs to."""
+    """Draws a line through the points; each segment has the colour of its step."""
     lines = LineCollection(list(zip(points, points[1:])), cmap=TIME, norm=norm, linewidth=width,
                            capstyle="round", zorder=2)
     lines.set_array(list(steps))
@@ -81,7 +81,8 @@ def draw_line(axes, points, steps, norm, width):
 
 
 def draw_walk(axes, first_step, cells, shifts, norm):
-    """A ring where it begins, and a line; it moves from one shift to the other on its way."""
+    """Draws a walk as a line with a ring at its start. Its offset from the cell centres changes from
+    shifts[0] at the start to shifts[1] at the end."""
     last = max(len(cells) - 1, 1)
     points = []
     for index, (row, column) in enumerate(cells):
@@ -93,7 +94,7 @@ def draw_walk(axes, first_step, cells, shifts, norm):
 
 
 def draw_rewards(axes, trace, norm):
-    """The sum of rewards so far over the steps, in the colours of the walks."""
+    """Draws the cumulative reward over the steps, in the colours of the walks."""
     sums = [0]
     for reward in trace["rewards"]:
         sums.append(sums[-1] + reward)
@@ -106,9 +107,9 @@ def draw_rewards(axes, trace, norm):
 
 
 def picture(trace, path):
-    """The way to the first reward, the ways after it, and the rewards over time, to `path`."""
+    """Draws the walk to the first reward, the later walks and the cumulative reward, into `path`."""
     steps = len(trace["rewards"])
-    norm = matplotlib.colors.Normalize(0, 1.1 * steps)  # the last colours are too pale for lines
+    norm = matplotlib.colors.Normalize(0, 1.1 * steps)  # the palest colours of the map are left out
     figure = plt.figure(figsize=(9, 6.6), layout="constrained")
     grid = figure.add_gridspec(2, 2, height_ratios=[4, 1])
     before, after = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
@@ -118,7 +119,7 @@ def picture(trace, path):
     first, *later = walks(trace)
     before.set_title("Until the first reward" if later else "No reward was found", loc="left", size=10)
     draw_maze(before, trace)
-    # It may cross itself often, and so drifts through the cells.
+    # This walk may cross itself often, so its offset changes along the way.
     draw_walk(before, *first, (-SPREAD / 2, SPREAD / 2), norm)
     if later:
         more = len(trace["teleports"]) - 1
@@ -137,16 +138,16 @@ def picture(trace, path):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m stpn.maze_picture",
-                                     description="A picture of one episode in the maze.")
-    parser.add_argument("trace", metavar="TRACE.json", help="what stpn eval --trace wrote")
-    parser.add_argument("-o", "--output", default="maze.png", help="picture to write (%(default)s)")
+                                     description="A figure of one episode in the maze.")
+    parser.add_argument("trace", metavar="TRACE.json", help="output of stpn eval --trace")
+    parser.add_argument("-o", "--output", default="maze.png", help="figure to write (default: %(default)s)")
     given = parser.parse_args(arguments)
     try:
         picture(read_trace(given.trace), given.output)
     except (TraceError, OSError) as error:
         print(f"maze_picture: {error}", file=sys.stderr)
         return 2
-    print(f"The picture: {given.output}")
+    print(f"Figure: {given.output}")
     return 0
 
 

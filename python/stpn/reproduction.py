@@ -1,16 +1,15 @@
-"""Table and figures of what `stpn reproduce` ran, from the small files of its runs.
+"""Table and figures of the runs of `stpn reproduce`, from their summary.json and metrics.jsonl.
 
 python -m stpn.reproduction FOLDER [-o OUT] [--keep RESULTS]
 
-FOLDER has <set>/<model>/seed<N>/summary.json and metrics.jsonl; runs that have not ended are passed
-over. Into OUT, which is FOLDER if not given, go
+FOLDER holds <set>/<model>/seed<N>/summary.json and metrics.jsonl; runs that have not ended are left
+out. Writes to OUT (default: FOLDER):
 
-    table.md          each set: mean and deviation over seeds, beside the task's yardsticks
-    <set>.png         accuracy and energy over the epochs; of a task that is played, the reward over
-                      the training episodes
-    <set>_energy.png  energy against test accuracy or reward, a mark a run
-    <word>.png        test accuracy, or the share of the oracle's margin, over sets whose names are one
-                      word and a number, as pairs4, pairs8
+    table.md          for each set, mean and standard deviation over seeds, and the task's baselines
+    <set>.png         accuracy and energy over epochs; for an RL task, reward over training episodes
+    <set>_energy.png  energy over test accuracy or reward, one marker for each run
+    <word>.png        test accuracy, or share of the oracle's margin, over the sets whose names are a
+                      word and a number, such as pairs4 and pairs8
 """
 
 import argparse
@@ -27,22 +26,22 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from stpn.kinds import number
-from stpn.learning_curves import COLOURS, HEIGHTS, score_axis, time_axis, yardstick_text
-from stpn.runs import NAMES, RunError, of_one_task, read_run, yardstick_label
+from stpn.learning_curves import COLOURS, HEIGHTS, baseline_text, score_axis, time_axis
+from stpn.runs import NAMES, RunError, baseline_label, of_one_task, read_run
 
-MARKERS = "osD^vPX*<>hpd"  # 13 and 6 colours: the first pair comes again after 78
+MARKERS = "osD^vPX*<>hpd"  # 13; with 6 colours, 78 combinations before the first repeats
 LINES = ["-", "--", ":"]
-PANEL = 7  # models of which the lines can still be followed
+PANEL = 7  # the most models in a panel, for legibility
 
 
 def position(model):
-    """Models in the order of NAMES, and those that are not in it behind, by the alphabet."""
+    """Sort key: models in the order of NAMES, then the others in alphabetical order."""
     known = list(NAMES)
     return (known.index(model) if model in known else len(known), model)
 
 
 def by_number(name):
-    """Orders pairs4 before pairs16."""
+    """Sort key that puts pairs4 before pairs16."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
@@ -53,14 +52,14 @@ def find_runs(folder):
         run = summary.parent
         sets[run.parent.parent.name][run.parent.name].append(read_run(run))
     if not sets:
-        raise RunError(f"{folder}: no run in it has ended (<set>/<model>/seed<N>/summary.json)")
+        raise RunError(f"{folder}: has no run that has ended (<set>/<model>/seed<N>/summary.json)")
     of_one_task([run for models in sets.values() for runs in models.values() for run in runs])
     return {name: {model: sets[name][model] for model in sorted(sets[name], key=position)}
             for name in sorted(sets, key=by_number)}
 
 
 def keep(folder, results):
-    """Copies what tables and figures need of each finished run."""
+    """Copies the files that tables and figures need of each finished run."""
     for summary in sorted(Path(folder).glob("*/*/seed*/summary.json")):
         to = Path(results) / summary.parent.relative_to(folder)
         to.mkdir(parents=True, exist_ok=True)
@@ -68,8 +67,8 @@ def keep(folder, results):
             shutil.copyfile(summary.parent / name, to / name)
 
 
-def with_deviation(values, measure):
-    """Mean and, of more than one, sample standard deviation: "5.02 ± 0.28"."""
+def with_std(values, measure):
+    """Mean and, if there are several values, sample standard deviation: "5.02 ± 0.28"."""
     text = number(measure, statistics.mean(values))
     if len(values) > 1:
         decimals = len(text.partition(".")[2])
@@ -82,12 +81,12 @@ def metric(runs, measure):
 
 
 def learnt_at(models):
-    """The value of `kind.learning` from which a model has learnt."""
+    """The value of `kind.learning` at which a model counts as having learnt the task."""
     kind = kind_of_set(models)
     if kind.learnt is not None:
         return kind.learnt
     best = max(statistics.mean(metric(runs, kind.learning)) for runs in models.values())
-    return max(0.01, round(best / 2, 2))  # at 0 chance would do
+    return max(0.01, round(best / 2, 2))  # chance would reach 0
 
 
 def time_to_learn(runs, level):
@@ -98,19 +97,19 @@ def time_to_learn(runs, level):
     if not there:
         return "never"
     some = "" if len(there) == len(runs) else f" ({len(there)} of {len(runs)})"
-    return with_deviation(there, kind.time) + some
+    return with_std(there, kind.time) + some
 
 
 def kind_of_set(models):
     return next(iter(models.values()))[0].kind
 
 
-def yardsticks_of(models):
-    return next(iter(models.values()))[0].yardsticks
+def baselines_of(models):
+    return next(iter(models.values()))[0].baselines
 
 
 def table(name, models):
-    """One set, as a table in Markdown."""
+    """The Markdown table of a set."""
     kind, level = kind_of_set(models), learnt_at(models)
     rows = [["model", "seeds", "parameters", *(measure.label for measure in kind.scores),
              f"{kind.time.label} to {level:.0%}", *(measure.label for measure in kind.costs),
@@ -118,13 +117,13 @@ def table(name, models):
     for runs in models.values():
         rows.append([
             runs[0].name, str(len(runs)), str(runs[0].parameters),
-            *(with_deviation(metric(runs, measure), measure) for measure in kind.scores),
+            *(with_std(metric(runs, measure), measure) for measure in kind.scores),
             time_to_learn(runs, level),
-            *(with_deviation(metric(runs, measure), measure) for measure in kind.costs),
+            *(with_std(metric(runs, measure), measure) for measure in kind.costs),
             number(kind.seconds, statistics.mean(metric(runs, kind.seconds))),
         ])
-    for yardstick, value in yardsticks_of(models).items():
-        row = [yardstick_label(yardstick, kind), "", "", with_deviation([value], kind.scores[0])]
+    for baseline, value in baselines_of(models).items():
+        row = [baseline_label(baseline, kind), "", "", with_std([value], kind.scores[0])]
         rows.append(row + [""] * (len(rows[0]) - len(row)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     rows.insert(1, ["-" * width for width in widths])
@@ -134,7 +133,7 @@ def table(name, models):
 
 
 def styles(sets):
-    """Colour, marker and line of each model, the same in all figures."""
+    """Colour, marker and line style of each model, the same in all figures."""
     models = sorted({model for models in sets.values() for model in models}, key=position)
     return {model: {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)],
                     "linestyle": LINES[i // len(COLOURS) % len(LINES)]}
@@ -142,29 +141,29 @@ def styles(sets):
 
 
 def mean_curve(axes, runs, measure, style, label):
-    """The mean over the runs, and a band of a standard deviation to both sides."""
-    curves = list(zip(*(run.curve(measure.key) for run in runs)))  # as long as the shortest
+    """Draws the mean over the runs with a band of one standard deviation on each side."""
+    curves = list(zip(*(run.curve(measure.key) for run in runs)))  # cut to the shortest run
     times = runs[0].curve(runs[0].kind.time.key)[:len(curves)]
     mean = [statistics.mean(values) for values in curves]
     axes.plot(times, mean, label=label, linewidth=1.6, markersize=5, **style,
               markevery=max(1, len(times) // 8))
     if len(runs) > 1:
-        deviation = [statistics.stdev(values) for values in curves]
-        axes.fill_between(times, [m - d for m, d in zip(mean, deviation)],
-                          [m + d for m, d in zip(mean, deviation)],
+        std = [statistics.stdev(values) for values in curves]
+        axes.fill_between(times, [m - s for m, s in zip(mean, std)],
+                          [m + s for m, s in zip(mean, std)],
                           color=style["color"], alpha=0.18, linewidth=0)
 
 
-def yardstick_style(i):
-    """Grey, and behind the data."""
+def baseline_style(i):
+    """Grey lines behind the data."""
     return {"color": "0.6", "linewidth": 1, "linestyle": LINES[1 + i % 2], "zorder": 0}
 
 
-def draw_yardsticks(draw, models, axis):
-    """`draw` is axhline or axvline; what is drawn leaves the axis as it is."""
-    for i, (name, level) in enumerate(yardsticks_of(models).items()):
-        draw(level, label=yardstick_text(name, level, kind_of_set(models), axis),
-             **yardstick_style(i))
+def draw_baselines(draw, models, axis):
+    """Draws the baselines with `draw`, which is axhline or axvline; the axis limits stay."""
+    for i, (name, level) in enumerate(baselines_of(models).items()):
+        draw(level, label=baseline_text(name, level, kind_of_set(models), axis),
+             **baseline_style(i))
 
 
 def bare(axes):
@@ -177,32 +176,32 @@ def save(figure, path):
 
 
 class PlainLogFormatter(matplotlib.ticker.LogFormatter):
-    """0.6 where the base class has 6e-01."""
+    """Writes 0.6 where the base class writes 6e-01."""
 
     def __call__(self, x, pos=None):
         return f"{x:g}" if super().__call__(x, pos) else ""
 
 
 def energy_axis(axis):
-    """Energies of models lie decades apart; the numbers stay plain."""
+    """A logarithmic axis, because energies differ by decades, with numbers without exponents."""
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})
     axis.set_major_formatter(PlainLogFormatter(minor_thresholds=(2, 0.5)))
     axis.set_minor_formatter(PlainLogFormatter(minor_thresholds=(2, 0.5)))
 
 
 def seeds_of(models):
-    """What a title says of them, and what is put behind each model's name."""
+    """The part of a title about seeds, and a suffix for the name of each model."""
     counts = {model: len(runs) for model, runs in models.items()}
     if len(set(counts.values())) > 1:
-        return ("mean and deviation over seeds (how many)",
+        return ("mean and standard deviation over seeds (how many)",
                 {model: f" ({count})" for model, count in counts.items()})
     count = max(counts.values())
-    return (f"mean and deviation over {count} seeds" if count > 1 else "one seed",
+    return (f"mean and standard deviation over {count} seeds" if count > 1 else "one seed",
             dict.fromkeys(counts, ""))
 
 
 def curves_figure(name, models, style, path):
-    """Columns of at most PANEL models: the score above, energy if any below, the legend under it."""
+    """Columns of at most PANEL models: score at the top, energy (if any) below it, then the legend."""
     kind = kind_of_set(models)
     names = list(models)
     columns = -(-len(names) // PANEL)
@@ -211,21 +210,21 @@ def curves_figure(name, models, style, path):
                                 figsize=(1.5 + 5.2 * columns, 1.4 + 1.2 * sum(heights)), sharex=True,
                                 sharey="row", squeeze=False, height_ratios=heights,
                                 layout="constrained")
-    over, behind_name = seeds_of(models)
+    over, suffix = seeds_of(models)
     figure.suptitle(f"{name}: {over}", x=0.02, ha="left", weight="bold")
     for panels, measure in zip(axes, kind.curves):
         panels[0].set_ylabel(measure.axis_label)
         for column, panel in enumerate(panels):
             for model in names[column * PANEL:(column + 1) * PANEL]:
                 runs = models[model]
-                mean_curve(panel, runs, measure, style[model], runs[0].name + behind_name[model])
+                mean_curve(panel, runs, measure, style[model], runs[0].name + suffix[model])
             panel.margins(x=0.01)
             bare(panel)
-    score_axis(axes[0, 0].yaxis, kind.curves[0], yardsticks_of(models).values())
+    score_axis(axes[0, 0].yaxis, kind.curves[0], baselines_of(models).values())
     for energy in axes[1:, 0]:
         energy_axis(energy.yaxis)
     for score, last in zip(axes[0], axes[-1]):
-        draw_yardsticks(score.axhline, models, score.yaxis)
+        draw_baselines(score.axhline, models, score.yaxis)
         time_axis(last.xaxis, kind)
         last.legend(*score.get_legend_handles_labels(), loc="upper center",
                     bbox_to_anchor=(0.5, -0.4 / heights[-1]), ncols=3, frameon=False)
@@ -233,27 +232,27 @@ def curves_figure(name, models, style, path):
 
 
 def energy_figure(name, models, style, path):
-    """Down and to the right is better."""
+    """Energy over score: lower and further right is better."""
     kind = kind_of_set(models)
     figure, axes = plt.subplots(figsize=(7.6, 4.8), layout="constrained")
-    figure.suptitle(f"{name}: energy against {kind.noun}, a mark a run", x=0.02, ha="left",
+    figure.suptitle(f"{name}: energy over {kind.noun}, one marker per run", x=0.02, ha="left",
                     weight="bold")
     for model, runs in models.items():
         axes.scatter(metric(runs, kind.scores[0]), metric(runs, kind.energy), s=60,
                      edgecolors="white", linewidths=0.6, label=runs[0].name,
                      color=style[model]["color"], marker=style[model]["marker"])
-    score_axis(axes.xaxis, kind.scores[0], yardsticks_of(models).values())
+    score_axis(axes.xaxis, kind.scores[0], baselines_of(models).values())
     axes.set_xlabel(kind.scores[0].axis_label)
     axes.set_ylabel(kind.energy.axis_label)
     energy_axis(axes.yaxis)
-    draw_yardsticks(axes.axvline, models, axes.xaxis)
+    draw_baselines(axes.axvline, models, axes.xaxis)
     bare(axes)
     figure.legend(loc="outside right upper", frameon=False)
     save(figure, path)
 
 
 def ladders(sets):
-    """{word: [(number, models)]} of sets named by one word and different numbers."""
+    """{word: [(number, models)]} of the sets whose names are the same word with different numbers."""
     found = defaultdict(list)
     for name, models in sets.items():
         if match := re.fullmatch(r"(.*\D)(\d+)", name):
@@ -262,7 +261,7 @@ def ladders(sets):
 
 
 def ladder_figure(word, steps, style, path):
-    """The score of the models that are in more than one of the sets, over their numbers."""
+    """The score over the numbers of the sets, for the models that are in more than one of them."""
     kind = kind_of_set(steps[0][1])
     score = kind.scores[-1]
     figure, axes = plt.subplots(figsize=(7.6, 4.8), layout="constrained")
@@ -281,10 +280,10 @@ def ladder_figure(word, steps, style, path):
                       label=points[model][0][1][0].name, linewidth=1.6, markersize=6, capsize=3,
                       **style[model])
     numbers = [step for step, _ in steps]
-    if score is kind.scores[0]:  # a share is of the yardsticks already
-        for i, yardstick in enumerate(yardsticks_of(steps[0][1])):
-            axes.plot(numbers, [yardsticks_of(models)[yardstick] for _, models in steps],
-                      label=yardstick_label(yardstick, kind), **yardstick_style(i))
+    if score is kind.scores[0]:  # a share is relative to the baselines already
+        for i, baseline in enumerate(baselines_of(steps[0][1])):
+            axes.plot(numbers, [baselines_of(models)[baseline] for _, models in steps],
+                      label=baseline_label(baseline, kind), **baseline_style(i))
     score_axis(axes.yaxis, score, ())
     axes.set_xticks(numbers)
     axes.set_xlabel(word.capitalize())
@@ -295,7 +294,7 @@ def ladder_figure(word, steps, style, path):
 
 
 def report(folder, out):
-    """Writes table and figures; returns the table and the paths of the figures."""
+    """Writes table and figures. Returns the table and the paths of the figures."""
     sets = find_runs(folder)
     style = styles(sets)
     out = Path(out)
@@ -315,11 +314,11 @@ def report(folder, out):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m stpn.reproduction",
-                                     description="Table and figures of what `stpn reproduce` ran.")
-    parser.add_argument("folder", metavar="FOLDER", help="with <set>/<model>/seed<N> in it")
-    parser.add_argument("-o", "--output", metavar="OUT", help="folder to write to; FOLDER if not given")
+                                     description="Table and figures of the runs of `stpn reproduce`.")
+    parser.add_argument("folder", metavar="FOLDER", help="folder that holds <set>/<model>/seed<N>")
+    parser.add_argument("-o", "--output", metavar="OUT", help="folder to write to (default: FOLDER)")
     parser.add_argument("--keep", metavar="RESULTS",
-                        help="copy summary.json and metrics.jsonl of every finished run there")
+                        help="copy summary.json and metrics.jsonl of every finished run to this folder")
     given = parser.parse_args(arguments)
     try:
         text, figures = report(given.folder, given.output or given.folder)

@@ -1,4 +1,4 @@
-"""Finished runs, as `stpn train` leaves them: summary.json and metrics.jsonl."""
+"""Reads finished runs of `stpn train`: summary.json and metrics.jsonl."""
 
 import json
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stpn.kinds import Kind, kind_of
 
-# How models are called where people read, in the order they come in tables and figures.
+# The names of models in tables and figures, in the order in which they are shown.
 NAMES = {
     "stpn": "STPN",
     "lstm": "LSTM",
@@ -14,7 +14,7 @@ NAMES = {
     "rnn": "RNN",
     "fast_weights": "Fast weights",
     "modplast": "Modplast",
-    "stpn_small": "STPNr, 30 units",
+    "stpn_small": "STPNr, 30 neurons",
     "stpn_current": "STPN, current",
     "stpn_scalar": "STPN, scalar",
     "stpn_feedforward": "STPNf",
@@ -27,7 +27,7 @@ NAMES = {
 
 
 class RunError(Exception):
-    """A run folder that cannot be read; the message says which file and why."""
+    """A run folder that cannot be read. The message names the file and the reason."""
 
 
 @dataclass
@@ -38,31 +38,31 @@ class Run:
     kind: Kind  # of the task
     seed: int
     parameters: int
-    metrics: dict  # of summary.json, and its wall_seconds
-    yardsticks: dict  # name to accuracy or reward: what the task says to hold the metrics against
+    metrics: dict  # those of summary.json, and its wall_seconds
+    baselines: dict  # name to accuracy or reward, to compare the metrics with
     epochs: list  # the lines of metrics.jsonl
 
     def curve(self, metric):
         return [epoch[metric] for epoch in self.epochs]
 
 
-def yardstick_label(name, kind):
-    """As people read it: "no_binding_accuracy" is "no binding"."""
+def baseline_label(name, kind):
+    """The name in tables and figures: "no binding" for "no_binding_accuracy"."""
     return name.removesuffix(f"_{kind.noun}").replace("_", " ")
 
 
-def read_json(path, parse, wanted):
-    """What `parse` makes of the text of a file. `wanted(content)` raises KeyError for a lack."""
+def read_json(path, parse, check):
+    """parse(text of the file). `check(content)` raises an error if something is missing or wrong."""
     try:
         content = parse(path.read_text())
-        wanted(content)
+        check(content)
         return content
     except FileNotFoundError:
-        raise RunError(f"{path}: not there; give the folder of a run that has ended") from None
+        raise RunError(f"{path}: does not exist; give the folder of a run that has ended") from None
     except KeyError as error:
         raise RunError(f"{path}: has no {error}") from None
     except (AttributeError, ValueError, TypeError) as error:
-        raise RunError(f"{path}: not what a run writes: {error}") from None
+        raise RunError(f"{path}: not an output of a run: {error}") from None
 
 
 def check_summary(summary):
@@ -72,12 +72,12 @@ def check_summary(summary):
     kind = kind_of(metrics)
     for measure in (*kind.scores, *kind.costs, kind.seconds):
         metrics[measure.key] + 0.0
-    for value in summary["yardsticks"].values():
+    for value in summary["baselines"].values():
         value + 0.0
 
 
 def read_run(folder):
-    """The run in `folder`. Raises RunError where it is none, or has not ended."""
+    """The run in `folder`. Raises RunError if it is not a run or has not ended."""
     folder = Path(folder)
     summary = read_json(folder / "summary.json", json.loads, check_summary)
     kind = kind_of(summary["metrics"])
@@ -87,24 +87,24 @@ def read_run(folder):
         lambda lines: [line[measure.key] + 0.0 for line in lines
                        for measure in (kind.time, *kind.curves, kind.learning)])
     if not epochs:
-        raise RunError(f"{folder / 'metrics.jsonl'}: empty; the run has not come through one epoch")
+        raise RunError(f"{folder / 'metrics.jsonl'}: empty; the run has not completed an epoch")
     model = summary["model"]
     return Run(kind.names.get(model, NAMES.get(model, model)), model, summary["task"], kind,
                summary["seed"], summary["parameters"],
                {**summary["metrics"], "wall_seconds": summary["wall_seconds"]},
-               summary["yardsticks"], epochs)
+               summary["baselines"], epochs)
 
 
 def of_one_task(runs):
-    """The runs; RunError where they are of different tasks."""
+    """Returns the runs. Raises RunError if they are of different tasks."""
     tasks = sorted({run.task for run in runs})
     if len(tasks) > 1:
-        raise RunError(f"runs of different tasks do not go in one picture: {', '.join(tasks)}")
+        raise RunError(f"runs of different tasks cannot be shown together: {', '.join(tasks)}")
     return runs
 
 
 def read_runs(folders):
-    """All runs, of one task, with names that differ."""
+    """The runs in the folders, which must be of one task. Runs of the same model are named by folder."""
     runs = of_one_task([read_run(folder) for folder in folders])
     names = [run.name for run in runs]
     for run, folder in zip(runs, folders):

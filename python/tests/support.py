@@ -1,4 +1,4 @@
-"""What a run leaves, made up."""
+"""Writes run folders with made-up results."""
 
 import json
 
@@ -13,13 +13,13 @@ def write_run(folder, model="stpn", task="associative_retrieval", accuracies=(0.
         "model": model, "task": task, "seed": seed, "parameters": 1234, "wall_seconds": 56.7,
         "metrics": {"test_accuracy": test_accuracy, "energy_per_step": energy,
                     "energy_per_sequence": 9 * energy},
-        "yardsticks": {"chance_accuracy": 0.1, "no_binding_accuracy": 1 / 3}}))
+        "baselines": {"chance_accuracy": 0.1, "no_binding_accuracy": 1 / 3}}))
     return str(folder)
 
 
-def write_played_run(folder, model="stpn", task="maze", rewards=(20.0, 60.0, 110.0), reward=120.1,
+def write_rl_run(folder, model="stpn", task="maze", rewards=(20.0, 60.0, 110.0), reward=120.1,
                      energy=1.2, seed=1, random=5.5, oracle=270.3):
-    """Of a task that is played: a line each 6400 episodes."""
+    """A run of an RL task, with a line of metrics every 6400 episodes."""
     folder.mkdir(parents=True)
 
     def share(value):
@@ -33,5 +33,5 @@ def write_played_run(folder, model="stpn", task="maze", rewards=(20.0, 60.0, 110
         "metrics": {"reward": reward, "reward_standard_error": 0.3, "reward_share": share(reward),
                     "energy_per_neuron": energy, "energy_per_neuron_without_reward": energy / 4,
                     "seconds_per_iteration": 0.123, "episodes": 6400 * len(rewards)},
-        "yardsticks": {"random_reward": random, "oracle_reward": oracle}}))
+        "baselines": {"random_reward": random, "oracle_reward": oracle}}))
     return str(folder)

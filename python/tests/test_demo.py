@@ -18,7 +18,7 @@ def demo(out, target_accuracy):
 
 
 class DemoTest(unittest.TestCase):
-    def test_trains_both_as_long_and_can_be_called_again(self):
+    def test_trains_both_for_as_many_epochs_and_can_be_repeated(self):
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder)
             for _ in range(2):
@@ -32,7 +32,7 @@ class DemoTest(unittest.TestCase):
             self.assertGreaterEqual(summary["metrics"]["validation_accuracy"], 0.05)
             self.assertGreater((out / "curves.png").stat().st_size, 10_000)
 
-    def test_passes_on_the_exit_code_of_the_program(self):
+    def test_returns_the_exit_code_of_the_program(self):
         with tempfile.TemporaryDirectory() as folder:
             run = demo(folder, "nan")
         self.assertEqual(run.returncode, 2, run.stdout)

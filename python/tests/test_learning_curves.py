@@ -7,8 +7,8 @@ from pathlib import Path
 
 import matplotlib.image
 from stpn import learning_curves
-from stpn.kinds import PLAYED
-from support import write_played_run, write_run
+from stpn.kinds import RL
+from support import write_rl_run, write_run
 
 
 class LearningCurvesTest(unittest.TestCase):
@@ -23,7 +23,7 @@ class LearningCurvesTest(unittest.TestCase):
             code = learning_curves.main([*arguments, "-o", str(self.folder / "new" / "curves.png")])
         return code, out.getvalue(), err.getvalue()
 
-    def test_prints_a_row_a_run_and_the_levels(self):
+    def test_prints_a_row_for_each_run_and_baseline(self):
         code, out, _ = self.run_main(write_run(self.folder / "a"),
                                      write_run(self.folder / "b", "lstm"))
         self.assertEqual(code, 0)
@@ -33,16 +33,16 @@ class LearningCurvesTest(unittest.TestCase):
         self.assertIn(["no", "binding", "33.3", "%"], rows)
         self.assertIn(["chance", "10.0", "%"], rows)
 
-    def test_draws_a_line_a_run_in_its_colour(self):
+    def test_draws_each_run_in_its_colour(self):
         self.run_main(write_run(self.folder / "a"), write_run(self.folder / "b", "lstm", accuracies=(0.2,)))
         pixels = matplotlib.image.imread(self.folder / "new" / "curves.png")[..., :3]
         for colour in learning_curves.COLOURS[:2]:
             wanted = matplotlib.colors.to_rgb(colour)
             self.assertGreater((abs(pixels - wanted).max(axis=-1) < 0.01).sum(), 50, colour)
 
-    def test_knows_tasks_that_are_played(self):
-        code, out, err = self.run_main(write_played_run(self.folder / "a"),
-                                       write_played_run(self.folder / "b", "lstm", reward=70.04))
+    def test_shows_rl_tasks(self):
+        code, out, err = self.run_main(write_rl_run(self.folder / "a"),
+                                       write_rl_run(self.folder / "b", "lstm", reward=70.04))
         self.assertEqual((code, err), (0, ""))
         rows = [line.split() for line in out.splitlines()]
         # Shares by hand: 114.6 and 64.54 of 264.8. Three lines of 6400 episodes each.
@@ -58,10 +58,10 @@ class LearningCurvesTest(unittest.TestCase):
         figure, axes = learning_curves.plt.subplots()
         self.addCleanup(learning_curves.plt.close, figure)
         axes.plot(rewards)
-        learning_curves.score_axis(axes.yaxis, PLAYED.curves[0], levels)
+        learning_curves.score_axis(axes.yaxis, RL.curves[0], levels)
         return axes
 
-    def test_a_yardstick_far_above_the_rewards_does_not_flatten_them(self):
+    def test_a_baseline_far_above_the_rewards_does_not_flatten_them(self):
         for top in (270, 2000):
             axes = self.score_axis([10, 150], [5.5, top])
             low, high = axes.get_ylim()
@@ -69,15 +69,15 @@ class LearningCurvesTest(unittest.TestCase):
             self.assertGreater(high, top if top == 270 else 150)
             self.assertLess(high, 330)
             self.assertEqual(
-                learning_curves.yardstick_text("oracle_reward", top, PLAYED, axes.yaxis),
+                learning_curves.baseline_text("oracle_reward", top, RL, axes.yaxis),
                 "oracle" if top == 270 else "oracle: 2000, out of view")
 
-    def test_the_lowest_yardstick_and_rewards_below_0_are_in_view(self):
+    def test_the_lowest_baseline_and_rewards_below_0_are_in_view(self):
         low, high = self.score_axis([-15, -14], [-21, 21]).get_ylim()
         self.assertLess(low, -21)
         self.assertTrue(-14 < high < 21, high)
 
-    def test_runs_of_one_model_are_told_apart_by_folder(self):
+    def test_runs_of_one_model_are_named_by_folder(self):
         _, out, _ = self.run_main(write_run(self.folder / "seed1"), write_run(self.folder / "seed2"))
         self.assertIn("STPN (seed1)", out)
         self.assertIn("STPN (seed2)", out)
@@ -88,23 +88,23 @@ class LearningCurvesTest(unittest.TestCase):
         self.assertRegex(err, message)
         self.assertEqual(len(err.splitlines()), 1, err)
 
-    def test_refuses_what_is_no_finished_run(self):
+    def test_refuses_a_folder_that_is_not_a_finished_run(self):
         run = Path(write_run(self.folder / "a"))
-        self.assert_refused("nowhere/summary.json: not there", str(self.folder / "nowhere"))
+        self.assert_refused("nowhere/summary.json: does not exist", str(self.folder / "nowhere"))
         (run / "metrics.jsonl").write_text("")
         self.assert_refused("metrics.jsonl: empty", str(run))
         (run / "metrics.jsonl").write_text('{"epoch": 1, "valid')
-        self.assert_refused("metrics.jsonl: not what a run writes", str(run))
+        self.assert_refused("metrics.jsonl: not an output of a run", str(run))
         (run / "metrics.jsonl").write_text('{"epoch": 1}\n')
         self.assert_refused("metrics.jsonl: has no 'validation_accuracy'", str(run))
         summary = json.loads((run / "summary.json").read_text())
         (run / "summary.json").write_text(json.dumps({**summary, "metrics": {"loss": 1}}))
         self.assert_refused("summary.json: not .* no test_accuracy and no reward", str(run))
         (run / "summary.json").write_text("[]")
-        self.assert_refused("summary.json: not what a run writes", str(run))
+        self.assert_refused("summary.json: not an output of a run", str(run))
 
-    def test_refuses_a_played_run_that_lacks_something(self):
-        run = Path(write_played_run(self.folder / "a"))
+    def test_refuses_an_rl_run_that_lacks_a_metric(self):
+        run = Path(write_rl_run(self.folder / "a"))
         (run / "metrics.jsonl").write_text('{"epoch": 1, "episodes": 6400, "reward": 5.5}\n')
         self.assert_refused("metrics.jsonl: has no 'reward_share'", str(run))
         summary = (run / "summary.json").read_text()
@@ -113,7 +113,7 @@ class LearningCurvesTest(unittest.TestCase):
 
     def test_refuses_runs_of_two_tasks(self):
         self.assert_refused("different tasks", write_run(self.folder / "a"),
-                            write_played_run(self.folder / "b"))
+                            write_rl_run(self.folder / "b"))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from pathlib import Path
 import matplotlib.image
 from stpn import maze_picture
 
-# Reward left of the centre: found at the first step, landed right of it, walked back, found again
-# with the last step.
+# The reward is left of the centre. The agent finds it with the first step, is teleported to the right of
+# the centre, walks back and finds it again with the last step.
 TRACE = {
     "task": "maze", "episode": 0, "size": 5,
     "walls": ["#####", "#...#", "#...#", "#...#", "#####"],
@@ -39,7 +39,7 @@ class MazePictureTest(unittest.TestCase):
         wanted = matplotlib.colors.to_rgb(colour)
         return (abs(pixels - wanted).max(axis=-1) < 0.01).sum()
 
-    def test_walks_go_from_start_or_landing_to_reward_or_end(self):
+    def test_walks_go_from_start_or_teleport_to_reward_or_end(self):
         self.assertEqual(list(maze_picture.walks(TRACE)), [
             (0, [[2, 2], [2, 1]]),
             (1, [[2, 3], [2, 3], [2, 2], [2, 1]]),
@@ -64,19 +64,19 @@ class MazePictureTest(unittest.TestCase):
         self.assertRegex(err, message)
         self.assertEqual(len(err.splitlines()), 1, err)
 
-    def test_refuses_what_is_no_trace_of_the_maze(self):
-        self.assert_refused("not there", None)
+    def test_refuses_files_that_are_not_a_trace_of_the_maze(self):
+        self.assert_refused("does not exist", None)
         self.assert_refused("has no 'task'", {})
         self.assert_refused("of the task pong", TRACE | {"task": "pong"})
-        self.assert_refused("not what stpn eval --trace writes", '{"task": "ma')
-        self.assert_refused("not what stpn eval --trace writes", "[]")
-        self.assert_refused("not what stpn eval --trace writes", TRACE | {"positions": 5})
-        self.assert_refused("not what stpn eval --trace writes", TRACE | {"rewards": ["a"] * 4})
-        self.assert_refused("not what stpn eval --trace writes", TRACE | {"reward_cell": [9, 9]})
+        self.assert_refused("not an output of stpn eval --trace", '{"task": "ma')
+        self.assert_refused("not an output of stpn eval --trace", "[]")
+        self.assert_refused("not an output of stpn eval --trace", TRACE | {"positions": 5})
+        self.assert_refused("not an output of stpn eval --trace", TRACE | {"rewards": ["a"] * 4})
+        self.assert_refused("not an output of stpn eval --trace", TRACE | {"reward_cell": [9, 9]})
         self.assert_refused("not 5 x 5", TRACE | {"walls": ["#####"]})
-        self.assert_refused("do not fit", TRACE | {"rewards": [0.0]})
-        self.assert_refused("do not fit", TRACE | {"teleports": [4]})
-        self.assert_refused("in a wall", TRACE | {"reward_cell": [0, 0]})
+        self.assert_refused("do not match", TRACE | {"rewards": [0.0]})
+        self.assert_refused("do not match", TRACE | {"teleports": [4]})
+        self.assert_refused("inside a wall", TRACE | {"reward_cell": [0, 0]})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The op from Python, held to the equations written with torch's own operations."""
+"""The ops from Python, checked against their equations in torch's own operations."""
 
 import os
 import subprocess
@@ -62,10 +62,10 @@ class OpTest(unittest.TestCase):
 
 
 class ContractTest(unittest.TestCase):
-    """What PyTorch asks of an op, of many variants."""
+    """PyTorch's own checks of an op (opcheck, gradcheck), for many variants."""
 
     VARIANTS = [{}, {"norm": "post", "clamp": 1.0}, {"norm": "none", "clamp": 0.2},
-                {"norm": "drive", "clamp": 1.0}, {"presynaptic": "current"},
+                {"norm": "preactivation", "clamp": 1.0}, {"presynaptic": "current"},
                 {"norm": "none", "rule": "oja"},
                 {"decay": "after_update", "activation": "sigmoid"}]
 
@@ -90,7 +90,7 @@ class ContractTest(unittest.TestCase):
                                   layer_norm_weight=gain, layer_norm_bias=offset)[:3]
 
         torch.manual_seed(3)
-        # Three units: with two, layer norm leaves little but a sign.
+        # Three neurons, because layer norm over two gives little more than a sign.
         given = arguments(T=3, B=2, H=3) + [draw(2, 3), draw(3), draw(3), draw(3), draw(3)]
         torch.autograd.gradcheck(op, given)
 
@@ -270,7 +270,7 @@ class BackpropamineTest(unittest.TestCase):
 
     @staticmethod
     def arguments(variant, T=6, B=3, I=2, H=5):
-        """Positional arguments, and those by name that the variant asks for."""
+        """The positional arguments, and the named ones that the variant needs."""
         generator = torch.Generator().manual_seed(1)
 
         def draw(*shape):
@@ -341,8 +341,8 @@ class BackpropamineTest(unittest.TestCase):
 
 
 class FeedforwardTest(unittest.TestCase):
-    VARIANTS = [{}, {"norm": "drive"}, {"norm": "post", "clamp": 1.0},
-                {"norm": "drive", "rule": "oja"},
+    VARIANTS = [{}, {"norm": "preactivation"}, {"norm": "post", "clamp": 1.0},
+                {"norm": "preactivation", "rule": "oja"},
                 {"norm": "none", "clamp": 0.2, "activation": "sigmoid"}]
 
     @staticmethod
@@ -352,8 +352,8 @@ class FeedforwardTest(unittest.TestCase):
             G = weight + F
             n = G.norm(dim=2, keepdim=True) + 1e-16 if norm != "none" else torch.ones(())
             h = torch.tanh((G / n @ x_t.unsqueeze(2)).squeeze(2) + bias)
-            kept = F / n if norm == "pre" else F
-            F = decay * kept + growth * h.unsqueeze(2) * x_t.unsqueeze(1)
+            old_F = F / n if norm == "pre" else F
+            F = decay * old_F + growth * h.unsqueeze(2) * x_t.unsqueeze(1)
             if norm == "post":
                 F = F / ((weight + F).norm(dim=2, keepdim=True) + 1e-16)
             outputs.append(h)
@@ -367,7 +367,7 @@ class FeedforwardTest(unittest.TestCase):
                 for shape in shapes]
 
     def test_results_and_gradients_match_the_equations(self):
-        for norm in ("none", "drive", "pre", "post"):
+        for norm in ("none", "preactivation", "pre", "post"):
             with self.subTest(norm):
                 given = self.arguments()
                 results = []

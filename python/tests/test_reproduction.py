@@ -7,7 +7,7 @@ from pathlib import Path
 
 import matplotlib.image
 from stpn import reproduction
-from support import write_played_run, write_run
+from support import write_rl_run, write_run
 
 
 class ReproductionTest(unittest.TestCase):
@@ -19,8 +19,8 @@ class ReproductionTest(unittest.TestCase):
     def write(self, set_name, model, seed, **run):
         return write_run(self.folder / set_name / model / f"seed{seed}", model, seed=seed, **run)
 
-    def write_played(self, set_name, model, seed, **run):
-        return write_played_run(self.folder / set_name / model / f"seed{seed}", model, seed=seed,
+    def write_rl(self, set_name, model, seed, **run):
+        return write_rl_run(self.folder / set_name / model / f"seed{seed}", model, seed=seed,
                                 **run)
 
     def run_main(self, *arguments):
@@ -40,14 +40,14 @@ class ReproductionTest(unittest.TestCase):
             self.assertGreater((abs(pixels - wanted).max(axis=-1) < 0.01).sum(), 50,
                                (path.name, colour))
 
-    def test_table_has_mean_and_deviation_over_seeds(self):
+    def test_table_has_mean_and_standard_deviation_over_seeds(self):
         for seed, accuracy, energy in ((1, 0.5, 2.0), (2, 0.7, 2.5)):
             self.write("pairs3", "stpn", seed, test_accuracy=accuracy, energy=energy,
                        accuracies=(0.2, 0.99) if seed == 1 else (0.2, 0.3, 0.4, 0.995))
         self.write("pairs3", "lstm", 1, accuracies=(0.2, 0.98), energy=1234.5)
         code, out, err = self.run_main()
         self.assertEqual((code, err), (0, ""))
-        # Deviations by hand: 14.14 of 50 and 70, 0.354 of 2 and 2.5, 1.41 of 2 and 4.
+        # Standard deviations by hand: 14.14 of 50 and 70, 0.354 of 2 and 2.5, 1.41 of 2 and 4.
         self.assertEqual(self.row(out, "STPN"),
                          ["STPN", "2", "1234", "60.00 ± 14.14 %", "3 ± 1", "2.25 ± 0.35",
                           "20.2 ± 3.2", "57"])
@@ -63,16 +63,16 @@ class ReproductionTest(unittest.TestCase):
         _, out, _ = self.run_main()
         self.assertEqual(self.row(out, "STPN")[4], "2 (1 of 2)")
 
-    def test_table_of_a_task_that_is_played(self):
-        self.write_played("size13", "stpn", 1, reward=118.0, energy=1.0, rewards=(20, 64.8, 60))
-        self.write_played("size13", "stpn", 2, reward=122.0, energy=1.4, rewards=(20, 60, 90))
-        self.write_played("size13", "lstm", 1, reward=58.46, rewards=(20, 30, 40))
+    def test_table_of_an_rl_task(self):
+        self.write_rl("size13", "stpn", 1, reward=118.0, energy=1.0, rewards=(20, 64.8, 60))
+        self.write_rl("size13", "stpn", 2, reward=122.0, energy=1.4, rewards=(20, 60, 90))
+        self.write_rl("size13", "lstm", 1, reward=58.46, rewards=(20, 30, 40))
         code, out, err = self.run_main()
         self.assertEqual((code, err), (0, ""))
         # By hand: shares 112.5, 116.5 and 52.96 of 264.8. Half of the best mean, 43.24 %, is 22 %:
         # a reward of 63.8, reached after 12.8 and 19.2 thousand episodes.
         self.assertEqual(self.row(out, "model")[3:6], [
-            "reward an episode", "share of the oracle's margin", "thousand episodes to 22%"])
+            "reward per episode", "share of the oracle's margin", "thousand episodes to 22%"])
         self.assertEqual(self.row(out, "STPNr"),
                          ["STPNr", "2", "4321", "120.0 ± 2.8", "43.2 ± 1.1 %", "16.0 ± 4.5",
                           "1.20 ± 0.28", "0.300 ± 0.071", "0.123"])
@@ -81,17 +81,17 @@ class ReproductionTest(unittest.TestCase):
         self.assertEqual(self.row(out, "random"), ["random", "", "", "5.5", "", "", "", "", ""])
         self.assertEqual(self.row(out, "oracle")[3], "270.3")
 
-    def test_nothing_was_learnt_where_all_play_at_random(self):
-        self.write_played("size13", "stpn", 1, rewards=(5.5, 5.6), reward=5.4)
+    def test_no_model_has_learnt_if_all_act_at_random(self):
+        self.write_rl("size13", "stpn", 1, rewards=(5.5, 5.6), reward=5.4)
         _, out, _ = self.run_main()
         self.assertEqual(self.row(out, "model")[5], "thousand episodes to 1%")
         self.assertEqual(self.row(out, "STPNr")[5], "never")
 
-    def test_draws_tasks_that_are_played(self):
+    def test_draws_rl_tasks(self):
         for size, oracle in (("size9", 419.2), ("size13", 2000.0)):
             for model in ("stpn", "lstm"):
                 for seed in (1, 2):
-                    self.write_played(size, model, seed, oracle=oracle, energy=0.2 * seed)
+                    self.write_rl(size, model, seed, oracle=oracle, energy=0.2 * seed)
         code, _, err = self.run_main()
         self.assertEqual((code, err), (0, ""))
         figures = sorted(self.folder.glob("*.png"))
@@ -101,13 +101,13 @@ class ReproductionTest(unittest.TestCase):
         for path in figures:
             self.assert_has_colours(path)
 
-    def test_figures_tell_how_many_seeds_each_model_has(self):
+    def test_figures_show_how_many_seeds_each_model_has(self):
         runs = ["run"]
-        for count, over in ((1, "one seed"), (3, "mean and deviation over 3 seeds")):
+        for count, over in ((1, "one seed"), (3, "mean and standard deviation over 3 seeds")):
             self.assertEqual(reproduction.seeds_of({"a": count * runs, "b": count * runs}),
                              (over, {"a": "", "b": ""}))
         self.assertEqual(reproduction.seeds_of({"a": 3 * runs, "b": runs}),
-                         ("mean and deviation over seeds (how many)", {"a": " (3)", "b": " (1)"}))
+                         ("mean and standard deviation over seeds (how many)", {"a": " (3)", "b": " (1)"}))
 
     def test_energies_below_1_are_plain_numbers(self):
         figure, axes = reproduction.plt.subplots()
@@ -126,7 +126,7 @@ class ReproductionTest(unittest.TestCase):
         self.assertEqual(re.findall("^[|] (STPN|LSTM|zebra) ", out, re.M),
                          3 * ["STPN", "LSTM", "zebra"])
 
-    def test_draws_every_set_and_the_sets_of_one_word_together(self):
+    def test_draws_every_set_and_a_figure_over_the_sets_of_one_word(self):
         for name in ("pairs3", "pairs4", "other"):
             for model in ("stpn", "lstm"):
                 for seed in (1, 2, 10):
@@ -140,13 +140,13 @@ class ReproductionTest(unittest.TestCase):
         for path in out_folder.glob("*.png"):
             self.assert_has_colours(path)
 
-    def test_many_models_have_styles_of_their_own(self):
+    def test_many_models_have_different_styles(self):
         names = [f"model{i}" for i in range(30)]
         style = reproduction.styles({"set": dict.fromkeys(names)})
         marks = {(each["color"], each["marker"]) for each in style.values()}
         self.assertEqual(len(marks), 30)
 
-    def test_a_run_that_has_not_ended_is_passed_over(self):
+    def test_a_run_that_has_not_ended_is_left_out(self):
         self.write("pairs3", "stpn", 1)
         unfinished = Path(self.write("pairs3", "stpn", 2))
         (unfinished / "summary.json").unlink()
@@ -174,16 +174,16 @@ class ReproductionTest(unittest.TestCase):
         self.assertEqual(len(err.splitlines()), 1, err)
 
     def test_refuses_what_it_cannot_report(self):
-        self.assert_refused("no run in it has ended")
+        self.assert_refused("has no run that has ended")
         run = Path(self.write("pairs3", "stpn", 1))
         (run / "summary.json").write_text("{")
-        self.assert_refused("seed1/summary.json: not what a run writes")
-        (run / "summary.json").write_text('{"yardsticks": []}')
+        self.assert_refused("seed1/summary.json: not an output of a run")
+        (run / "summary.json").write_text('{"baselines": []}')
         self.assert_refused("seed1/summary.json: ")
 
     def test_refuses_runs_of_two_tasks(self):
         self.write("pairs3", "stpn", 1)
-        self.write_played("pairs3", "lstm", 1)
+        self.write_rl("pairs3", "lstm", 1)
         self.assert_refused("different tasks")
 
 

@@ -18,10 +18,11 @@ namespace {
 
 using Value = decltype(Setting::value);
 
-// Far above any experiment, and low enough that the parser cannot be led to exhaust the stack.
-constexpr size_t kLongestText = 16 * 1024;
+// The limit on the bytes of a text that is parsed as TOML. Experiments are far shorter; the parser
+// is recursive, and a longer text could exhaust the stack.
+constexpr size_t kMaxTextBytes = 16 * 1024;
 
-// For messages: what was written elsewhere, without line breaks and their like.
+// For messages: `text` with line breaks and other control characters replaced by spaces.
 std::string one_line(std::string_view text) {
   std::string line(text);
   for (char& c : line) {
@@ -30,7 +31,7 @@ std::string one_line(std::string_view text) {
   return line;
 }
 
-// A basic string of TOML.
+// `text` as a basic string of TOML, in quotes.
 std::string toml_string(std::string_view text) {
   std::string out = "\"";
   for (const char c : text) {
@@ -49,8 +50,8 @@ std::string toml_string(std::string_view text) {
 std::string to_text(bool value) { return value ? "true" : "false"; }
 std::string to_text(int64_t value) { return fmt::format("{}", value); }
 std::string to_text(const std::string& value) { return toml_string(value); }
-// fmt writes the fewest digits that read back as the same bits; without a point or exponent, TOML
-// would take them for an integer.
+// fmt writes the fewest digits that read back as the same bits. TOML reads a number without point
+// or exponent as an integer.
 std::string to_text(double value) {
   std::string text = fmt::format("{}", value);
   if (std::isfinite(value) && text.find_first_of(".e") == std::string::npos) text += ".0";
@@ -65,6 +66,7 @@ std::string type_name(const Value& value) {
   return kNames[value.index()];
 }
 
+// The value of a TOML node, or nothing if it is not of one of the four types.
 std::optional<Value> scalar(const toml::node& node) {
   if (const auto v = node.value_exact<bool>()) return *v;
   if (const auto v = node.value_exact<int64_t>()) return *v;
@@ -73,12 +75,12 @@ std::optional<Value> scalar(const toml::node& node) {
   return std::nullopt;
 }
 
-// " (did you mean X?)", or else the list of what there is.
+// For messages: " (did you mean X?)", or the list of all names if none is close to `name`.
 std::string hint(std::string_view name, const std::vector<std::string>& names) {
   const std::string near = nearest(name, names);
   if (!near.empty()) return fmt::format(" (did you mean {}?)", near);
-  if (names.empty()) return " (there is none)";
-  return fmt::format(" (there is {})", fmt::join(names, ", "));
+  if (names.empty()) return " (there are none)";
+  return fmt::format(" (known: {})", fmt::join(names, ", "));
 }
 
 std::vector<std::string> table_names(const Config& config) {
@@ -87,8 +89,8 @@ std::vector<std::string> table_names(const Config& config) {
   return names;
 }
 
-// What the field takes, in words.
-std::string wants(const Field& field) {
+// For messages: the values that the field accepts.
+std::string accepted_values(const Field& field) {
   if (std::holds_alternative<bool*>(field.value)) return "true or false";
   if (std::holds_alternative<std::string*>(field.value)) {
     return field.choices.empty() ? "a string"
@@ -104,12 +106,13 @@ std::string wants(const Field& field) {
   return type;
 }
 
+// Whether the value is in the field's range or choices.
 bool allowed(const Field&, bool) { return true; }
 bool allowed(const Field& field, const std::string& value) {
   return field.choices.empty() ||
          std::find(field.choices.begin(), field.choices.end(), value) != field.choices.end();
 }
-// False for a NaN.
+// NaN is not allowed: both comparisons are false.
 bool allowed(const Field& field, double value) {
   return value >= field.range.least && value <= field.range.most;
 }
@@ -117,24 +120,29 @@ bool allowed(const Field& field, int64_t value) {
   return allowed(field, static_cast<double>(value));
 }
 
-// Puts the value into the field, or says what is wrong with it.
-std::string put(const Field& field, const Value& value) {
+// Assigns the value to the field. Returns an empty string, or what is wrong with the value, in
+// which case the field is unchanged.
+std::string assign_value(const Field& field, const Value& value) {
   return std::visit(
       [&](auto* target) -> std::string {
         using Type = std::remove_pointer_t<decltype(target)>;
-        Value taken = value;
+        Value converted = value;
         if constexpr (std::is_same_v<Type, double>) {
           if (const auto* integer = std::get_if<int64_t>(&value)) {
-            taken = static_cast<double>(*integer);
+            converted = static_cast<double>(*integer);
           }
         }
-        const Type* typed = std::get_if<Type>(&taken);
+        const Type* typed = std::get_if<Type>(&converted);
         if (typed == nullptr) {
-          return fmt::format("is {}, wants {}", type_name(value), wants(field));
+          return fmt::format("is {}, expected {}", type_name(value), accepted_values(field));
         }
         if (!allowed(field, *typed)) {
-          std::string problem = fmt::format("wants {}", wants(field));
+          std::string problem = fmt::format("expected {}", accepted_values(field));
           if constexpr (std::is_same_v<Type, std::string>) {
+            const auto renamed = field.old_choices.find(*typed);
+            if (renamed != field.old_choices.end()) {
+              return fmt::format("this value is now called \"{}\"", renamed->second);
+            }
             const std::string near = nearest(*typed, field.choices);
             if (!near.empty()) problem += fmt::format(" (did you mean {}?)", near);
           }
@@ -146,16 +154,28 @@ std::string put(const Field& field, const Value& value) {
       field.value);
 }
 
+// For messages: what is wrong with a key that no field has.
+std::string unknown_key(const std::string& key, const std::vector<Field>& fields) {
+  std::vector<std::string> keys;
+  for (const Field& field : fields) {
+    if (std::find(field.old_keys.begin(), field.old_keys.end(), key) != field.old_keys.end()) {
+      return fmt::format("this key is now called {}", field.key);
+    }
+    keys.push_back(field.key);
+  }
+  return "unknown key" + hint(key, keys);
+}
+
 std::string_view trimmed(std::string_view text) {
   const size_t first = text.find_first_not_of(" \t");
   if (first == std::string_view::npos) return {};
   return text.substr(first, text.find_last_not_of(" \t") - first + 1);
 }
 
-// `text` as TOML, and as a string if it is none.
+// Parses `text` as a TOML value, or takes it as a string if it is not one.
 Value parse_value(std::string_view text, const std::string& where) {
-  if (text.size() > kLongestText) {
-    throw UserError(fmt::format("--set: a value has more than {} bytes", kLongestText));
+  if (text.size() > kMaxTextBytes) {
+    throw UserError(fmt::format("--set: a value has more than {} bytes", kMaxTextBytes));
   }
   std::optional<toml::table> parsed;
   try {
@@ -164,13 +184,13 @@ Value parse_value(std::string_view text, const std::string& where) {
     try {
       parsed = toml::parse(fmt::format("value = {}", toml_string(text)));
     } catch (const toml::parse_error&) {
-      throw UserError(fmt::format("{}: the value is no UTF-8", where));
+      throw UserError(fmt::format("{}: the value is not valid UTF-8", where));
     }
   }
   const auto value = scalar(*parsed->get("value"));
-  // More than one: the text had a line break and went on.
+  // More than one key: the text contained a line break and further assignments.
   if (!value || parsed->size() != 1) {
-    throw UserError(fmt::format("{}: the value is no boolean, integer, float or string", where));
+    throw UserError(fmt::format("{}: the value is not a boolean, integer, float or string", where));
   }
   return *value;
 }
@@ -178,17 +198,26 @@ Value parse_value(std::string_view text, const std::string& where) {
 }  // namespace
 
 Field field(std::string key, bool& value, std::string help) {
-  return {std::move(key), &value, std::move(help), {}, {}};
+  return {std::move(key), &value, std::move(help), {}, {}, {}, {}};
 }
 Field field(std::string key, int64_t& value, std::string help, Range range) {
-  return {std::move(key), &value, std::move(help), range, {}};
+  return {std::move(key), &value, std::move(help), range, {}, {}, {}};
 }
 Field field(std::string key, double& value, std::string help, Range range) {
-  return {std::move(key), &value, std::move(help), range, {}};
+  return {std::move(key), &value, std::move(help), range, {}, {}, {}};
 }
 Field field(std::string key, std::string& value, std::string help,
             std::vector<std::string> choices) {
-  return {std::move(key), &value, std::move(help), {}, std::move(choices)};
+  return {std::move(key), &value, std::move(help), {}, std::move(choices), {}, {}};
+}
+
+Field Field::formerly(std::string old_key) && {
+  old_keys.push_back(std::move(old_key));
+  return std::move(*this);
+}
+Field Field::choice_formerly(std::string old_choice, std::string choice) && {
+  old_choices.emplace(std::move(old_choice), std::move(choice));
+  return std::move(*this);
 }
 
 std::string Config::take(const std::string& table, const std::string& key) {
@@ -201,20 +230,20 @@ std::string Config::take(const std::string& table, const std::string& key) {
   const Setting setting = found->second;
   settings.erase(found);
   if (const auto* text = std::get_if<std::string>(&setting.value)) return *text;
-  throw UserError(fmt::format("{}: [{}] {} = {}: is {}, wants a string", setting.where, table, key,
-                              to_text(setting.value), type_name(setting.value)));
+  throw UserError(fmt::format("{}: [{}] {} = {}: is {}, expected a string", setting.where, table,
+                              key, to_text(setting.value), type_name(setting.value)));
 }
 
 Config read_config(const std::filesystem::path& path, const std::vector<std::string>& tables) {
   const std::string name = one_line(path.string());
-  std::error_code missing;  // read_file tells of it
+  std::error_code missing;  // read_file() reports a missing file
   if (std::filesystem::exists(path, missing) && !std::filesystem::is_regular_file(path, missing)) {
-    throw UserError(fmt::format("{}: is no file: name an experiment (TOML)", name));
+    throw UserError(fmt::format("{}: is not a file; pass the path of an experiment (TOML)", name));
   }
   const auto size = std::filesystem::file_size(path, missing);
-  if (!missing && size > kLongestText) {
+  if (!missing && size > kMaxTextBytes) {
     throw UserError(
-        fmt::format("{}: has more than {} bytes: this is no experiment", name, kLongestText));
+        fmt::format("{}: has more than {} bytes, so it is not an experiment", name, kMaxTextBytes));
   }
   return parse_config(read_file(path), path, tables);
 }
@@ -238,21 +267,21 @@ Config parse_config(const std::string& text, const std::filesystem::path& path,
     const std::string shown = one_line(table);
     const std::string place = fmt::format("{}:{}", name, table_key.source().begin.line);
     if (const auto value = scalar(node)) {
-      throw UserError(fmt::format("{}: {} = {}: stands outside a table, wants to be in one of [{}]",
+      throw UserError(fmt::format("{}: {} = {}: is outside the tables, expected in one of [{}]",
                                   place, shown, to_text(*value), fmt::join(tables, "], [")));
     }
     if (!config.tables.contains(table)) {
       throw UserError(fmt::format("{}: [{}]: unknown table{}", place, shown, hint(table, tables)));
     }
     if (!node.is_table()) {
-      throw UserError(fmt::format("{}: {}: is no table, wants [{}]", place, shown, shown));
+      throw UserError(fmt::format("{}: {}: is not a table, expected [{}]", place, shown, shown));
     }
     for (const auto& [key, value_node] : *node.as_table()) {
       const std::string where = fmt::format("{}:{}", name, key.source().begin.line);
       auto value = scalar(value_node);
       if (!value) {
         throw UserError(
-            fmt::format("{}: [{}] {}: its value is no boolean, integer, float or string", where,
+            fmt::format("{}: [{}] {}: its value is not a boolean, integer, float or string", where,
                         shown, one_line(key.str())));
       }
       config.tables[table].insert_or_assign(std::string(key.str()),
@@ -270,7 +299,7 @@ void apply_setting(Config& config, std::string_view assignment) {
   if (equals == std::string_view::npos || dot == std::string_view::npos || dot == 0 ||
       dot + 1 == left.size()) {
     throw UserError(
-        fmt::format("{}: wants TABLE.KEY=VALUE, such as train.learning_rate=1e-3", where));
+        fmt::format("{}: expected TABLE.KEY=VALUE, such as train.learning_rate=1e-3", where));
   }
   const std::string table(left.substr(0, dot));
   const auto found = config.tables.find(table);
@@ -291,11 +320,9 @@ void assign(const Config& config, const std::string& table, const std::vector<Fi
                                     [&key = key](const Field& f) { return f.key == key; });
     std::string problem;
     if (found == fields.end()) {
-      std::vector<std::string> keys;
-      for (const Field& f : fields) keys.push_back(f.key);
-      problem = "unknown key" + hint(key, keys);
+      problem = unknown_key(key, fields);
     } else {
-      problem = put(*found, setting.value);
+      problem = assign_value(*found, setting.value);
     }
     if (!problem.empty()) {
       throw UserError(fmt::format("{}: [{}] {} = {}: {}", setting.where, table, one_line(key),
@@ -316,19 +343,20 @@ std::string to_toml(const std::string& table,
   return out;
 }
 
-// Edits put in, take out or replace one letter, or swap two neighbours. Near: fewer of them than
-// half of the longer name.
+// An edit inserts, deletes or replaces a letter, or swaps two adjacent ones (optimal string
+// alignment distance). A name is close if it takes fewer edits than half the length of the longer
+// name.
 std::string nearest(std::string_view name, const std::vector<std::string>& names) {
   std::string best;
   size_t fewest = std::string_view::npos;
   for (const std::string& candidate : names) {
     const size_t n = name.size(), m = candidate.size();
-    // edits[i][j]: from the first i letters of name to the first j of candidate.
+    // edits[i][j]: the distance from the first i letters of name to the first j of candidate.
     std::vector<std::vector<size_t>> edits(n + 1, std::vector<size_t>(m + 1));
     for (size_t i = 0; i <= n; ++i) {
       for (size_t j = 0; j <= m; ++j) {
         size_t& here = edits[i][j];
-        here = i + j;  // as it is on the edges
+        here = i + j;  // right if i or j is 0
         if (i == 0 || j == 0) continue;
         const size_t replaced = name[i - 1] != candidate[j - 1];
         here = std::min({edits[i - 1][j] + 1, edits[i][j - 1] + 1, edits[i - 1][j - 1] + replaced});

@@ -1,5 +1,6 @@
-// Options from one field list: the same list reads a TOML table, takes `--set table.key=value`,
-// writes the resolved copy kept with a run, and documents itself.
+// Options of experiments. An options struct lists its fields once; that list serves to read a TOML
+// table, to apply `--set table.key=value` of the command line, to write the resolved copy that is
+// stored with a run, and to print help.
 //
 //   struct TrainOptions {
 //     int64_t epochs = 200;
@@ -22,21 +23,32 @@
 
 namespace stpn::base {
 
-// Smallest and largest value a number may take, both allowed. A NaN is never allowed; infinity only
-// up to a bound that is infinite.
+// The smallest and the largest allowed value of a number, both inclusive. NaN is never allowed, and
+// an infinity only if the bound on its side is infinite.
 struct Range {
   double least = -std::numeric_limits<double>::infinity();
   double most = std::numeric_limits<double>::infinity();
 };
 
-// One option: its key, where its value lives (bound by reference: the options struct must outlive
-// the field), what it means and when to change it, and the values it may take.
+// One option.
 struct Field {
   std::string key;
+  // Points to the member of the options struct, which must outlive the field. Its type is the type
+  // of the option.
   std::variant<bool*, int64_t*, double*, std::string*> value;
-  std::string help;
-  Range range;
-  std::vector<std::string> choices;  // for strings; empty: any
+  std::string help;                  // what the option means and when to change it
+  Range range;                       // for numbers
+  std::vector<std::string> choices;  // for strings: the allowed values; empty if all are allowed
+  // Names that earlier versions used for the key and for choices. assign() refuses them with an
+  // error that states the current name.
+  std::vector<std::string> old_keys;
+  std::map<std::string, std::string> old_choices;  // current name by old name
+
+  // Return the field with one more old name, for use in a list of fields:
+  //   base::field("max_grad_norm", ...).formerly("largest_gradient")
+  //   base::field("norm", ...).choice_formerly("drive", "preactivation")
+  Field formerly(std::string old_key) &&;
+  Field choice_formerly(std::string old_choice, std::string choice) &&;
 };
 
 Field field(std::string key, bool& value, std::string help);
@@ -45,47 +57,56 @@ Field field(std::string key, double& value, std::string help, Range range = {});
 Field field(std::string key, std::string& value, std::string help,
             std::vector<std::string> choices = {});
 
-// A value as written, before it is known which field it belongs to, and where it was written.
+// A value as written in a file or on the command line, not yet checked against a field.
 struct Setting {
   std::variant<bool, int64_t, double, std::string> value;
-  std::string where;  // "experiments/retrieval/stpn.toml:7" or "--set unit.hidden_size=0"
+  // For messages: "experiments/retrieval/stpn.toml:7" or "--set unit.hidden_size=0".
+  std::string where;
 };
 
-// The three tables of an experiment: [task], [unit], [train]; each has its settings by key.
+// An experiment, such as one with the tables [task], [unit] and [train].
 struct Config {
-  std::filesystem::path path;
+  std::filesystem::path path;  // for messages
+  // Settings by the name of their table and their key.
   std::map<std::string, std::map<std::string, Setting>> tables;
 
-  // A required string, removed from the table: `name` of [task] and [unit], `algorithm` of [train].
-  // Throws UserError if it is missing or no string.
+  // Removes a required string from the table and returns it: `name` of [task] and [unit],
+  // `algorithm` of [train]. Throws UserError if it is missing or not a string.
   std::string take(const std::string& table, const std::string& key);
 };
 
-// Reads an experiment. Throws UserError naming file and line for what is no TOML, a missing file, a
-// table that is not one of `tables`, a value outside a table, or a value that is no bool, integer,
-// float or string.
+// Reads the experiment in a TOML file. The result has all of `tables`; those that the file does not
+// contain are empty. Throws UserError that names the file, and the line where there is one, if the
+// file is missing, too large or not valid TOML, if it contains a table that is not one of `tables`
+// or a value outside the tables, or if a value is not a bool, an integer, a float or a string.
 Config read_config(const std::filesystem::path& path, const std::vector<std::string>& tables);
 
-// The same of a text; `path` is for messages.
+// The same for a text in place of a file; `path` is used in messages only.
 Config parse_config(const std::string& text, const std::filesystem::path& path,
                     const std::vector<std::string>& tables);
 
-// Applies one `TABLE.KEY=VALUE` of the command line; VALUE is read as TOML, and as a string if it
-// is none.
+// Applies one `TABLE.KEY=VALUE` of the command line, replacing a value from the file. VALUE is
+// parsed as a TOML value, and taken as a string if it is not one. Throws UserError that quotes the
+// argument if it does not have this form, the table is unknown, or the value has none of the types
+// above.
 void apply_setting(Config& config, std::string_view assignment);
 
-// Puts the settings of `table` into the fields. Throws UserError, in one line with place, table,
-// key and value, for a key no field has (naming the nearest), a value of the wrong type (an integer
-// is taken where a float is wanted), or one outside range or choices.
+// Assigns the settings of `table` to the fields; a field without a setting keeps its value. An
+// integer is accepted for a float. Throws UserError, one line with place, table, key and value, for
+// a key that no field has (naming the nearest one), a key or choice that was renamed (naming the
+// new one), a value of the wrong type, or a value outside the field's range or choices; the fields
+// before it may have been assigned.
 void assign(const Config& config, const std::string& table, const std::vector<Field>& fields);
 
-// `[table]` and a line a field with its present value, as TOML that read_config takes back to the
-// same bits; `head` are lines such as {"name", "stpn_recurrent"} that come first.
+// Returns the table as TOML: a line `[table]`, a line for each pair of `head`, such as {"name",
+// "stpn_recurrent"}, and a line for each field with its current value. read_config() reads all
+// values back with the same bits.
 std::string to_toml(const std::string& table,
                     const std::vector<std::pair<std::string, std::string>>& head,
                     const std::vector<Field>& fields);
 
-// Of `names`, the one with the smallest edit distance to `name`; empty if none is near.
+// Returns the one of `names` with the smallest edit distance to `name`, for "did you mean"; empty
+// if none is close.
 std::string nearest(std::string_view name, const std::vector<std::string>& names);
 
 }  // namespace stpn::base

@@ -28,15 +28,19 @@ struct Options {
 
   std::vector<Field> fields() {
     return {field("bias", bias, "b"),
-            field("hidden_size", hidden_size, "units", {.least = 1, .most = 4096}),
+            field("hidden_size", hidden_size, "neurons", {.least = 1, .most = 4096}),
             field("clamp", clamp, "bound", {.least = 0}),
-            field("learning_rate", learning_rate, "step size", {.least = 0, .most = 10}),
-            field("norm", norm, "where to normalise", {"none", "pre", "post"}),
+            field("learning_rate", learning_rate, "step size", {.least = 0, .most = 10})
+                .formerly("rate")
+                .formerly("step_size"),
+            field("norm", norm, "where to normalise", {"none", "pre", "post"})
+                .choice_formerly("before", "pre")
+                .choice_formerly("after", "post"),
             field("note", note, "any text")};
   }
 };
 
-// An experiment of this text, and what assign makes of its [unit].
+// An experiment file with this text, and the options that assign() reads from its [unit].
 class Experiment {
  public:
   explicit Experiment(const std::string& text) {
@@ -50,7 +54,7 @@ class Experiment {
     assign(config, "unit", options.fields());
     return options;
   }
-  // The message of the error, without the folder.
+  // The message of the error that options() throws, without the name of the folder.
   std::string error(const std::vector<std::string>& settings = {}) const {
     std::string message = error_of([&] { options(settings); });
     const std::string folder = folder_.path().string() + "/";
@@ -93,32 +97,51 @@ TEST(Config, KnowsTheLineOfEverySetting) {
   EXPECT_TRUE(config.tables.contains("train"));
 }
 
-TEST(Config, NamesPlaceTableKeyValueAndWhatWouldBeRight) {
+TEST(Config, ErrorsNamePlaceTableKeyValueAndWhatIsExpected) {
   EXPECT_EQ(error_in("hiden_size = 3"),
             "x.toml:2: [unit] hiden_size = 3: unknown key (did you mean hidden_size?)");
   EXPECT_EQ(error_in("\n\nfoo = true"),
-            "x.toml:4: [unit] foo = true: unknown key (there is bias, hidden_size, clamp, "
+            "x.toml:4: [unit] foo = true: unknown key (known: bias, hidden_size, clamp, "
             "learning_rate, norm, note)");
-  EXPECT_EQ(error_in("hidden_size = \"abc\""),
-            "x.toml:2: [unit] hidden_size = \"abc\": is a string, wants an integer from 1 to 4096");
+  EXPECT_EQ(
+      error_in("hidden_size = \"abc\""),
+      "x.toml:2: [unit] hidden_size = \"abc\": is a string, expected an integer from 1 to 4096");
   EXPECT_EQ(error_in("hidden_size = 3.0"),
-            "x.toml:2: [unit] hidden_size = 3.0: is a float, wants an integer from 1 to 4096");
+            "x.toml:2: [unit] hidden_size = 3.0: is a float, expected an integer from 1 to 4096");
   EXPECT_EQ(error_in("hidden_size = 0"),
-            "x.toml:2: [unit] hidden_size = 0: wants an integer from 1 to 4096");
+            "x.toml:2: [unit] hidden_size = 0: expected an integer from 1 to 4096");
   EXPECT_EQ(error_in("hidden_size = 4097"),
-            "x.toml:2: [unit] hidden_size = 4097: wants an integer from 1 to 4096");
+            "x.toml:2: [unit] hidden_size = 4097: expected an integer from 1 to 4096");
   EXPECT_EQ(error_in("clamp = -1e-300"),
-            "x.toml:2: [unit] clamp = -1e-300: wants a number of at least 0");
-  EXPECT_EQ(error_in("clamp = nan"), "x.toml:2: [unit] clamp = nan: wants a number of at least 0");
+            "x.toml:2: [unit] clamp = -1e-300: expected a number of at least 0");
+  EXPECT_EQ(error_in("clamp = nan"),
+            "x.toml:2: [unit] clamp = nan: expected a number of at least 0");
   EXPECT_EQ(error_in("learning_rate = inf"),
-            "x.toml:2: [unit] learning_rate = inf: wants a number from 0 to 10");
-  EXPECT_EQ(error_in("bias = 1"), "x.toml:2: [unit] bias = 1: is an integer, wants true or false");
-  EXPECT_EQ(error_in("norm = \"pots\""),
-            "x.toml:2: [unit] norm = \"pots\": wants one of none, pre, post (did you mean post?)");
-  EXPECT_EQ(error_in("norm = \"none \""),
-            "x.toml:2: [unit] norm = \"none \": wants one of none, pre, post (did you mean none?)");
+            "x.toml:2: [unit] learning_rate = inf: expected a number from 0 to 10");
+  EXPECT_EQ(error_in("bias = 1"),
+            "x.toml:2: [unit] bias = 1: is an integer, expected true or false");
+  EXPECT_EQ(
+      error_in("norm = \"pots\""),
+      "x.toml:2: [unit] norm = \"pots\": expected one of none, pre, post (did you mean post?)");
+  EXPECT_EQ(
+      error_in("norm = \"none \""),
+      "x.toml:2: [unit] norm = \"none \": expected one of none, pre, post (did you mean none?)");
   EXPECT_EQ(error_in("norm = true"),
-            "x.toml:2: [unit] norm = true: is true or false, wants one of none, pre, post");
+            "x.toml:2: [unit] norm = true: is true or false, expected one of none, pre, post");
+}
+
+TEST(Config, NamesTheNewNameOfARenamedKeyOrChoice) {
+  EXPECT_EQ(error_in("rate = 1e-3"),
+            "x.toml:2: [unit] rate = 0.001: this key is now called learning_rate");
+  EXPECT_EQ(error_in("step_size = \"large\""),
+            "x.toml:2: [unit] step_size = \"large\": this key is now called learning_rate");
+  EXPECT_EQ(error_in("norm = \"after\""),
+            "x.toml:2: [unit] norm = \"after\": this value is now called \"post\"");
+  EXPECT_EQ(error_set("unit.norm=before"),
+            "--set unit.norm=before: [unit] norm = \"before\": this value is now called \"pre\"");
+  // The old name is refused even if the new one is set too.
+  EXPECT_EQ(error_in("learning_rate = 0.5\nrate = 0.5"),
+            "x.toml:3: [unit] rate = 0.5: this key is now called learning_rate");
 }
 
 TEST(Config, AFailedFieldKeepsItsValue) {
@@ -128,23 +151,23 @@ TEST(Config, AFailedFieldKeepsItsValue) {
   EXPECT_EQ(options.hidden_size, 11);
 }
 
-TEST(Config, RefusesWhatStandsInNoKnownTable) {
+TEST(Config, RefusesWhatIsNotInAKnownTable) {
   EXPECT_EQ(Experiment("\nseed = 3").error(),
-            "x.toml:2: seed = 3: stands outside a table, wants to be in one of [task], [unit], "
+            "x.toml:2: seed = 3: is outside the tables, expected in one of [task], [unit], "
             "[train]");
   EXPECT_EQ(Experiment("[unti]\n").error(), "x.toml:1: [unti]: unknown table (did you mean unit?)");
   EXPECT_EQ(Experiment("[[unit]]\nbias = true").error(),
-            "x.toml:1: unit: is no table, wants [unit]");
+            "x.toml:1: unit: is not a table, expected [unit]");
   EXPECT_EQ(Experiment("[unit.inner]\nbias = true").error(),
-            "x.toml:1: [unit] inner: its value is no boolean, integer, float or string");
+            "x.toml:1: [unit] inner: its value is not a boolean, integer, float or string");
   EXPECT_EQ(error_in("bias = [true]"),
-            "x.toml:2: [unit] bias: its value is no boolean, integer, float or string");
+            "x.toml:2: [unit] bias: its value is not a boolean, integer, float or string");
   EXPECT_EQ(error_in("bias = 2020-01-01"),
-            "x.toml:2: [unit] bias: its value is no boolean, integer, float or string");
-  EXPECT_EQ(Experiment("unit = []").error(), "x.toml:1: unit: is no table, wants [unit]");
+            "x.toml:2: [unit] bias: its value is not a boolean, integer, float or string");
+  EXPECT_EQ(Experiment("unit = []").error(), "x.toml:1: unit: is not a table, expected [unit]");
 }
 
-TEST(Config, ReportsWhatIsNoTomlInOneLine) {
+TEST(Config, ReportsInvalidTomlInOneLine) {
   const auto starts = [](const std::string& text, const std::string& place) {
     const std::string message = Experiment(text).error();
     EXPECT_TRUE(message.starts_with(place)) << message;
@@ -168,10 +191,11 @@ TEST(Config, ReportsWhatIsNoTomlInOneLine) {
   starts("\"a\\nb\" = 1", "x.toml:1: a b = 1: ");
 }
 
-TEST(Config, RefusesFilesThatAreNoExperiment) {
+TEST(Config, RefusesFilesThatAreNotExperiments) {
   const Folder folder;
   for (const std::filesystem::path& path : {folder.path(), std::filesystem::path("/dev/zero")}) {
-    EXPECT_NE(error_of([&] { read_config(path, kTables); }).find("is no file"), std::string::npos);
+    EXPECT_NE(error_of([&] { read_config(path, kTables); }).find("is not a file"),
+              std::string::npos);
   }
   EXPECT_NE(error_of([&] { read_config(folder / "none.toml", kTables); }).find("none.toml"),
             std::string::npos);
@@ -179,11 +203,11 @@ TEST(Config, RefusesFilesThatAreNoExperiment) {
   std::filesystem::resize_file(folder / "huge.toml", uintmax_t{1} << 40);
   EXPECT_NE(error_of([&] { read_config(folder / "huge.toml", kTables); }).find("16384 bytes"),
             std::string::npos);
-  // As deep as a file may go: the parser recurses.
+  // The deepest nesting that the limit on the size allows, because the parser is recursive.
   std::string deep = "a";
   while (deep.size() < 16'300) deep += ".a";
   EXPECT_EQ(Experiment(deep + "=1").error(),
-            "x.toml:1: [a]: unknown table (there is task, unit, train)");
+            "x.toml:1: [a]: unknown table (known: task, unit, train)");
 }
 
 TEST(Setting, OverridesTheFileAndReadsBareWordsAsStrings) {
@@ -205,16 +229,16 @@ TEST(Setting, OverridesTheFileAndReadsBareWordsAsStrings) {
 
 TEST(Setting, ErrorsNameTheArgument) {
   EXPECT_EQ(error_set("unit.hidden_size=abc"),
-            "--set unit.hidden_size=abc: [unit] hidden_size = \"abc\": is a string, wants an "
+            "--set unit.hidden_size=abc: [unit] hidden_size = \"abc\": is a string, expected an "
             "integer from 1 to 4096");
   EXPECT_EQ(error_set("unit.nrm=post"),
             "--set unit.nrm=post: [unit] nrm = \"post\": unknown key (did you mean norm?)");
   EXPECT_EQ(error_set("unti.norm=post"),
             "--set unti.norm=post: [unti]: unknown table (did you mean unit?)");
   EXPECT_EQ(error_set("unit.bias=[1]"),
-            "--set unit.bias=[1]: the value is no boolean, integer, float or string");
-  EXPECT_EQ(error_set("unit.note=\xff"), "--set unit.note=\xff: the value is no UTF-8");
-  // No way to more than one setting at a time.
+            "--set unit.bias=[1]: the value is not a boolean, integer, float or string");
+  EXPECT_EQ(error_set("unit.note=\xff"), "--set unit.note=\xff: the value is not valid UTF-8");
+  // An argument cannot contain several settings.
   error_set("unit.hidden_size=1\nhidden_size=2");
   error_set("unit.hidden_size=1\n[train]");
   std::string deep = "unit.note={a";
@@ -222,27 +246,28 @@ TEST(Setting, ErrorsNameTheArgument) {
   error_set(deep + "=1}");
 }
 
-TEST(Setting, RefusesWhatIsNoAssignment) {
+TEST(Setting, RefusesWhatIsNotAnAssignment) {
   for (const char* wrong : {"", "=", "unit", "unit.norm", "norm=post", "unit.=post", ".norm=post",
                             "unit=a.b", ".=", "\n"}) {
     const std::string message = error_set(wrong);
-    EXPECT_NE(message.find("wants TABLE.KEY=VALUE"), std::string::npos) << message;
+    EXPECT_NE(message.find("expected TABLE.KEY=VALUE"), std::string::npos) << message;
   }
 }
 
-TEST(Take, GivesTheStringOnceAndSaysWhatIsMissing) {
+TEST(Take, ReturnsTheStringOnceAndReportsWhatIsMissing) {
   Config config = Experiment("[unit]\nname = \"lstm\"\n[task]\nname = 3\n").read();
   EXPECT_EQ(config.take("unit", "name"), "lstm");
   EXPECT_TRUE(config.tables.at("unit").empty());
   const std::string missing = error_of([&] { config.take("unit", "name"); });
   EXPECT_TRUE(missing.ends_with("x.toml: [unit] name is missing: add name = \"...\"")) << missing;
   const std::string wrong = error_of([&] { config.take("task", "name"); });
-  EXPECT_TRUE(wrong.ends_with("x.toml:4: [task] name = 3: is an integer, wants a string")) << wrong;
+  EXPECT_TRUE(wrong.ends_with("x.toml:4: [task] name = 3: is an integer, expected a string"))
+      << wrong;
   error_of([&] { config.take("train", "algorithm"); });
 }
 
-// `value` written with to_toml and read again.
-double there_and_back(double value) {
+// Writes `value` with to_toml() and reads it again.
+double round_trip(double value) {
   const auto fields = [](double& x) { return std::vector<Field>{field("x", x, "")}; };
   const Experiment experiment(to_toml("unit", {}, fields(value)));
   double read = 0;
@@ -264,8 +289,7 @@ TEST(ToToml, KeepsEveryBitOfADouble) {
     if (std::isfinite(value)) values.push_back(value);
   }
   for (const double value : values) {
-    EXPECT_EQ(std::bit_cast<uint64_t>(there_and_back(value)), std::bit_cast<uint64_t>(value))
-        << value;
+    EXPECT_EQ(std::bit_cast<uint64_t>(round_trip(value)), std::bit_cast<uint64_t>(value)) << value;
   }
 }
 
@@ -302,7 +326,7 @@ TEST(ToToml, KeepsTheLargestIntegers) {
   }
 }
 
-TEST(Nearest, FindsTheFewestEditsAndNothingFar) {
+TEST(Nearest, FindsTheFewestEditsAndNothingDistant) {
   const std::vector<std::string> names = {"hidden_size", "batch_size", "seed", "pairs"};
   EXPECT_EQ(nearest("hiden_size", names), "hidden_size");
   EXPECT_EQ(nearest("batchsize", names), "batch_size");

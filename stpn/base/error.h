@@ -1,4 +1,5 @@
-// The one way things fail: exceptions. The library neither prints nor exits.
+// The library reports errors as exceptions of the two classes below; it neither prints nor exits.
+// The program catches them, prints the message and chooses the exit code.
 #pragma once
 
 #include <fmt/format.h>
@@ -9,15 +10,15 @@
 
 namespace stpn::base {
 
-// Something went wrong while running. The program ends with exit code 1.
+// A failure that is not the caller's mistake, such as a full disk or a loss that is not finite. The
+// program ends with exit code 1.
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 
-// The caller asked for something that cannot be done: an unknown key, a wrong shape, a missing
-// file. The program ends with exit code 2. The message names what was wrong, its value, and what to
-// do.
+// The caller's mistake, such as an unknown key, a wrong shape or a missing file. The program ends
+// with exit code 2. The message is one line that states what was wrong, its value, and what to do.
 class UserError : public Error {
  public:
   using Error::Error;
@@ -30,8 +31,9 @@ namespace internal {
 
 }  // namespace stpn::base
 
-// Throws stpn::base::UserError naming the function, the expression and the message (fmt syntax)
-// unless `condition` holds. For what a caller passes in: shapes, sizes, dtypes.
+// Throws stpn::base::UserError unless `condition` holds. Its text is the message (a format string
+// and arguments of fmt), followed by the condition's source text and the name of the enclosing
+// function. For arguments that a caller passes: shapes, sizes, dtypes.
 #define STPN_CHECK(condition, ...)                                                            \
   do {                                                                                        \
     if (!(condition)) [[unlikely]] {                                                          \

@@ -18,9 +18,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// The text of errno.
 std::string cause() { return std::strerror(errno); }
 
-// An open file, closed when it goes out of scope.
+// A file descriptor that is closed when it goes out of scope.
 class Descriptor {
  public:
   explicit Descriptor(int number) : number_(number) {}
@@ -33,7 +34,7 @@ class Descriptor {
   int number() const { return number_; }
   bool valid() const { return number_ >= 0; }
   int release() { return std::exchange(number_, -1); }
-  // Some file systems report a failed write only here.
+  // False if closing fails: some file systems report a failed write only then.
   bool close() { return ::close(release()) == 0; }
 
  private:
@@ -47,7 +48,7 @@ int open_retrying(const fs::path& path, int flags) {
   return number;
 }
 
-// False, and errno says why, if not all was written.
+// Returns false and sets errno if not all bytes could be written.
 bool write_all(int file, std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t written = ::write(file, bytes.data(), bytes.size());
@@ -58,7 +59,7 @@ bool write_all(int file, std::string_view bytes) {
   return true;
 }
 
-// A name beside `path` that no other process or thread uses.
+// A name in the folder of `path` that no other process or thread uses.
 fs::path temporary_name(const fs::path& path) {
   static std::atomic<uint64_t> count{0};
   fs::path name = path;
@@ -66,7 +67,7 @@ fs::path temporary_name(const fs::path& path) {
   return name;
 }
 
-// Removes the file unless told that it is gone.
+// Removes the file at the end of the scope unless disarm() was called.
 class Remover {
  public:
   explicit Remover(const fs::path& path) : path_(path) {}
@@ -94,8 +95,8 @@ std::string read_file(const fs::path& path) {
   if (!file.valid() || ::fstat(file.number(), &status) != 0) fail(cause());
   std::string bytes;
   try {
-    // One byte more than it should have, so that the end is seen without growing; what is no
-    // regular file says size 0 and does grow.
+    // One byte more than the reported size, so that the end of the file is reached without growing.
+    // Files that are not regular report size 0, and the buffer grows.
     bytes.resize(static_cast<size_t>(status.st_size) + 1);
     size_t size = 0;
     for (;;) {
@@ -119,10 +120,10 @@ void write_file(const fs::path& path, std::string_view bytes) {
   const auto fail = [&](const std::string& why) {
     throw Error(fmt::format("{}: cannot be written: {}", path.string(), why));
   };
-  // A rename would put a file in the place of a device such as /dev/null.
+  // The rename below would replace a device such as /dev/null by a regular file.
   std::error_code missing;
   const fs::file_status present = fs::status(path, missing);
-  if (fs::exists(present) && !fs::is_regular_file(present)) fail("it is no regular file");
+  if (fs::exists(present) && !fs::is_regular_file(present)) fail("it is not a regular file");
 
   const fs::path folder_path = path.has_parent_path() ? path.parent_path() : fs::path(".");
   const Descriptor folder(open_retrying(folder_path, O_RDONLY | O_DIRECTORY));
@@ -137,7 +138,7 @@ void write_file(const fs::path& path, std::string_view bytes) {
     fail(cause());
   }
   remover.disarm();
-  // EINVAL: a file system whose folders need no sync.
+  // EINVAL: the file system does not sync folders.
   if (::fsync(folder.number()) != 0 && errno != EINVAL) fail(cause());
 }
 
@@ -146,7 +147,7 @@ LineLog::LineLog(const fs::path& path, int64_t bytes) : path_(path), bytes_(byte
     throw Error(
         fmt::format("{}: cannot be continued after byte {}: {}", path.string(), bytes, why));
   };
-  // A log that should have lines already is not made anew.
+  // A log that must have lines already is not created.
   const int create = bytes == 0 ? O_CREAT : 0;
   Descriptor file(open_retrying(path, O_WRONLY | O_APPEND | create));
   struct stat status = {};
@@ -163,7 +164,7 @@ void LineLog::append(std::string_view line) {
   bytes += '\n';
   if (!write_all(file_, bytes) || ::fdatasync(file_) != 0) {
     const std::string why = cause();
-    // Half a line must not stay; if even this fails, opening the log again will cut it off.
+    // Removes a partial line. If that fails as well, opening the log again will remove it.
     [[maybe_unused]] const int cut = ::ftruncate(file_, bytes_);
     throw Error(fmt::format("{}: cannot be written: {}", path_.string(), why));
   }
@@ -172,7 +173,7 @@ void LineLog::append(std::string_view line) {
 
 FileLock::FileLock(const fs::path& path) {
   file_ = open_retrying(path, O_RDWR | O_CREAT);
-  if (file_ < 0) throw Error(fmt::format("{}: cannot be made: {}", path.string(), cause()));
+  if (file_ < 0) throw Error(fmt::format("{}: cannot be opened: {}", path.string(), cause()));
   int failed;
   do failed = ::flock(file_, LOCK_EX | LOCK_NB);
   while (failed != 0 && errno == EINTR);

@@ -1,4 +1,5 @@
-// Files that are written whole or not at all, and by one process at a time.
+// Files that are written completely or not at all, logs that can be truncated to a checkpoint, and
+// locks between processes.
 #pragma once
 
 #include <cstdint>
@@ -8,29 +9,32 @@
 
 namespace stpn::base {
 
-// The whole file. Throws UserError naming the path if it cannot be opened or read.
+// Returns the bytes of the file. Throws UserError that names the path if it cannot be opened or
+// read, or does not fit into memory.
 std::string read_file(const std::filesystem::path& path);
 
-// Writes `bytes` under a temporary name beside `path`, syncs it, and renames it over `path`. If
-// anything fails (a full disk), the temporary file is removed, what stood at `path` stays as it
-// was, and Error names the path and the cause.
+// Replaces the file at `path` by one that contains `bytes`: writes a temporary file in the same
+// folder, syncs it to disk, renames it and syncs the folder. Throws Error that names the path and
+// the cause if anything fails (for example because the disk is full); unless only the last sync
+// failed, an existing file at `path` is then unchanged and the temporary file is removed. Refuses
+// to replace a folder or a device.
 void write_file(const std::filesystem::path& path, std::string_view bytes);
 
-// A file of lines that grows, one whole line at a time, and can be cut back to what a checkpoint
-// knows of.
+// A text file to which whole lines are appended, and which can be truncated to the length it had
+// when a checkpoint was written.
 class LineLog {
  public:
-  // Opens or creates `path` and cuts it to its first `bytes` bytes. Throws Error if it cannot, or
-  // if it is shorter.
+  // Opens `path` and truncates it to its first `bytes` bytes; creates the file if `bytes` is 0.
+  // Throws Error if that fails or if the file is shorter.
   LineLog(const std::filesystem::path& path, int64_t bytes);
   ~LineLog();
   LineLog(const LineLog&) = delete;
   LineLog& operator=(const LineLog&) = delete;
 
-  // Appends line and a newline and syncs them: what is written after it may rely on them. Throws
-  // Error on failure (a full disk).
+  // Appends `line` and a newline, and syncs them to disk before it returns. Throws Error on failure
+  // (for example a full disk); the file then ends with the last whole line.
   void append(std::string_view line);
-  // Bytes in the file after the last append.
+  // The length of the file in bytes after the last append.
   int64_t bytes() const { return bytes_; }
 
  private:
@@ -39,17 +43,20 @@ class LineLog {
   int64_t bytes_ = 0;
 };
 
-// A file that one process at a time holds. It lets go when the object ends, or the process, however
-// that ends. The file stays. Where the file system knows no locks, everybody holds it.
+// A lock that at most one process or object holds at a time, represented by a file. It is released
+// when the object is destroyed or when the process ends, however it ends. The file itself stays. On
+// file systems without locks every caller gets the lock.
 class FileLock {
  public:
-  // Makes the file where there is none. Throws Error if it cannot.
+  // Tries to get the lock, without waiting. Creates the file if it does not exist. Throws Error if
+  // the file cannot be opened.
   explicit FileLock(const std::filesystem::path& path);
   ~FileLock();
   FileLock(FileLock&& other) noexcept;
   FileLock& operator=(FileLock&&) = delete;
 
-  bool held() const { return held_; }  // or else by somebody else
+  // False if another process or object has the lock.
+  bool held() const { return held_; }
 
  private:
   int file_ = -1;

@@ -15,7 +15,7 @@ namespace {
 using testing::error_of;
 using testing::Folder;
 
-// Files cannot grow past `bytes` while it lives: the nearest to a full disk without one.
+// Limits the size of files to `bytes` while it exists, which has nearly the effect of a full disk.
 class SmallDisk {
  public:
   explicit SmallDisk(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
@@ -43,7 +43,7 @@ std::string all_bytes() {
   return bytes;
 }
 
-TEST(ReadFile, GivesBackEveryByte) {
+TEST(ReadFile, ReturnsEveryByte) {
   const Folder folder;
   for (const size_t size : {0, 1, 255, 4096, 1 << 20}) {
     std::string bytes;
@@ -54,7 +54,7 @@ TEST(ReadFile, GivesBackEveryByte) {
   }
 }
 
-TEST(ReadFile, ReadsFilesThatDoNotTellTheirSize) {
+TEST(ReadFile, ReadsFilesThatDoNotReportTheirSize) {
   EXPECT_TRUE(contains(read_file("/proc/self/status"), "Pid:"));
 }
 
@@ -75,7 +75,7 @@ TEST(WriteFile, ReplacesAndLeavesNothingElse) {
   EXPECT_EQ(folder.names(), std::vector<std::string>{"file"});
 }
 
-TEST(WriteFile, TakesANameWithoutFolder) {
+TEST(WriteFile, AcceptsANameWithoutFolder) {
   const Folder folder;
   const auto before = std::filesystem::current_path();
   std::filesystem::current_path(folder.path());
@@ -84,7 +84,7 @@ TEST(WriteFile, TakesANameWithoutFolder) {
   EXPECT_EQ(read_file(folder / "file"), "here");
 }
 
-TEST(WriteFile, GivesTheUsualPermissions) {
+TEST(WriteFile, CreatesFilesWithTheUsualPermissions) {
   const Folder folder;
   const mode_t mask = ::umask(022);
   write_file(folder / "file", "");
@@ -108,7 +108,7 @@ TEST(WriteFile, FullDiskLeavesTheOldFileAndNoOther) {
   EXPECT_EQ(folder.names(), std::vector<std::string>{"file"});
 }
 
-TEST(WriteFile, RefusesAFolderThatIsNotThere) {
+TEST(WriteFile, RefusesAFolderThatDoesNotExist) {
   const Folder folder;
   const std::string message = error_of<Error>([&] { write_file(folder / "no" / "file", "x"); });
   EXPECT_TRUE(contains(message, "No such file or directory")) << message;
@@ -122,13 +122,13 @@ TEST(WriteFile, RefusesToReplaceAFolder) {
   EXPECT_EQ(folder.names(), std::vector<std::string>{"sub"});
 }
 
-// As root a rename would put a plain file in the place of the device. Here it is a link to one, so
-// that no device is lost if this fails.
+// For root, a rename would replace the device by a regular file. The test uses a link to a device,
+// so that no device is lost if it fails.
 TEST(WriteFile, RefusesToReplaceADevice) {
   const Folder folder;
   std::filesystem::create_symlink("/dev/full", folder / "full");
   const std::string message = error_of<Error>([&] { write_file(folder / "full", "x"); });
-  EXPECT_TRUE(contains(message, "no regular file")) << message;
+  EXPECT_TRUE(contains(message, "not a regular file")) << message;
   EXPECT_TRUE(std::filesystem::is_symlink(folder / "full"));
 }
 
@@ -157,7 +157,7 @@ TEST(LineLog, AppendsLinesThatCanBeReadAtOnce) {
   EXPECT_EQ(read_file(folder / "log"), "one\n\n");
 }
 
-TEST(LineLog, CutsBackToTheBytesOfACheckpoint) {
+TEST(LineLog, TruncatesToTheBytesOfACheckpoint) {
   const Folder folder;
   write_file(folder / "log", "one\ntwo\nhalf of th");
   LineLog log(folder / "log", 4);
@@ -167,7 +167,7 @@ TEST(LineLog, CutsBackToTheBytesOfACheckpoint) {
   EXPECT_EQ(read_file(folder / "log"), "one\nagain\n");
 }
 
-TEST(LineLog, StartsAnewFromZeroBytes) {
+TEST(LineLog, StartsEmptyFromZeroBytes) {
   const Folder folder;
   write_file(folder / "log", "old\n");
   LineLog log(folder / "log", 0);
@@ -194,7 +194,7 @@ TEST(LineLog, FullDiskIsAnErrorThatNamesTheFile) {
   EXPECT_EQ(log.bytes(), 0);
 }
 
-TEST(LineLog, FullDiskLeavesNoHalfLine) {
+TEST(LineLog, FullDiskLeavesNoPartialLine) {
   const Folder folder;
   LineLog log(folder / "log", 0);
   log.append("whole");
@@ -208,7 +208,7 @@ TEST(LineLog, FullDiskLeavesNoHalfLine) {
   EXPECT_EQ(log.bytes(), 12);
 }
 
-TEST(FileLock, IsHeldByOneAtATime) {
+TEST(FileLock, IsHeldByOneObjectAtATime) {
   const Folder folder;
   {
     FileLock first(folder / "lock");
@@ -219,10 +219,10 @@ TEST(FileLock, IsHeldByOneAtATime) {
     EXPECT_FALSE(FileLock(folder / "lock").held());
     EXPECT_TRUE(FileLock(folder / "another").held());
   }
-  EXPECT_TRUE(FileLock(folder / "lock").held()) << "let go";
+  EXPECT_TRUE(FileLock(folder / "lock").held()) << "not released";
 }
 
-TEST(FileLock, NamesTheFileItCannotMake) {
+TEST(FileLock, NamesTheFileItCannotOpen) {
   const Folder folder;
   const std::string message = error_of<Error>([&] { FileLock lock(folder / "absent/lock"); });
   EXPECT_NE(message.find("absent/lock"), std::string::npos) << message;

@@ -1,4 +1,5 @@
-// How the torch-free layers use threads without owning any: the caller hands in a loop.
+// Threads for the layers that do not use torch: they own none, and run parallel loops through a
+// function that the caller passes.
 #pragma once
 
 #include <cstdint>
@@ -7,11 +8,12 @@
 namespace stpn::base {
 
 // Calls body(i) once for each i in [0, count), in any order, possibly at the same time on several
-// threads, and returns when all are done. Work is cut into `count` pieces by the problem alone,
-// never by the number of threads, so results are the same bits for any thread count.
+// threads, and returns when all calls have returned. Users choose `count` from the size of the
+// problem and never from the number of threads, so that results are bit for bit the same for any
+// number of threads.
 using ParallelFor = std::function<void(int64_t count, const std::function<void(int64_t)>& body)>;
 
-// All of it on the calling thread.
+// The ParallelFor that runs everything on the calling thread, in order.
 inline void serial_for(int64_t count, const std::function<void(int64_t)>& body) {
   for (int64_t i = 0; i < count; ++i) body(i);
 }

@@ -22,18 +22,19 @@ uint32_t Random::next() {
   return words_[used_++];
 }
 
-// Lemire: Fast Random Integer Generation in an Interval, 2019. The high word of next() * bound is
-// uniform once the few low words that would favour some results are drawn again.
+// Lemire: Fast Random Integer Generation in an Interval, 2019. The result is the high word of
+// next() * bound. It is uniform if products whose low word is below 2^32 mod bound are rejected.
 uint32_t Random::below(uint32_t bound) {
   uint64_t product = uint64_t{next()} * bound;
   if (static_cast<uint32_t>(product) < bound) {
-    const uint32_t uneven = (0 - bound) % bound;  // 2^32 mod bound
-    while (static_cast<uint32_t>(product) < uneven) product = uint64_t{next()} * bound;
+    const uint32_t threshold = (0 - bound) % bound;  // 2^32 mod bound
+    while (static_cast<uint32_t>(product) < threshold) product = uint64_t{next()} * bound;
   }
   return static_cast<uint32_t>(product >> 32);
 }
 
-// One rounding, asked for by name: left to the compiler, some machines would fuse and some not.
+// An explicit fused multiply-add: otherwise the compiler would decide whether to fuse, and the bits
+// would depend on the machine.
 double Random::uniform(double low, double high) {
   return std::fma(high - low, (next() >> 8) * 0x1p-24, low);
 }

@@ -1,6 +1,6 @@
-// Counter-based random numbers (Philox 4x32-10; Salmon et al., SC 2011): a draw is a function of
-// (seed, stream, index, position) and of nothing else, so there is no generator state to save, and
-// the same bits come on every machine, in any order, on any thread.
+// Counter-based random numbers (Philox 4x32-10; Salmon et al.: Parallel Random Numbers: As Easy as
+// 1, 2, 3, SC 2011). A draw is a function of (seed, stream, index, position) only, so there is no
+// generator state to save, and every machine and thread gets the same bits, in any order of calls.
 #pragma once
 
 #include <array>
@@ -8,8 +8,8 @@
 
 namespace stpn::base {
 
-// What the numbers are for. Streams of one seed are independent. Values are part of the data
-// format: never renumber.
+// The purpose of the numbers. Streams of one seed are independent of each other. The values
+// determine all data sets and initial weights, so they must never change.
 enum class Stream : uint32_t {
   parameters = 1,
   training_data = 2,
@@ -18,17 +18,20 @@ enum class Stream : uint32_t {
   actions = 5,
 };
 
+// A sequence of draws. Copies continue independently from the same position. Not safe for use by
+// several threads at the same time.
 class Random {
  public:
-  // The sequence of draws that belongs to item `index` (a sequence of a data set, a parameter
-  // tensor) of a stream.
+  // Begins the draws of item `index` of a stream, for example of one sequence of a data set or of
+  // one parameter tensor.
   Random(uint64_t seed, Stream stream, uint64_t index);
 
-  // Uniform over all 32-bit values.
+  // Uniformly distributed over all 32-bit values.
   uint32_t next();
-  // Uniform over {0, ..., bound-1}, without bias. REQUIRES: bound > 0.
+  // Uniformly distributed over {0, ..., bound-1}, without bias. REQUIRES: bound > 0.
   uint32_t below(uint32_t bound);
-  // Uniform in [low, high), on a grid of 2^-24 of the range (every step exact in float).
+  // Uniformly distributed in [low, high): low + k 2^-24 (high - low) for an integer k. In [0, 1)
+  // every value is exact as a float.
   double uniform(double low, double high);
 
  private:

@@ -9,7 +9,7 @@
 namespace stpn::base {
 namespace {
 
-// Philox 4x32-10 written from the paper, to hold the library's against.
+// Philox 4x32-10 written after the paper, to check the library's implementation against.
 std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key) {
   for (int round = 0; round < 10; ++round) {
     const uint64_t a = uint64_t{0xD2511F53} * counter[0];
@@ -28,8 +28,8 @@ Words first_words(uint64_t seed, uint32_t stream, uint64_t index) {
   return {random.next(), random.next(), random.next(), random.next()};
 }
 
-// Vectors of Random123's kat_vectors, philox4x32 10.
-TEST(Random, PhiloxGivesThePublishedVectors) {
+// The vectors for philox4x32 10 in the file kat_vectors of Random123.
+TEST(Random, PhiloxMatchesThePublishedVectors) {
   constexpr uint32_t kOnes = 0xffffffff;
   EXPECT_EQ(philox({0, 0, 0, 0}, {0, 0}), (Words{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
   EXPECT_EQ(philox({kOnes, kOnes, kOnes, kOnes}, {kOnes, kOnes}),
@@ -48,7 +48,8 @@ TEST(Random, CounterIsIndexStreamBlockAndKeyIsSeed) {
   }
 }
 
-// Every data set and every initial weight hangs on these: if this fails, the code is wrong.
+// All data sets and initial weights depend on these values: if this test fails, correct the code
+// and not the values.
 TEST(Random, DrawsNeverChange) {
   Random words(0x0123456789abcdef, Stream::parameters, 0xfedcba9876543210);
   for (const uint32_t expected :
@@ -59,7 +60,7 @@ TEST(Random, DrawsNeverChange) {
   for (const uint32_t expected : {9u, 8u, 3u, 2u, 7u, 4u, 9u, 2u, 1u, 6u, 7u, 2u}) {
     EXPECT_EQ(digits.below(10), expected);
   }
-  // Here about a third of all words is rejected.
+  // With this bound about a third of all words is rejected.
   Random large(7, Stream::training_data, 0);
   for (const uint32_t expected :
        {2552852738u, 679302505u, 2214838864u, 2242880578u, 725589566u, 2998373940u}) {
@@ -99,13 +100,15 @@ TEST(Random, BelowIsUniform) {
   for (int i = 0; i < kDraws; ++i) ++counts.at(random.below(kBound));
   double chi2 = 0;
   for (const int count : counts) {
-    const double off = count - double{kDraws} / kBound;
-    chi2 += off * off / (double{kDraws} / kBound);
+    const double difference = count - double{kDraws} / kBound;
+    chi2 += difference * difference / (double{kDraws} / kBound);
   }
-  EXPECT_LT(chi2, 22.5);  // 6 degrees of freedom: 1 in 1000; the draws are fixed
+  // The 99.9 % quantile for 6 degrees of freedom. The draws are always the same.
+  EXPECT_LT(chi2, 22.5);
 }
 
-// 2^32 words on 3 * 2^30 values: without rejection every third value comes up twice as often.
+// 2^32 words map to 3 * 2^30 values: without rejection every third value would be twice as
+// frequent.
 TEST(Random, BelowIsWithoutBiasForLargeBounds) {
   constexpr int kDraws = 60'000;
   std::array<int, 3> residues{};

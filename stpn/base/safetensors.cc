@@ -18,7 +18,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr size_t kLengthBytes = 8;
-constexpr size_t kLongestHeader = 100'000'000;  // as in the format's own reader
+constexpr size_t kMaxHeaderBytes = 100'000'000;  // the limit of the reference implementation
 constexpr const char* kMetadata = "__metadata__";
 
 struct TypeInfo {
@@ -36,12 +36,12 @@ const TypeInfo& info(TensorType type) {
                        [type](const TypeInfo& t) { return t.type == type; });
 }
 
-// A name as it may stand in a message: quoted, escaped, on one line.
+// For messages: a name in quotes and escaped, on one line.
 std::string shown(std::string_view name) {
   return Json(name).dump(-1, ' ', true, Json::error_handler_t::replace);
 }
 
-// Nothing if the product does not fit.
+// The size of a tensor in bytes; nothing if an extent is negative or the product overflows.
 std::optional<uint64_t> byte_count(const std::vector<int64_t>& shape, TensorType type) {
   uint64_t product = info(type).size;
   for (const int64_t extent : shape) {
@@ -53,7 +53,7 @@ std::optional<uint64_t> byte_count(const std::vector<int64_t>& shape, TensorType
   return product;
 }
 
-// A reader of one file's bytes: every failure is a UserError that names the file.
+// Parses the bytes of one file. Every failure is a UserError that names the file.
 class Reader {
  public:
   Reader(const std::filesystem::path& path, std::string_view file) : path_(path), file_(file) {}
@@ -69,18 +69,18 @@ class Reader {
         spans.push_back(read_span(name, entry));
       }
     }
-    // In the order of their bytes, which must cover the file without gap or overlap.
+    // The tensors' bytes must cover the data without gap or overlap.
     std::sort(spans.begin(), spans.end(), [](const Span& a, const Span& b) {
       return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
     });
     uint64_t covered = 0;
     for (const Span& span : spans) {
-      require(span.begin == covered, "tensor {} does not begin where the one before it ends",
+      require(span.begin == covered, "tensor {} does not begin where the previous one ends",
               shown(span.tensor.name));
       covered = span.end;
     }
-    require(covered == data_.size(), "its tensors have {} bytes, but {} follow the header", covered,
-            data_.size());
+    require(covered == data_.size(), "its tensors have {} bytes, but {} bytes follow the header",
+            covered, data_.size());
     for (Span& span : spans) {
       span.tensor.bytes = data_.substr(span.begin, span.end - span.begin);
       content.tensors.push_back(std::move(span.tensor));
@@ -95,88 +95,93 @@ class Reader {
     uint64_t end;
   };
 
+  // Throws unless `condition` holds; `why` continues a message about the file.
   template <typename... Args>
   void require(bool condition, fmt::format_string<Args...> why, Args&&... args) const {
     if (condition) return;
-    throw UserError(fmt::format("{}: no whole safetensors file: {}", path_.string(),
+    throw UserError(fmt::format("{}: not a valid safetensors file: {}", path_.string(),
                                 fmt::format(why, std::forward<Args>(args)...)));
   }
 
-  // Sets data_ too.
+  // Returns the JSON header, and sets data_ to the bytes after it.
   Json read_header() {
     require(file_.size() >= kLengthBytes, "it has only {} bytes", file_.size());
     uint64_t length = 0;
     for (size_t i = kLengthBytes; i-- > 0;) {
       length = length << 8 | static_cast<unsigned char>(file_[i]);
     }
-    require(length <= kLongestHeader && length <= file_.size() - kLengthBytes,
-            "it says its header has {} bytes, but it has {} in all", length, file_.size());
+    require(length <= kMaxHeaderBytes && length <= file_.size() - kLengthBytes,
+            "its header should have {} bytes, but the whole file has {}", length, file_.size());
     data_ = file_.substr(kLengthBytes + length);
 
-    // The parser keeps the last of two equal keys; two tensors of one name are an error here.
-    std::vector<std::set<std::string>> open;
-    const auto watch = [&](int depth, Json::parse_event_t event, Json& parsed) {
+    // Where a key occurs twice, the parser would use the last one; here that is an error. keys has
+    // the keys of each object that is not closed yet.
+    std::vector<std::set<std::string>> keys;
+    const auto check_keys = [&](int depth, Json::parse_event_t event, Json& parsed) {
       require(depth <= 3, "its header is nested too deeply");
-      if (event == Json::parse_event_t::object_start) open.emplace_back();
-      if (event == Json::parse_event_t::object_end) open.pop_back();
+      if (event == Json::parse_event_t::object_start) keys.emplace_back();
+      if (event == Json::parse_event_t::object_end) keys.pop_back();
       if (event == Json::parse_event_t::key) {
         const auto& key = parsed.get_ref<const std::string&>();
-        require(open.back().insert(key).second, "its header has {} twice", shown(key));
+        require(keys.back().insert(key).second, "its header contains {} twice", shown(key));
       }
       return true;
     };
     const std::string_view text = file_.substr(kLengthBytes, length);
     Json header;
     try {
-      header = Json::parse(text.begin(), text.end(), watch);
+      header = Json::parse(text.begin(), text.end(), check_keys);
     } catch (const Json::exception&) {
-      require(false, "its header is no JSON");
+      require(false, "its header is not valid JSON");
     }
-    require(header.is_object(), "its header is no JSON object");
+    require(header.is_object(), "its header is not a JSON object");
     return header;
   }
 
   std::map<std::string, std::string> read_metadata(const Json& entry) const {
-    require(entry.is_object(), "its {} is no object", kMetadata);
+    require(entry.is_object(), "its {} is not an object", kMetadata);
     std::map<std::string, std::string> metadata;
     for (const auto& [key, value] : entry.items()) {
-      require(value.is_string(), "{} {} is no string", kMetadata, shown(key));
+      require(value.is_string(), "{} {} is not a string", kMetadata, shown(key));
       metadata[key] = value.get<std::string>();
     }
     return metadata;
   }
 
   Span read_span(const std::string& name, const Json& entry) const {
-    const auto part = [&](const char* key, bool right_type) {
-      require(right_type, "tensor {} has no right {}", shown(name), key);
+    const auto require_part = [&](const char* key, bool valid) {
+      require(valid, "tensor {} has no valid {}", shown(name), key);
     };
-    const auto naturals = [](const Json& list) {
-      constexpr uint64_t kMost = std::numeric_limits<int64_t>::max();
+    // Whether this is a list of non-negative integers that fit into int64_t.
+    const auto are_counts = [](const Json& list) {
+      constexpr uint64_t kMax = std::numeric_limits<int64_t>::max();
       return list.is_array() && std::all_of(list.begin(), list.end(), [](const Json& number) {
-               return number.is_number_unsigned() && number.get<uint64_t>() <= kMost;
+               return number.is_number_unsigned() && number.get<uint64_t>() <= kMax;
              });
     };
-    part("entry", entry.is_object());
+    require_part("entry", entry.is_object());
     const Json dtype = entry.value("dtype", Json());
     const Json shape = entry.value("shape", Json());
     const Json offsets = entry.value("data_offsets", Json());
-    part("dtype", dtype.is_string());
-    part("shape", naturals(shape));
-    part("data_offsets", naturals(offsets) && offsets.size() == 2);
+    require_part("dtype", dtype.is_string());
+    require_part("shape", are_counts(shape));
+    require_part("data_offsets", are_counts(offsets) && offsets.size() == 2);
 
     const auto* type = std::find_if(std::begin(kTypes), std::end(kTypes),
                                     [&](const TypeInfo& t) { return t.name == dtype; });
-    require(type != std::end(kTypes), "tensor {} has dtype {}, and only F32, F64, I64, U8 are read",
-            shown(name), shown(dtype.get_ref<const std::string&>()));
+    require(type != std::end(kTypes),
+            "tensor {} has dtype {}; only F32, F64, I64 and U8 are supported", shown(name),
+            shown(dtype.get_ref<const std::string&>()));
 
     Span span{{name, type->type, shape.get<std::vector<int64_t>>(), ""},
               offsets[0].get<uint64_t>(),
               offsets[1].get<uint64_t>()};
     require(span.begin <= span.end && span.end <= data_.size(),
-            "tensor {} lies at bytes {} to {} of {}", shown(name), span.begin, span.end,
+            "tensor {} is at bytes {} to {} of {}", shown(name), span.begin, span.end,
             data_.size());
     require(byte_count(span.tensor.shape, type->type) == span.end - span.begin,
-            "the shape of tensor {} does not fit its {} bytes", shown(name), span.end - span.begin);
+            "the shape of tensor {} does not match its {} bytes", shown(name),
+            span.end - span.begin);
     return span;
   }
 
@@ -201,10 +206,10 @@ const NamedTensor& Safetensors::at(std::string_view name) const {
 void write_safetensors(const std::filesystem::path& path, const Safetensors& content) {
   std::vector<const NamedTensor*> sorted;
   for (const NamedTensor& tensor : content.tensors) sorted.push_back(&tensor);
-  // Wide types first, so that every tensor is aligned to its own type.
+  // Types with larger elements first, so that every tensor is aligned to its element size.
   std::sort(sorted.begin(), sorted.end(), [](const NamedTensor* a, const NamedTensor* b) {
-    const uint64_t wide_a = info(a->type).size, wide_b = info(b->type).size;
-    return wide_a != wide_b ? wide_a > wide_b : a->name < b->name;
+    const uint64_t size_a = info(a->type).size, size_b = info(b->type).size;
+    return size_a != size_b ? size_a > size_b : a->name < b->name;
   });
 
   Json header = Json::object();
@@ -212,9 +217,9 @@ void write_safetensors(const std::filesystem::path& path, const Safetensors& con
   std::string data;
   for (const NamedTensor* tensor : sorted) {
     STPN_CHECK(tensor->name != kMetadata && !header.contains(tensor->name),
-               "the name of tensor {} is taken", shown(tensor->name));
+               "the name of tensor {} is not available", shown(tensor->name));
     STPN_CHECK(byte_count(tensor->shape, tensor->type) == tensor->bytes.size(),
-               "the shape of tensor {} does not fit its {} bytes", shown(tensor->name),
+               "the shape of tensor {} does not match its {} bytes", shown(tensor->name),
                tensor->bytes.size());
     header[tensor->name] = {{"dtype", info(tensor->type).name},
                             {"shape", tensor->shape},
@@ -226,7 +231,7 @@ void write_safetensors(const std::filesystem::path& path, const Safetensors& con
   try {
     text = header.dump();
   } catch (const Json::exception&) {
-    throw UserError(fmt::format("{}: a name or the metadata is no UTF-8", path.string()));
+    throw UserError(fmt::format("{}: a name or the metadata is not valid UTF-8", path.string()));
   }
   text.append((kLengthBytes - text.size() % kLengthBytes) % kLengthBytes, ' ');
   std::string file;

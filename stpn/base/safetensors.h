@@ -1,6 +1,6 @@
-// The safetensors format: named tensors and a table of strings in one file
-// (https://github.com/huggingface/safetensors, README "Format"): 8 bytes little-endian header
-// length, a JSON header, then the tensors' bytes end to end.
+// Files in the safetensors format, which hold named tensors and a table of strings: 8 bytes with
+// the length of the header (little-endian), a JSON header, and the bytes of the tensors without
+// gaps (https://github.com/huggingface/safetensors, README, section "Format").
 #pragma once
 
 #include <cstdint>
@@ -14,29 +14,31 @@ namespace stpn::base {
 
 enum class TensorType { float32, float64, int64, uint8 };
 
-// One named tensor, its bytes owned. Row-major; `bytes.size()` is the product of `shape` times the
-// size of `type`.
+// One tensor; owns its values.
 struct NamedTensor {
   std::string name;
   TensorType type = TensorType::float32;
-  std::vector<int64_t> shape;
-  std::string bytes;
+  std::vector<int64_t> shape;  // empty for a scalar
+  std::string bytes;  // row-major, little-endian; product of `shape` times the size of `type` bytes
 };
 
+// The content of a file.
 struct Safetensors {
   std::map<std::string, std::string> metadata;
-  std::vector<NamedTensor> tensors;  // any order; written sorted as the format asks
+  std::vector<NamedTensor> tensors;  // in any order; the file does not depend on it
 
-  // The tensor of that name. Throws UserError if there is none.
+  // Returns the tensor with this name. If there is none, throws UserError with the nearest name.
   const NamedTensor& at(std::string_view name) const;
 };
 
-// Written whole or not at all (base/files.h).
+// Writes the file completely or not at all, like write_file() of base/files.h. Throws UserError if
+// a name occurs twice or is reserved by the format, a shape does not match the number of bytes, or
+// a string is not valid UTF-8; Error if the file cannot be written.
 void write_safetensors(const std::filesystem::path& path, const Safetensors& content);
 
-// Throws UserError, in one line that names the file, for a missing, truncated or foreign file:
-// lengths, offsets, types and shapes are all checked against the file's size before anything is
-// used.
+// Throws UserError, one line that names the file, if the file is missing, truncated or not in this
+// format. Lengths, offsets, types and shapes are checked against the size of the file before they
+// are used, so a damaged file is safe to read.
 Safetensors read_safetensors(const std::filesystem::path& path);
 
 }  // namespace stpn::base

@@ -23,7 +23,7 @@ std::string file_of(std::string header, const std::string& data) {
   return length + header + data;
 }
 
-// Without write_file's syncs, which take long where there are thousands.
+// Unlike write_file(), does not sync: some tests write thousands of files.
 void put(const std::filesystem::path& path, const std::string& bytes) {
   std::ofstream(path, std::ios::binary) << bytes;
 }
@@ -59,7 +59,7 @@ void expect_equal(const Safetensors& a, const Safetensors& b) {
   }
 }
 
-// A file of these bytes: read, and what it is refused with.
+// Writes a file of these bytes and returns the message with which read_safetensors() refuses it.
 std::string refused(const std::string& file) {
   const Folder folder;
   put(folder / "foreign.bin", file);
@@ -88,7 +88,7 @@ TEST(Safetensors, WritesTheFormatAsPublished) {
   EXPECT_EQ(header["__metadata__"]["version"], "1");
   EXPECT_EQ(header["weight"]["dtype"], "F32");
   EXPECT_EQ(header["weight"]["shape"], nlohmann::json({2, 3}));
-  // Wide types first, then by name: all aligned.
+  // Types with larger elements first, then by name, so that all tensors are aligned.
   EXPECT_EQ(header["a.double"]["data_offsets"], nlohmann::json({0, 8}));
   EXPECT_EQ(header["step"]["data_offsets"], nlohmann::json({8, 16}));
   EXPECT_EQ(header["empty"]["data_offsets"], nlohmann::json({16, 16}));
@@ -98,7 +98,7 @@ TEST(Safetensors, WritesTheFormatAsPublished) {
   EXPECT_EQ(file.substr(8 + length + 40), std::string("\0\xff\x80", 3));
 }
 
-TEST(Safetensors, SameContentIsTheSameFile) {
+TEST(Safetensors, TheFileDoesNotDependOnTheOrderOfTensors) {
   const Folder folder;
   Safetensors shuffled = example();
   std::swap(shuffled.tensors[0], shuffled.tensors[3]);
@@ -125,11 +125,11 @@ TEST(Safetensors, RefusesToWriteWhatItCouldNotRead) {
   refuse({"x", TensorType::float32, {2}, "1234567"});
   refuse({"x", TensorType::uint8, {-1}, ""});
   refuse({"x", TensorType::float32, {int64_t{1} << 62}, ""});
-  refuse({"no UTF-8: \xff", TensorType::uint8, {1}, "x"});
+  refuse({"invalid UTF-8: \xff", TensorType::uint8, {1}, "x"});
   EXPECT_TRUE(folder.names().empty());
 }
 
-TEST(Safetensors, RefusesFilesOfAnotherKind) {
+TEST(Safetensors, RefusesOtherFileFormats) {
   refused("");
   refused("{}");
   refused(std::string(100, '\0'));
@@ -151,25 +151,25 @@ TEST(Safetensors, RefusesFilesOfAnotherKind) {
   error_of([&] { read_safetensors(folder / "missing"); });
 }
 
-TEST(Safetensors, RefusesAFileCutShortAnywhere) {
+TEST(Safetensors, RefusesAFileTruncatedAnywhere) {
   const Folder folder;
   write_safetensors(folder / "file", example());
   const std::string file = read_file(folder / "file");
   for (size_t size = 0; size < file.size(); ++size) {
     refused(file.substr(0, size));
-    if (HasFailure()) FAIL() << "cut to " << size << " bytes";
+    if (HasFailure()) FAIL() << "truncated to " << size << " bytes";
   }
   refused(file + "x");
 }
 
-// Each of these is one step from a right file; `{}` is the entry of tensor "x" over 8 bytes.
+// Each of these entries of a tensor "x" has one fault; the file has 8 bytes of data.
 TEST(Safetensors, RefusesImpossibleTensors) {
   const auto entry = [](const std::string& text) {
     return file_of("{\"x\":" + text + "}", "12345678");
   };
   const Folder folder;
-  put(folder / "right", entry(R"({"dtype":"F32","shape":[2],"data_offsets":[0,8]})"));
-  EXPECT_EQ(read_safetensors(folder / "right").at("x").bytes, "12345678");
+  put(folder / "valid", entry(R"({"dtype":"F32","shape":[2],"data_offsets":[0,8]})"));
+  EXPECT_EQ(read_safetensors(folder / "valid").at("x").bytes, "12345678");
 
   for (const char* wrong : {
            R"(3)",
@@ -184,14 +184,14 @@ TEST(Safetensors, RefusesImpossibleTensors) {
            R"({"dtype":"F32","shape":["2"],"data_offsets":[0,8]})",        //
            R"({"dtype":"F32","shape":[-2],"data_offsets":[0,8]})",         //
            R"({"dtype":"F32","shape":[-1,-2],"data_offsets":[0,8]})",      //
-           R"({"dtype":"F32","shape":[3],"data_offsets":[0,8]})",          // too small a file
-           R"({"dtype":"F32","shape":[1],"data_offsets":[0,8]})",          // too large
+           R"({"dtype":"F32","shape":[3],"data_offsets":[0,8]})",          // needs more data
+           R"({"dtype":"F32","shape":[1],"data_offsets":[0,8]})",          // needs less data
            R"({"dtype":"F32","shape":[],"data_offsets":[0,8]})",           //
            R"({"dtype":"F32","shape":[2]})",                               // no offsets
            R"({"dtype":"F32","shape":[2],"data_offsets":[0]})",            //
            R"({"dtype":"F32","shape":[2],"data_offsets":[0,8,8]})",        //
            R"({"dtype":"F32","shape":[2],"data_offsets":{"0":0,"1":8}})",  //
-           R"({"dtype":"F32","shape":[2],"data_offsets":[8,0]})",          // backwards
+           R"({"dtype":"F32","shape":[2],"data_offsets":[8,0]})",          // end before begin
            R"({"dtype":"F32","shape":[2],"data_offsets":[-8,0]})",         //
            R"({"dtype":"F32","shape":[2],"data_offsets":[1,9]})",          // past the end
            R"({"dtype":"F32","shape":[1],"data_offsets":[4,8]})",          // a gap before
@@ -232,7 +232,7 @@ TEST(Safetensors, KeepsItsMessagesOnOneLine) {
   refused(file_of(R"({"a\nb":1})", ""));
 }
 
-// Whatever a bit of damage does, the file is read or refused, and what is read holds together.
+// A damaged file is either refused or read, and then sizes and shapes are consistent.
 TEST(Safetensors, SurvivesEveryDamagedByteOfTheHeader) {
   const Folder folder;
   write_safetensors(folder / "file", example());
@@ -269,7 +269,7 @@ TEST(Safetensors, SurvivesEveryDamagedByteOfTheHeader) {
     attempt(damaged);
   }
   EXPECT_GT(rejected, 1000);
-  EXPECT_GT(accepted, 100);  // a letter of a name changed is a right file
+  EXPECT_GT(accepted, 100);  // a changed letter in a name leaves the file valid
 }
 
 }  // namespace

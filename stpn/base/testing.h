@@ -1,4 +1,4 @@
-// For tests: a folder of one's own, and what holds for every error.
+// For tests: a temporary folder, and a check of error messages.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -12,12 +12,12 @@
 
 namespace stpn::base::testing {
 
-// A new empty folder, removed with all in it at the end.
+// Creates an empty folder, and removes it with its contents when destroyed.
 class Folder {
  public:
   Folder() {
     std::string name = ::testing::TempDir() + "/stpn.XXXXXX";
-    if (::mkdtemp(name.data()) == nullptr) throw Error("cannot make " + name);
+    if (::mkdtemp(name.data()) == nullptr) throw Error("cannot create " + name);
     path_ = name;
   }
   ~Folder() {
@@ -29,7 +29,7 @@ class Folder {
 
   std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
   const std::filesystem::path& path() const { return path_; }
-  // Names of what lies in it.
+  // The names of the files and folders in it.
   std::vector<std::string> names() const {
     std::vector<std::string> names;
     for (const auto& entry : std::filesystem::directory_iterator(path_)) {
@@ -42,8 +42,8 @@ class Folder {
   std::filesystem::path path_;
 };
 
-// Runs `call`, which must throw an error of exactly the type `Expected`; gives back its message,
-// which must be one line.
+// Runs `call` and returns the message of the error it throws. Fails the test unless the error has
+// exactly the type `Expected` and the message is one line that is not empty.
 template <typename Expected = UserError, typename Call>
 std::string error_of(Call&& call) {
   try {

@@ -1,11 +1,13 @@
-// The activation functions of the units, and their derivatives, one value at a time.
+// The activation functions of the units and their derivatives, for one value.
 #pragma once
 
 #include <cmath>
 
+#include "stpn/kernels/signature.h"
+
 namespace stpn::kernels {
 
-enum class Activation { tanh, sigmoid, relu, identity };
+STPN_CHOICES(Activation, tanh, sigmoid, relu, identity);
 
 template <typename T>
 T activate(Activation activation, T preactivation) {
@@ -22,7 +24,8 @@ T activate(Activation activation, T preactivation) {
   return preactivation;
 }
 
-// The derivative, from the activation's own value (all four allow that).
+// The derivative of the activation function at the point where its value is `activity`. (For all
+// four functions the derivative is a function of the value.)
 template <typename T>
 T activation_slope(Activation activation, T activity) {
   switch (activation) {

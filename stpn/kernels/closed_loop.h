@@ -1,4 +1,5 @@
-// What answers the outputs of a unit with its next inputs: an environment, and who acts in it.
+// Inputs that depend on outputs: the callback through which, for example, an environment receives
+// the outputs of a time step and provides the inputs of the next one.
 #pragma once
 
 #include <cstdint>
@@ -9,11 +10,14 @@ class ClosedLoop {
  public:
   virtual ~ClosedLoop() = default;
 
-  // Forward calls it when the outputs of step t are written for samples [first, first + count), and
-  // before it reads anything of their step t+1: inputs and reset marks may be written now. The
-  // calls for a sample come in the order of t; those for other samples at any time, on any thread.
-  // CPU kernels flush denormals meanwhile. It may throw; forward then throws it on.
-  //   h   in  (count, H), dense, of the inputs' type: the other function is not called
+  // The forward pass calls this after it has written the outputs of step t for samples [first,
+  // first + count) and before it reads anything of their step t+1, so the implementation may write
+  // the inputs x and the reset marks of step t+1 for these samples.
+  //   h   in  (count, H), dense: the outputs h[t] of these samples, valid during the call
+  // For one sample the calls come in the order of t; for different samples they come in any order,
+  // possibly at the same time from several threads. Of the two functions, the one whose type is
+  // that of the inputs is called. During the call CPU kernels have denormals flushed to zero. An
+  // exception thrown here ends the forward pass and reaches its caller.
   virtual void after_step(int64_t t, int64_t first, int64_t count, const float* h) = 0;
   virtual void after_step(int64_t t, int64_t first, int64_t count, const double* h) = 0;
 };

@@ -1,4 +1,5 @@
-// What inputs drive units with through fixed weights, W x[t] + b: line by line, for the references.
+// The input projection W x[t] + b (the part of the pre-activations that comes from the inputs
+// through fixed weights) and its derivative: scalar code for the references.
 #pragma once
 
 #include <cstdint>
@@ -8,15 +9,16 @@
 
 namespace stpn::kernels {
 
-// Pointers are null where there is nothing to read, or no gradient is wanted.
+// InputWeights<T>: the weights and the bias. InputWeights<T, T>: the arrays to which their
+// gradients are added, null where a gradient is not wanted.
 template <typename T, typename U = const T>
 struct InputWeights {
-  U* weight = nullptr;  // (H, columns), of which the first I are the inputs'
+  U* weight = nullptr;  // (H, columns); the first I columns belong to the inputs
   int64_t columns = 0;
   U* bias = nullptr;  // (H)
 };
 
-// (H); x: the inputs of one sample at one step.
+// Returns W x + b, (H), for x (I), the inputs of one sample at one time step.
 template <typename T>
 std::vector<T> input_projection(const Extent& extent, const InputWeights<T>& weights, const T* x) {
   std::vector<T> preactivation(weights.bias, weights.bias + extent.hidden);
@@ -27,11 +29,12 @@ std::vector<T> input_projection(const Extent& extent, const InputWeights<T>& wei
   return preactivation;
 }
 
-// From the gradient of the drive: adds to those of the weights, writes that of x.
+// Given d_preactivation (H), the gradient of the loss with respect to the projection: adds to
+// `gradients` and writes grad_x (I) unless it is null.
 template <typename T>
-void backpropagate_input_projection(const Extent& extent, const InputWeights<T>& weights, const T* x,
-                              const std::vector<T>& d_preactivation, const InputWeights<T, T>& gradients,
-                              T* grad_x) {
+void backpropagate_input_projection(const Extent& extent, const InputWeights<T>& weights,
+                                    const T* x, const std::vector<T>& d_preactivation,
+                                    const InputWeights<T, T>& gradients, T* grad_x) {
   for (int64_t j = 0; j < extent.inputs; ++j) {
     T dx = T(0);
     for (int64_t i = 0; i < extent.hidden; ++i) {

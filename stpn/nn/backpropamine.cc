@@ -4,14 +4,29 @@
 
 #include "stpn/base/error.h"
 #include "stpn/nn/initialisation.h"
+#include "stpn/ops/units/backpropamine.h"
 
 namespace stpn::nn {
 
+namespace {
+
+kernels::BackpropamineVariant variant_of(const BackpropamineOptions& options) {
+  kernels::BackpropamineVariant variant;
+  set_variant(kernels::kBackpropamine,
+              [&](const auto& visit) { BACKPROPAMINE_OPTIONS(STPN_CONFIG_VISIT_BOTH) });
+  return variant;
+}
+
+}  // namespace
+
 std::vector<base::Field> BackpropamineOptions::fields() {
-  std::vector<base::Field> fields = fields_of(*this);
+  BackpropamineOptions& options = *this;
+  std::vector<base::Field> fields =
+      option_fields(kernels::kBackpropamine,
+                    [&](const auto& visit) { BACKPROPAMINE_OPTIONS(STPN_CONFIG_VISIT) });
   fields.insert(fields.begin(), base::field("hidden_size", hidden_size,
-                                            "units; memory and cost grow with its square",
-                                            {.least = 1, .most = kMostUnits}));
+                                            "neurons; memory and cost grow with its square",
+                                            {.least = 1, .most = kMostNeurons}));
   return fields;
 }
 
@@ -20,7 +35,7 @@ std::shared_ptr<Unit> BackpropamineOptions::make(int64_t input_size) const {
 }
 
 Backpropamine::Backpropamine(int64_t input_size, const BackpropamineOptions& options)
-    : Unit(input_size, options.hidden_size), options_(options), variant_(kernel_variant(options)) {
+    : Unit(input_size, options.hidden_size), variant_(variant_of(options)) {
   const int64_t H = hidden_size();
   STPN_CHECK(input_size > 0 && H > 0, "input_size is {} and hidden_size {}; wants both above 0",
              input_size, H);
@@ -66,8 +81,8 @@ State Backpropamine::initial_state(int64_t batch) const {
 UnitOutput Backpropamine::forward(const UnitInput& input) {
   check_input(input);
   const State state = input.state.empty() ? initial_state(input.x.size(1)) : input.state;
-  BackpropamineCall call;
-  static_cast<BackpropamineWords&>(call) = options_;
+  ops::BackpropamineCall call;
+  call.variant = variant_;
   call.x = input.x;
   call.h = state[0].second;
   call.P = state[1].second;
@@ -85,7 +100,7 @@ UnitOutput Backpropamine::forward(const UnitInput& input) {
   }
   call.energy = input.energy;
   call.closed_loop = input.closed_loop;
-  const BackpropamineResult result = backpropamine(call);
+  const ops::BackpropamineResult result = ops::backpropamine(call);
 
   UnitOutput output;
   output.y = result.output;

@@ -8,14 +8,16 @@
 #include <memory>
 #include <vector>
 
-#include "stpn/ops/backpropamine.h"
+#include "stpn/kernels/backpropamine/equations.h"
+#include "stpn/nn/signature_options.h"
 #include "stpn/nn/unit.h"
 #include "stpn/nn/unit_registry.h"
 
 namespace stpn::nn {
 
-struct BackpropamineOptions : UnitOptions, BackpropamineWords {
+struct BackpropamineOptions : UnitOptions {
   int64_t hidden_size = 17;
+  BACKPROPAMINE_OPTIONS(STPN_CONFIG_MEMBER)
 
   std::vector<base::Field> fields() override;
   std::shared_ptr<Unit> make(int64_t input_size) const override;
@@ -27,7 +29,7 @@ struct BackpropamineOptions : UnitOptions, BackpropamineWords {
 // State: h (B, H), P (B, H, H) and, for `modul`, E (B, H, H).
 // Initial values: weight_ih, bias ~ U(+-1/sqrt(I)); weight_hh, alpha ~ 0.01 U(0, 1);
 // modulator_weight, modulator_bias ~ U(+-1/sqrt(H)); rate 0.01.
-// Energy of a neuron: sum over inputs of |weight_ih| x^2, and over units j of
+// Energy of a neuron: sum over inputs of |weight_ih| x^2, and over neurons j of
 // |weight_hh_ij + alpha_ij P_ij| h_j[t-1]^2.
 class Backpropamine : public Unit {
  public:
@@ -38,7 +40,6 @@ class Backpropamine : public Unit {
   void reset_parameters(uint64_t seed) override;
 
  private:
-  BackpropamineOptions options_;
   kernels::BackpropamineVariant variant_;
   torch::Tensor weight_ih_, bias_, weight_hh_, alpha_;
   torch::Tensor modulator_weight_, modulator_bias_, rate_;

@@ -6,45 +6,49 @@
 
 #include "stpn/base/error.h"
 #include "stpn/nn/unit_contract.h"
+#include "stpn/ops/units/backpropamine.h"
 
 namespace stpn::nn {
 namespace {
 
-UnitCase variant(const std::string& name, Backend backend, const BackpropamineWords& words) {
+UnitCase variant(const std::string& name, Backend backend, const std::string& neuromodulation,
+                 const std::string& addition, const std::string& modulator = "tanh") {
   UnitCase result;
   result.name = name;
-  result.make = [words](int64_t inputs, int64_t hidden) {
+  result.make = [=](int64_t inputs, int64_t hidden) {
     BackpropamineOptions options;
-    static_cast<BackpropamineWords&>(options) = words;
+    options.neuromodulation = neuromodulation;
+    options.addition = addition;
+    options.modulator = modulator;
     options.hidden_size = hidden;
     return options.make(inputs);
   };
   result.backend = backend;
-  result.same_bits = false;  // the drive is a matrix product of libtorch's
+  result.same_bits = false;  // the energy of the inputs is a matrix product of libtorch's
   return result;
 }
 
 INSTANTIATE_TEST_SUITE_P(
     Backpropamine, UnitContract,
-    testing::Values(variant("modplast_clamp_cpu", Backend::cpu, {}),
-                    variant("modplast_clamp_reference", Backend::reference, {}),
-                    variant("modplast_soft_clamp_sigmoid_cpu", Backend::cpu,
-                            {"modplast", "soft_clamp", "sigmoid"}),
-                    variant("plastic_decaying_cpu", Backend::cpu,
-                            {.neuromodulation = "plastic", .addition = "decaying"}),
-                    variant("plastic_additive_reference", Backend::reference,
-                            {.neuromodulation = "plastic", .addition = "additive"}),
-                    variant("modul_clamp_cpu", Backend::cpu, {.neuromodulation = "modul"}),
-                    variant("modul_soft_clamp_reference", Backend::reference,
-                            {.neuromodulation = "modul", .addition = "soft_clamp"}),
-                    variant("modul_decaying_linear_cpu", Backend::cpu,
-                            {"modul", "decaying", "linear"})),
+    testing::Values(variant("modplast_clamp_cpu", Backend::cpu, "modplast", "clamp"),
+                    variant("modplast_clamp_reference", Backend::reference, "modplast", "clamp"),
+                    variant("modplast_soft_clamp_sigmoid_cpu", Backend::cpu, "modplast",
+                            "soft_clamp", "sigmoid"),
+                    variant("plastic_decaying_cpu", Backend::cpu, "plastic", "decaying"),
+                    variant("plastic_additive_reference", Backend::reference, "plastic",
+                            "additive"),
+                    variant("modul_clamp_cpu", Backend::cpu, "modul", "clamp"),
+                    variant("modul_soft_clamp_reference", Backend::reference, "modul",
+                            "soft_clamp"),
+                    variant("modul_decaying_linear_cpu", Backend::cpu, "modul", "decaying",
+                            "linear")),
     unit_case_name);
 
-BackpropamineCall small_call(const std::string& neuromodulation) {
+ops::BackpropamineCall small_call(const std::string& neuromodulation) {
   const auto random = [](at::IntArrayRef shape) { return torch::rand(shape) - 0.5; };
-  BackpropamineCall call;
-  call.neuromodulation = neuromodulation;
+  ops::BackpropamineCall call;
+  call.variant.neuromodulation = static_cast<kernels::Neuromodulation>(
+      ops::parse_choice(kernels::kBackpropamineOptions[0], neuromodulation));
   call.x = random({4, 2, 3});
   call.h = random({2, 5});
   call.P = random({2, 5, 5});
@@ -63,12 +67,12 @@ BackpropamineCall small_call(const std::string& neuromodulation) {
 
 TEST(BackpropamineTest, MatchesTheEquationsStepByStep) {
   torch::manual_seed(4);
-  BackpropamineCall c = small_call("modul");
+  ops::BackpropamineCall c = small_call("modul");
   c.energy = true;
   c.measured = torch::tensor({1.0f, 0.0f, 1.0f});
   for (const Backend backend : {Backend::cpu, Backend::reference}) {
     const BackendGuard guard(backend);
-    const BackpropamineResult result = backpropamine(c);
+    const ops::BackpropamineResult result = ops::backpropamine(c);
     torch::Tensor h = c.h;
     torch::Tensor P = c.P;
     torch::Tensor E = c.E;
@@ -93,11 +97,11 @@ TEST(BackpropamineTest, MatchesTheEquationsStepByStep) {
 TEST(BackpropamineTest, PredictingGivesTheBitsOfTraining) {
   torch::manual_seed(4);
   for (const std::string neuromodulation : {"modplast", "plastic", "modul"}) {
-    BackpropamineCall call = small_call(neuromodulation);
+    ops::BackpropamineCall call = small_call(neuromodulation);
     call.alpha.requires_grad_();
-    const auto training = backpropamine(call);
+    const auto training = ops::backpropamine(call);
     const torch::NoGradGuard no_grad;
-    const auto predicting = backpropamine(call);
+    const auto predicting = ops::backpropamine(call);
     EXPECT_TRUE(training.output.equal(predicting.output));
     EXPECT_TRUE(training.P.equal(predicting.P));
     EXPECT_TRUE(training.E.equal(predicting.E));
@@ -107,11 +111,11 @@ TEST(BackpropamineTest, PredictingGivesTheBitsOfTraining) {
 
 TEST(BackpropamineTest, RejectsWrongArguments) {
   const auto rejects = [](const std::string& neuromodulation,
-                          const std::function<void(BackpropamineCall&)>& spoil) {
-    BackpropamineCall call = small_call(neuromodulation);
-    EXPECT_NO_THROW(backpropamine(call));
+                          const std::function<void(ops::BackpropamineCall&)>& spoil) {
+    ops::BackpropamineCall call = small_call(neuromodulation);
+    EXPECT_NO_THROW(ops::backpropamine(call));
     spoil(call);
-    EXPECT_THROW(backpropamine(call), base::UserError);
+    EXPECT_THROW(ops::backpropamine(call), base::UserError);
   };
   rejects("modplast", [](auto& c) { c.x = c.x[0]; });
   rejects("modplast", [](auto& c) { c.x = c.x.to(torch::kDouble); });
@@ -133,9 +137,15 @@ TEST(BackpropamineTest, RejectsWrongArguments) {
   rejects("plastic", [](auto& c) { c.modulator_weight = c.bias; });
   rejects("modul", [](auto& c) { c.E = torch::Tensor(); });
   rejects("modul", [](auto& c) { c.E = c.E[0]; });
-  rejects("modul", [](auto& c) { c.neuromodulation = "plastic"; });
-  rejects("modul", [](auto& c) { c.addition = "hard"; });
-  rejects("modul", [](auto& c) { c.modulator = "relu"; });
+  rejects("modul",
+          [](auto& c) { c.variant.neuromodulation = kernels::Neuromodulation::plastic; });
+  for (const char* option : {"neuromodulation", "addition", "modulator"}) {
+    BackpropamineOptions options;
+    for (const base::Field& field : options.fields()) {
+      if (field.key == option) *std::get<std::string*>(field.value) = "relu";
+    }
+    EXPECT_THROW(options.make(3), base::UserError) << option;
+  }
 }
 
 TEST(BackpropamineTest, InitialValuesLieWithinTheirBounds) {

@@ -3,28 +3,36 @@
 #include <cmath>
 
 #include "stpn/base/error.h"
-#include "stpn/ops/fast_weights.h"
 #include "stpn/nn/initialisation.h"
+#include "stpn/ops/units/fast_weights.h"
 
 namespace stpn::nn {
 
+namespace {
+
+kernels::FastWeightsVariant variant_of(const FastWeightsOptions& options) {
+  kernels::FastWeightsVariant variant;
+  set_variant(kernels::kFastWeights,
+              [&](const auto& visit) { FAST_WEIGHTS_OPTIONS(STPN_CONFIG_VISIT_BOTH) });
+  variant.layer_norm = options.layer_norm;
+  return variant;
+}
+
+}  // namespace
+
 std::vector<base::Field> FastWeightsOptions::fields() {
-  return {
-      base::field("hidden_size", hidden_size, "units; memory and cost grow with its square",
-                  {.least = 1, .most = kMostUnits}),
-      base::field("inner_steps", inner_steps,
-                  "how often the fast weights act within a step; cost grows with it",
-                  {.least = 1, .most = 1000}),
+  FastWeightsOptions& options = *this;
+  std::vector<base::Field> fields =
+      option_fields(kernels::kFastWeights,
+                    [&](const auto& visit) { FAST_WEIGHTS_OPTIONS(STPN_CONFIG_VISIT) });
+  fields.insert(fields.begin(), base::field("hidden_size", hidden_size,
+                                            "neurons; memory and cost grow with its square",
+                                            {.least = 1, .most = kMostNeurons}));
+  fields.push_back(
       base::field("layer_norm", layer_norm,
                   "layer norm before each activation; without it activities saturate as the fast "
-                  "weights grow"),
-      base::field("decay", decay,
-                  "what stays of the fast weights at each step, fixed; less "
-                  "forgets sooner",
-                  {.least = 0, .most = 1}),
-      base::field("rate", rate, "how much of each activity the fast weights learn, fixed",
-                  {.least = -1e3, .most = 1e3}),
-  };
+                  "weights grow"));
+  return fields;
 }
 
 std::shared_ptr<Unit> FastWeightsOptions::make(int64_t input_size) const {
@@ -32,7 +40,7 @@ std::shared_ptr<Unit> FastWeightsOptions::make(int64_t input_size) const {
 }
 
 FastWeights::FastWeights(int64_t input_size, const FastWeightsOptions& options)
-    : Unit(input_size, options.hidden_size), options_(options) {
+    : Unit(input_size, options.hidden_size), variant_(variant_of(options)) {
   const int64_t H = hidden_size();
   STPN_CHECK(input_size > 0 && H > 0, "input_size is {} and hidden_size {}; wants both above 0",
              input_size, H);
@@ -64,7 +72,8 @@ State FastWeights::initial_state(int64_t batch) const {
 UnitOutput FastWeights::forward(const UnitInput& input) {
   check_input(input);
   const State state = input.state.empty() ? initial_state(input.x.size(1)) : input.state;
-  FastWeightsCall call;
+  ops::FastWeightsCall call;
+  call.variant = variant_;
   call.x = input.x;
   call.h = state[0].second;
   call.A = state[1].second;
@@ -74,12 +83,9 @@ UnitOutput FastWeights::forward(const UnitInput& input) {
   call.layer_norm_bias = layer_norm_bias_;
   call.reset = input.reset;
   if (input.energy && measured().defined()) call.measured = measured().to(weight_.scalar_type());
-  call.inner_steps = options_.inner_steps;
-  call.decay = options_.decay;
-  call.rate = options_.rate;
   call.energy = input.energy;
   call.closed_loop = input.closed_loop;
-  const FastWeightsResult result = fast_weights(call);
+  const ops::FastWeightsResult result = ops::fast_weights(call);
 
   UnitOutput output;
   output.y = result.output;

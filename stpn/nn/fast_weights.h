@@ -8,6 +8,8 @@
 #include <memory>
 #include <vector>
 
+#include "stpn/kernels/fast_weights/equations.h"
+#include "stpn/nn/signature_options.h"
 #include "stpn/nn/unit.h"
 #include "stpn/nn/unit_registry.h"
 
@@ -15,10 +17,8 @@ namespace stpn::nn {
 
 struct FastWeightsOptions : UnitOptions {
   int64_t hidden_size = 20;
-  int64_t inner_steps = 1;
+  FAST_WEIGHTS_OPTIONS(STPN_CONFIG_MEMBER)
   bool layer_norm = true;
-  double decay = 0.9;
-  double rate = 0.5;
 
   std::vector<base::Field> fields() override;
   std::shared_ptr<Unit> make(int64_t input_size) const override;
@@ -38,7 +38,7 @@ class FastWeights : public Unit {
   void reset_parameters(uint64_t seed) override;
 
  private:
-  FastWeightsOptions options_;
+  kernels::FastWeightsVariant variant_;
   torch::Tensor weight_, bias_, layer_norm_weight_, layer_norm_bias_;
 };
 

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "stpn/base/error.h"
-#include "stpn/ops/fast_weights.h"
+#include "stpn/ops/units/fast_weights.h"
 #include "stpn/nn/unit_contract.h"
 
 namespace stpn::nn {
@@ -48,9 +48,9 @@ INSTANTIATE_TEST_SUITE_P(
                     variant("other_rates_cpu", Backend::cpu, other_rates)),
     unit_case_name);
 
-FastWeightsCall small_call() {
+ops::FastWeightsCall small_call() {
   const auto random = [](at::IntArrayRef shape) { return torch::rand(shape) - 0.5; };
-  FastWeightsCall call;
+  ops::FastWeightsCall call;
   call.x = random({4, 2, 3});
   call.h = random({2, 5});
   call.A = random({2, 5, 5});
@@ -63,11 +63,11 @@ FastWeightsCall small_call() {
 
 TEST(FastWeightsTest, CpuKernelAndReferenceAgree) {
   torch::manual_seed(4);
-  FastWeightsCall call = small_call();
+  ops::FastWeightsCall call = small_call();
   call.energy = true;
   const auto run = [&](Backend backend) {
     const BackendGuard guard(backend);
-    return fast_weights(call);
+    return ops::fast_weights(call);
   };
   const auto cpu = run(Backend::cpu);
   const auto reference = run(Backend::reference);
@@ -78,11 +78,11 @@ TEST(FastWeightsTest, CpuKernelAndReferenceAgree) {
 
 TEST(FastWeightsTest, PredictingGivesTheBitsOfTraining) {
   torch::manual_seed(4);
-  FastWeightsCall call = small_call();
+  ops::FastWeightsCall call = small_call();
   call.weight.requires_grad_();
-  const auto training = fast_weights(call);
+  const auto training = ops::fast_weights(call);
   const torch::NoGradGuard no_grad;
-  const auto predicting = fast_weights(call);
+  const auto predicting = ops::fast_weights(call);
   EXPECT_TRUE(training.output.equal(predicting.output));
   EXPECT_TRUE(training.A.equal(predicting.A));
   EXPECT_FALSE(predicting.output.requires_grad());
@@ -91,29 +91,29 @@ TEST(FastWeightsTest, PredictingGivesTheBitsOfTraining) {
 // A reset cuts off the activity that the slow weights' energy is counted with, too.
 TEST(FastWeightsTest, EnergyAfterAResetIsThatOfAFirstStep) {
   torch::manual_seed(4);
-  FastWeightsCall call = small_call();
+  ops::FastWeightsCall call = small_call();
   call.energy = true;
   call.reset = torch::zeros({4, 2}, torch::kBool);
   call.reset[2][1] = true;
-  const auto energy = fast_weights(call).energy;
+  const auto energy = ops::fast_weights(call).energy;
 
-  FastWeightsCall rest = call;
+  ops::FastWeightsCall rest = call;
   rest.x = call.x.slice(0, 2);
   rest.h = torch::zeros({2, 5});
   rest.A = torch::zeros({2, 5, 5});
   rest.reset = torch::Tensor();
-  const auto alone = fast_weights(rest).energy;
+  const auto alone = ops::fast_weights(rest).energy;
   EXPECT_TRUE(energy.slice(0, 2).select(1, 1).allclose(alone.select(1, 1)));
   EXPECT_FALSE(energy.slice(0, 2).select(1, 0).allclose(alone.select(1, 0)));
 }
 
 TEST(FastWeightsTest, RejectsWrongArguments) {
-  const auto rejects = [](const std::function<void(FastWeightsCall&)>& spoil) {
-    FastWeightsCall call = small_call();
+  const auto rejects = [](const std::function<void(ops::FastWeightsCall&)>& spoil) {
+    ops::FastWeightsCall call = small_call();
     spoil(call);
-    EXPECT_THROW(fast_weights(call), base::UserError);
+    EXPECT_THROW(ops::fast_weights(call), base::UserError);
   };
-  EXPECT_NO_THROW(fast_weights(small_call()));
+  EXPECT_NO_THROW(ops::fast_weights(small_call()));
   rejects([](auto& c) { c.x = c.x[0]; });
   rejects([](auto& c) { c.x = c.x.to(torch::kDouble); });
   rejects([](auto& c) { c.x = c.x.slice(0, 0, 0); });
@@ -130,15 +130,15 @@ TEST(FastWeightsTest, RejectsWrongArguments) {
   rejects([](auto& c) { c.measured = torch::ones({5}); });
   rejects([](auto& c) { c.reset = torch::zeros({4, 2}); });
   rejects([](auto& c) { c.reset = torch::zeros({2, 4}, torch::kBool); });
-  rejects([](auto& c) { c.inner_steps = 0; });
-  rejects([](auto& c) { c.decay = std::nan(""); });
-  rejects([](auto& c) { c.rate = INFINITY; });
+  rejects([](auto& c) { c.variant.inner_steps = 0; });
+  rejects([](auto& c) { c.variant.decay = std::nan(""); });
+  rejects([](auto& c) { c.variant.rate = INFINITY; });
 }
 
 TEST(FastWeightsTest, SecondDerivativesAreRefused) {
-  FastWeightsCall call = small_call();
+  ops::FastWeightsCall call = small_call();
   call.x.requires_grad_();
-  const auto loss = fast_weights(call).output.sum();
+  const auto loss = ops::fast_weights(call).output.sum();
   const auto first = torch::autograd::grad({loss}, {call.x}, {}, true, /*create_graph=*/true);
   try {
     first[0].sum().backward();

@@ -19,6 +19,9 @@
 
 namespace stpn::nn {
 
+using ops::Backend;
+using ops::BackendGuard;
+
 struct UnitCase {
   std::string name;  // letters, digits and underscores
   std::function<std::shared_ptr<Unit>(int64_t inputs, int64_t hidden)> make;

@@ -11,7 +11,7 @@
 namespace stpn::nn {
 
 // More units than this are a slip of the pen: their weights alone would fill any memory.
-inline constexpr double kMostUnits = 1e5;
+inline constexpr double kMostNeurons = 1e5;
 
 // A unit's options, before its input size is known.
 class UnitOptions {

@@ -1,36 +1,48 @@
 #include "stpn/ops/backend.h"
 
-#include <ATen/Parallel.h>
-#include <tbb/info.h>
-#include <tbb/parallel_for.h>
-#include <tbb/task_arena.h>
-
-#include <algorithm>
 #include <cstdlib>
-#include <memory>
-#include <string_view>
-#include <utility>
+#include <iterator>
 
 #include "stpn/base/error.h"
 
-namespace stpn::nn {
+namespace stpn::ops {
 namespace {
+
+struct Row {
+  Backend backend;
+  std::string name;
+};
+
+const Row kBackends[] = {{Backend::cpu, "cpu"}, {Backend::reference, "ref"}};
 
 constexpr int kNoGuard = -1;
 thread_local int guarded = kNoGuard;
-thread_local KernelThreadsGuard* kernel_threads = nullptr;
-thread_local bool alone = false;  // in run_side_by_side
 
 Backend from_environment() {
   const char* variable = std::getenv("STPN_BACKEND");
-  const std::string_view word = variable == nullptr ? "cpu" : variable;
-  if (word == "cpu") return Backend::cpu;
-  if (word == "ref") return Backend::reference;
+  if (variable == nullptr) return Backend::cpu;
+  for (const Row& row : kBackends) {
+    if (row.name == variable) return row.backend;
+  }
   throw base::UserError(
-      fmt::format("STPN_BACKEND is \"{}\": set it to cpu or ref, or unset it", word));
+      fmt::format("STPN_BACKEND is \"{}\": set it to cpu or ref, or unset it", variable));
 }
 
 }  // namespace
+
+const std::string& name_of(Backend backend) {
+  for (const Row& row : kBackends) {
+    if (row.backend == backend) return row.name;
+  }
+  throw base::Error("a backend that is not in the table");
+}
+
+Backend backend_of(std::string_view name) {
+  for (const Row& row : kBackends) {
+    if (row.name == name) return row.backend;
+  }
+  throw base::UserError(fmt::format("there is no backend \"{}\": there are cpu and ref", name));
+}
 
 Backend backend() {
   if (guarded != kNoGuard) return static_cast<Backend>(guarded);
@@ -44,71 +56,4 @@ BackendGuard::BackendGuard(Backend backend) : before_(guarded) {
 
 BackendGuard::~BackendGuard() { guarded = before_; }
 
-struct KernelThreadsGuard::Pool {
-  // More threads than cores would gain nothing, and the library would print a warning.
-  explicit Pool(int threads) : arena(std::min(threads, tbb::info::default_concurrency())) {}
-  tbb::task_arena arena;
-};
-
-KernelThreadsGuard::KernelThreadsGuard()
-    : torch_threads_(at::get_num_threads()),
-      before_(kernel_threads),
-      pool_(std::make_unique<Pool>(torch_threads_)) {
-  at::set_num_threads(1);
-  kernel_threads = this;
-}
-
-KernelThreadsGuard::~KernelThreadsGuard() {
-  kernel_threads = before_;
-  at::set_num_threads(torch_threads_);
-}
-
-void KernelThreadsGuard::run(int64_t count, const std::function<void(int64_t)>& body) {
-  pool_->arena.execute([&] {
-    tbb::parallel_for(tbb::blocked_range<int64_t>(0, count, 1),
-                      [&](const tbb::blocked_range<int64_t>& range) {
-                        for (int64_t i = range.begin(); i < range.end(); ++i) body(i);
-                      });
-  });
-}
-
-namespace {
-
-class AloneGuard {
- public:
-  // Asked for, a new thread takes over how many threads libtorch may use there: one.
-  AloneGuard() : before_(std::exchange(alone, true)) { at::get_num_threads(); }
-  ~AloneGuard() { alone = before_; }
-  AloneGuard(const AloneGuard&) = delete;
-  AloneGuard& operator=(const AloneGuard&) = delete;
-
- private:
-  bool before_;
-};
-
-}  // namespace
-
-void run_side_by_side(int64_t count, const std::function<void(int64_t)>& body) {
-  const Backend chosen = backend();
-  const auto run_alone = [&](int64_t i) {
-    const BackendGuard same(chosen);
-    const AloneGuard guard;
-    body(i);
-  };
-  kernel_threads != nullptr ? kernel_threads->run(count, run_alone)
-                            : base::serial_for(count, run_alone);
-}
-
-const base::ParallelFor& kernel_parallel_for() {
-  static const base::ParallelFor loop = [](int64_t count,
-                                           const std::function<void(int64_t)>& body) {
-    if (alone) return base::serial_for(count, body);
-    if (kernel_threads != nullptr) return kernel_threads->run(count, body);
-    at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) body(i);
-    });
-  };
-  return loop;
-}
-
-}  // namespace stpn::nn
+}  // namespace stpn::ops

@@ -1,19 +1,22 @@
-// Which implementation of a fused unit runs: one choice, made in one place.
+// Which implementation of a fused unit runs: one table, and one choice made in one place.
 #pragma once
 
-#include <cstdint>
-#include <functional>
-#include <memory>
+#include <string>
+#include <string_view>
 
-#include "stpn/base/parallel.h"
+namespace stpn::ops {
 
-namespace stpn::nn {
-
+// A row of the table in backend.cc, and one in each unit that has it (stpn/ops/units/).
 enum class Backend { cpu, reference };
 
-// What the environment variable STPN_BACKEND says (cpu, the default, or ref; read once), unless a
-// BackendGuard of this thread says otherwise. Throws base::UserError for another value of the
-// variable.
+// "cpu" or "ref".
+const std::string& name_of(Backend backend);
+// Throws base::UserError for a name that is none of them.
+Backend backend_of(std::string_view name);
+
+// The backend of this thread: what the environment variable STPN_BACKEND says (cpu, the default, or
+// ref; read once), unless a BackendGuard says otherwise. Throws base::UserError for another value of
+// the variable.
 Backend backend();
 
 // Sets the backend of this thread for as long as it lives.
@@ -28,38 +31,4 @@ class BackendGuard {
   int before_;
 };
 
-// For as long as it lives, on this thread: libtorch's own ops run on one thread, and the kernels on
-// as many as libtorch had, in a pool of their own.
-//
-// Two reasons. The kernels give the same bits for any number of threads; libtorch's matrix products
-// do not (measured: at::linear on 1 and 3 threads), nor does MKL promise it. And the pool steals
-// work: where another process holds a core, the thread that runs does it all, while OpenMP's
-// barrier spins for the one that does not (measured: an epoch in 3.9 s instead of 0.7 beside one
-// busy process on two cores).
-class KernelThreadsGuard {
- public:
-  KernelThreadsGuard();
-  ~KernelThreadsGuard();
-  KernelThreadsGuard(const KernelThreadsGuard&) = delete;
-  KernelThreadsGuard& operator=(const KernelThreadsGuard&) = delete;
-
-  // body(i) for each i in [0, count), on the pool.
-  void run(int64_t count, const std::function<void(int64_t)>& body);
-
- private:
-  struct Pool;
-  int torch_threads_;
-  KernelThreadsGuard* before_;
-  std::unique_ptr<Pool> pool_;
-};
-
-// body(i) for each i in [0, count), on the pool of this thread's KernelThreadsGuard, each from
-// beginning to end on one thread: kernels in it share nothing out. Without a guard, on this thread.
-// The backend is this thread's; what `body` needs of libtorch's modes (NoGradGuard) it sets itself.
-void run_side_by_side(int64_t count, const std::function<void(int64_t)>& body);
-
-// The loop the kernels share out their work with: the pool of this thread's KernelThreadsGuard;
-// without one, libtorch's own threads (torch::set_num_threads).
-const base::ParallelFor& kernel_parallel_for();
-
-}  // namespace stpn::nn
+}  // namespace stpn::ops

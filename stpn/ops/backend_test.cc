@@ -11,8 +11,9 @@
 #include <vector>
 
 #include "stpn/base/error.h"
+#include "stpn/ops/threads.h"
 
-namespace stpn::nn {
+namespace stpn::ops {
 namespace {
 
 TEST(BackendGuardTest, NestsAndPutsBackWhatWas) {
@@ -115,7 +116,7 @@ TEST(RunSideBySideTest, RunsEachOnceAndWithItAllOnOneThread) {
     const BackendGuard reference(Backend::reference);
     std::vector<std::atomic<int>> calls(50);
     std::atomic<int> wrong = 0;
-    run_side_by_side(50, [&](int64_t i) {
+    run_concurrently(50, [&](int64_t i) {
       ++calls[i];
       const auto here = std::this_thread::get_id();
       if (at::get_num_threads() != 1 || backend() != Backend::reference) ++wrong;
@@ -125,7 +126,7 @@ TEST(RunSideBySideTest, RunsEachOnceAndWithItAllOnOneThread) {
     });
     for (const auto& count : calls) EXPECT_EQ(count, 1);
     EXPECT_EQ(wrong, 0);
-    EXPECT_THROW(run_side_by_side(1, [](int64_t) { throw base::Error("no"); }), base::Error);
+    EXPECT_THROW(run_concurrently(1, [](int64_t) { throw base::Error("no"); }), base::Error);
     // Kernels share out their work again: no item ends before both have begun.
     std::atomic<int> begun = 0;
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
@@ -140,9 +141,9 @@ TEST(RunSideBySideTest, RunsEachOnceAndWithItAllOnOneThread) {
 
 TEST(RunSideBySideTest, WithoutAGuardRunsHere) {
   std::vector<int64_t> order;
-  run_side_by_side(3, [&](int64_t i) { order.push_back(i); });
+  run_concurrently(3, [&](int64_t i) { order.push_back(i); });
   EXPECT_EQ(order, (std::vector<int64_t>{0, 1, 2}));
 }
 
 }  // namespace
-}  // namespace stpn::nn
+}  // namespace stpn::ops

@@ -6,7 +6,7 @@
 #include <mutex>
 #include <utility>
 
-namespace stpn::nn {
+namespace stpn::ops {
 namespace {
 
 constexpr size_t kLarge = 1 << 16;
@@ -55,4 +55,4 @@ at::Tensor saved_buffer(int64_t count, const at::TensorOptions& options) {
   return at::from_blob(block->memory.get(), {count}, let_go, options);
 }
 
-}  // namespace stpn::nn
+}  // namespace stpn::ops

@@ -1,4 +1,4 @@
-// What every environment has to satisfy, as one call for its tests.
+// The tests that every Environment has to pass, as one call.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -19,7 +19,7 @@
 
 namespace stpn::tasks::contract {
 
-// What one slot went through: observations, rewards and ends, a step after the other.
+// The observations, rewards and ends of the steps of one environment, in their order.
 struct Trace {
   std::vector<float> observations;  // (steps + 1, I)
   std::vector<float> rewards;       // (steps)
@@ -27,8 +27,9 @@ struct Trace {
   bool operator==(const Trace&) const = default;
 };
 
-// Plays without a policy: the actions of an episode are a function of its number and the step.
-// Buffers are full of impossible values before each call, with a margin behind that must stay.
+// Plays without a policy: an action depends on the number of the episode and the step alone. Before
+// each call the buffers are filled with impossible values, as is a margin after them, which must
+// not change.
 class Player {
  public:
   explicit Player(Environment& environment)
@@ -49,8 +50,8 @@ class Player {
     append(b, observation.data());
   }
 
-  // Plays on until each slot has done `steps` more, or its episode has ended: then it is started
-  // again where it was, and its trace is left alone from there.
+  // Plays `steps` more steps. Where an episode ends, its trace is complete, and the environment is
+  // started again with the same episode, which is not traced.
   void play(int64_t steps, bool look = true) {
     for (int64_t t = 0; t < steps; ++t) step(look);
   }
@@ -72,7 +73,7 @@ class Player {
   }
   static void expect_margin(const std::vector<float>& values, int64_t size) {
     for (auto i = static_cast<size_t>(size); i < values.size(); ++i) {
-      ASSERT_TRUE(std::isnan(values[i])) << "wrote behind the end";
+      ASSERT_TRUE(std::isnan(values[i])) << "wrote past the end";
     }
   }
   int64_t action_of(int64_t episode, int64_t step) const {
@@ -95,7 +96,7 @@ class Player {
     environment_.step(action.data(), look ? observation.data() : nullptr, reward.data(), ended);
     expect_margin(observation, look ? B_ * I_ : 0);
     expect_margin(reward, B_);
-    ASSERT_TRUE(ended[B_]) << "wrote behind the end";
+    ASSERT_TRUE(ended[B_]) << "wrote past the end";
     for (int64_t b = 0; b < B_; ++b) {
       ASSERT_TRUE(std::isfinite(reward[b]));
       ++steps_[b];
@@ -119,7 +120,7 @@ class Player {
   std::vector<Trace> traces_;
 };
 
-// Episodes first .. first+batch-1 of a split, each to its end.
+// Plays episodes first .. first+batch-1 of a split to their ends.
 inline std::vector<Trace> play_all(Environment& environment, Split split, int64_t first = 0) {
   Player player(environment);
   std::vector<Trace> traces;
@@ -127,18 +128,18 @@ inline std::vector<Trace> play_all(Environment& environment, Split split, int64_
   player.play(environment.episode_length());
   for (int64_t b = 0; b < environment.batch(); ++b) {
     traces.push_back(player.trace(b));
-    EXPECT_TRUE(traces.back().ended.back()) << "does not end";
+    EXPECT_TRUE(traces.back().ended.back()) << "the episode does not end";
   }
   return traces;
 }
 
-inline void expect_slots_and_batches_do_not_matter(const EnvironmentOptions& options,
-                                                   const std::vector<Trace>& all) {
+inline void expect_index_and_batch_do_not_matter(const EnvironmentOptions& options,
+                                                 const std::vector<Trace>& all) {
   const auto count = static_cast<int64_t>(all.size());
   const auto alone = options.make(1, 1);
   EXPECT_EQ(play_all(*alone, Split::training, count - 1)[0], all[count - 1]);
 
-  // In another order, and slot 0 is started again while the others play.
+  // In another order; and environment 0 is started again while the others are in mid-episode.
   const auto environment = options.make(1, count);
   Player player(*environment);
   for (int64_t b = 0; b < count; ++b) player.start(b, Split::training, count - 1 - b);
@@ -157,8 +158,8 @@ inline void expect_goes_on_where_it_was_saved(const EnvironmentOptions& options)
   player.play(half);
   const std::string saved = environment->save();
   const Player before = player;
-  player.play(environment->episode_length());  // past the end, into the next episode
-  Player again = before;                       // remembers the same as then
+  player.play(environment->episode_length());  // beyond the end of the episode
+  Player again = before;
   const std::vector<Trace> went = {player.trace(0), player.trace(1), player.trace(2)};
 
   environment->restore(saved);
@@ -173,7 +174,7 @@ inline void expect_goes_on_where_it_was_saved(const EnvironmentOptions& options)
     base::testing::error_of([&] { environment->restore(bad); });
     EXPECT_EQ(environment->save(), now);
   }
-  // A damaged byte is an error or a state like any other.
+  // A damaged byte gives an error or another possible state.
   for (size_t i = 0; i < saved.size(); ++i) {
     std::string damaged = saved;
     damaged[i] = static_cast<char>(damaged[i] ^ 0x80);
@@ -186,7 +187,7 @@ inline void expect_goes_on_where_it_was_saved(const EnvironmentOptions& options)
   }
 }
 
-// `options` should make episodes short, but such that no two are likely to be the same.
+// `options` should make episodes that are short, yet so long that no two are likely to be equal.
 inline void expect_environment_contract(const EnvironmentOptions& options) {
   constexpr int64_t kBatch = 7;
   const auto environment = options.make(1, kBatch);
@@ -197,13 +198,14 @@ inline void expect_environment_contract(const EnvironmentOptions& options) {
   ASSERT_GE(environment->test_episodes(), 1);
 
   const std::vector<Trace> all = play_all(*environment, Split::training);
-  EXPECT_EQ(play_all(*environment, Split::training), all) << "a second time, other episodes";
+  EXPECT_EQ(play_all(*environment, Split::training), all)
+      << "the same episodes differ the second time";
   EXPECT_EQ(play_all(*options.make(1, kBatch), Split::training), all);
   EXPECT_NE(play_all(*options.make(2, kBatch), Split::training), all) << "the seed is not used";
   EXPECT_NE(play_all(*environment, Split::test), all);
   EXPECT_NE(play_all(*environment, Split::validation), all);
   EXPECT_NE(play_all(*environment, Split::validation), play_all(*environment, Split::test));
-  expect_slots_and_batches_do_not_matter(options, all);
+  expect_index_and_batch_do_not_matter(options, all);
   expect_goes_on_where_it_was_saved(options);
 
   Player blind(*environment);
@@ -211,7 +213,7 @@ inline void expect_environment_contract(const EnvironmentOptions& options) {
   blind.play(environment->episode_length(), /*look=*/false);
   for (int64_t b = 0; b < kBatch; ++b) EXPECT_EQ(blind.trace(b).rewards, all[b].rewards);
 
-  // A trace tells of an episode and disturbs none.
+  // A trace changes no environment.
   const std::string before = environment->save();
   const std::vector<int64_t> actions = blind.actions_of(1, 3);
   EXPECT_EQ(environment->trace(Split::training, 1, actions),

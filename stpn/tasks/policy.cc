@@ -26,7 +26,7 @@ class RandomPolicy : public Policy {
  private:
   uint32_t actions_;
   uint64_t seed_;
-  std::vector<base::Random> random_;  // by slot
+  std::vector<base::Random> random_;  // by environment
 };
 
 class Oracle : public Policy {
@@ -81,7 +81,7 @@ Episodes play(Environment& environment, Policy& policy, Split split, int64_t cou
       total[b] += reward[b];
       ++steps[b];
       if (!ended[b]) continue;
-      if (episode[b] < count) {  // later ones only keep their slot busy
+      if (episode[b] < count) {  // the others only keep their environment busy
         played.rewards[episode[b]] = total[b];
         played.lengths[episode[b]] = steps[b];
         --left;
@@ -98,8 +98,8 @@ Spread spread_of(const std::vector<double>& values) {
   const double mean = std::accumulate(values.begin(), values.end(), 0.0) / count;
   double squares = 0;
   for (const double value : values) squares += (value - mean) * (value - mean);
-  const double deviation = std::sqrt(squares / (count - 1));  // 0 / 0 is NaN
-  return {mean, deviation, deviation / std::sqrt(count)};
+  const double standard_deviation = std::sqrt(squares / (count - 1));  // of one value 0 / 0 is NaN
+  return {mean, standard_deviation, standard_deviation / std::sqrt(count)};
 }
 
 }  // namespace stpn::tasks

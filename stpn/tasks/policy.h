@@ -1,4 +1,4 @@
-// Who plays an environment, and what they get.
+// Policies, and the rewards of the episodes they play.
 #pragma once
 
 #include <cstdint>
@@ -10,39 +10,40 @@
 
 namespace stpn::tasks {
 
-// Chooses the actions of all slots of one environment; trained agents and yardsticks alike.
+// Chooses the actions of a batch of B environments.
 class Policy {
  public:
   virtual ~Policy() = default;
-  // A new episode begins in slot b: whatever is remembered of the last one there is forgotten.
+  // Called when a new episode begins in environment b: forgets the last one there.
   virtual void start(int64_t b, int64_t episode) = 0;
   //   observation  in  (B, I)
   //   action       out (B)
   virtual void act(const float* observation, int64_t* action) = 0;
 };
 
-// The policies that need no training: "random", all actions alike, a function of seed, episode and
-// step; and "oracle", Environment::best_actions.
+// The policies that need no training: "random", all actions equally likely and drawn by seed,
+// episode and step; and "oracle", Environment::best_actions.
 const std::vector<std::string>& untrained_policies();
 
 // REQUIRES: `name` is one of them. The environment must outlive the policy.
 std::unique_ptr<Policy> make_untrained_policy(const std::string& name, Environment& environment,
                                               uint64_t seed);
 
-// Episodes 0, 1, 2, ... as they went.
+// The results of episodes 0, 1, 2, ...
 struct Episodes {
-  std::vector<double> rewards;         // of an episode, summed over its steps
+  std::vector<double> rewards;         // of each episode, summed over its steps
   std::vector<double> lengths;         // in steps
-  std::vector<int64_t> first_actions;  // of episode 0, a step each: for Environment::trace
+  std::vector<int64_t> first_actions;  // of episode 0, one for each step: for Environment::trace
 };
 
 // Plays the first `count` episodes of a split to their ends. REQUIRES: count >= 1.
 Episodes play(Environment& environment, Policy& policy, Split split, int64_t count);
 
-// Deviation of the values, and standard error of their mean; both NaN of a single value.
+// Mean and sample standard deviation of values, and the standard error of their mean. Of a single
+// value the last two are NaN.
 struct Spread {
   double mean = 0;
-  double deviation = 0;
+  double standard_deviation = 0;
   double standard_error = 0;
 };
 

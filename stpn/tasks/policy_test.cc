@@ -13,7 +13,8 @@
 namespace stpn::tasks {
 namespace {
 
-// Episode n has n % 3 + 1 steps; a step's reward is the action. Observed: episode and steps done.
+// Episode n has n % 3 + 1 steps; the reward of a step is the action. An observation is the number
+// of the episode and that of the steps done.
 class Counting : public Environment {
  public:
   explicit Counting(int64_t batch) : episode_(batch), steps_(batch) {}
@@ -48,7 +49,8 @@ class Counting : public Environment {
   std::vector<int64_t> episode_, steps_;
 };
 
-// Takes action 1 + (episode % 2), and fails unless told of each episode before its first step.
+// Takes action 1 + (episode % 2). Fails unless `start` was called for an episode before its first
+// step.
 class Attentive : public Policy {
  public:
   explicit Attentive(int64_t batch) : episode_(batch, -1) {}
@@ -98,10 +100,10 @@ TEST(Oracle, SaysWhereThereIsNone) {
   base::testing::error_of([&] { play(environment, *policy, Split::test, 1); });
 }
 
-TEST(SpreadOf, IsMeanDeviationAndStandardError) {
+TEST(SpreadOf, IsMeanStandardDeviationAndStandardError) {
   const Spread spread = spread_of({1, 2, 3, 6});
   EXPECT_DOUBLE_EQ(spread.mean, 3);
-  EXPECT_DOUBLE_EQ(spread.deviation, std::sqrt(14.0 / 3));
+  EXPECT_DOUBLE_EQ(spread.standard_deviation, std::sqrt(14.0 / 3));
   EXPECT_DOUBLE_EQ(spread.standard_error, std::sqrt(14.0 / 3) / 2);
   EXPECT_EQ(spread_of({7}).mean, 7);
   EXPECT_TRUE(std::isnan(spread_of({7}).standard_error));
@@ -121,11 +123,11 @@ TEST(EnvironmentRegistry, FindsEnvironmentsByNameAndMakesThem) {
 TEST(EnvironmentRegistry, SaysWhichTasksAreOfTheOtherKind) {
   using base::testing::error_of;
   EXPECT_EQ(error_of([] { find_environment("associative_retrieval", "x.toml:2"); }),
-            "x.toml:2: [task] name = \"associative_retrieval\": has sequences: there is nothing to "
-            "play; wants one of maze");
+            "x.toml:2: [task] name = \"associative_retrieval\": is a supervised task; here it "
+            "must be one of maze");
   EXPECT_EQ(error_of([] { find_sequence_task("maze", "x.toml:2"); }),
-            "x.toml:2: [task] name = \"maze\": is played: it has no sequences; wants one of "
-            "associative_retrieval");
+            "x.toml:2: [task] name = \"maze\": is a reinforcement-learning task; here it must be "
+            "one of associative_retrieval");
   EXPECT_EQ(error_of([] { find_environment("mace", "x.toml:2"); }),
             "x.toml:2: [task] name = \"mace\": there is no such task (did you mean maze?)");
 }

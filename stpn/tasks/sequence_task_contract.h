@@ -1,4 +1,4 @@
-// What every sequence task has to satisfy, as one call for its tests.
+// The tests that every SequenceTask has to pass, as one call.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -23,7 +23,8 @@ struct Batch {
   bool operator==(const Batch&) const = default;
 };
 
-// A batch written over NaNs and impossible targets, with a margin behind each that must stay.
+// A batch, written over NaNs and impossible targets. After each buffer is a margin that must not
+// change.
 inline Batch read(const SequenceTask& task, Split split, int64_t first, int64_t count) {
   constexpr int64_t kMargin = 64;
   const auto elements = static_cast<size_t>(task.steps() * count * task.input_size());
@@ -33,10 +34,10 @@ inline Batch read(const SequenceTask& task, Split split, int64_t first, int64_t 
   };
   task.batch(split, first, count, batch.x.data(), batch.target.data());
   for (size_t i = elements; i < batch.x.size(); ++i) {
-    EXPECT_TRUE(std::isnan(batch.x[i])) << "wrote behind x";
+    EXPECT_TRUE(std::isnan(batch.x[i])) << "wrote past the end of x";
   }
   for (size_t i = static_cast<size_t>(count); i < batch.target.size(); ++i) {
-    EXPECT_EQ(batch.target[i], -1) << "wrote behind target";
+    EXPECT_EQ(batch.target[i], -1) << "wrote past the end of target";
   }
   batch.x.resize(elements);
   batch.target.resize(static_cast<size_t>(count));
@@ -55,7 +56,7 @@ inline void expect_within_bounds(const SequenceTask& task, const Batch& batch) {
   }
 }
 
-// Sequences first .. first+count-1 are the same, read alone, as they are in `all`.
+// Expects sequences first .. first+count-1, read as a batch of their own, to equal those in `all`.
 inline void expect_same_sequences(const SequenceTask& task, Split split, const Batch& all,
                                   int64_t first, int64_t count) {
   const Batch part = read(task, split, first, count);
@@ -69,8 +70,8 @@ inline void expect_same_sequences(const SequenceTask& task, Split split, const B
   ASSERT_TRUE(std::equal(part.target.begin(), part.target.end(), all.target.begin() + first));
 }
 
-// `options` should make small splits, but of at least 8 sequences, of which no two are likely to be
-// the same.
+// `options` should make splits that are small, but have at least 8 sequences, of which no two are
+// likely to be equal.
 inline void expect_sequence_task_contract(const SequenceTaskOptions& options) {
   const std::unique_ptr<SequenceTask> task = options.make(1);
   const std::unique_ptr<SequenceTask> again = options.make(1);
@@ -79,7 +80,7 @@ inline void expect_sequence_task_contract(const SequenceTaskOptions& options) {
   ASSERT_GE(task->input_size(), 1);
   ASSERT_GE(task->classes(), 2);
   std::set<std::string> names;
-  for (const auto& [name, value] : task->yardsticks()) {
+  for (const auto& [name, value] : task->baselines()) {
     EXPECT_TRUE(name.ends_with("accuracy")) << name;
     EXPECT_TRUE(names.insert(name).second) << name << " comes twice";
     EXPECT_GT(value, 0) << name;

@@ -1,4 +1,4 @@
-// The parts of a task's data: sequences or episodes to train on, to choose by, and to test on.
+// The training, validation and test split of the sequences or episodes of a task.
 #pragma once
 
 #include "stpn/base/error.h"
@@ -8,7 +8,7 @@ namespace stpn::tasks {
 
 enum class Split { training, validation, test };
 
-// Where the numbers of a split come from.
+// The random stream from which the data of a split are drawn.
 inline base::Stream stream_of(Split split) {
   switch (split) {
     case Split::training:
@@ -18,7 +18,7 @@ inline base::Stream stream_of(Split split) {
     case Split::test:
       return base::Stream::test_data;
   }
-  throw base::Error("no such split");
+  throw base::Error("the split is none of training, validation and test");
 }
 
 }  // namespace stpn::tasks

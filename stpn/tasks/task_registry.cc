@@ -29,7 +29,7 @@ std::vector<std::string> names_of(const std::vector<Entry>& registry) {
   return names;
 }
 
-// `other_kind` is said of what stands in `others`.
+// `other_kind` says what kind of task is in `others`, for the message.
 template <typename Entry, typename Other>
 const Entry& find(const std::vector<Entry>& registry, const std::vector<Other>& others,
                   const std::string& other_kind, const std::string& name,
@@ -40,10 +40,10 @@ const Entry& find(const std::vector<Entry>& registry, const std::vector<Other>& 
   const std::string near = base::nearest(name, names);
   std::string problem =
       fmt::format("there is no such task ({})",
-                  near.empty() ? fmt::format("there is {}", fmt::join(names, ", "))
+                  near.empty() ? fmt::format("there are: {}", fmt::join(names, ", "))
                                : fmt::format("did you mean {}?", near));
   if (find_in(others, name) != others.end()) {
-    problem = fmt::format("{}; wants one of {}", other_kind, fmt::join(names, ", "));
+    problem = fmt::format("{}; here it must be one of {}", other_kind, fmt::join(names, ", "));
   }
   throw base::UserError(fmt::format("{}: [task] name = \"{}\": {}", where, name, problem));
 }
@@ -52,7 +52,8 @@ const Entry& find(const std::vector<Entry>& registry, const std::vector<Other>& 
 
 const std::vector<SequenceTaskEntry>& sequence_task_registry() {
   static const std::vector<SequenceTaskEntry> registry = {
-      {"associative_retrieval", "key-value pairs, then one key: name its value (Ba et al. 2016)",
+      {"associative_retrieval",
+       "key-value pairs followed by one of the keys; the target is its value (Ba et al. 2016)",
        options<SequenceTaskOptions, AssociativeRetrievalOptions>},
   };
   return registry;
@@ -60,20 +61,20 @@ const std::vector<SequenceTaskEntry>& sequence_task_registry() {
 
 const std::vector<EnvironmentEntry>& environment_registry() {
   static const std::vector<EnvironmentEntry> registry = {
-      {"maze", "find a hidden reward, and come back to it (Miconi et al. 2019)",
+      {"maze", "a maze with a hidden reward to find and return to (Miconi et al. 2019)",
        options<EnvironmentOptions, MazeOptions>},
   };
   return registry;
 }
 
 const SequenceTaskEntry& find_sequence_task(const std::string& name, const std::string& where) {
-  return find(sequence_task_registry(), environment_registry(), "is played: it has no sequences",
+  return find(sequence_task_registry(), environment_registry(), "is a reinforcement-learning task",
               name, where);
 }
 
 const EnvironmentEntry& find_environment(const std::string& name, const std::string& where) {
-  return find(environment_registry(), sequence_task_registry(),
-              "has sequences: there is nothing to play", name, where);
+  return find(environment_registry(), sequence_task_registry(), "is a supervised task", name,
+              where);
 }
 
 }  // namespace stpn::tasks

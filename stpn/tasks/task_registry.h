@@ -1,5 +1,5 @@
-// The explicit tables of tasks: a name in an experiment's [task] table to the data set or the
-// environment it makes.
+// The tables of all tasks: from a name in an experiment's [task] table to the options that make its
+// data set or environments.
 #pragma once
 
 #include <cstdint>
@@ -16,22 +16,22 @@ namespace stpn::tasks {
 class TaskOptions {
  public:
   virtual ~TaskOptions() = default;
-  // Bound to this object's members.
+  // The fields refer to members of this object.
   virtual std::vector<base::Field> fields() = 0;
 };
 
-// The options of a task of sequences.
+// The options of a supervised task.
 class SequenceTaskOptions : public TaskOptions {
  public:
-  // Throws base::UserError for values that are impossible together. The data depend on the options
-  // and the seed alone.
+  // Throws base::UserError for options that do not go together. The data depend on the options and
+  // the seed alone.
   virtual std::unique_ptr<SequenceTask> make(uint64_t seed) const = 0;
 };
 
-// The options of a task that is played.
+// The options of an RL task.
 class EnvironmentOptions : public TaskOptions {
  public:
-  // With so many slots. Throws base::UserError for values that are impossible.
+  // A batch of `batch` environments. Throws base::UserError for impossible options.
   virtual std::unique_ptr<Environment> make(uint64_t seed, int64_t batch) const = 0;
 };
 
@@ -44,12 +44,12 @@ struct TaskEntry {
 using SequenceTaskEntry = TaskEntry<SequenceTaskOptions>;
 using EnvironmentEntry = TaskEntry<EnvironmentOptions>;
 
-// In the order they are listed.
+// In the order in which `stpn list tasks` shows them.
 const std::vector<SequenceTaskEntry>& sequence_task_registry();
 const std::vector<EnvironmentEntry>& environment_registry();
 
-// Both throw base::UserError if there is no task of that name, naming the nearest, or if it is of
-// the other kind; `where` names the place in the experiment.
+// Both throw base::UserError if there is no task of that name, with the nearest name, or if the
+// task is of the other kind. `where` is the place in the experiment, for the message.
 const SequenceTaskEntry& find_sequence_task(const std::string& name, const std::string& where);
 const EnvironmentEntry& find_environment(const std::string& name, const std::string& where);
 

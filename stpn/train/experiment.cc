@@ -22,7 +22,7 @@ Name take_name(base::Config& config, const std::string& table, const std::string
   return {config.take(table, key), where};
 }
 
-// "table.key" to value, of a text that base::to_toml wrote.
+// Map from "table.key" to value, read from the output of base::to_toml.
 std::map<std::string, std::string> options_of(const std::string& toml) {
   std::map<std::string, std::string> options;
   std::istringstream lines(toml);
@@ -54,7 +54,7 @@ Experiment experiment_of(base::Config config, const std::filesystem::path& path,
   for (const std::string& setting : settings) base::apply_setting(config, setting);
   if (!config.tables["policy"].empty()) {
     throw base::UserError(
-        fmt::format("{}: its [policy] needs no training: stpn eval", path.string()));
+        fmt::format("{}: its [policy] needs no training: use stpn eval", path.string()));
   }
   if (seed) config.tables["train"]["seed"] = {*seed, fmt::format("--seed {}", *seed)};
 
@@ -88,7 +88,8 @@ std::string brought_up_to_date(const std::string& config, const std::filesystem:
   return experiment_of(base::parse_config(config, path, kTables), path, {}, {}).to_toml();
 }
 
-// What may differ between a run and its resumption: it changes no step, only how many there are.
+// These options may change when a run is resumed: they do not affect a step, only the number of
+// steps.
 const std::set<std::string> kWhenToStop = {"train.epochs", "train.iterations", "train.patience",
                                            "train.target_accuracy"};
 

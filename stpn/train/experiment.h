@@ -1,5 +1,5 @@
-// An experiment: everything that defines a run, read from one TOML file with three tables, [task],
-// [unit] and [train].
+// An experiment defines a run completely. It is a TOML file with three tables: [task], [unit] and
+// [train].
 #pragma once
 
 #include <cstdint>
@@ -16,8 +16,8 @@
 namespace stpn::train {
 
 struct Experiment {
-  std::string name;   // its folder and stem: "retrieval/stpn"
-  std::string model;  // its stem: "stpn"
+  std::string name;   // folder and stem of its file: "retrieval/stpn"
+  std::string model;  // stem of its file: "stpn"
   std::string task_name;
   std::string unit_name;
   std::string algorithm;
@@ -25,26 +25,28 @@ struct Experiment {
   std::unique_ptr<nn::UnitOptions> unit;
   std::unique_ptr<TrainerOptions> train;
 
-  // Freshly drawn. Throws base::UserError for options that are impossible together. The experiment
-  // must outlive it.
+  // A trainer with newly initialised parameters. Throws base::UserError for options that do not go
+  // together. The experiment must outlive the trainer.
   std::unique_ptr<Trainer> make_trainer() const { return train->make(*task, *unit); }
 
-  // Every option with its value: itself an experiment that reads back to the same bits.
+  // All options with their values. The text is an experiment that reads back to the same bits.
   std::string to_toml() const;
 };
 
 // Reads the file; `settings` (TABLE.KEY=VALUE) and then `seed` override it. Throws base::UserError
-// for whatever is unknown, missing or impossible.
+// for unknown or missing keys and impossible values.
 Experiment read_experiment(const std::filesystem::path& path,
                            const std::vector<std::string>& settings = {},
                            std::optional<int64_t> seed = {});
 
-// What a run of an older version wrote as its Experiment::to_toml, as it would be written now: an
-// option that is new since has its default. `path` is for messages. Throws as read_experiment does.
+// The result of Experiment::to_toml of a run of an older version, as this version writes it: an
+// option that did not exist then has its default. `path` is for messages. Throws as read_experiment
+// does; an option that has been renamed since is an error too.
 std::string brought_up_to_date(const std::string& config, const std::filesystem::path& path);
 
-// Of two texts of Experiment::to_toml, the first option that differs, those aside that tell when to
-// stop (a run may be made longer): "unit.hidden_size is 11 there and 12 here"; empty if none does.
+// The first option in which two results of Experiment::to_toml differ, except for the options that
+// say when to stop (a run may be made longer): "unit.hidden_size is 11 there and 12 here". Empty if
+// there is none.
 std::string first_difference(const std::string& there, const std::string& here);
 
 }  // namespace stpn::train

@@ -17,7 +17,7 @@ class ExperimentTest : public TrainTest {
   }
 };
 
-TEST_F(ExperimentTest, FileSettingsAndSeedArriveInThisOrder) {
+TEST_F(ExperimentTest, SettingsOverrideTheFileAndTheSeedOverridesBoth) {
   const auto path = write("model.toml", std::string(kSmall) + "seed = 5\n");
   EXPECT_EQ(read_experiment(path).train->seed, 5);
   EXPECT_EQ(read_experiment(path, {"train.seed=6"}).train->seed, 6);
@@ -51,7 +51,7 @@ TEST_F(ExperimentTest, DefaultsNeverStopEarly) {
   EXPECT_GT(options.target_accuracy, 1);
 }
 
-TEST_F(ExperimentTest, RejectsWhatIsUnknownMissingOrImpossible) {
+TEST_F(ExperimentTest, RejectsUnknownMissingAndImpossibleOptions) {
   EXPECT_THAT(error_with({"train.epoch=3"}), AllOf(HasSubstr("epoch"), HasSubstr("epochs")));
   EXPECT_THAT(error_with({"unit.hidden=3"}), HasSubstr("hidden_size"));
   EXPECT_THAT(error_with({"model.hidden=3"}), HasSubstr("model"));
@@ -89,7 +89,7 @@ TEST_F(ExperimentTest, SeedDecidesDataAndParameters) {
   EXPECT_NE(std::get<2>(first_values("train.seed=1")), std::get<2>(first_values("train.seed=2")));
 }
 
-TEST_F(ExperimentTest, FirstDifferenceNamesKeyAndValuesButNotEpochs) {
+TEST_F(ExperimentTest, FirstDifferenceNamesKeyAndValuesAndIgnoresEpochs) {
   const std::string there = small().to_toml();
   EXPECT_EQ(first_difference(there, there), "");
   EXPECT_EQ(first_difference(there, small({"train.epochs=99"}).to_toml()), "");

@@ -7,8 +7,8 @@
 namespace stpn::train {
 namespace {
 
-constexpr int64_t kMostEpisodes = 10'000'000;
-constexpr int64_t kMostSlots = 512;
+constexpr int64_t kMaxEpisodes = 10'000'000;
+constexpr int64_t kMaxEnvironments = 512;
 
 }  // namespace
 
@@ -18,7 +18,7 @@ PolicyExperiment read_policy_experiment(const std::filesystem::path& path,
   for (const std::string& setting : settings) base::apply_setting(config, setting);
   if (!config.tables["unit"].empty() || !config.tables["train"].empty()) {
     throw base::UserError(fmt::format(
-        "{}: its model has to be trained: stpn train, then stpn eval RUN_DIR", path.string()));
+        "{}: its model has to be trained: use stpn train, then stpn eval RUN_DIR", path.string()));
   }
 
   PolicyExperiment experiment;
@@ -28,10 +28,11 @@ PolicyExperiment read_policy_experiment(const std::filesystem::path& path,
   experiment.task_name = config.take("task", "name");
   experiment.task = tasks::find_environment(experiment.task_name, where).options();
   base::assign(config, "task", experiment.task->fields());
-  base::assign(config, "policy",
-               {base::field("name", experiment.policy, "who plays", tasks::untrained_policies()),
-                base::field("seed", experiment.seed, "of episodes and actions", {.least = 0})});
-  if (experiment.policy.empty()) config.take("policy", "name");  // says that it is missing
+  base::assign(
+      config, "policy",
+      {base::field("name", experiment.policy, "the policy", tasks::untrained_policies()),
+       base::field("seed", experiment.seed, "seed of episodes and actions", {.least = 0})});
+  if (experiment.policy.empty()) config.take("policy", "name");  // throws: it is missing
   return experiment;
 }
 
@@ -39,11 +40,11 @@ PolicyEvaluation evaluate_policy(const PolicyExperiment& experiment,
                                  std::optional<int64_t> episodes) {
   const auto seed = static_cast<uint64_t>(experiment.seed);
   const int64_t count = episodes.value_or(experiment.task->make(seed, 1)->test_episodes());
-  if (count < 1 || count > kMostEpisodes) {
+  if (count < 1 || count > kMaxEpisodes) {
     throw base::UserError(
-        fmt::format("{} episodes asked for: wants 1 to {}", count, kMostEpisodes));
+        fmt::format("{} episodes requested: must be from 1 to {}", count, kMaxEpisodes));
   }
-  const auto environment = experiment.task->make(seed, std::min(count, kMostSlots));
+  const auto environment = experiment.task->make(seed, std::min(count, kMaxEnvironments));
   const auto policy = tasks::make_untrained_policy(experiment.policy, *environment, seed);
   const tasks::Episodes played = tasks::play(*environment, *policy, tasks::Split::test, count);
   return {.episodes = count,

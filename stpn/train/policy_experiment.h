@@ -1,5 +1,5 @@
-// An experiment whose policy needs no training: what a trained agent is measured against. A TOML
-// file with two tables, [task] and [policy].
+// An experiment with a policy that needs no training, a baseline for trained agents. It is a TOML
+// file with two tables: [task] and [policy].
 #pragma once
 
 #include <cstdint>
@@ -16,26 +16,27 @@
 namespace stpn::train {
 
 struct PolicyExperiment {
-  std::string name;  // its folder and stem: "maze/oracle"
+  std::string name;  // folder and stem of its file: "maze/oracle"
   std::string task_name;
   std::unique_ptr<tasks::EnvironmentOptions> task;
   std::string policy;  // one of tasks::untrained_policies()
   int64_t seed = 1;
 };
 
-// Reads the file; `settings` (TABLE.KEY=VALUE) override it. Throws base::UserError for whatever is
-// unknown, missing or impossible, and for an experiment that has to be trained.
+// Reads the file; `settings` (TABLE.KEY=VALUE) override it. Throws base::UserError for unknown or
+// missing keys and impossible values, and for an experiment that has to be trained.
 PolicyExperiment read_policy_experiment(const std::filesystem::path& path,
                                         const std::vector<std::string>& settings = {});
 
 struct PolicyEvaluation {
   int64_t episodes = 0;
-  tasks::Spread reward;  // of an episode
+  tasks::Spread reward;  // over episodes
   tasks::Spread episode_length;
-  std::string trace;  // of the first episode: Environment::trace
+  std::string trace;  // Environment::trace of the first episode
 };
 
-// Plays the first `episodes` of the test split; without a number, all that the task tests on.
+// Plays the first `episodes` episodes of the test split; if not given, as many as the task tests
+// on.
 PolicyEvaluation evaluate_policy(const PolicyExperiment& experiment,
                                  std::optional<int64_t> episodes);
 

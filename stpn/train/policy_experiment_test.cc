@@ -32,7 +32,7 @@ class PolicyExperimentTest : public TrainTest {
   }
 };
 
-TEST_F(PolicyExperimentTest, FileAndSettingsArriveInThisOrder) {
+TEST_F(PolicyExperimentTest, SettingsOverrideTheFile) {
   EXPECT_EQ(read(kOracle).policy, "oracle");
   EXPECT_EQ(read(kOracle).seed, 1);
   const PolicyExperiment changed =
@@ -43,13 +43,13 @@ TEST_F(PolicyExperimentTest, FileAndSettingsArriveInThisOrder) {
   EXPECT_EQ(evaluate_policy(changed, 5).episode_length.mean, 3);
 }
 
-TEST_F(PolicyExperimentTest, RefusesWhatIsUnknownOrImpossible) {
+TEST_F(PolicyExperimentTest, RefusesUnknownAndImpossibleOptions) {
   EXPECT_THAT(error_with({"policy.name=orakle"}), AllOf(HasSubstr("orakle"), HasSubstr("oracle")));
   EXPECT_THAT(error_with({"policy.sed=1"}), HasSubstr("did you mean seed?"));
   EXPECT_THAT(error_with({"policy.seed=-1"}), HasSubstr("-1"));
   EXPECT_THAT(error_with({"task.size=3"}), HasSubstr("size"));
   EXPECT_THAT(error_with({"task.name=maize"}), HasSubstr("did you mean maze?"));
-  EXPECT_THAT(error_with({"task.name=associative_retrieval"}), HasSubstr("nothing to play"));
+  EXPECT_THAT(error_with({"task.name=associative_retrieval"}), HasSubstr("is a supervised task"));
   EXPECT_THAT(error_of([&] { read("[task]\nname = \"maze\"\n"); }), HasSubstr("[policy] name"));
   EXPECT_THAT(error_of([&] { read("[policy]\nname = \"oracle\"\n"); }), HasSubstr("[task] name"));
   EXPECT_THAT(error_of([&] { read(std::string(kOracle) + "[train]\nseed = 1\n"); }),
@@ -58,13 +58,13 @@ TEST_F(PolicyExperimentTest, RefusesWhatIsUnknownOrImpossible) {
   EXPECT_THAT(error_of([&] { evaluate_policy(even, 1); }), HasSubstr("size = 8"));
 }
 
-TEST_F(PolicyExperimentTest, IsNoExperimentToTrain) {
+TEST_F(PolicyExperimentTest, CannotBeTrained) {
   const auto path = write("who.toml", kOracle);
   EXPECT_THAT(error_of([&] { read_experiment(path); }),
               AllOf(HasSubstr("who.toml"), HasSubstr("stpn eval")));
 }
 
-TEST_F(PolicyExperimentTest, PlaysTheEpisodesAskedForOrAllOfTheTest) {
+TEST_F(PolicyExperimentTest, PlaysTheRequestedEpisodesOrThoseOfTheTest) {
   const PolicyExperiment experiment = read(kOracle, {"task.test=700"});
   EXPECT_EQ(evaluate_policy(experiment, {}).episodes, 700);
   const PolicyEvaluation some = evaluate_policy(experiment, 513);

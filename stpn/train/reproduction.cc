@@ -18,20 +18,20 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kMostSeeds = 1000;
+constexpr int64_t kMaxSeeds = 1000;
 
-// One table of the file. Whatever is not as it should be is an error that names the line.
+// One table of the file. Its errors name the line.
 class Table {
  public:
   Table(const fs::path& file, const toml::node& node, const std::vector<std::string>& keys)
       : file_(file), table_(node.as_table()) {
-    if (table_ == nullptr) fail(node, "is no table");
+    if (table_ == nullptr) fail(node, "is not a table");
     for (const auto& [key, value] : *table_) {
       const std::string name(key.str());
       if (std::find(keys.begin(), keys.end(), name) != keys.end()) continue;
       const std::string near = base::nearest(name, keys);
-      fail(value, fmt::format("unknown key {}: {}", name,
-                              near.empty() ? fmt::format("there is {}", fmt::join(keys, ", "))
+      fail(value, fmt::format("unknown key {} ({})", name,
+                              near.empty() ? fmt::format("there are: {}", fmt::join(keys, ", "))
                                            : fmt::format("did you mean {}?", near)));
     }
   }
@@ -42,7 +42,7 @@ class Table {
     const toml::node* node = find(key);
     if (node == nullptr) fail(*table_, fmt::format("{} is missing", key));
     const auto value = node->value_exact<std::string>();
-    if (!value) fail(*node, fmt::format("{} wants a string", key));
+    if (!value) fail(*node, fmt::format("{} must be a string", key));
     return *value;
   }
 
@@ -51,10 +51,10 @@ class Table {
     std::vector<std::string> texts;
     const toml::node* node = find(key);
     if (node == nullptr) return texts;
-    if (!node->is_array()) fail(*node, fmt::format("{} wants an array of strings", key));
+    if (!node->is_array()) fail(*node, fmt::format("{} must be an array of strings", key));
     for (const toml::node& element : *node->as_array()) {
       const auto value = element.value_exact<std::string>();
-      if (!value) fail(element, fmt::format("{} wants an array of strings", key));
+      if (!value) fail(element, fmt::format("{} must be an array of strings", key));
       texts.push_back(*value);
     }
     return texts;
@@ -64,8 +64,8 @@ class Table {
     const toml::node* node = find("seeds");
     if (node == nullptr) return otherwise;
     const auto value = node->value_exact<int64_t>();
-    if (!value || *value < 1 || *value > kMostSeeds) {
-      fail(*node, fmt::format("seeds wants an integer from 1 to {}", kMostSeeds));
+    if (!value || *value < 1 || *value > kMaxSeeds) {
+      fail(*node, fmt::format("seeds must be an integer from 1 to {}", kMaxSeeds));
     }
     return *value;
   }
@@ -91,15 +91,15 @@ toml::table parse(const fs::path& file) {
   }
 }
 
-// Names become folders.
+// Names are used as folder names.
 bool is_name(const std::string& text) {
   return !text.empty() && text[0] != '.' && text.find('/') == std::string::npos;
 }
 
 struct Budget {
-  int64_t seeds = kMostSeeds;
+  int64_t seeds = kMaxSeeds;
   std::vector<std::string> settings;
-  std::vector<std::string> sets;  // none: all
+  std::vector<std::string> sets;  // empty: all
 
   bool has(const std::string& set) const {
     return sets.empty() || std::find(sets.begin(), sets.end(), set) != sets.end();
@@ -109,11 +109,12 @@ struct Budget {
 Budget read_budget(const fs::path& file, const Table& root, const std::string& name) {
   std::vector<std::string> names;
   if (const toml::node* budgets = root.find("budget"); budgets != nullptr) {
-    if (!budgets->is_table()) root.fail("budget", "budget wants tables: [budget.full]");
+    if (!budgets->is_table())
+      root.fail("budget", "budget must be a table of tables, such as [budget.full]");
     for (const auto& [key, node] : *budgets->as_table()) {
       if (key.str() == name) {
         const Table table(file, node, {"seeds", "settings", "sets"});
-        return {table.seeds(kMostSeeds), table.texts("settings"), table.texts("sets")};
+        return {table.seeds(kMaxSeeds), table.texts("settings"), table.texts("sets")};
       }
       names.emplace_back(key.str());
     }
@@ -122,11 +123,12 @@ Budget read_budget(const fs::path& file, const Table& root, const std::string& n
                                     file.string(), fmt::join(names, ", ")));
 }
 
-// The runs of a set, by seed and model.
+// The runs of a set, ordered by seed and then as in `models`.
 std::vector<PlannedRun> read_set(const fs::path& file, const Table& set, const Budget& budget,
                                  std::optional<int64_t> seeds) {
   const std::string name = set.text("name");
-  if (!is_name(name)) set.fail("name", fmt::format("name = \"{}\" cannot name a folder", name));
+  if (!is_name(name))
+    set.fail("name", fmt::format("name = \"{}\" is not a valid folder name", name));
   const std::vector<std::string> models = set.texts("models");
   if (models.empty()) set.fail("name", fmt::format("set {} has no models", name));
   std::vector<std::string> settings = set.texts("settings");
@@ -137,7 +139,7 @@ std::vector<PlannedRun> read_set(const fs::path& file, const Table& set, const B
     std::set<std::string> seen;
     for (const std::string& model : models) {
       if (!is_name(model) || !seen.insert(model).second) {
-        set.fail("models", fmt::format("\"{}\" is no name, or comes twice", model));
+        set.fail("models", fmt::format("\"{}\" is not a valid name, or occurs twice", model));
       }
       const fs::path path = file.parent_path() / (model + ".toml");
       const Experiment experiment = read_experiment(path, settings, seed);
@@ -172,16 +174,16 @@ std::vector<PlannedRun> plan_reproduction(const fs::path& file, const std::strin
     if (!budget.has(set.text("name"))) continue;
     for (PlannedRun& run : of_set) {
       if (!names.insert(run.name).second) {
-        set.fail("name", fmt::format("{} is in a set of that name above", run.name));
+        set.fail("name", fmt::format("{} is in a set of that name above already", run.name));
       }
       runs.push_back(std::move(run));
     }
   }
   for (const std::string& name : budget.sets) {
     if (set_names.count(name) == 0) {
-      throw base::UserError(fmt::format("{}: budget {} wants a set {}; there are: {}",
-                                        file.string(), budget_name, name,
-                                        fmt::join(set_names, ", ")));
+      throw base::UserError(
+          fmt::format("{}: budget {} names a set {}, which does not exist; there are: {}",
+                      file.string(), budget_name, name, fmt::join(set_names, ", ")));
     }
   }
   std::stable_sort(runs.begin(), runs.end(),

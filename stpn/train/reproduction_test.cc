@@ -46,29 +46,29 @@ class ReproductionTest : public TrainTest {
     for (const PlannedRun& run : plan(kTwoSets, budget, seeds)) names.push_back(run.name);
     return names;
   }
-  // The error of a file of one set with these lines, in which line 1 is [[set]].
+  // The error message of a file with one set of these lines; line 1 is [[set]].
   std::string refused(const std::string& lines, const std::string& budget = "full") const {
     return error_of([&] { plan("[[set]]\n" + lines + "\n[budget.full]\n", budget); });
   }
 };
 
-TEST_F(ReproductionTest, RunsTheFirstSeedOfEverythingFirst) {
+TEST_F(ReproductionTest, RunsTheFirstSeedOfAllModelsFirst) {
   EXPECT_THAT(names("full"), ElementsAre("easy/small/seed1", "easy/wide/seed1", "hard/small/seed1",
                                          "easy/small/seed2", "easy/wide/seed2"));
 }
 
-TEST_F(ReproductionTest, ABudgetTakesSeedsAwayAndTheCallerHasTheLastWord) {
+TEST_F(ReproductionTest, ABudgetLimitsSeedsAndTheCallerOverridesIt) {
   EXPECT_THAT(names("smoke"),
               ElementsAre("easy/small/seed1", "easy/wide/seed1", "hard/small/seed1"));
   EXPECT_EQ(names("smoke", 3).size(), 9u);
   EXPECT_EQ(names("full", 1).size(), 3u);
 }
 
-TEST_F(ReproductionTest, ABudgetMayBeOfSomeSetsOnly) {
+TEST_F(ReproductionTest, ABudgetMayNameSomeSetsOnly) {
   EXPECT_THAT(names("hard"), ElementsAre("hard/small/seed1"));
 }
 
-TEST_F(ReproductionTest, SetsOfOneNameAreOne) {
+TEST_F(ReproductionTest, SetsOfTheSameNameAreOne) {
   const auto runs = plan(
       "[[set]]\nname = \"a\"\nmodels = [\"small\"]\nseeds = 2\n"
       "[[set]]\nname = \"a\"\nmodels = [\"wide\"]\n[budget.full]");
@@ -88,7 +88,7 @@ TEST_F(ReproductionTest, SettingsOfTheBudgetComeAfterThoseOfTheSet) {
   EXPECT_EQ(plan(kTwoSets)[3].seed, 2);
 }
 
-TEST_F(ReproductionTest, WhatIsWrongIsFoundBeforeAnythingRuns) {
+TEST_F(ReproductionTest, ErrorsAreFoundBeforeAnythingRuns) {
   EXPECT_THAT(refused("name = \"a\"\nmodels = [\"absent\"]"), HasSubstr("absent.toml"));
   EXPECT_THAT(refused("name = \"a\"\nmodels = [\"small\"]\nsettings = [\"train.epoch=1\"]"),
               HasSubstr("epochs"));

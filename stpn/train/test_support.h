@@ -1,4 +1,4 @@
-// What the tests of this folder share: a folder of their own and a small experiment.
+// Shared by the tests of this folder: a temporary folder for each test, and a small experiment.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "stpn/base/testing.h"
-#include "stpn/train/experiment.h"
 #include "stpn/train/algorithms/supervised.h"
+#include "stpn/train/experiment.h"
 
 namespace stpn::train {
 

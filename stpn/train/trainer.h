@@ -1,5 +1,5 @@
-// What a run sees of a way to train: an epoch, and a test. The rest is the run's (run.h):
-// checkpoints, metrics, resuming.
+// The interface of a training algorithm: it trains for one epoch at a time, and tests. Checkpoints,
+// metrics and resuming are the same for all and belong to the run (run/run.h).
 #pragma once
 
 #include <torch/torch.h>
@@ -15,20 +15,20 @@
 #include "stpn/base/error.h"
 #include "stpn/base/safetensors.h"
 #include "stpn/nn/unit_registry.h"
+#include "stpn/tasks/baseline.h"
 #include "stpn/tasks/task_registry.h"
-#include "stpn/tasks/yardstick.h"
 #include "stpn/train/algorithms/adam.h"
 #include "stpn/train/run/metrics.h"
 
 namespace stpn::train {
 
-// The training diverged; the message names epoch, batch and step.
+// The training diverged. The message names the epoch, batch and step.
 class NonFiniteLoss : public base::Error {
  public:
   using Error::Error;
 };
 
-// How far a run has come.
+// How far a run has progressed.
 struct Progress {
   int64_t epoch = 0;  // epochs done
   int64_t step = 0;   // optimiser steps done
@@ -38,7 +38,7 @@ struct Progress {
   double wall_seconds = 0;
 };
 
-// Owns task, model and optimiser.
+// Owns the task, the model and the optimiser.
 class Trainer {
  public:
   virtual ~Trainer() = default;
@@ -46,59 +46,60 @@ class Trainer {
   virtual torch::nn::Module& model() = 0;
   virtual Adam& adam() = 0;
 
-  // What a run needs to go on besides model and optimiser, for its checkpoint; and back. `restore`
-  // throws base::UserError for what is missing or foreign.
+  // Writes and reads what a checkpoint needs besides model and optimiser. `restore` throws
+  // base::UserError for tensors that are missing or of another run.
   virtual void save(base::Safetensors& /*content*/) const {}
   virtual void restore(const base::Safetensors& /*content*/) {}
 
-  // What it trains and tests on, in the plural, and how many make a batch, on average: "sequences",
-  // 128.
+  // What it trains and tests on, in the plural, and how many are in a batch on average:
+  // "sequences", 128.
   virtual std::string items() const = 0;
   virtual double batch_size() const = 0;
   virtual int64_t batches() const = 0;  // of an epoch
 
   virtual bool finished(const Progress& progress) const = 0;
 
-  // Trains an epoch, from 1 on; calls after_batch(n) when n of its batches are done. What it
-  // returns is its line of metrics. Throws NonFiniteLoss before such a loss reaches the parameters.
+  // Trains for epoch 1, 2, ... and returns its metrics. Calls after_batch(n) when n batches are
+  // done. Throws NonFiniteLoss before the parameters are updated with such a loss.
   virtual Metrics train_epoch(int64_t epoch, const std::function<void(int64_t)>& after_batch) = 0;
 
-  // The metric to watch: the weights of the epoch where it is highest are the run's result if
-  // keeps_best, else those of the last epoch.
+  // The name of the metric that shows progress. If keeps_best, the result of the run is the weights
+  // of the epoch in which this metric was highest, else those of the last epoch.
   virtual std::string score() const = 0;
   virtual bool keeps_best() const = 0;
 
-  // Runs what training will run on as little as it can: throws base::UserError for what the unit
-  // refuses.
+  // Runs the model on as little data as possible, so that an error in the experiment shows before
+  // training begins. Throws base::UserError.
   virtual void try_out() = 0;
 
-  // On the first `count` items of the test split. Throws base::UserError for more than there are;
-  // a task that is played has any number. REQUIRES: count > 0.
+  // Tests on the first `count` items of the test split. Throws base::UserError if it has fewer; an
+  // RL task has any number of episodes. REQUIRES: count > 0.
   virtual Metrics test(int64_t count) = 0;
   virtual int64_t test_size() const = 0;
-  // What happened in the first item of the test split, as JSON. Throws base::UserError if the task
-  // knows of no such thing.
+  // The first item of the test split, step by step, as JSON. Throws base::UserError if the task is
+  // not an RL task.
   virtual std::string trace() = 0;
 
-  // What the metrics are to be held against.
-  virtual std::vector<tasks::Yardstick> yardsticks() const = 0;
+  // The scores to compare the metrics with.
+  virtual std::vector<tasks::Baseline> baselines() const = 0;
 
-  // How fast it went, given how many epochs took how long.
+  // The metric of speed, given how many seconds so many epochs took.
   virtual Metric pace(int64_t epochs, double seconds) const = 0;
 };
 
-// The options of a way to train: the [train] table of an experiment.
+// The options of a training algorithm: the [train] table of an experiment.
 class TrainerOptions {
  public:
   virtual ~TrainerOptions() = default;
-  // Bound to this object's members; the first is `seed`.
+  // The fields refer to members of this object. The first is `seed`.
   virtual std::vector<base::Field> fields() = 0;
   virtual int64_t epochs() const = 0;
-  // Of the kind that it trains on; throws base::UserError as tasks::find_sequence_task does.
+  // The options of a task of the kind that it trains on. Throws base::UserError as
+  // tasks::find_sequence_task does.
   virtual std::unique_ptr<tasks::TaskOptions> task_options(const std::string& name,
                                                            const std::string& where) const = 0;
-  // The task must outlive it. Throws base::UserError for what is impossible together. REQUIRES:
-  // `task` is of task_options.
+  // `task` must outlive the trainer. Throws base::UserError for options that do not go together.
+  // REQUIRES: `task` was made by task_options.
   virtual std::unique_ptr<Trainer> make(const tasks::TaskOptions& task,
                                         const nn::UnitOptions& unit) const = 0;
 
@@ -106,9 +107,10 @@ class TrainerOptions {
 
  protected:
   base::Field seed_field() {
-    return base::field("seed", seed,
-                       "of data and initial parameters; change it to repeat an experiment",
-                       {.least = 0});
+    return base::field(
+        "seed", seed,
+        "seed of the data and the initial parameters; change it to repeat an experiment",
+        {.least = 0});
   }
 };
 
@@ -118,11 +120,11 @@ struct TrainerEntry {
   std::unique_ptr<TrainerOptions> (*options)();
 };
 
-// In the order they are listed.
+// In the order in which `stpn list trainers` shows them.
 const std::vector<TrainerEntry>& trainer_registry();
 
-// Throws base::UserError if there is none of that name, naming those there are; `where` names the
-// place in the experiment.
+// Throws base::UserError, with the names that exist, if there is none of this name. `where` is the
+// place in the experiment, for the message.
 const TrainerEntry& find_trainer(const std::string& name, const std::string& where);
 
 }  // namespace stpn::train

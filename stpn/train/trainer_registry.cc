@@ -19,8 +19,9 @@ std::unique_ptr<TrainerOptions> make() {
 
 const std::vector<TrainerEntry>& trainer_registry() {
   static const std::vector<TrainerEntry> registry = {
-      {"supervised", "a class for each sequence, cross-entropy, Adam", make<SupervisedOptions>},
-      {"actor_critic", "advantage actor-critic over whole episodes or fragments, Adam",
+      {"supervised", "supervised classification of sequences: cross-entropy, Adam",
+       make<SupervisedOptions>},
+      {"actor_critic", "advantage actor-critic on whole episodes or on shorter rollouts, Adam",
        make<ActorCriticOptions>},
   };
   return registry;

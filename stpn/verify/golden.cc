@@ -11,7 +11,7 @@
 #include "stpn/verify/golden_file.h"
 #include "stpn/verify/golden_units.h"
 
-namespace stpn::nn {
+namespace stpn::verify {
 namespace {
 
 using Shapes = std::map<std::string, std::vector<int64_t>>;
@@ -131,11 +131,11 @@ class Comparison {
 };
 
 GoldenResult verify_run(const GoldenUnit& golden, const GoldenFile& file, const GoldenRun& run) {
-  BackendGuard guard(run.backend);
+  ops::BackendGuard guard(run.backend);
   golden.unit->to(run.dtype);
   load_parameters(golden, file);
 
-  UnitInput input;
+  nn::UnitInput input;
   input.x = file.x.to(run.dtype).clone().requires_grad_();
   input.energy = file.energy.defined();
   std::vector<std::string> names = {"x"};
@@ -156,7 +156,7 @@ GoldenResult verify_run(const GoldenUnit& golden, const GoldenFile& file, const 
   result.backend = run.backend_name;
   result.dtype = run.dtype == torch::kDouble ? "double" : "float";
   Comparison comparison;
-  const UnitOutput output = golden.unit->forward(input);
+  const nn::UnitOutput output = golden.unit->forward(input);
   comparison.compare("output", output.y, file.output);
   // The loss in double also for a float unit: what is tested is the unit, not this sum.
   auto loss = (output.y.to(torch::kDouble) * file.cotangent_output).sum();
@@ -200,4 +200,4 @@ std::vector<GoldenResult> verify_golden(const std::filesystem::path& path) {
   return results;
 }
 
-}  // namespace stpn::nn
+}  // namespace stpn::verify

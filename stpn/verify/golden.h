@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-namespace stpn::nn {
+namespace stpn::verify {
 
 // One unit on one backend in one dtype against one file.
 struct GoldenResult {
@@ -36,4 +36,4 @@ struct GoldenResult {
 // a value that is not finite.
 std::vector<GoldenResult> verify_golden(const std::filesystem::path& path);
 
-}  // namespace stpn::nn
+}  // namespace stpn::verify

@@ -8,7 +8,7 @@
 #include "stpn/base/error.h"
 #include "stpn/base/files.h"
 
-namespace stpn::nn {
+namespace stpn::verify {
 namespace {
 
 using nlohmann::json;
@@ -206,4 +206,4 @@ GoldenFile::GoldenFile(const std::filesystem::path& path_in, const json& content
 
 void GoldenFile::fail(const std::string& message) const { fail_at(path, message); }
 
-}  // namespace stpn::nn
+}  // namespace stpn::verify

@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-namespace stpn::nn {
+namespace stpn::verify {
 
 // The switches of a variant. Each is asked for by name; what nobody asked for is an error.
 class GoldenConfig {
@@ -64,4 +64,4 @@ struct GoldenFile {
   explicit GoldenFile(const std::filesystem::path& path, const nlohmann::json& content);
 };
 
-}  // namespace stpn::nn
+}  // namespace stpn::verify

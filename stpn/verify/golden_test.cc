@@ -14,7 +14,7 @@
 #include "stpn/base/error.h"
 #include "stpn/nn/tolerances.h"
 
-namespace stpn::nn {
+namespace stpn::verify {
 namespace {
 
 namespace fs = std::filesystem;
@@ -83,7 +83,7 @@ TEST_P(GoldenFilesTest, EveryBackendIsWithinTolerance) {
     EXPECT_TRUE(result.ok) << result.backend << " " << result.dtype << ": " << result.largest_error
                            << " in " << result.array << ", tolerance " << result.tolerance;
     EXPECT_EQ(result.tolerance,
-              result.dtype == "double" ? kGoldenDoubleTolerance : kGoldenFloatTolerance);
+              result.dtype == "double" ? nn::kGoldenDoubleTolerance : nn::kGoldenFloatTolerance);
   }
 }
 
@@ -382,4 +382,4 @@ TEST(GoldenTest, RefusesArraysItDoesNotKnow) {
 }
 
 }  // namespace
-}  // namespace stpn::nn
+}  // namespace stpn::verify

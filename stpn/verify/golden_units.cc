@@ -10,12 +10,12 @@
 #include "stpn/nn/stpn/stpn_recurrent.h"
 #include "stpn/nn/tolerances.h"
 
-namespace stpn::nn {
+namespace stpn::verify {
 namespace {
 
-void add_runs(GoldenUnit& golden, const std::string& name, Backend backend) {
-  golden.runs.push_back({name, backend, torch::kDouble, kGoldenDoubleTolerance});
-  golden.runs.push_back({name, backend, torch::kFloat, kGoldenFloatTolerance});
+void add_runs(GoldenUnit& golden, const std::string& name, ops::Backend backend) {
+  golden.runs.push_back({name, backend, torch::kDouble, nn::kGoldenDoubleTolerance});
+  golden.runs.push_back({name, backend, torch::kFloat, nn::kGoldenFloatTolerance});
 }
 
 // The file's norm of G with one of F is our norm of that kind; alone, it divides the drive only.
@@ -29,17 +29,17 @@ std::string norm_of(GoldenFile& file) {
                     "{}: F is divided by the norm of G only where the drive is",
                     norm, file.unit));
   }
-  return weights != "null" && norm == "none" ? "drive" : norm;
+  return weights != "null" && norm == "none" ? "preactivation" : norm;
 }
 
 // The file does not say whether the rates of the plastic bias are one in all; their size does.
 std::string bias_rates_of(const GoldenFile& file) {
   const auto found = file.params.find("bias_lambda");
-  return found != file.params.end() && found->second.numel() == 1 ? "scalar" : "unit";
+  return found != file.params.end() && found->second.numel() == 1 ? "scalar" : "neuron";
 }
 
 // What the switches of both units say.
-void read_options(GoldenFile& file, StpnOptions& options) {
+void read_options(GoldenFile& file, nn::StpnOptions& options) {
   GoldenConfig& config = file.config;
   options.hidden_size = file.hidden_size;
   options.norm = norm_of(file);
@@ -52,20 +52,20 @@ void read_options(GoldenFile& file, StpnOptions& options) {
       {{"tanh", "tanh"}, {"sigmoid", "sigmoid"}, {"relu", "relu"}, {"identity", "identity"}});
   options.rates = config.choice("plasticity_parameters", {{"matrix", "synapse"},
                                                           {"scalar", "scalar"},
-                                                          {"per_input", "source"},
-                                                          {"per input", "source"},
-                                                          {"per_source", "source"}});
+                                                          {"per_input", "presynaptic"},
+                                                          {"per input", "presynaptic"},
+                                                          {"per_source", "presynaptic"}});
   options.bias = config.flag("bias");
 }
 
 void add_kernel_runs(GoldenUnit& golden) {
-  add_runs(golden, "reference", Backend::reference);
-  add_runs(golden, "cpu", Backend::cpu);
+  add_runs(golden, "reference", ops::Backend::reference);
+  add_runs(golden, "cpu", ops::Backend::cpu);
 }
 
 GoldenUnit make_stpn_recurrent(GoldenFile& file) {
   GoldenConfig& config = file.config;
-  StpnRecurrentOptions options;
+  nn::StpnRecurrentOptions options;
   read_options(file, options);
   options.connections =
       config.choice("connections", {{"all", "all"}, {"input", "input"}, {"hidden", "recurrent"}});
@@ -89,7 +89,7 @@ GoldenUnit make_stpn_recurrent(GoldenFile& file) {
 }
 
 GoldenUnit make_stpn_feedforward(GoldenFile& file) {
-  StpnFeedforwardOptions options;
+  nn::StpnFeedforwardOptions options;
   read_options(file, options);
   const bool has_bias = options.bias;
   // Where it normalises, the published code has a bias and leaves it out.
@@ -105,7 +105,7 @@ GoldenUnit make_stpn_feedforward(GoldenFile& file) {
 }
 
 GoldenUnit make_hebbff(GoldenFile& file) {
-  StpnFeedforwardOptions options;
+  nn::StpnFeedforwardOptions options;
   options.hidden_size = file.hidden_size;
   options.norm = "none";
   options.activation = file.config.choice("activation", {{"sigmoid", "sigmoid"}});
@@ -123,30 +123,30 @@ GoldenUnit make_hebbff(GoldenFile& file) {
 
 GoldenUnit make_lstm(GoldenFile& file) {
   file.config.choice("gate_order", {{"i,f,g,o", ""}});
-  LstmOptions options;
+  nn::LstmOptions options;
   options.hidden_size = file.hidden_size;
   GoldenUnit golden;
   golden.unit = options.make(file.input_size);
   golden.parameters = {{"weight", {"weight_ih", "weight_hh"}}, {"bias", {"bias_ih"}}};
-  add_runs(golden, "libtorch", Backend::cpu);
+  add_runs(golden, "libtorch", ops::Backend::cpu);
   return golden;
 }
 
 GoldenUnit make_rnn(GoldenFile& file) {
   file.config.choice("activation", {{"tanh", ""}});
-  RnnOptions options;
+  nn::RnnOptions options;
   options.hidden_size = file.hidden_size;
   GoldenUnit golden;
   golden.unit = options.make(file.input_size);
   golden.parameters = {{"weight_transposed", {"weight_ih", "weight_hh"}, /*transposed=*/true},
                        {"bias", {"bias"}}};
-  add_runs(golden, "libtorch", Backend::cpu);
+  add_runs(golden, "libtorch", ops::Backend::cpu);
   return golden;
 }
 
 GoldenUnit make_backpropamine(GoldenFile& file) {
   GoldenConfig& config = file.config;
-  BackpropamineOptions options;
+  nn::BackpropamineOptions options;
   options.hidden_size = file.hidden_size;
   options.neuromodulation = config.choice(
       "variant", {{"modplast", "modplast"}, {"plastic", "plastic"}, {"modul", "modul"}});
@@ -188,7 +188,7 @@ double number_of(GoldenFile& file, const std::string& key) {
 
 GoldenUnit make_fast_weights(GoldenFile& file) {
   file.config.choice("activation", {{"tanh", ""}});
-  FastWeightsOptions options;
+  nn::FastWeightsOptions options;
   options.hidden_size = file.hidden_size;
   options.inner_steps = file.config.size("inner_steps");
   options.layer_norm = file.config.flag("layer_norm");
@@ -241,4 +241,4 @@ GoldenUnit make_golden_unit(GoldenFile& file) {
                         file.unit, known));
 }
 
-}  // namespace stpn::nn
+}  // namespace stpn::verify

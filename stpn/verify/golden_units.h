@@ -12,7 +12,7 @@
 #include "stpn/verify/golden_file.h"
 #include "stpn/nn/unit.h"
 
-namespace stpn::nn {
+namespace stpn::verify {
 
 // A parameter of the file is these of the unit's side by side (along the last dimension), and then
 // transposed if it says so.
@@ -25,13 +25,13 @@ struct GoldenParameter {
 // A way to run the unit, and how near it must come.
 struct GoldenRun {
   std::string backend_name;
-  Backend backend;
+  ops::Backend backend;
   torch::Dtype dtype;
   double tolerance;
 };
 
 struct GoldenUnit {
-  std::shared_ptr<Unit> unit;
+  std::shared_ptr<nn::Unit> unit;
   std::vector<GoldenParameter> parameters;  // parameters of the unit in none of them are zero
   std::map<std::string, std::string> state_names;  // ours to the file's, where they differ
   // Parameters that the file has and its equations do not use: they have no gradient.
@@ -43,4 +43,4 @@ struct GoldenUnit {
 // unit or the config has a switch, or a value of one, that the unit does not have.
 GoldenUnit make_golden_unit(GoldenFile& file);
 
-}  // namespace stpn::nn
+}  // namespace stpn::verify

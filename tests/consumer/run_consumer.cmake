@@ -1,5 +1,5 @@
-# Installs stpn to a scratch prefix, then configures, builds and runs consumer NAME against it, and
-# holds what it prints to the regular expressions in NAME/expected.txt, one a line.
+# Installs stpn to a temporary prefix, then configures, builds and runs consumer NAME against it, and
+# checks its output against the regular expressions in NAME/expected.txt, one per line.
 file(REMOVE_RECURSE "${SCRATCH}")
 
 function(run)
@@ -26,6 +26,6 @@ message("${output}")
 file(STRINGS "${source}/expected.txt" expected)
 foreach(line IN LISTS expected)
   if(NOT output MATCHES "${line}")
-    message(FATAL_ERROR "The consumer printed no line like: ${line}")
+    message(FATAL_ERROR "The output of the consumer does not match: ${line}")
   endif()
 endforeach()

@@ -1,4 +1,4 @@
-"""Bad input: one line on stderr that says what is wrong, exit code 2, nothing left on disk."""
+"""Invalid input gives one line on stderr that says what is wrong, exit code 2 and no new files."""
 
 import os
 import pathlib
@@ -44,6 +44,43 @@ class Errors(support.ProgramTest):
         self.expect_user_error(self.train("--set", "train.learning_rate=inf"), "learning_rate")
         self.expect_user_error(self.train("--set", "unit.hidden_size=1000000000"), "hidden_size")
 
+    def test_renamed_key_names_the_new_one(self):
+        def message(table, key, value, new_key):
+            return f"[{table}] {key} = {value}: this key is now called {new_key}"
+
+        renamed = {"largest_gradient": "max_grad_norm", "concentration_weight": "policy_l2_weight",
+                   "fragment": "rollout_length"}
+        for old_key, key in renamed.items():
+            self.write("old.toml", support.RL_EXPERIMENT + f"{old_key} = 0\n")
+            self.expect_user_error(("train", "old.toml"), "old.toml:19: ",
+                                   message("train", old_key, 0, key))
+            self.expect_user_error(("train", "rl.toml", "--set", f"train.{old_key}=0"),
+                                   message("train", old_key, 0, key))
+
+    def test_renamed_value_names_the_new_one(self):
+        for key, old_value, value in (("norm", "drive", "preactivation"),
+                                      ("rates", "source", "presynaptic"),
+                                      ("bias_rates", "unit", "neuron")):
+            self.expect_user_error(
+                ("train", "rl.toml", "--set", f"unit.{key}={old_value}"),
+                f'[unit] {key} = "{old_value}": this value is now called "{value}"')
+
+    def test_run_of_an_older_version_names_the_new_key(self):
+        self.succeed("train", "rl.toml", "--out", "run", "--quiet")
+        config = self.folder / "run" / "config.toml"
+        checkpoint = self.folder / "run" / "checkpoint" / "last.safetensors"
+        resume = ("train", "rl.toml", "--out", "run", "--resume", "--set", "train.iterations=8")
+        new, old = "policy_l2_weight", "concentration_weight"
+        whole = config.read_text()
+        config.write_text(whole.replace(new, old))
+        for arguments in (("eval", "run"), resume):
+            self.expect_user_error(arguments, "run/config.toml:", f"this key is now called {new}")
+        config.write_text(whole)
+        support.replace_in_metadata(checkpoint, new, old)
+        for arguments in (("eval", "run"), resume):
+            self.expect_user_error(arguments, "run/checkpoint/last.safetensors:",
+                                   f"this key is now called {new}")
+
     def test_unknown_backend(self):
         with unittest.mock.patch.dict(os.environ, STPN_BACKEND="fast"):
             self.expect_user_error(self.train("--set", "unit.name=stpn_recurrent"), "STPN_BACKEND")
@@ -52,7 +89,7 @@ class Errors(support.ProgramTest):
         self.write("none.toml", support.EXPERIMENT.replace('name = "lstm"\n', ""))
         self.expect_user_error(("train", "none.toml"), "[unit] name")
 
-    def test_file_that_is_missing_or_no_experiment(self):
+    def test_file_that_is_missing_or_not_an_experiment(self):
         self.expect_user_error(("train", "absent.toml"), "absent.toml")
         self.expect_user_error(("train", "."), ".")
         self.expect_user_error(("train", "/dev/zero"), "/dev/zero")
@@ -75,22 +112,22 @@ class Errors(support.ProgramTest):
         self.expect_user_error(("list", "dogs"), "dogs")
         self.expect_user_error(("list", "experiments"), "experiments")
 
-    def test_run_folder_that_exists_or_is_another(self):
+    def test_run_folder_that_exists_or_has_another_experiment(self):
         self.succeed(*self.train("--out", "run", "--set", "train.epochs=1", "--quiet"))
         self.expect_user_error(self.train("--out", "run"), "--resume", "--out")
         self.expect_user_error(self.train("--out", "run", "--resume", "--seed", "2"),
                                "train.seed", "1", "2")
         self.expect_user_error(self.train("--out", "small.toml"), "small.toml")
         self.expect_user_error(self.train("--out", "small.toml/run"), "small.toml/run")
-        self.expect_user_error(self.train("--out", ".", "--resume"), "no run folder")
+        self.expect_user_error(self.train("--out", ".", "--resume"), "not a run folder")
 
-    def test_metrics_that_are_gone(self):
+    def test_metrics_that_are_missing(self):
         self.succeed(*self.train("--out", "run", "--set", "train.epochs=1", "--quiet"))
         (self.folder / "run/metrics.jsonl").unlink()
         self.expect_user_error(self.train("--out", "run", "--resume", "--set", "train.epochs=2"),
                                "metrics.jsonl")
 
-    def test_golden_file_that_is_none(self):
+    def test_file_that_is_not_a_golden_file(self):
         self.expect_user_error(("verify", "absent.json"), "absent.json")
         self.write("deep.json", '{"config": ' + "[" * 300000 + "]" * 300000 + "}")
         self.expect_user_error(("verify", "deep.json"), "deep.json")
@@ -121,7 +158,7 @@ class Errors(support.ProgramTest):
             self.write(checkpoint, whole)
         self.succeed(*arguments, "--quiet")
 
-    def test_eval_of_what_is_no_run(self):
+    def test_eval_of_a_path_that_is_not_a_run(self):
         self.expect_user_error(("eval", "absent"), "absent")
         self.expect_user_error(("eval", "small.toml"), "small.toml")
         self.expect_user_error(("eval", "."), ".")

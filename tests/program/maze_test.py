@@ -1,4 +1,4 @@
-"""Policies that need no training, from the command line."""
+"""A reinforcement-learning task from the command line: untrained policies, and training an agent."""
 
 import json
 
@@ -13,32 +13,10 @@ name = "oracle"
 """
 
 
-AGENT = """[task]
-name = "maze"
-size = 5
-steps = 20
-test = 100
-
-[unit]
-name = "stpn_recurrent"
-hidden_size = 6
-norm = "pre"
-
-[train]
-algorithm = "actor_critic"
-iterations = 6
-episodes = 70
-warm_up = 1
-report_every = 2
-learning_rate = 1e-2
-"""
-
-
 class Maze(support.ProgramTest):
     def setUp(self):
         super().setUp()
         self.write("oracle.toml", ORACLE)
-        self.write("agent.toml", AGENT)
 
     def eval(self, *arguments):
         return json.loads(self.succeed("eval", "oracle.toml", "--json", *arguments))
@@ -48,7 +26,7 @@ class Maze(support.ProgramTest):
         metrics = result.pop("metrics")
         self.assertEqual(result, {"experiment": f"{self.folder.name}/oracle", "task": "maze",
                                   "policy": "oracle", "seed": 1, "episodes": 600})
-        self.assertEqual(set(metrics), {"reward", "reward_deviation", "reward_standard_error",
+        self.assertEqual(set(metrics), {"reward", "reward_std", "reward_standard_error",
                                         "episode_length"})
         self.assertEqual(metrics["episode_length"], 200)
         self.assertGreater(metrics["reward"], 400)
@@ -56,14 +34,14 @@ class Maze(support.ProgramTest):
         random = self.eval("--episodes", "600", "--set", "policy.name=random")["metrics"]
         self.assertLess(random["reward"], 100)
 
-    def test_one_episode_has_no_deviation(self):
+    def test_one_episode_has_no_standard_deviation(self):
         self.assertIsNone(self.eval("--episodes", "1")["metrics"]["reward_standard_error"])
         self.assertNotIn("nan", self.succeed("eval", "oracle.toml", "--episodes", "1"))
 
-    def test_says_who_played_and_what_came_of_it(self):
+    def test_prints_the_policy_and_its_reward(self):
         out = self.succeed("eval", "oracle.toml", "--episodes", "20")
         self.assertRegex(out, r"oracle on maze, 20 test episodes of 200 steps\n"
-                              r"reward \d+\.\d\d an episode, standard error .*\n$")
+                              r"reward per episode \d+\.\d\d, standard error .*\n$")
 
     def test_trace_is_of_the_first_episode(self):
         reward = self.eval("--episodes", "1", "--trace", "trace.json")["metrics"]["reward"]
@@ -71,24 +49,24 @@ class Maze(support.ProgramTest):
         self.assertEqual(sum(trace["rewards"]), reward)
         self.assertEqual(len(trace["positions"]), 201)
 
-    def test_experiments_of_one_kind_are_refused_by_the_command_for_the_other(self):
+    def test_train_and_eval_refuse_experiments_of_the_other_kind(self):
         self.expect_user_error(("train", "oracle.toml"), "oracle.toml", "stpn eval")
         self.expect_user_error(("eval", "small.toml"), "small.toml", "stpn train")
-        self.expect_user_error(("eval", "agent.toml"), "agent.toml", "stpn train")
+        self.expect_user_error(("eval", "rl.toml"), "rl.toml", "stpn train")
         self.expect_user_error(("train", "small.toml", "--set", "task.name=maze"), "maze")
         self.succeed("train", "small.toml", "--out", "run", "--set", "train.epochs=1", "--quiet")
         for option in (("--trace", "trace.json"), ("--set", "task.pairs=1")):
             self.expect_user_error(("eval", "run", *option), option[0])
 
     def test_trains_and_tests_an_agent(self):
-        code, out, err = self.run_stpn("train", "agent.toml", "--out", "run")
+        code, out, err = self.run_stpn("train", "rl.toml", "--out", "run")
         self.assertEqual(code, 0, err)
         self.assertEqual(len(err.splitlines()), 3)
         self.assertRegex(err, r"^epoch 1/3  episodes 140  train loss .*  reward ")
         self.assertIn("oracle reward", out)
         summary = json.loads((self.folder / "run/summary.json").read_text())
         self.assertEqual(summary["steps"], 5)
-        self.assertEqual(list(summary["yardsticks"]), ["random_reward", "oracle_reward"])
+        self.assertEqual(list(summary["baselines"]), ["random_reward", "oracle_reward"])
         self.assertEqual([line["episodes"] for line in self.metrics("run")], [140, 280, 420])
 
         result = json.loads(self.succeed("eval", "run", "--json", "--trace", "trace.json"))
@@ -101,17 +79,17 @@ class Maze(support.ProgramTest):
         more = json.loads(self.succeed("eval", "run", "--json", "--episodes", "1"))
         self.assertEqual(more["metrics"]["reward"], sum(trace["rewards"]))
 
-    def test_one_more_thread_and_a_longer_end_change_no_bit(self):
-        self.succeed("train", "agent.toml", "--out", "whole", "--quiet", "--threads", "1")
-        self.succeed("train", "agent.toml", "--out", "grown", "--quiet", "--threads", "2",
+    def test_threads_and_resuming_change_no_bit(self):
+        self.succeed("train", "rl.toml", "--out", "whole", "--quiet", "--threads", "1")
+        self.succeed("train", "rl.toml", "--out", "grown", "--quiet", "--threads", "2",
                      "--set", "train.iterations=2")
-        self.succeed("train", "agent.toml", "--out", "grown", "--quiet", "--resume")
+        self.succeed("train", "rl.toml", "--out", "grown", "--quiet", "--resume")
         self.assertEqual(self.metrics("whole"), self.metrics("grown"))
 
-    def test_mistakes_of_an_agent(self):
+    def test_invalid_options_of_an_agent(self):
         def refused(*settings, parts):
             options = [word for setting in settings for word in ("--set", setting)]
-            self.expect_user_error(("train", "agent.toml", "--out", "run", *options), *parts)
+            self.expect_user_error(("train", "rl.toml", "--out", "run", *options), *parts)
 
         refused("train.iterations=5", parts=["iterations = 5", "report_every = 2"])
         refused("train.discount=1.5", parts=["discount = 1.5"])
@@ -121,7 +99,7 @@ class Maze(support.ProgramTest):
         refused("task.name=associative_retrieval", parts=["associative_retrieval"])
         refused("task.size=4", parts=["size = 4"])
 
-    def test_mistakes(self):
+    def test_invalid_options(self):
         def refused(*arguments, parts):
             self.expect_user_error(("eval", "oracle.toml", *arguments), *parts)
 

@@ -1,4 +1,4 @@
-"""A reproduction: whole, killed and gone on with, with a model that fails; and the committed one."""
+"""`stpn reproduce`: complete, killed and continued, with a model that fails, and with our experiments."""
 
 import os
 import pathlib
@@ -38,7 +38,7 @@ def children(pid):
 
 
 def runs(pid):
-    """Not ended; nobody need have asked for its exit code yet."""
+    """Whether the process has not ended; a zombie has."""
     try:
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
     except OSError:
@@ -88,7 +88,7 @@ class Reproduce(support.ProgramTest):
         for figure in ("pairs2.png", "pairs2_energy.png", "pairs3.png", "pairs.png"):
             self.assertGreater((self.folder / "runs/toy" / figure).stat().st_size, 10_000)
         lines = err.splitlines()
-        self.assertIn("5 runs, 0 of them finished before; 2 at once", lines[0])
+        self.assertIn("5 runs, 0 of them finished before; 2 in parallel", lines[0])
         self.assertEqual(sorted(line.split(":")[0] for line in lines[1:]), RUNS)
         self.assertIn("5/5 done, 0:00:00 left", lines[-1])
 
@@ -106,11 +106,11 @@ class Reproduce(support.ProgramTest):
                      "train.epochs=2", "--seed", 1, "--out", "alone", "--quiet")
         self.expect_same_run("there/pairs3/lstm/seed1", "alone")
 
-    def test_children_end_with_it_and_it_goes_on(self):
+    def test_children_end_with_it_and_it_can_be_continued(self):
         arguments = ("reproduce", "toy", "--budget", "long", "--seeds", 1, "--jobs", 2)
         first = self.folder / "runs/toy_long/pairs2/lstm/seed1/metrics.jsonl"
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-            # In the background of a shell, SIGINT would be ignored.
+            # A shell makes its background processes ignore SIGINT.
             with self.popen(*arguments, preexec_fn=lambda: signal.signal(
                     signal.SIGINT, signal.SIG_DFL)) as process:
                 lines = first.read_text().count("\n") if first.exists() else 0
@@ -145,7 +145,7 @@ class Reproduce(support.ProgramTest):
         self.assertEqual((code, out), (1, ""))
         self.assertIn("3 of 3 runs failed", err)
 
-    def test_a_run_at_which_another_process_works_is_left_to_it(self):
+    def test_a_run_on_which_another_process_works_is_left_to_it(self):
         with self.popen("train", "experiments/toy/lstm.toml", "--seed", 1, "--out",
                         "runs/toy/pairs2/lstm/seed1", "--set", "train.epochs=100000") as other:
             try:
@@ -157,7 +157,7 @@ class Reproduce(support.ProgramTest):
             finally:
                 other.kill()
 
-    def test_two_reproductions_keep_out_of_each_other(self):
+    def test_only_one_process_works_on_a_reproduction(self):
         with self.popen("reproduce", "toy", "--budget", "long") as other:
             try:
                 other.stderr.readline()
@@ -167,18 +167,18 @@ class Reproduce(support.ProgramTest):
             finally:
                 other.kill()
 
-    def test_without_python_the_runs_stay_and_the_command_is_named(self):
+    def test_without_python_the_runs_stay_and_the_message_has_the_command(self):
         self.patch(STPN_PYTHON="/absent/python")
         code, out, err = self.run_stpn("reproduce", "toy", "--seeds", 1)
         self.assertEqual((code, out), (1, ""))
         self.assertEqual(len(self.finished()), 3)
-        self.assertIn("by hand: /absent/python -m stpn.reproduction runs/toy", err.splitlines()[-1])
+        self.assertIn("to try again: /absent/python -m stpn.reproduction runs/toy", err.splitlines()[-1])
         self.patch(STPN_PYTHON=sys.executable, PYTHONPATH="")
         code, out, err = self.run_stpn("reproduce", "toy", "--seeds", 1)
         self.assertEqual((code, out), (1, ""))
         self.assertIn("No module named", err.splitlines()[-1])
 
-    def test_mistakes_are_found_before_anything_runs(self):
+    def test_invalid_input_is_found_before_anything_runs(self):
         self.expect_user_error(("reproduce",), "TASK")
         self.expect_user_error(("reproduce", "toys"), "toys", "reproduce.toml")
         self.expect_user_error(("reproduce", "toy", "--budget", "tiny"), "tiny", "full, long")
@@ -217,7 +217,7 @@ class Reproduce(support.ProgramTest):
         self.assertEqual({path.name for path in
                           (self.folder / "runs/retrieval_smoke/pairs3").iterdir()},
                          models - {"reproduce"})
-        # What guessing reaches falls with the number of pairs.
+        # The bound without binding falls with the number of pairs.
         for level in ("43.00 %", "38.35 %", "33.66 %", "29.99 %", "23.60 %"):
             self.assertIn(level, out)
 

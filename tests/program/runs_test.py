@@ -1,4 +1,4 @@
-"""Whole runs: killed and resumed, on several threads, on a full disk; eval and list."""
+"""Complete runs: killed and resumed, on several threads, on a full disk; eval and list."""
 
 import json
 import random
@@ -28,7 +28,7 @@ class Runs(support.ProgramTest):
         summary = json.loads((self.folder / run / "summary.json").read_text())
         self.assertEqual((summary["model"], summary["seed"], summary["steps"]), ("small", 3, 80))
 
-        # The resolved configuration is itself an experiment that gives the same run.
+        # config.toml is an experiment itself and gives the same run.
         self.assertEqual(self.succeed("train", f"{run}/config.toml", "--out", "again", "--quiet"),
                          "")
         self.assertEqual(self.metrics(run), self.metrics("again"))
@@ -64,7 +64,7 @@ class Runs(support.ProgramTest):
         self.write("run/config.toml.99.0.tmp", "[task]\nna")
         self.succeed(*self.train("run", "--resume", "--quiet", "--set", "train.epochs=1"))
 
-    def test_a_second_process_keeps_out_of_a_run(self):
+    def test_only_one_process_works_on_a_run(self):
         with self.popen(*self.train("run", "--set", "train.epochs=100000")) as first:
             try:
                 self.assertIn("epoch 1/", first.stderr.readline())
@@ -73,7 +73,7 @@ class Runs(support.ProgramTest):
                 self.expect_one_line(err, "run", "another process", "--out")
             finally:
                 first.kill()
-        # The lock of a killed process is free.
+        # When a process is killed, its lock is released.
         self.succeed(*self.train("run", "--resume", "--quiet", "--set", "train.epochs=1"))
 
     def test_threads_change_no_bit(self):
@@ -89,11 +89,11 @@ class Runs(support.ProgramTest):
         self.succeed(*self.train("run", "--quiet", "--set", "train.epochs=2"))
         last = self.folder / "run" / "checkpoint" / "last.safetensors"
         best = self.folder / "run" / "checkpoint" / "best.safetensors"
-        kept = last.read_bytes(), best.read_bytes()
+        before = last.read_bytes(), best.read_bytes()
         metrics_size = (self.folder / "run" / "metrics.jsonl").stat().st_size
-        # Once the first file that does not fit is a checkpoint, once the metrics.
-        for limit in (len(kept[0]) // 2, metrics_size + 10):
-            self.assertGreater(len(kept[0]), limit)
+        # With the first limit a checkpoint does not fit, with the second the metrics.
+        for limit in (len(before[0]) // 2, metrics_size + 10):
+            self.assertGreater(len(before[0]), limit)
 
             def small_disk(limit=limit):
                 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
@@ -102,7 +102,7 @@ class Runs(support.ProgramTest):
                                            preexec_fn=small_disk)
             self.assertEqual((code, out), (1, ""), err)
             self.expect_one_line(err, "run/")
-            self.assertEqual((last.read_bytes(), best.read_bytes()), kept)
+            self.assertEqual((last.read_bytes(), best.read_bytes()), before)
             self.assertEqual([path for path in (self.folder / "run").rglob("*.tmp")], [])
         self.succeed(*self.train("run", "--resume", "--quiet"))
         self.expect_same_run("whole", "run")

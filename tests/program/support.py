@@ -1,4 +1,4 @@
-"""Runs the program under test, whose path is the script's first argument."""
+"""Runs the program under test. The first argument of a test script is its path."""
 
 import json
 import os
@@ -30,15 +30,36 @@ batch_size = 50
 learning_rate = 1e-2
 """
 
+RL_EXPERIMENT = """[task]
+name = "maze"
+size = 5
+steps = 20
+test = 100
+
+[unit]
+name = "stpn_recurrent"
+hidden_size = 6
+norm = "pre"
+
+[train]
+algorithm = "actor_critic"
+iterations = 6
+episodes = 70
+warm_up = 1
+report_every = 2
+learning_rate = 1e-2
+"""
+
 
 class ProgramTest(unittest.TestCase):
-    """Each test has an empty folder with small.toml in it, and works there."""
+    """Each test runs in a new folder that holds small.toml and rl.toml."""
 
     def setUp(self):
         holder = tempfile.TemporaryDirectory(prefix="stpn_program_")
         self.addCleanup(holder.cleanup)
         self.folder = pathlib.Path(holder.name)
         self.write("small.toml", EXPERIMENT)
+        self.write("rl.toml", RL_EXPERIMENT)
 
     def write(self, name, content):
         path = self.folder / name
@@ -51,7 +72,7 @@ class ProgramTest(unittest.TestCase):
                                 stderr=subprocess.PIPE, **options)
 
     def run_stpn(self, *arguments, **options):
-        """Exit code, stdout, stderr."""
+        """Returns exit code, stdout and stderr."""
         with self.popen(*arguments, **options) as process:
             out, err = process.communicate(timeout=240)
         return process.returncode, out, err
@@ -69,7 +90,7 @@ class ProgramTest(unittest.TestCase):
             self.assertIn(part, err)
 
     def expect_user_error(self, arguments, *parts):
-        """One line on stderr that has the parts, exit code 2, and nothing new on disk."""
+        """Expects exit code 2, no change on disk, and one line on stderr that contains the parts."""
         before = self.snapshot()
         code, out, err = self.run_stpn(*arguments)
         self.assertEqual(code, 2, err)
@@ -89,7 +110,7 @@ class ProgramTest(unittest.TestCase):
         return lines
 
     def expect_same_run(self, one, two):
-        """Same metrics and same weights, bit for bit."""
+        """Expects equal metrics, and weights that are equal bit for bit."""
         self.assertEqual(self.metrics(one), self.metrics(two))
         for name in ("last", "best"):
             first, second = (tensors(self.folder / run / "checkpoint" / f"{name}.safetensors")
@@ -111,6 +132,17 @@ def tensors(path):
     header.pop("__metadata__")
     body = content[8 + size:]
     return {name: body[slice(*entry["data_offsets"])] for name, entry in header.items()}
+
+
+def replace_in_metadata(path, old, new):
+    """Replaces a text in the metadata of a safetensors file, and keeps the tensors."""
+    content = path.read_bytes()
+    size, = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8:8 + size])
+    header["__metadata__"]["stpn"] = header["__metadata__"]["stpn"].replace(old, new)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(struct.pack("<Q", len(text)) + text + content[8 + size:])
 
 
 def main():

@@ -1,7 +1,5 @@
-// The reference against finite differences, and the CPU kernel against the reference, on every SIMD
-// target this machine runs.
-#include "stpn/kernels/backpropamine/equations.h"
-
+// Checks the reference's gradients against finite differences, and the CPU kernel against the
+// reference, on every SIMD target that this machine supports.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -13,6 +11,7 @@
 #include <vector>
 
 #include "stpn/base/random.h"
+#include "stpn/kernels/backpropamine/equations.h"
 #include "stpn/kernels/testing.h"
 
 namespace stpn::kernels {
@@ -21,17 +20,20 @@ namespace {
 using testing::distance;
 using testing::kTolerance;
 
-// One call with all its arrays. Outputs start as NaN, so that an element never written shows.
+// A call with random inputs and all its arrays. Outputs are initialised to NaN, so that an element
+// that is never written is detected.
 template <typename T>
-struct Case {
-  Case(const Extent& e, const BackpropamineVariant& v, uint64_t seed, bool with_reset = true)
+struct RandomBackpropamineCall {
+  RandomBackpropamineCall(const Extent& e, const BackpropamineVariant& v, uint64_t seed,
+                          bool with_reset = true)
       : extent(e), variant(v), random(seed, base::Stream::parameters, 0) {
     const int64_t neurons = e.batch * e.hidden;
     const int64_t synapses = e.hidden * e.hidden;
     draw("x", e.steps * e.batch * e.inputs, -1, 1);
     draw("h", neurons, -1, 1);
     draw("P", neurons * e.hidden, -0.9, 0.9);
-    // With larger ones many units are chaotic, and rounding explodes.
+    // Larger weights make many of the networks chaotic, and rounding errors then grow
+    // exponentially.
     const double bound = 1 / std::sqrt(static_cast<double>(e.hidden));
     draw("weight_ih", e.hidden * e.inputs, -1, 1);
     draw("bias", e.hidden, -0.5, 0.5);
@@ -43,9 +45,9 @@ struct Case {
       draw("modulator_bias", 1, -0.5, 0.5);
     }
     if (v.has_rate()) draw("rate", 1, 0.2, 0.8);
-    d_output = drawn(e.steps * neurons, -1, 1);
-    d_P = drawn(neurons * e.hidden, -1, 1);
-    d_E = drawn(neurons * e.hidden, -1, 1);
+    grad_output = drawn(e.steps * neurons, -1, 1);
+    grad_final_P = drawn(neurons * e.hidden, -1, 1);
+    grad_final_E = drawn(neurons * e.hidden, -1, 1);
     reset.assign(e.steps * e.batch, 0);
     for (uint8_t& mark : reset) mark = with_reset && random.below(4) == 0;
   }
@@ -59,17 +61,17 @@ struct Case {
     inputs.emplace_back(name, drawn(count, low, high));
   }
 
-  // The input of that name, or null.
+  // The input of that name, or null if the variant has none.
   std::vector<T>* input(const std::string& name) {
-    for (auto& [its, values] : inputs) {
-      if (its == name) return &values;
+    for (auto& [array_name, values] : inputs) {
+      if (array_name == name) return &values;
     }
     return nullptr;
   }
 
   using Named = std::vector<std::pair<std::string, std::vector<T>>>;
 
-  // Everything a call writes; gradients by name of the input.
+  // Everything that a call writes; each gradient has the name of its input.
   struct Result {
     std::vector<T> output, final_P, final_E, energy, saved;
     Named gradients;
@@ -80,11 +82,11 @@ struct Case {
              const base::ParallelFor* parallel = nullptr) const {
     const T nan = std::numeric_limits<T>::quiet_NaN();
     Result r;
-    r.output.assign(d_output.size(), nan);
-    r.final_P.assign(d_P.size(), nan);
-    r.final_E.assign(variant.has_trace() ? d_E.size() : 0, nan);
-    r.energy.assign(d_output.size(), nan);
-    if (save) r.saved.assign(backpropamine_saved_size<T>(extent, variant), nan);
+    r.output.assign(grad_output.size(), nan);
+    r.final_P.assign(grad_final_P.size(), nan);
+    r.final_E.assign(variant.has_trace() ? grad_final_E.size() : 0, nan);
+    r.energy.assign(grad_output.size(), nan);
+    if (save) r.saved.assign(saved_size(*backpropamine_cpu_plan<T>(extent, variant)), nan);
     BackpropamineBackwardParams<T> b;
     BackpropamineForwardParams<T>& p = b.forward;
     p.extent = extent;
@@ -112,21 +114,21 @@ struct Case {
     for (const auto& [name, values] : inputs) {
       r.gradients.emplace_back(name, std::vector<T>(values.size(), nan));
     }
-    const auto slot = [&](const std::string& name) { return find(r.gradients, name); };
-    b.grad_output = given != Given::final_state ? d_output.data() : nullptr;
-    b.grad_final_P = given != Given::output ? d_P.data() : nullptr;
-    b.grad_final_E = given != Given::output && variant.has_trace() ? d_E.data() : nullptr;
-    b.grad_x = slot("x");
-    b.grad_initial_h = slot("h");
-    b.grad_initial_P = slot("P");
-    b.grad_initial_E = slot("E");
-    b.grad_weight_ih = slot("weight_ih");
-    b.grad_bias = slot("bias");
-    b.grad_weight_hh = slot("weight_hh");
-    b.grad_alpha = slot("alpha");
-    b.grad_modulator_weight = slot("modulator_weight");
-    b.grad_modulator_bias = slot("modulator_bias");
-    b.grad_rate = slot("rate");
+    const auto gradient = [&](const std::string& name) { return find(r.gradients, name); };
+    b.grad_output = given != Given::final_state ? grad_output.data() : nullptr;
+    b.grad_final_P = given != Given::output ? grad_final_P.data() : nullptr;
+    b.grad_final_E = given != Given::output && variant.has_trace() ? grad_final_E.data() : nullptr;
+    b.grad_x = gradient("x");
+    b.grad_initial_h = gradient("h");
+    b.grad_initial_P = gradient("P");
+    b.grad_initial_E = gradient("E");
+    b.grad_weight_ih = gradient("weight_ih");
+    b.grad_bias = gradient("bias");
+    b.grad_weight_hh = gradient("weight_hh");
+    b.grad_alpha = gradient("alpha");
+    b.grad_modulator_weight = gradient("modulator_weight");
+    b.grad_modulator_bias = gradient("modulator_bias");
+    b.grad_rate = gradient("rate");
     backward(b);
     return r;
   }
@@ -138,20 +140,21 @@ struct Case {
     return run(backpropamine_forward_cpu<T>, backpropamine_backward_cpu<T>, true, parallel);
   }
 
-  // The loss whose gradient `run` asks for.
+  // The loss whose gradients `run` computes: output . grad_output + final_P . grad_final_P +
+  // final_E . grad_final_E.
   T loss() const {
     const Result r = run(
         backpropamine_forward_ref<T>, [](auto&) {}, false);
     const auto dot = [](const std::vector<T>& a, const std::vector<T>& b) {
       return std::inner_product(a.begin(), a.end(), b.begin(), T(0));
     };
-    return dot(r.output, d_output) + dot(r.final_P, d_P) + dot(r.final_E, d_E);
+    return dot(r.output, grad_output) + dot(r.final_P, grad_final_P) + dot(r.final_E, grad_final_E);
   }
 
   template <typename Arrays>
   static auto find(Arrays& arrays, const std::string& name) -> decltype(arrays[0].second.data()) {
-    for (auto& [its, values] : arrays) {
-      if (its == name) return values.data();
+    for (auto& [array_name, values] : arrays) {
+      if (array_name == name) return values.data();
     }
     return nullptr;
   }
@@ -161,9 +164,9 @@ struct Case {
   BackpropamineVariant variant;
   base::Random random;
   Named inputs;
-  // Which gradients backward is given.
+  // Which gradients backward receives.
   enum class Given { all, output, final_state } given = Given::all;
-  std::vector<T> d_output, d_P, d_E;
+  std::vector<T> grad_output, grad_final_P, grad_final_E;
   std::vector<uint8_t> reset;
 };
 
@@ -190,17 +193,17 @@ std::string name_of(const BackpropamineVariant& v) {
 TEST(BackpropamineRefTest, GradientMatchesFiniteDifference) {
   for (const BackpropamineVariant& v : all_variants()) {
     SCOPED_TRACE(name_of(v));
-    Case<double> c({5, 3, 2, 3}, v, 7);
-    const auto result = c.reference();
+    RandomBackpropamineCall<double> call({5, 3, 2, 3}, v, 7);
+    const auto result = call.reference();
     for (const auto& [name, gradient] : result.gradients) {
-      std::vector<double>& values = *c.input(name);
+      std::vector<double>& values = *call.input(name);
       for (size_t k = 0; k < values.size(); ++k) {
         const double at = values[k];
         constexpr double kStep = 1e-6;
         values[k] = at + kStep;
-        const double above = c.loss();
+        const double above = call.loss();
         values[k] = at - kStep;
-        const double below = c.loss();
+        const double below = call.loss();
         values[k] = at;
         ASSERT_NEAR(gradient[k], (above - below) / (2 * kStep), 2e-7 * (1 + std::abs(gradient[k])))
             << name << " " << k;
@@ -213,55 +216,58 @@ TEST(BackpropamineRefTest, BoundIsOneAndALittleLessForTheSoftTrace) {
   for (const BackpropamineVariant& v : all_variants()) {
     if (v.modulator != Modulator::tanh) continue;
     SCOPED_TRACE(name_of(v));
-    Case<double> c({2, 1, 1, 2}, v, 7, /*with_reset=*/false);
-    // A modulator of zero adds nothing.
+    RandomBackpropamineCall<double> call({2, 1, 1, 2}, v, 7, /*with_reset=*/false);
+    // With a modulator of zero, the update only clamps P.
     for (const char* name : {"modulator_weight", "modulator_bias", "rate"}) {
-      if (auto* values = c.input(name)) std::fill(values->begin(), values->end(), 0.0);
+      if (auto* values = call.input(name)) std::fill(values->begin(), values->end(), 0.0);
     }
-    *c.input("P") = {2, -2, 0.5, -0.5};
+    *call.input("P") = {2, -2, 0.5, -0.5};
     double bound = v.addition == Addition::clamp || v.addition == Addition::soft_clamp ? 1 : 2;
     if (v.has_trace() && v.addition == Addition::soft_clamp) bound = 0.99999;
-    EXPECT_EQ(c.reference().final_P, (std::vector<double>{bound, -bound, 0.5, -0.5}));
+    EXPECT_EQ(call.reference().final_P, (std::vector<double>{bound, -bound, 0.5, -0.5}));
   }
 }
 
 TEST(BackpropamineRefTest, TraceIsUsedBeforeItIsUpdated) {
-  Case<double> c({1, 1, 1, 1}, {Neuromodulation::modul}, 7, /*with_reset=*/false);
-  *c.input("h") = {0.5};
-  *c.input("P") = *c.input("weight_ih") = *c.input("weight_hh") =
-      *c.input("modulator_weight") = {0.0};
-  *c.input("E") = {0.4};
-  *c.input("bias") = {std::atanh(0.8)};
-  *c.input("modulator_bias") = {std::atanh(0.5)};
-  *c.input("rate") = {0.25};
-  const auto r = c.reference();
+  RandomBackpropamineCall<double> call({1, 1, 1, 1}, {Neuromodulation::modul}, 7,
+                                       /*with_reset=*/false);
+  *call.input("h") = {0.5};
+  *call.input("P") = *call.input("weight_ih") = *call.input("weight_hh") =
+      *call.input("modulator_weight") = {0.0};
+  *call.input("E") = {0.4};
+  *call.input("bias") = {std::atanh(0.8)};
+  *call.input("modulator_bias") = {std::atanh(0.5)};
+  *call.input("rate") = {0.25};
+  const auto r = call.reference();
   EXPECT_DOUBLE_EQ(r.final_P[0], 0.5 * 0.4);
   EXPECT_DOUBLE_EQ(r.final_E[0], 0.75 * 0.4 + 0.25 * 0.8 * 0.5);
 }
 
-// One unit whose P comes to lie exactly at the bound, and on a step whose d is exactly zero: the
-// sides of the bound, and those of max(d, 0) and min(d, 0), that torch's clamp takes.
+// One neuron whose P is exactly at the bound, in a step whose delta is exactly zero. The gradient
+// is the one that torch's clamp gives for the bound and for max(delta, 0) and min(delta, 0).
 TEST(BackpropamineRefTest, GradientPassesAtTheBoundAndOnBothSidesOfZero) {
   for (const auto& [addition, initial_P, want_dP, want_dh] :
        {std::tuple(Addition::clamp, 1.0, 1.0, 0.25), std::tuple(Addition::clamp, 1.5, 0.0, 0.0),
         std::tuple(Addition::soft_clamp, 1.0, 1.0, 0.5),
         std::tuple(Addition::soft_clamp, 0.5, 1.0, 0.5)}) {
-    Case<double> c({1, 1, 1, 1}, {Neuromodulation::plastic, addition}, 7, /*with_reset=*/false);
-    *c.input("h") = {0.0};
-    *c.input("P") = {initial_P};
-    *c.input("weight_ih") = *c.input("weight_hh") = *c.input("alpha") = {0.0};
-    *c.input("rate") = {0.5};
-    *c.input("bias") = {std::atanh(0.5)};
-    c.d_output = {0.0};
-    c.d_P = {1.0};
-    const auto r = c.reference();
-    EXPECT_DOUBLE_EQ(Case<double>::find(r.gradients, "P")[0], want_dP);
-    EXPECT_DOUBLE_EQ(Case<double>::find(r.gradients, "h")[0], want_dh);
+    RandomBackpropamineCall<double> call({1, 1, 1, 1}, {Neuromodulation::plastic, addition}, 7,
+                                         /*with_reset=*/false);
+    *call.input("h") = {0.0};
+    *call.input("P") = {initial_P};
+    *call.input("weight_ih") = *call.input("weight_hh") = *call.input("alpha") = {0.0};
+    *call.input("rate") = {0.5};
+    *call.input("bias") = {std::atanh(0.5)};
+    call.grad_output = {0.0};
+    call.grad_final_P = {1.0};
+    const auto r = call.reference();
+    EXPECT_DOUBLE_EQ(RandomBackpropamineCall<double>::find(r.gradients, "P")[0], want_dP);
+    EXPECT_DOUBLE_EQ(RandomBackpropamineCall<double>::find(r.gradients, "h")[0], want_dh);
   }
 }
 
 template <typename T>
-void expect_same(const typename Case<T>::Result& got, const typename Case<T>::Result& want) {
+void expect_same(const typename RandomBackpropamineCall<T>::Result& got,
+                 const typename RandomBackpropamineCall<T>::Result& want) {
   EXPECT_LE(distance(got.output, want.output), kTolerance<T>) << "output";
   EXPECT_LE(distance(got.final_P, want.final_P), kTolerance<T>) << "final P";
   EXPECT_LE(distance(got.final_E, want.final_E), kTolerance<T>) << "final E";
@@ -283,43 +289,44 @@ void matches_reference() {
                    .inputs = 1 + sizes.below(20),
                    .hidden = 1 + sizes.below(40)};
     SCOPED_TRACE(fmt::format("T {} B {} H {} {}", e.steps, e.batch, e.hidden, name_of(v)));
-    const Case<T> c(e, v, e.hidden);
-    expect_same<T>(c.cpu(), c.reference());
+    const RandomBackpropamineCall<T> call(e, v, e.hidden);
+    expect_same<T>(call.cpu(), call.reference());
   }
 }
 
 TEST_P(BackpropamineCpuTest, MatchesReferenceInDouble) { matches_reference<double>(); }
 TEST_P(BackpropamineCpuTest, MatchesReferenceInFloat) { matches_reference<float>(); }
 
-TEST_P(BackpropamineCpuTest, RunsASingleUnit) {
+TEST_P(BackpropamineCpuTest, RunsASingleNeuron) {
   for (const BackpropamineVariant& v : all_variants()) {
     SCOPED_TRACE(name_of(v));
-    const Case<double> c({.steps = 5, .batch = 6, .inputs = 1, .hidden = 1}, v, 3);
-    expect_same<double>(c.cpu(), c.reference());
+    const RandomBackpropamineCall<double> call({.steps = 5, .batch = 6, .inputs = 1, .hidden = 1},
+                                               v, 3);
+    expect_same<double>(call.cpu(), call.reference());
   }
 }
 
-// Longer than one interval of replay, with and without a remainder, at sizes whose interval is
-// short; the larger one runs two samples at a time.
+// Sequences of several checkpoint intervals, the last one whole or shorter, at sizes that have
+// short intervals. With the larger size the kernel processes two samples at a time.
 TEST_P(BackpropamineCpuTest, RecomputesFromManyCheckpoints) {
   for (const auto neuromodulation : {Neuromodulation::modplast, Neuromodulation::modul}) {
     for (const int64_t hidden : {70, 131}) {
       for (const int64_t steps : {12, 15}) {
-        const Case<double> c({.steps = steps, .batch = 5, .inputs = 3, .hidden = hidden},
-                             {neuromodulation}, 3);
-        expect_same<double>(c.cpu(), c.reference());
+        const RandomBackpropamineCall<double> call(
+            {.steps = steps, .batch = 5, .inputs = 3, .hidden = hidden}, {neuromodulation}, 3);
+        expect_same<double>(call.cpu(), call.reference());
       }
     }
-    // Small ones run across samples, and have long intervals.
+    // Small sizes run in the batch-interleaved layout and have long intervals.
     for (const int64_t hidden : {1, 17}) {
-      const Case<double> c({.steps = 70, .batch = 19, .inputs = 3, .hidden = hidden},
-                           {neuromodulation}, 3);
-      expect_same<double>(c.cpu(), c.reference());
+      const RandomBackpropamineCall<double> call(
+          {.steps = 70, .batch = 19, .inputs = 3, .hidden = hidden}, {neuromodulation}, 3);
+      expect_same<double>(call.cpu(), call.reference());
     }
   }
 }
 
-// BatchInterleaved samples and along, in one interval and in several.
+// Both layouts, batch-interleaved and row-vectorised, with one interval and with several.
 const Extent kIntervals[] = {{.steps = 1, .batch = 19, .inputs = 3, .hidden = 5},
                              {.steps = 9, .batch = 19, .inputs = 3, .hidden = 13},
                              {.steps = 70, .batch = 17, .inputs = 3, .hidden = 13},
@@ -330,55 +337,58 @@ TEST_P(BackpropamineCpuTest, EveryAdditionIsRecomputed) {
     if (v.modulator != Modulator::tanh) continue;
     for (const Extent& e : kIntervals) {
       SCOPED_TRACE(fmt::format("T {} H {} {}", e.steps, e.hidden, name_of(v)));
-      const Case<double> c(e, v, 3);
-      expect_same<double>(c.cpu(), c.reference());
+      const RandomBackpropamineCall<double> call(e, v, 3);
+      expect_same<double>(call.cpu(), call.reference());
     }
   }
 }
 
-// A loss of the outputs alone, as in training, or of the final state alone.
+// The loss depends on the outputs only, as in training, or on the final state only.
 TEST_P(BackpropamineCpuTest, GradientsMayBeMissing) {
   for (const BackpropamineVariant& v : all_variants()) {
     if (v.modulator != Modulator::tanh) continue;
     for (const Extent& e : kIntervals) {
       SCOPED_TRACE(fmt::format("T {} H {} {}", e.steps, e.hidden, name_of(v)));
-      Case<double> c(e, v, 3);
-      for (const auto given : {Case<double>::Given::output, Case<double>::Given::final_state}) {
-        c.given = given;
-        expect_same<double>(c.cpu(), c.reference());
+      RandomBackpropamineCall<double> call(e, v, 3);
+      for (const auto given : {RandomBackpropamineCall<double>::Given::output,
+                               RandomBackpropamineCall<double>::Given::final_state}) {
+        call.given = given;
+        expect_same<double>(call.cpu(), call.reference());
       }
     }
   }
 }
 
-// All of it, or that of some groups.
+// The initial P and E are zero, for all samples or for the first half of the batch.
 TEST_P(BackpropamineCpuTest, StateMayBeginAtZero) {
   for (const auto neuromodulation : {Neuromodulation::modplast, Neuromodulation::modul}) {
     for (const Extent& e : kIntervals) {
-      Case<double> c(e, {neuromodulation}, 3);
+      RandomBackpropamineCall<double> call(e, {neuromodulation}, 3);
       for (const int64_t samples : {e.batch / 2, e.batch}) {
         for (const char* name : {"P", "E"}) {
-          if (auto* state = c.input(name)) {
+          if (auto* state = call.input(name)) {
             std::fill_n(state->begin(), samples * e.hidden * e.hidden, 0.0);
           }
         }
-        expect_same<double>(c.cpu(), c.reference());
+        expect_same<double>(call.cpu(), call.reference());
       }
     }
   }
 }
 
-// Cut by the clamp at one step, and left where it is by the next: that one's gradient passes. In
-// one interval and in two, where a rate cuts again and again.
+// The clamp changes P in one step and leaves it at the bound in the next one, whose gradient
+// passes. With one checkpoint interval and with two; with a rate of 0.5 the clamp changes P
+// repeatedly.
 TEST_P(BackpropamineCpuTest, GradientPassesAtTheBoundAfterACut) {
   for (const int64_t batch : {1, 19}) {
     for (const int64_t steps : {4, 70}) {
       for (const double rate : {0.0, 0.5}) {
-        Case<double> c({.steps = steps, .batch = batch, .inputs = 1, .hidden = 1},
-                       {Neuromodulation::plastic}, 7, /*with_reset=*/false);
-        std::fill(c.input("P")->begin(), c.input("P")->end(), 2.0);
-        *c.input("rate") = {rate};
-        expect_same<double>(c.cpu(), c.reference());
+        RandomBackpropamineCall<double> call(
+            {.steps = steps, .batch = batch, .inputs = 1, .hidden = 1}, {Neuromodulation::plastic},
+            7, /*with_reset=*/false);
+        std::fill(call.input("P")->begin(), call.input("P")->end(), 2.0);
+        *call.input("rate") = {rate};
+        expect_same<double>(call.cpu(), call.reference());
       }
     }
   }
@@ -386,29 +396,30 @@ TEST_P(BackpropamineCpuTest, GradientPassesAtTheBoundAfterACut) {
 
 TEST_P(BackpropamineCpuTest, BitsDoNotDependOnThreads) {
   const base::ParallelFor threads = testing::a_thread_each;
-  const Case<float> c({.steps = 6, .batch = 37, .inputs = 3, .hidden = 5}, {Neuromodulation::modul},
-                      5);
-  const auto alone = c.cpu();
-  const auto row_vectorised = c.cpu(&threads);
-  EXPECT_EQ(alone.output, row_vectorised.output);
-  EXPECT_EQ(alone.final_P, row_vectorised.final_P);
-  EXPECT_EQ(alone.final_E, row_vectorised.final_E);
-  EXPECT_EQ(alone.gradients, row_vectorised.gradients);
+  const RandomBackpropamineCall<float> call({.steps = 6, .batch = 37, .inputs = 3, .hidden = 5},
+                                            {Neuromodulation::modul}, 5);
+  const auto serial = call.cpu();
+  const auto in_parallel = call.cpu(&threads);
+  EXPECT_EQ(serial.output, in_parallel.output);
+  EXPECT_EQ(serial.final_P, in_parallel.final_P);
+  EXPECT_EQ(serial.final_E, in_parallel.final_E);
+  EXPECT_EQ(serial.gradients, in_parallel.gradients);
 }
 
-// What a sample has come to, NaN even, ends at its reset.
+// A reset clears a sample's state completely, even if it is NaN.
 TEST_P(BackpropamineCpuTest, ResetForgetsADivergedSample) {
   constexpr int64_t kHidden = 5;
   for (const BackpropamineVariant& v : all_variants()) {
-    // BatchInterleaved samples and along, four at a time and alone.
+    // A batch-interleaved sample, and row-vectorised ones in a group of four and in one of one.
     for (const auto& [batch, sample] : {std::pair(21, 2), std::pair(21, 17), std::pair(21, 20)}) {
       SCOPED_TRACE(fmt::format("sample {} {}", sample, name_of(v)));
-      Case<float> c({.steps = 5, .batch = batch, .inputs = 4, .hidden = kHidden}, v, 9,
-                    /*with_reset=*/false);
-      (*c.input("x"))[(1 * batch + sample) * 4] = std::numeric_limits<float>::quiet_NaN();
-      c.reset[3 * batch + sample] = 1;
-      const auto result = c.cpu();
-      const auto reference = c.reference();
+      RandomBackpropamineCall<float> call(
+          {.steps = 5, .batch = batch, .inputs = 4, .hidden = kHidden}, v, 9,
+          /*with_reset=*/false);
+      (*call.input("x"))[(1 * batch + sample) * 4] = std::numeric_limits<float>::quiet_NaN();
+      call.reset[3 * batch + sample] = 1;
+      const auto result = call.cpu();
+      const auto reference = call.reference();
       const auto from_reset = [&](const std::vector<float>& output) {
         return std::vector<float>(output.begin() + 3 * batch * kHidden, output.end());
       };
@@ -420,15 +431,16 @@ TEST_P(BackpropamineCpuTest, ResetForgetsADivergedSample) {
   }
 }
 
-// Values exactly at the bound, and d exactly zero, take the same side as in the reference.
+// Values exactly at the bound and a delta of exactly zero have the gradients of the reference.
 TEST_P(BackpropamineCpuTest, TiesMatchReference) {
   for (const BackpropamineVariant& v : all_variants()) {
     SCOPED_TRACE(name_of(v));
-    Case<double> c({.steps = 3, .batch = 13, .inputs = 4, .hidden = 4}, v, 9, /*with_reset=*/false);
-    std::fill(c.input("h")->begin(), c.input("h")->end(), 0.0);
-    std::fill(c.input("P")->begin(), c.input("P")->end(), v.bound() < 1 ? v.bound() : 1.0);
-    if (auto* E = c.input("E")) std::fill(E->begin(), E->end(), 0.0);
-    expect_same<double>(c.cpu(), c.reference());
+    RandomBackpropamineCall<double> call({.steps = 3, .batch = 13, .inputs = 4, .hidden = 4}, v, 9,
+                                         /*with_reset=*/false);
+    std::fill(call.input("h")->begin(), call.input("h")->end(), 0.0);
+    std::fill(call.input("P")->begin(), call.input("P")->end(), v.bound() < 1 ? v.bound() : 1.0);
+    if (auto* E = call.input("E")) std::fill(E->begin(), E->end(), 0.0);
+    expect_same<double>(call.cpu(), call.reference());
   }
 }
 

@@ -1,12 +1,15 @@
-// A step back of Backpropamine, for a group of samples. Compiled once a target.
+// The backward pass of Backpropamine for one group of samples. Compiled once for each SIMD target.
 //
-// Step t goes back in two halves:
-//   into(t):  from dP[t] and dE[t] through the update to those before it, and the sums over a row
-//             that h[t] and m[t] need
-//   back(t):  from du[t] through the drive: dP[t-1], dalpha, dh[t-1]
-// back(t) and into(t-1) of a row share one pass over it, and one load of P, which also tells what
-// the clamp cut. Replay uses the h and m that forward kept: no dot product or activation is
-// computed again. dw is a product of the du and z of an interval.
+// dX is the gradient of the loss with respect to X, for the symbols of equations.h and for u[t],
+// the pre-activation of h[t], and z[t] = h[t-1] (zero after a reset), its presynaptic input. Step t
+// is backpropagated in two halves:
+//   update:          from dP[t] and dE[t] to dP[t-1] and dE[t-1]; sums over each row for dh[t],
+//                    dm[t] and the gradient of the rate; the update's part of dz[t]
+//   pre-activation:  from du[t] to dP[t-1], the gradient of alpha, and the rest of dz[t]
+// One sweep over the rows does the pre-activation of step t and the update of step t-1 together,
+// so that P[t-1] is loaded once; its value also shows which synapses the clamp changed. P and E are
+// recomputed within an interval from the saved h and m, so no dot product or activation is computed
+// twice. The gradient of w is a matrix product of the du and z of an interval.
 
 #if defined(STPN_KERNELS_BACKPROPAMINE_CPU_BACKWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_BACKPROPAMINE_CPU_BACKWARD_INL_H_
@@ -22,7 +25,7 @@
 #include <limits>
 #include <utility>
 
-#include "stpn/kernels/backpropamine/cpu_step-inl.h"
+#include "stpn/kernels/backpropamine/cpu_update-inl.h"
 #include "stpn/kernels/cpu/input_projection-inl.h"
 #include "stpn/kernels/cpu/products-inl.h"
 
@@ -31,6 +34,7 @@ namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
+// kPlain: see SynapseUpdate. kTrace: the variant has the trace E.
 template <class Layout, bool kPlain, bool kTrace>
 class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain, kTrace>, Layout> {
   using Loop = BackwardGroup<ModulatedBackward, Layout>;
@@ -59,8 +63,8 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
 
   // Adds to `gradients`.
   ModulatedBackward(const Plan& plan, int64_t first, T* saved, Scratch<T>& scratch,
-                    const BackpropamineBackwardParams<T>& call, const ProjectedParameters<T>& parameters,
-                    const Gradients<T>& gradients)
+                    const BackpropamineBackwardParams<T>& call,
+                    const ProjectedParameters<T>& parameters, const Gradients<T>& gradients)
       : Loop(plan, first, saved, call.forward.reset, scratch),
         call_(call),
         forward_(call.forward),
@@ -68,16 +72,16 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
         gradients_(gradients),
         z_(Loop::take_activity(scratch, plan.interval * plan.presynaptic(S))),
         dz_(scratch.take(plan.presynaptic(S))),
-        d_hebbian_(scratch.take(plan.presynaptic(S))),
+        dz_of_update_(scratch.take(plan.presynaptic(S))),
         h_(Loop::take_activity(scratch, plan.interval * plan.neurons(S))),
         dh_(scratch.take(plan.neurons(S))),
         du_(Loop::take_activity(scratch, plan.interval * plan.neurons(S))),
-        along_h_(scratch.take(plan.neurons(S))),
-        along_m_(scratch.take(plan.neurons(S))),
-        along_rate_(scratch.take(plan.neurons(S))),
+        dh_of_update_(scratch.take(plan.neurons(S))),
+        dm_of_rows_(scratch.take(plan.neurons(S))),
+        grad_rate_of_rows_(scratch.take(plan.neurons(S))),
         m_(scratch.take(plan.interval * Plan::padded(S))),
-        modulator_(scratch.take(plan.neurons(S))),
-        d_modulator_(scratch.take(plan.neurons(S))),
+        modulator_weight_(scratch.take(plan.neurons(S))),
+        grad_modulator_weight_(scratch.take(plan.neurons(S))),
         input_(plan, first, call.forward.x, parameters.inputs, scratch),
         bound_(static_cast<T>(call.forward.variant.bound())),
         just_outside_(std::nextafter(bound_, std::numeric_limits<T>::infinity())) {}
@@ -86,7 +90,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
     this->copy_in({call_.grad_final_P, plan_.hidden, 0}, this->d_matrix(kP));
     if constexpr (kTrace) this->copy_in({call_.grad_final_E, plan_.hidden, 0}, this->d_matrix(kE));
     for (int64_t i = 0; i < plan_.hidden && forward_.variant.has_modulator(); ++i) {
-      std::fill_n(modulator_ + i * S, S, forward_.modulator_weight[i]);
+      std::fill_n(modulator_weight_ + i * S, S, forward_.modulator_weight[i]);
     }
   }
 
@@ -97,7 +101,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
     }
     if (call_.grad_initial_h != nullptr) this->neurons_out(dh_, 0, call_.grad_initial_h);
     for (int64_t i = 0; i < plan_.hidden; ++i) {
-      gradients_.vector(kModulatorWeight)[i] += sum_of_samples<S>(d_modulator_ + i * S);
+      gradients_.vector(kModulatorWeight)[i] += sum_of_samples<S>(grad_modulator_weight_ + i * S);
     }
   }
 
@@ -122,10 +126,11 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
                      [&](auto count, int64_t i) HWY_ATTR { recompute_rows<count>(t, i); });
   }
 
+  // Only the update of step end - 1.
   void enter(int64_t end) { sweep<false, true>(end); }
 
   void back(int64_t t, bool more) {
-    load_gradient(t);
+    backpropagate_activation(t);
     if (more && !this->any_reset(t)) {
       sweep<true, true>(t);
     } else {
@@ -143,8 +148,8 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
   }
 
  private:
-  // Of a step of the interval: z = h[t-1] (zero after a reset), which drives it and is learnt;
-  // h[t]; m, repeated as the samples are in unit values; and the gradient of the drive.
+  // The arrays of step t, which is in the current interval: z[t] (a presynaptic array), h[t]
+  // (neuron values), m[t] (repeated to the width of PerSample) and du[t] (neuron values).
   T* z(int64_t t) const { return z_ + this->within(t) * plan_.presynaptic(S); }
   T* h(int64_t t) const { return h_ + this->within(t) * plan_.neurons(S); }
   T* m(int64_t t) const { return m_ + this->within(t) * Plan::padded(S); }
@@ -163,7 +168,8 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
     [[maybe_unused]] T* HWY_RESTRICT new_E =
         kTrace ? this->seen(t + 1, kE) + this->row_of(i) : nullptr;
     const SynapseUpdate<T, kPlain> update(forward_);
-    // Of the step before, in replay, P may lie just outside; of no other.
+    // The first step of the interval sees P as forward left it; in later ones P comes from the
+    // recomputation and may be just outside the bound.
     const V bound = hn::Set(d, t == this->begin_ ? std::numeric_limits<T>::infinity() : bound_);
     const V just_outside = hn::Set(d, just_outside_);
     V h[kTileVectors], m[kVectors];
@@ -175,20 +181,22 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
       STPN_UNROLL
       for (int q = 0; q < kTileVectors; ++q) {
         const int64_t at = layout.synapse(q, j);
-        V learnt = hn::Mul(h[q], hn::Load(d, z + layout.presynaptic(q % kVectors, j)));
+        const V hebbian = hn::Mul(h[q], hn::Load(d, z + layout.presynaptic(q % kVectors, j)));
+        V X = hebbian;
         if constexpr (kTrace) {
           const V e = hn::Load(d, E + at);
-          hn::Store(update.trace(e, learnt), d, new_E + at);
-          learnt = e;
+          hn::Store(update.trace(e, hebbian), d, new_E + at);
+          X = e;
         }
-        const V before = update.clamped(hn::Load(d, P + at), bound);
-        hn::Store(update.recomputed(before, m[q % kVectors], learnt, just_outside), d, new_P + at);
+        const V p = update.clamped(hn::Load(d, P + at), bound);
+        hn::Store(update.recomputed(p, m[q % kVectors], X, just_outside), d, new_P + at);
       }
     }
   }
 
-  // What back(t) reads: from the gradients of h[t] and m[t] to that of u[t], for all units at once.
-  void load_gradient(int64_t t) {
+  // Computes du[t] of all neurons from dh[t] and dm[t], and backpropagates it through the input
+  // projection.
+  void backpropagate_activation(int64_t t) {
     const D d;
     T* HWY_RESTRICT du = this->du(t);
     if (call_.grad_output != nullptr) {
@@ -197,58 +205,62 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
         hn::Store(hn::Add(hn::Load(d, dh_ + k), hn::Load(d, du + k)), d, dh_ + k);
       }
     }
-    back_through_modulator(t);
+    backpropagate_modulator(t);
     for (int64_t k = 0; k < plan_.neurons(S); k += hn::Lanes(d)) {
-      const V dh = hn::Add(hn::Load(d, dh_ + k), hn::Load(d, along_h_ + k));
+      const V dh = hn::Add(hn::Load(d, dh_ + k), hn::Load(d, dh_of_update_ + k));
       const V slope = activation_slope(d, Activation::tanh, hn::Load(d, h(t) + k));
       hn::Store(hn::Mul(dh, slope), d, du + k);
     }
     this->neurons_to_rows(du, input_.width(), input_.neurons());
     input_.backward(t, gradients_.vector(kInput), call_.grad_x);
-    std::swap(dz_, d_hebbian_);  // what the update of step t gave to h[t-1], to add to
-    std::fill_n(d_hebbian_, plan_.presynaptic(S), T(0));
+    // The sweep of step t adds the rest of dz[t] to the update's part.
+    std::swap(dz_, dz_of_update_);
+    std::fill_n(dz_of_update_, plan_.presynaptic(S), T(0));
   }
 
-  void back_through_modulator(int64_t t) {
+  // Adds to dh_ and the gradients of the modulator's parameters and of the rate. Completes
+  // dh_of_update_.
+  void backpropagate_modulator(int64_t t) {
     const D d;
     const bool modulated = forward_.variant.has_modulator();
     T dm[S];
     sums_over_neurons<Layout>(
-        plan_.neurons(S), [&](int64_t k) HWY_ATTR { return back_through_product(t, k); }, dm);
-    T d_rate = T(0);
-    for (int64_t neuron = 0; neuron < plan_.hidden * S && kTrace; ++neuron) d_rate += along_rate_[neuron];
-    PerSample<T, S> du;
+        plan_.neurons(S), [&](int64_t k) HWY_ATTR { return complete_update_gradient(t, k); }, dm);
+    T grad_rate = T(0);
+    for (int64_t k = 0; k < plan_.hidden * S && kTrace; ++k) grad_rate += grad_rate_of_rows_[k];
+    PerSample<T, S> dv;  // of the modulator's pre-activation
     for (int s = 0; s < S; ++s) {
-      if (!modulated) d_rate += dm[s];
-      du.set(s,
+      if (!modulated) grad_rate += dm[s];
+      dv.set(s,
              dm[s] * kernels::activation_slope(forward_.variant.modulator_activation(), m(t)[s]));
     }
-    gradients_.vector(kRate)[0] += d_rate;
+    gradients_.vector(kRate)[0] += grad_rate;
     if (!modulated) return;
-    gradients_.vector(kModulatorBias)[0] += sum_of_samples<S>(du.values);
+    gradients_.vector(kModulatorBias)[0] += sum_of_samples<S>(dv.values);
     const T* HWY_RESTRICT h = this->h(t);
     for (int64_t k = 0; k < plan_.neurons(S); k += hn::Lanes(d)) {
-      const V of_weight = hn::MulAdd(du.at(k), hn::Load(d, h + k), hn::Load(d, d_modulator_ + k));
-      const V dh = hn::MulAdd(du.at(k), hn::Load(d, modulator_ + k), hn::Load(d, dh_ + k));
-      hn::Store(of_weight, d, d_modulator_ + k);
+      const V grad_weight =
+          hn::MulAdd(dv.at(k), hn::Load(d, h + k), hn::Load(d, grad_modulator_weight_ + k));
+      const V dh = hn::MulAdd(dv.at(k), hn::Load(d, modulator_weight_ + k), hn::Load(d, dh_ + k));
+      hn::Store(grad_weight, d, grad_modulator_weight_ + k);
       hn::Store(dh, d, dh_ + k);
     }
   }
 
-  // Of the vector of units from k on, once: returns the gradient of m[t]; that of h[t] gets its
-  // factor m.
-  HWY_INLINE V back_through_product(int64_t t, int64_t k) const {
+  // For the vector of neuron values from k on, called once a step: returns the part of dm[t] that
+  // comes from these neurons' rows. Without a trace, delta_ij = m h_i z_j, so dh_i and dm share the
+  // sum over j of d_delta_ij z_j, which dh_of_update_ holds until this function multiplies it by m.
+  HWY_INLINE V complete_update_gradient(int64_t t, int64_t k) const {
     const D d;
-    V along = kTrace || !kPlain ? hn::Load(d, along_m_ + k) : hn::Zero(d);
-    if constexpr (kTrace) return along;
-    // Both m and h multiply the same sum.
-    const V along_learnt = hn::Load(d, along_h_ + k);
+    V dm = kTrace || !kPlain ? hn::Load(d, dm_of_rows_ + k) : hn::Zero(d);
+    if constexpr (kTrace) return dm;
+    const V sum = hn::Load(d, dh_of_update_ + k);
     const V m = hn::Load(d, this->m(t) + k % PerSample<T, S>::kWidth);
-    hn::Store(hn::Mul(m, along_learnt), d, along_h_ + k);
-    return hn::MulAdd(along_learnt, hn::Load(d, h(t) + k), along);
+    hn::Store(hn::Mul(m, sum), d, dh_of_update_ + k);
+    return hn::MulAdd(sum, hn::Load(d, h(t) + k), dm);
   }
 
-  // dw of the interval.
+  // Adds the interval's part of the gradient of w.
   void add_weight_gradient() const {
     const int64_t steps = std::min(plan_.interval, plan_.steps - this->begin_);
     for (int v = 0; v < kVectors; ++v) {
@@ -260,15 +272,17 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
     }
   }
 
-  // back(t) if kBack, then into(t-1) if kInto, for all rows.
-  template <bool kBack, bool kInto>
+  // For all rows: backpropagates through the pre-activation of step t if kPreactivation, then
+  // through the update of step t-1 if kUpdate.
+  template <bool kPreactivation, bool kUpdate>
   void sweep(int64_t t) {
-    for_tiles<kRows>(plan_.rows(S), 1,
-                     [&](auto count, int64_t i) HWY_ATTR { rows<kBack, kInto, count>(t, i); });
+    for_tiles<kRows>(plan_.rows(S), 1, [&](auto count, int64_t i) HWY_ATTR {
+      sweep_rows<kPreactivation, kUpdate, count>(t, i);
+    });
   }
 
-  template <bool kBack, bool kInto, int kCount>
-  HWY_INLINE void rows(int64_t t, int64_t i) {
+  template <bool kPreactivation, bool kUpdate, int kCount>
+  HWY_INLINE void sweep_rows(int64_t t, int64_t i) {
     constexpr int kTileVectors = kCount * kVectors;
     const D d;
     const Layout layout = this->layout_;
@@ -276,33 +290,33 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
     const int64_t first = this->row_of(i);
     const T* HWY_RESTRICT W = parameters_.row(kWeight, i);
     const T* HWY_RESTRICT alpha = parameters_.row(kAlpha, i);
-    T* HWY_RESTRICT sum_alpha = gradients_.template rows<Layout>(kAlpha, i);
+    T* HWY_RESTRICT grad_alpha_rows = gradients_.template rows<Layout>(kAlpha, i);
     T* HWY_RESTRICT dP_rows = this->d_matrix(kP) + first;
     [[maybe_unused]] T* HWY_RESTRICT dE_rows = kTrace ? this->d_matrix(kE) + first : nullptr;
     const SynapseUpdate<T, kPlain> update(forward_);
     V du[kTileVectors];
     STPN_UNROLL
     for (int q = 0; q < kTileVectors; ++q) {
-      du[q] = kBack ? layout.neuron(this->du(t) + i * S, q) : hn::Zero(d);
+      du[q] = kPreactivation ? layout.neuron(this->du(t) + i * S, q) : hn::Zero(d);
     }
     const T* HWY_RESTRICT P_rows = this->seen(t, kP) + first;
-    const T* HWY_RESTRICT z = kBack ? this->z(t) : nullptr;
+    const T* HWY_RESTRICT z = kPreactivation ? this->z(t) : nullptr;
     T* HWY_RESTRICT dz_rows = dz_;
-    T* HWY_RESTRICT d_hebbian_rows = d_hebbian_;
-    Into<kCount> into(layout);
-    if constexpr (kInto) into.begin(*this, t - 1, i);
+    T* HWY_RESTRICT dz_of_update_rows = dz_of_update_;
+    UpdateRows<kCount> update_rows(layout);
+    if constexpr (kUpdate) update_rows.begin(*this, t - 1, i);
     for (int64_t j = 0; j < width; j += Layout::kColumns) {
-      V dz[kVectors], d_hebbian[kVectors];
+      V dz[kVectors], dz_of_update[kVectors];
       STPN_UNROLL
       for (int v = 0; v < kVectors; ++v) {
         dz[v] = hn::Load(d, dz_rows + layout.presynaptic(v, j));
-        d_hebbian[v] = hn::Load(d, d_hebbian_rows + layout.presynaptic(v, j));
+        dz_of_update[v] = hn::Load(d, dz_of_update_rows + layout.presynaptic(v, j));
       }
       STPN_UNROLL
       for (int r = 0; r < kCount; ++r) {
         const V w = layout.parameter(W, r, j);
         const V a = layout.parameter(alpha, r, j);
-        V d_alpha = hn::Zero(d);
+        V grad_alpha = hn::Zero(d);
         STPN_UNROLL
         for (int v = 0; v < kVectors; ++v) {
           const int q = r * kVectors + v;
@@ -310,43 +324,44 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
           V dP = hn::Load(d, dP_rows + at);
           V dE = kTrace ? hn::Load(d, dE_rows + at) : hn::Zero(d);
           const V P = hn::Load(d, P_rows + at);
-          if constexpr (kBack) {
+          if constexpr (kPreactivation) {
             const V dG = hn::Mul(hn::Load(d, z + layout.presynaptic(v, j)), du[q]);
-            d_alpha = hn::MulAdd(dG, P, d_alpha);
+            grad_alpha = hn::MulAdd(dG, P, grad_alpha);
             dz[v] = hn::MulAdd(hn::MulAdd(a, P, w), du[q], dz[v]);
             dP = hn::MulAdd(dG, a, dP);
           }
-          if constexpr (kInto) {
-            dP = update.back_clamp(P, dP);
-            into.step(d_hebbian[v], update, q, j, dP, dE);
+          if constexpr (kUpdate) {
+            dP = update.backpropagate_clamp(P, dP);
+            update_rows.backpropagate(update, q, j, dP, dE, dz_of_update[v]);
           }
           hn::Store(dP, d, dP_rows + at);
           if constexpr (kTrace) hn::Store(dE, d, dE_rows + at);
         }
-        if constexpr (kBack) {
-          add_to(d, d_alpha, sum_alpha + layout.gradient(r, j));
+        if constexpr (kPreactivation) {
+          add_to(d, grad_alpha, grad_alpha_rows + layout.gradient(r, j));
         }
       }
       STPN_UNROLL
       for (int v = 0; v < kVectors; ++v) {
         hn::Store(dz[v], d, dz_rows + layout.presynaptic(v, j));
-        hn::Store(d_hebbian[v], d, d_hebbian_rows + layout.presynaptic(v, j));
+        hn::Store(dz_of_update[v], d, dz_of_update_rows + layout.presynaptic(v, j));
       }
     }
-    if constexpr (kInto) into.finish(*this, i);
+    if constexpr (kUpdate) update_rows.finish(*this, i);
   }
 
-  // Rows i to i + kCount on their way into step t: what is fixed along them, and the sums over
-  // them.
+  // Backpropagates rows i to i + kCount through the update of step t. Holds, in registers, what is
+  // constant along a row and the sums over it.
   template <int kCount>
-  struct Into {
+  struct UpdateRows {
     static constexpr int kTileVectors = kCount * kVectors;
 
-    explicit HWY_INLINE Into(const Layout& its_layout) : layout(its_layout) {}
+    explicit HWY_INLINE UpdateRows(const Layout& its_layout) : layout(its_layout) {}
 
+    // Loads what is constant along the rows from i on, and zeroes the sums.
     HWY_INLINE void begin(const ModulatedBackward& group, int64_t t, int64_t i) {
       const D d;
-      hebbian = group.z(t);
+      z = group.z(t);
       if constexpr (!kPlain) P = group.seen(t, kP) + group.row_of(i);
       if constexpr (kTrace) E = group.seen(t, kE) + group.row_of(i);
       STPN_UNROLL
@@ -354,67 +369,70 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
       STPN_UNROLL
       for (int q = 0; q < kTileVectors; ++q) {
         h[q] = Layout::neuron(group.h(t) + i * S, q);
-        along_hebbian[q] = along_m[q] = along_rate[q] = hn::Zero(d);
+        dh_sums[q] = dm_sums[q] = grad_rate_sums[q] = hn::Zero(d);
       }
     }
 
-    // From the gradients of P, before its clamp, and E after the update to those before it; adds to
-    // all that it touches.
-    HWY_INLINE void step(V& d_hebbian, const SynapseUpdate<T, kPlain>& update, int q, int64_t j,
-                         V& dP, V& dE) {
+    // For the vector of synapses at tile vector q and presynaptic index j: turns dP (of the new P
+    // before its clamp) and dE (of the new E) into those of P and E before the update; adds to dz
+    // and to the sums.
+    HWY_INLINE void backpropagate(const SynapseUpdate<T, kPlain>& update, int q, int64_t j, V& dP,
+                                  V& dE, V& dz) {
       const D d;
       const int v = q % kVectors;
-      const V before = hn::Load(d, hebbian + layout.presynaptic(v, j));
-      const V learnt = hn::Mul(h[q], before);
+      const V z_j = hn::Load(d, z + layout.presynaptic(v, j));
+      const V hebbian = hn::Mul(h[q], z_j);
       const V p = kPlain ? hn::Zero(d) : hn::Load(d, P + layout.synapse(q, j));
-      V d_learnt;
       if constexpr (kTrace) {
         const V e = hn::Load(d, E + layout.synapse(q, j));
-        const V d_delta = update.back(p, m[v], e, dP, along_m[q]);
-        along_m[q] = hn::MulAdd(d_delta, e, along_m[q]);
-        d_learnt = update.back_trace(e, learnt, dE, along_rate[q]);
+        const V d_delta = update.backpropagate_addition(p, m[v], e, dP, dm_sums[q]);
+        dm_sums[q] = hn::MulAdd(d_delta, e, dm_sums[q]);
+        const V d_hebbian = update.backpropagate_trace(e, hebbian, dE, grad_rate_sums[q]);
         dE = hn::MulAdd(d_delta, m[v], dE);
+        dh_sums[q] = hn::MulAdd(d_hebbian, z_j, dh_sums[q]);
+        dz = hn::MulAdd(d_hebbian, h[q], dz);
       } else {
-        d_learnt = update.back(p, m[v], learnt, dP, along_m[q]);
+        const V d_delta = update.backpropagate_addition(p, m[v], hebbian, dP, dm_sums[q]);
+        dh_sums[q] = hn::MulAdd(d_delta, z_j, dh_sums[q]);
+        dz = hn::MulAdd(hn::Mul(d_delta, m[v]), h[q], dz);
       }
-      along_hebbian[q] = hn::MulAdd(d_learnt, before, along_hebbian[q]);
-      if constexpr (!kTrace) d_learnt = hn::Mul(d_learnt, m[v]);
-      d_hebbian = hn::MulAdd(d_learnt, h[q], d_hebbian);
     }
 
+    // Stores the sums.
     HWY_INLINE void finish(const ModulatedBackward& group, int64_t i) {
-      Layout::store_sums(along_hebbian, group.along_h_ + i * S);
-      if constexpr (kTrace || !kPlain) Layout::store_sums(along_m, group.along_m_ + i * S);
-      if constexpr (kTrace) Layout::store_sums(along_rate, group.along_rate_ + i * S);
+      Layout::store_sums(dh_sums, group.dh_of_update_ + i * S);
+      if constexpr (kTrace || !kPlain) Layout::store_sums(dm_sums, group.dm_of_rows_ + i * S);
+      if constexpr (kTrace) Layout::store_sums(grad_rate_sums, group.grad_rate_of_rows_ + i * S);
     }
 
     const Layout layout;
-    const T* HWY_RESTRICT hebbian;
-    const T* HWY_RESTRICT P;
+    const T* HWY_RESTRICT z;  // z[t]
+    const T* HWY_RESTRICT P;  // P[t-1] and E[t-1]
     const T* HWY_RESTRICT E;
     V m[kVectors], h[kTileVectors];
-    V along_hebbian[kTileVectors];  // of the gradient of D (without a trace: of m D) times h[t-1]
-    V along_m[kTileVectors], along_rate[kTileVectors];
+    // Sums over the row of d_hebbian_ij z_j (without a trace d_delta_ij z_j), and of the synapses'
+    // parts of dm and of the gradient of the rate.
+    V dh_sums[kTileVectors], dm_sums[kTileVectors], grad_rate_sums[kTileVectors];
   };
 
   const BackpropamineBackwardParams<T>& call_;
   const BackpropamineForwardParams<T>& forward_;
   const PaddedMatrices<T>& parameters_;
   const Gradients<T>& gradients_;
-  T* const z_;           // of the interval's steps
-  T* dz_;                // gradient of z, of the step that is gone back through
-  T* d_hebbian_;         // and of that which is gone into
-  T* const h_;           // of the interval's steps
-  T* const dh_;          // gradient of h, but for along_h_
-  T* const du_;          // gradient of the drive, of the interval's steps
-  T* const along_h_;     // the update's part of the gradient of h
-  T* const along_m_;     // summed over units, the gradient of m
-  T* const along_rate_;  // and that of the trace's rate
-  T* const m_;           // of the interval's steps
-  T* const modulator_;   // its weights, as unit values
-  T* const d_modulator_;
+  T* const z_;       // of all steps of the interval; so are h_, du_ and m_
+  T* dz_;            // of the step whose pre-activation is backpropagated
+  T* dz_of_update_;  // the update's part of dz, of the step before
+  T* const h_;
+  T* const dh_;  // without dh_of_update_
+  T* const du_;
+  T* const dh_of_update_;       // the update's part of dh; see complete_update_gradient
+  T* const dm_of_rows_;         // each neuron's part of dm
+  T* const grad_rate_of_rows_;  // each neuron's part of the gradient of the trace's rate
+  T* const m_;
+  T* const modulator_weight_;  // repeated for each sample, laid out as neuron values
+  T* const grad_modulator_weight_;
   const InputProjection<T, S> input_;
-  const T bound_, just_outside_;  // of P
+  const T bound_, just_outside_;  // of P: c, and the next number beyond it
 };
 
 }  // namespace HWY_NAMESPACE

@@ -1,4 +1,4 @@
-// A step forward of Backpropamine, for a group of samples. Compiled once a target.
+// The forward pass of Backpropamine for one group of samples. Compiled once for each SIMD target.
 
 #if defined(STPN_KERNELS_BACKPROPAMINE_CPU_FORWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_BACKPROPAMINE_CPU_FORWARD_INL_H_
@@ -12,7 +12,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "stpn/kernels/backpropamine/cpu_step-inl.h"
+#include "stpn/kernels/backpropamine/cpu_update-inl.h"
 #include "stpn/kernels/cpu/input_projection-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -20,8 +20,11 @@ namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// One pass over P a step: the update of step t-1 waits until the modulator knows all of h[t-1] and
-// is made while row by row the drive of step t is summed.
+// The modulator of step t-1 depends on all of h[t-1], so P is updated one step late: a single sweep
+// over the rows of P in step t applies the pending update of step t-1 and sums the pre-activations
+// of step t.
+//
+// kPlain: see SynapseUpdate. kTrace: the variant has the trace E.
 template <class Layout, bool kPlain, bool kTrace>
 class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kTrace>, Layout> {
   using Loop = ForwardGroup<ModulatedForward, Layout>;
@@ -43,16 +46,17 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
   static int64_t activity(const Plan& plan) { return 2 * plan.presynaptic(S); }
 
   ModulatedForward(const Plan& plan, int64_t first, T* saved, Scratch<T>& scratch,
-                   const BackpropamineForwardParams<T>& call, const ProjectedParameters<T>& parameters)
+                   const BackpropamineForwardParams<T>& call,
+                   const ProjectedParameters<T>& parameters)
       : Loop(plan, first, saved, call, scratch),
         call_(call),
         parameters_(parameters.matrices),
         z_(Loop::take_activity(scratch, plan.presynaptic(S))),
-        hebbian_(Loop::take_activity(scratch, plan.presynaptic(S))),
+        z_before_(Loop::take_activity(scratch, plan.presynaptic(S))),
         h_(scratch.take(plan.neurons(S))),
         sums_(scratch.take(plan.neurons(S))),
         m_(scratch.take(S)),
-        modulator_(scratch.take(plan.neurons(S))),
+        modulator_weight_(scratch.take(plan.neurons(S))),
         input_(plan, first, call.x, parameters.inputs, scratch) {}
 
   void begin() {
@@ -60,14 +64,15 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
     if constexpr (kTrace) this->copy_in({call_.initial_E, plan_.hidden, 0}, this->matrix(kE));
     this->neurons_in(call_.initial_h, 0, h_);
     for (int64_t i = 0; i < plan_.hidden && call_.variant.has_modulator(); ++i) {
-      std::fill_n(modulator_ + i * S, S, call_.modulator_weight[i]);
+      std::fill_n(modulator_weight_ + i * S, S, call_.modulator_weight[i]);
     }
   }
 
-  // The update that still waits then leaves P and E zero, whatever was there.
+  // Zeroes what the pending update reads for sample s. The matrices are zero already, and stay zero
+  // when the update is applied.
   void forget(int s) {
-    this->clear_presynaptic(s, plan_.fan_in, 0, hebbian_);
-    // Rows that only pad too: the modulator sums over all.
+    this->clear_presynaptic(s, plan_.fan_in, 0, z_before_);
+    // Padding rows too, because the modulator sums over all rows.
     for (int64_t i = 0; i < plan_.rows(S); ++i) h_[i * S + s] = T(0);
     m_[s] = T(0);
   }
@@ -80,9 +85,9 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
       sweep<true, true>();
     }
     activate_neurons(t);
-    if (call_.energy != nullptr) measure(t);
-    modulate(t);
-    std::swap(z_, hebbian_);
+    if (call_.energy != nullptr) measure_energy(t);
+    compute_modulator(t);
+    std::swap(z_, z_before_);
   }
 
   void end() {
@@ -92,15 +97,18 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
   }
 
  private:
-  template <bool kUpdate, bool kDrive>
+  // kUpdate: applies the pending update. kPreactivation: sums the recurrent pre-activations.
+  template <bool kUpdate, bool kPreactivation>
   void sweep() {
-    for_tiles<kRows>(plan_.rows(S), 1,
-                     [&](auto count, int64_t i) HWY_ATTR { rows<kUpdate, kDrive, count>(i); });
+    for_tiles<kRows>(plan_.rows(S), 1, [&](auto count, int64_t i) HWY_ATTR {
+      sweep_rows<kUpdate, kPreactivation, count>(i);
+    });
   }
 
-  // Rows i to i + kCount of all samples: the update of step t-1, then (w + alpha P) z of step t.
-  template <bool kUpdate, bool kDrive, int kCount>
-  HWY_INLINE void rows(int64_t i) {
+  // For rows i to i + kCount of all samples: the update of step t-1, then (w + alpha P) z of step
+  // t.
+  template <bool kUpdate, bool kPreactivation, int kCount>
+  HWY_INLINE void sweep_rows(int64_t i) {
     constexpr int kTileVectors = kCount * kVectors;
     const D d;
     const Layout layout = this->layout_;
@@ -108,7 +116,7 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
     const T* HWY_RESTRICT W = parameters_.row(kWeight, i);
     const T* HWY_RESTRICT alpha = parameters_.row(kAlpha, i);
     const T* HWY_RESTRICT z = z_;
-    const T* HWY_RESTRICT hebbian = hebbian_;
+    const T* HWY_RESTRICT z_before = z_before_;
     T* HWY_RESTRICT P = this->matrix(kP) + this->row_of(i);
     [[maybe_unused]] T* HWY_RESTRICT E = kTrace ? this->matrix(kE) + this->row_of(i) : nullptr;
     const SynapseUpdate<T, kPlain> update(call_);
@@ -130,26 +138,27 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
           const int q = r * kVectors + v;
           V p = hn::Load(d, P + layout.synapse(q, j));
           if constexpr (kUpdate) {
-            V learnt = hn::Mul(h[q], hn::Load(d, hebbian + layout.presynaptic(v, j)));
+            const V hebbian = hn::Mul(h[q], hn::Load(d, z_before + layout.presynaptic(v, j)));
+            V X = hebbian;
             if constexpr (kTrace) {
               const V e = hn::Load(d, E + layout.synapse(q, j));
-              hn::Store(update.trace(e, learnt), d, E + layout.synapse(q, j));
-              learnt = e;
+              hn::Store(update.trace(e, hebbian), d, E + layout.synapse(q, j));
+              X = e;
             }
-            p = update.updated(p, m[v], learnt);
+            p = update.updated(p, m[v], X);
             hn::Store(p, d, P + layout.synapse(q, j));
           }
-          if constexpr (kDrive) {
+          if constexpr (kPreactivation) {
             const V G = hn::MulAdd(a, p, w);
             dot[q] = hn::MulAdd(G, hn::Load(d, z + layout.presynaptic(v, j)), dot[q]);
           }
         }
       }
     }
-    if constexpr (kDrive) Layout::store_sums(dot, sums_ + i * S);
+    if constexpr (kPreactivation) Layout::store_sums(dot, sums_ + i * S);
   }
 
-  // h = tanh(W_i x + b_i + (w + alpha P) z) for all units at once.
+  // h = tanh(W_i x + b_i + (w + alpha P) z) for all neurons.
   void activate_neurons(int64_t t) {
     const D d;
     input_.forward(t);
@@ -161,23 +170,23 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
     this->neurons_out(h_, t, call_.output);
   }
 
-  // A pass of its own: energy is seldom asked for.
-  void measure(int64_t t) {
+  // Writes the energy of step t. It is seldom requested, so it has a sweep of its own.
+  void measure_energy(int64_t t) {
     for_tiles<kRows>(plan_.rows(S), 1,
-                     [&](auto count, int64_t i) HWY_ATTR { measure_rows<count>(i); });
+                     [&](auto count, int64_t i) HWY_ATTR { measure_energy_rows<count>(i); });
     this->neurons_out(sums_, t, call_.energy);
   }
   template <int kCount>
-  HWY_INLINE void measure_rows(int64_t i) {
+  HWY_INLINE void measure_energy_rows(int64_t i) {
     constexpr int kTileVectors = kCount * kVectors;
     const D d;
     const Layout layout = layout_;
     const T* HWY_RESTRICT W = parameters_.row(kWeight, i);
     const T* HWY_RESTRICT alpha = parameters_.row(kAlpha, i);
     const T* HWY_RESTRICT P = this->matrix(kP) + this->row_of(i);
-    V spent[kTileVectors];
+    V energy[kTileVectors];
     STPN_UNROLL
-    for (int q = 0; q < kTileVectors; ++q) spent[q] = hn::Zero(d);
+    for (int q = 0; q < kTileVectors; ++q) energy[q] = hn::Zero(d);
     for (int64_t j = 0; j < layout.width; j += Layout::kColumns) {
       STPN_UNROLL
       for (int q = 0; q < kTileVectors; ++q) {
@@ -185,14 +194,14 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
         const V G =
             hn::MulAdd(layout.parameter(alpha, q / kVectors, j),
                        hn::Load(d, P + layout.synapse(q, j)), layout.parameter(W, q / kVectors, j));
-        spent[q] = hn::MulAdd(hn::Abs(G), hn::Mul(z, z), spent[q]);
+        energy[q] = hn::MulAdd(hn::Abs(G), hn::Mul(z, z), energy[q]);
       }
     }
-    Layout::store_sums(spent, sums_ + i * S);
+    Layout::store_sums(energy, sums_ + i * S);
   }
 
-  // m of step t, for the update to come.
-  void modulate(int64_t t) {
+  // m of step t, for the update that the next sweep applies.
+  void compute_modulator(int64_t t) {
     if (!call_.variant.has_modulator()) {
       std::fill_n(m_, S, call_.rate[0]);
       return;
@@ -202,7 +211,7 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
     sums_over_neurons<Layout>(
         plan_.neurons(S),
         [&](int64_t k)
-            HWY_ATTR { return hn::Mul(hn::Load(d, modulator_ + k), hn::Load(d, h_ + k)); },
+            HWY_ATTR { return hn::Mul(hn::Load(d, modulator_weight_ + k), hn::Load(d, h_ + k)); },
         sums);
     for (int s = 0; s < S; ++s) m_[s] = sums[s] + call_.modulator_bias[0];
     for (int64_t k = 0; k < Plan::padded(S); k += hn::Lanes(d)) {
@@ -214,12 +223,12 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
 
   const BackpropamineForwardParams<T>& call_;
   const PaddedMatrices<T>& parameters_;
-  T* z_;        // h[t-1], what drives step t
-  T* hebbian_;  // h[t-2], what drove step t-1
+  T* z_;         // h[t-1], the presynaptic input of step t
+  T* z_before_;  // h[t-2], the presynaptic input of step t-1, whose update is pending
   T* const h_;
-  T* const sums_;
-  T* const m_;
-  T* const modulator_;  // its weights, as unit values
+  T* const sums_;              // (w + alpha P) z of each neuron; in measure_energy its energy
+  T* const m_;                 // the modulator of each sample
+  T* const modulator_weight_;  // repeated for each sample, laid out as neuron values
   const InputProjection<T, S> input_;
 };
 

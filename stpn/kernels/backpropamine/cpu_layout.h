@@ -1,4 +1,5 @@
-// Which matrices and kept values are which in Backpropamine's CPU kernel.
+// Backpropamine's CPU kernel: the indices of its matrices, gradient sums and saved values, and the
+// plan of a call.
 #pragma once
 
 #include "stpn/kernels/backpropamine/equations.h"
@@ -6,20 +7,23 @@
 
 namespace stpn::kernels {
 
-// Of a sample; E with a trace only.
+// State matrices (H, H) of each sample; kE only in variants with a trace.
 enum BackpropamineState { kP, kE };
 
-// Parameter matrices and the sums of their gradients. That of W is a product of activities and
-// gradients; those before it are summed a synapse at a time.
+// Parameter matrices, and the sums of their gradients. The gradient of kWeight is computed for many
+// time steps at once, as a matrix product; the matrices before it (the first kSummedMatrices) are
+// summed synapse by synapse in every time step.
 enum BackpropamineMatrix { kAlpha, kWeight, kBackpropamineMatrices };
 inline constexpr int64_t kSummedMatrices = kAlpha + 1;
-// Sums of gradients, besides; of kModulatorBias and kRate only the first value. From kInput on
-// those of the inputs, as PaddedInputWeights has them.
+// Vectors of gradient sums. Of kModulatorBias and kRate only the first value is used. The vectors
+// from kInput on are the gradients of the input weights and the bias, laid out as in
+// PaddedInputWeights.
 enum BackpropamineVector { kModulatorWeight, kModulatorBias, kRate, kInput };
 
-// SavedActivations at each step where there is a modulator: its value, one a sample.
+// Saved for backward at each time step in variants with a modulator: m, one value per sample.
 enum BackpropamineSaved { kSavedModulator, kBackpropamineSaved };
 
+// Whether large batches run in the batch-interleaved layout.
 inline constexpr bool kBackpropamineBatchInterleaved = true;
 
 template <typename T>

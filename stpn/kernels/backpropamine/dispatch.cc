@@ -42,8 +42,8 @@ template <typename T>
 void forward(const BackpropamineForwardParams<T>& p, const ProjectedParameters<T>& parameters,
              const PlasticPlan<T>& plan, int64_t shard) {
   with_passes<T>(p.variant, [&](auto steps) {
-    run_shard<decltype(steps)::template Forward, kBackpropamineBatchInterleaved>(plan, shard, p.saved, p,
-                                                                       parameters);
+    run_shard<decltype(steps)::template Forward, kBackpropamineBatchInterleaved>(
+        plan, shard, p.saved, p, parameters);
   });
 }
 
@@ -53,8 +53,8 @@ void backward(const BackpropamineBackwardParams<T>& p, const ProjectedParameters
   const Gradients<T> of_layouts(plan, gradients, kSummedMatrices,
                                 plan.interleaved_groups > 0 ? plan.hidden : 0);
   with_passes<T>(p.forward.variant, [&](auto steps) {
-    run_shard<decltype(steps)::template Backward, kBackpropamineBatchInterleaved>(plan, shard, p.forward.saved,
-                                                                        p, parameters, of_layouts);
+    run_shard<decltype(steps)::template Backward, kBackpropamineBatchInterleaved>(
+        plan, shard, p.forward.saved, p, parameters, of_layouts);
   });
   of_layouts.add_up_lanes();
 }
@@ -78,21 +78,24 @@ HWY_EXPORT(kForwardDouble);
 HWY_EXPORT(kBackwardFloat);
 HWY_EXPORT(kBackwardDouble);
 
-void dispatch(const BackpropamineForwardParams<float>& p, const ProjectedParameters<float>& parameters,
-              const PlasticPlan<float>& plan, int64_t shard) {
+void dispatch(const BackpropamineForwardParams<float>& p,
+              const ProjectedParameters<float>& parameters, const PlasticPlan<float>& plan,
+              int64_t shard) {
   HWY_DYNAMIC_DISPATCH(kForwardFloat)(p, parameters, plan, shard);
 }
-void dispatch(const BackpropamineForwardParams<double>& p, const ProjectedParameters<double>& parameters,
-              const PlasticPlan<double>& plan, int64_t shard) {
+void dispatch(const BackpropamineForwardParams<double>& p,
+              const ProjectedParameters<double>& parameters, const PlasticPlan<double>& plan,
+              int64_t shard) {
   HWY_DYNAMIC_DISPATCH(kForwardDouble)(p, parameters, plan, shard);
 }
-void dispatch(const BackpropamineBackwardParams<float>& p, const ProjectedParameters<float>& parameters,
-              const PlasticPlan<float>& plan, const GradientSums<float>& gradients, int64_t shard) {
+void dispatch(const BackpropamineBackwardParams<float>& p,
+              const ProjectedParameters<float>& parameters, const PlasticPlan<float>& plan,
+              const GradientSums<float>& gradients, int64_t shard) {
   HWY_DYNAMIC_DISPATCH(kBackwardFloat)(p, parameters, plan, gradients, shard);
 }
-void dispatch(const BackpropamineBackwardParams<double>& p, const ProjectedParameters<double>& parameters,
-              const PlasticPlan<double>& plan, const GradientSums<double>& gradients,
-              int64_t shard) {
+void dispatch(const BackpropamineBackwardParams<double>& p,
+              const ProjectedParameters<double>& parameters, const PlasticPlan<double>& plan,
+              const GradientSums<double>& gradients, int64_t shard) {
   HWY_DYNAMIC_DISPATCH(kBackwardDouble)(p, parameters, plan, gradients, shard);
 }
 
@@ -122,13 +125,15 @@ void store_vector(const ShardSums<T>& sums, int64_t which, int64_t count, T* to)
 }  // namespace
 
 template <typename T>
-int64_t backpropamine_saved_size(const Extent& extent, const BackpropamineVariant& variant) {
-  return backpropamine_plan<T>(extent, variant).saved_size();
+std::shared_ptr<const PlasticPlan<T>> backpropamine_cpu_plan(const Extent& extent,
+                                                             const BackpropamineVariant& variant) {
+  return std::make_shared<const PlasticPlan<T>>(backpropamine_plan<T>(extent, variant));
 }
 
 template <typename T>
 void backpropamine_forward_cpu(const BackpropamineForwardParams<T>& p) {
-  const PlasticPlan<T> plan = backpropamine_plan<T>(p.extent, p.variant);
+  const PlasticPlan<T> plan =
+      p.plan != nullptr ? *p.plan : backpropamine_plan<T>(p.extent, p.variant);
   const ProjectedParameters<T> parameters = padded(p, plan);
   for_each_shard(p.parallel, plan.shards,
                  [&](int64_t shard) { dispatch(p, parameters, plan, shard); });
@@ -137,7 +142,8 @@ void backpropamine_forward_cpu(const BackpropamineForwardParams<T>& p) {
 template <typename T>
 void backpropamine_backward_cpu(const BackpropamineBackwardParams<T>& p) {
   const BackpropamineForwardParams<T>& f = p.forward;
-  const PlasticPlan<T> plan = backpropamine_plan<T>(f.extent, f.variant);
+  const PlasticPlan<T> plan =
+      f.plan != nullptr ? *f.plan : backpropamine_plan<T>(f.extent, f.variant);
   const ProjectedParameters<T> parameters = padded(f, plan);
   const ShardSums<T> sums(plan, kBackpropamineMatrices, kInput + f.extent.inputs + 1);
   for_each_shard(f.parallel, plan.shards,
@@ -155,8 +161,10 @@ template void backpropamine_forward_cpu(const BackpropamineForwardParams<float>&
 template void backpropamine_forward_cpu(const BackpropamineForwardParams<double>&);
 template void backpropamine_backward_cpu(const BackpropamineBackwardParams<float>&);
 template void backpropamine_backward_cpu(const BackpropamineBackwardParams<double>&);
-template int64_t backpropamine_saved_size<float>(const Extent&, const BackpropamineVariant&);
-template int64_t backpropamine_saved_size<double>(const Extent&, const BackpropamineVariant&);
+template std::shared_ptr<const PlasticPlan<float>> backpropamine_cpu_plan(
+    const Extent&, const BackpropamineVariant&);
+template std::shared_ptr<const PlasticPlan<double>> backpropamine_cpu_plan(
+    const Extent&, const BackpropamineVariant&);
 
 }  // namespace stpn::kernels
 #endif  // HWY_ONCE

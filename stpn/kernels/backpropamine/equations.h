@@ -20,24 +20,16 @@
 // code: the four additions, and the trace that is updated after its use.
 #pragma once
 
-#include <cstdint>
-#include <limits>
+#include <memory>
 
-#include "stpn/base/parallel.h"
 #include "stpn/kernels/activation.h"
-#include "stpn/kernels/closed_loop.h"
-#include "stpn/kernels/extent.h"
+#include "stpn/kernels/backpropamine/signature.h"
+#include "stpn/kernels/sequence_params.h"
 
 namespace stpn::kernels {
 
-enum class Neuromodulation { modplast, plastic, modul };
-enum class Addition { clamp, soft_clamp, additive, decaying };
-enum class Modulator { tanh, sigmoid, linear };
-
 struct BackpropamineVariant {
-  Neuromodulation neuromodulation = Neuromodulation::modplast;
-  Addition addition = Addition::clamp;
-  Modulator modulator = Modulator::tanh;
+  BACKPROPAMINE_OPTIONS(STPN_VARIANT_FIELD)
 
   bool has_modulator() const { return neuromodulation != Neuromodulation::plastic; }
   bool has_rate() const { return neuromodulation != Neuromodulation::modplast; }
@@ -60,84 +52,47 @@ struct BackpropamineVariant {
   }
 };
 
-// What one whole sequence needs. All pointers are borrowed for the call; `in` and `out` must not
-// overlap.
+// The size that a letter of the signature's shapes stands for.
+inline int64_t size_of(char letter, const Extent& extent, const BackpropamineVariant&) {
+  return size_of(letter, extent);
+}
+
+// The arrays of a sequence, by the names of the signature: what each is and its shape stand there.
+// Energy, here, is that of each neuron's recurrent synapses at each step: the sum over j of
+// |w_ij + alpha_ij P_ij| h_j[t-1]^2.
 template <typename T>
-struct BackpropamineForwardParams {
-  Extent extent;
+struct BackpropamineForwardParams : SequenceForward<T> {
   BackpropamineVariant variant;
-
-  const T* x = nullptr;  // in  (T, B, I)
-  const uint8_t* reset =
-      nullptr;  // in  (T, B); null: none. Not 0: that sample's state is zeroed before step t
-  const T* initial_h = nullptr;  // in  (B, H)
-  const T* initial_P = nullptr;  // in  (B, H, H)
-  const T* initial_E = nullptr;  // in  (B, H, H); has_trace only
-
-  const T* weight_ih = nullptr;         // in  (H, I)  W_i
-  const T* bias = nullptr;              // in  (H)     b_i
-  const T* weight_hh = nullptr;         // in  (H, H)  w
-  const T* alpha = nullptr;             // in  (H, H)
-  const T* modulator_weight = nullptr;  // in  (H); has_modulator only
-  const T* modulator_bias = nullptr;    // in  (1); has_modulator only
-  const T* rate = nullptr;              // in  (1); has_rate only
-
-  T* output = nullptr;   // out (T, B, H)  h[0] .. h[T-1]
-  T* final_P = nullptr;  // out (B, H, H)
-  T* final_E = nullptr;  // out (B, H, H); has_trace only
-
-  // Energy of each unit's recurrent synapses at each step, sum over j of
-  // |w_ij + alpha_ij P_ij| h_j[t-1]^2, or null.
-  T* energy = nullptr;  // out (T, B, H)
-
-  // SavedActivations for backward by the CPU kernel, laid out as it likes; null when only predicting. The
-  // reference needs none.
-  T* saved = nullptr;  // out (backpropamine_saved_size)
-
-  const base::ParallelFor* parallel = nullptr;  // null: the calling thread
-  ClosedLoop* closed_loop = nullptr;            // null: inputs and reset are complete
+  BACKPROPAMINE_TENSORS(STPN_FORWARD_FIELD)
 };
 
-// Gradients of a scalar loss, given those of what forward returned. Those that are null are taken
-// as zero (in) or not wanted (out). `forward` is as it was in the forward call: `output` and `kept`
-// are read now, and the initial state again.
+// Gradients of a scalar loss from those of what forward returned. Null: zero (read) or not wanted
+// (written). `forward` is as it was in the forward call; its `output`, `saved` and initial state
+// are read.
 template <typename T>
-struct BackpropamineBackwardParams {
+struct BackpropamineBackwardParams : SequenceBackward<T> {
   BackpropamineForwardParams<T> forward;
-
-  const T* grad_output =
-      nullptr;  // in  (T, B, H); the gradient of h[T-1] as final state is added to its last step
-  const T* grad_final_P = nullptr;  // in  (B, H, H)
-  const T* grad_final_E = nullptr;  // in  (B, H, H)
-
-  T* grad_x = nullptr;                 // out (T, B, I)
-  T* grad_initial_h = nullptr;         // out (B, H)
-  T* grad_initial_P = nullptr;         // out (B, H, H)
-  T* grad_initial_E = nullptr;         // out (B, H, H)
-  T* grad_weight_ih = nullptr;         // out (H, I)
-  T* grad_bias = nullptr;              // out (H)
-  T* grad_weight_hh = nullptr;         // out (H, H)
-  T* grad_alpha = nullptr;             // out (H, H)
-  T* grad_modulator_weight = nullptr;  // out (H)
-  T* grad_modulator_bias = nullptr;    // out (1)
-  T* grad_rate = nullptr;              // out (1)
+  BACKPROPAMINE_TENSORS(STPN_BACKWARD_FIELD)
 };
 
-// The equations line by line: the oracle. Keeps every state, runs one sample after the other.
+STPN_UNIT_FIELDS(BackpropamineFields, BACKPROPAMINE_TENSORS, BackpropamineForwardParams,
+                 BackpropamineBackwardParams);
+
+// The equations line by line: the oracle. Stores every state and takes one sample after the other.
 template <typename T>
 void backpropamine_forward_ref(const BackpropamineForwardParams<T>& p);
 template <typename T>
 void backpropamine_backward_ref(const BackpropamineBackwardParams<T>& p);
 
-// SIMD with run-time dispatch, a few samples side by side, time loop inside; backward replays P and
-// E from checkpoints. Every variant. Gives the same bits for any number of threads.
+// SIMD with run-time dispatch: a few samples at a time run through the whole sequence; backward
+// recomputes P and E from checkpoints. Every variant. The same bits for any number of threads.
 template <typename T>
 void backpropamine_forward_cpu(const BackpropamineForwardParams<T>& p);
 template <typename T>
 void backpropamine_backward_cpu(const BackpropamineBackwardParams<T>& p);
 
-// Values of T that `kept` must hold.
 template <typename T>
-int64_t backpropamine_saved_size(const Extent& extent, const BackpropamineVariant& variant);
+std::shared_ptr<const PlasticPlan<T>> backpropamine_cpu_plan(const Extent& extent,
+                                                             const BackpropamineVariant& variant);
 
 }  // namespace stpn::kernels

@@ -13,20 +13,22 @@ struct State {
   std::vector<T> h, P, E;
 };
 
-// What one step of one sample computes, all of it, so that backward only reads.
+// Everything that one time step of one sample computes and that backward needs.
 template <typename T>
-struct Pass {
-  State<T> before;           // after a reset
+struct StepRecord {
+  State<T> before;           // the state that the step reads: before it, after a reset
   std::vector<T> h;          // (H)
-  T m = T(0);                // the modulator, or `plastic`'s rate
-  std::vector<T> unclamped;  // (H, H) new P
+  T m = T(0);                // the modulator, or the rate of `plastic`
+  std::vector<T> unclamped;  // (H, H) the new P before its clamp
 };
 
+// One sample b of a call.
 template <typename T>
 struct Sample {
   Sample(const BackpropamineForwardParams<T>& call, int64_t sample)
       : p(call), v(call.variant), H(call.extent.hidden), b(sample) {}
 
+  // Index of step t of this sample in arrays (T, B, ...).
   int64_t row(int64_t t) const { return t * p.extent.batch + b; }
   bool is_reset(int64_t t) const { return p.reset != nullptr && p.reset[row(t)] != 0; }
   T bound() const { return static_cast<T>(v.bound()); }
@@ -41,11 +43,13 @@ struct Sample {
     return state;
   }
 
-  // D_ij = h_i[t] h_j[t-1].
-  T hebbian(const Pass<T>& step, int64_t k) const { return step.h[k / H] * step.before.h[k % H]; }
+  // D_ij = h_i[t] h_j[t-1], with k = i H + j.
+  T hebbian(const StepRecord<T>& step, int64_t k) const {
+    return step.h[k / H] * step.before.h[k % H];
+  }
 
-  // What m multiplies.
-  T learnt(const Pass<T>& step, int64_t k) const {
+  // X_ij, the term that m multiplies: D, or E[t-1] with a trace.
+  T modulated_term(const StepRecord<T>& step, int64_t k) const {
     return v.has_trace() ? step.before.E[k] : hebbian(step, k);
   }
 
@@ -66,50 +70,53 @@ void clear(State<T>& state) {
   clear(state.E);
 }
 
+// h[t], and the energy of step t unless `energy`, (T, B, H), is null.
 template <typename T>
-void activity(const Sample<T>& s, int64_t t, Pass<T>& step, T* energy) {
+void activity(const Sample<T>& s, int64_t t, StepRecord<T>& step, T* energy) {
   step.h = input_projection(s.p.extent, s.input_weights(), s.inputs(t));
   for (int64_t i = 0; i < s.H; ++i) {
     T u = step.h[i];
-    T spent = T(0);
+    T energy_i = T(0);
     for (int64_t j = 0; j < s.H; ++j) {
       const int64_t k = i * s.H + j;
       const T G = s.p.weight_hh[k] + s.p.alpha[k] * step.before.P[k];
       u += G * step.before.h[j];
-      spent += std::abs(G) * step.before.h[j] * step.before.h[j];
+      energy_i += std::abs(G) * step.before.h[j] * step.before.h[j];
     }
     step.h[i] = std::tanh(u);
-    if (energy != nullptr) energy[s.row(t) * s.H + i] = spent;
+    if (energy != nullptr) energy[s.row(t) * s.H + i] = energy_i;
   }
 }
 
+// m[t], or the rate of `plastic`.
 template <typename T>
-T modulator(const Sample<T>& s, const Pass<T>& step) {
+T modulator(const Sample<T>& s, const StepRecord<T>& step) {
   if (!s.v.has_modulator()) return s.p.rate[0];
   T u = s.p.modulator_bias[0];
   for (int64_t i = 0; i < s.H; ++i) u += s.p.modulator_weight[i] * step.h[i];
   return activate(s.v.modulator_activation(), u);
 }
 
+// The new P and E, into `state`.
 template <typename T>
-void update(const Sample<T>& s, Pass<T>& step, State<T>& state) {
+void update(const Sample<T>& s, StepRecord<T>& step, State<T>& state) {
   state.h = step.h;
   step.m = modulator(s, step);
   step.unclamped.resize(s.H * s.H);
   for (int64_t k = 0; k < s.H * s.H; ++k) {
     const T P = step.before.P[k];
-    const T d = step.m * s.learnt(step, k);
+    const T delta = step.m * s.modulated_term(step, k);
     T& value = step.unclamped[k];
     switch (s.v.addition) {
       case Addition::clamp:
       case Addition::additive:
-        value = P + d;
+        value = P + delta;
         break;
       case Addition::soft_clamp:
-        value = P + std::max(d, T(0)) * (T(1) - P) + std::min(d, T(0)) * (P + T(1));
+        value = P + std::max(delta, T(0)) * (T(1) - P) + std::min(delta, T(0)) * (P + T(1));
         break;
       case Addition::decaying:
-        value = (T(1) - step.m) * P + d;
+        value = (T(1) - step.m) * P + delta;
         break;
     }
     state.P[k] = std::clamp(value, -s.bound(), s.bound());
@@ -119,18 +126,19 @@ void update(const Sample<T>& s, Pass<T>& step, State<T>& state) {
   }
 }
 
+// Step t: from `state` before it to `state` after it.
 template <typename T>
-void run_step(const Sample<T>& s, int64_t t, State<T>& state, Pass<T>& step, T* energy) {
+void run_step(const Sample<T>& s, int64_t t, State<T>& state, StepRecord<T>& step, T* energy) {
   if (s.is_reset(t)) clear(state);
   step.before = state;
   activity(s, t, step, energy);
   update(s, step, state);
 }
 
-// The k-th of the (n, size) blocks of `all`.
+// Item `index` of an array (n, size); null if the array is.
 template <typename T>
-T* part(T* all, int64_t k, int64_t size) {
-  return all == nullptr ? nullptr : all + k * size;
+T* item(T* array, int64_t index, int64_t size) {
+  return array == nullptr ? nullptr : array + index * size;
 }
 
 template <typename T>
@@ -138,76 +146,83 @@ void add(T* sum, int64_t index, T value) {
   if (sum != nullptr) sum[index] += value;
 }
 
-// Back through the update. Leaves the gradients of P and E before the step in d; adds to d.h and
-// d_before (of h[t-1]).
+// In the functions below, `grad` is the gradient of the loss with respect to the state, and dX that
+// with respect to X; u is the pre-activation of h, and v that of m.
+
+// Backpropagates through the update: turns grad.P and grad.E from those of the new P and E into
+// those of P and E before the step; adds to grad.h, of h[t], and to grad_h_before, of h[t-1].
 template <typename T>
-void back_through_update(const BackpropamineBackwardParams<T>& p, const Sample<T>& s, const Pass<T>& step,
-                         State<T>& d, std::vector<T>& d_before) {
+void backpropagate_update(const BackpropamineBackwardParams<T>& p, const Sample<T>& s,
+                          const StepRecord<T>& step, State<T>& grad,
+                          std::vector<T>& grad_h_before) {
   T dm = T(0);
   for (int64_t k = 0; k < s.H * s.H; ++k) {
     const T P = step.before.P[k];
-    const T X = s.learnt(step, k);
+    const T X = s.modulated_term(step, k);
     const T delta = step.m * X;
-    T dA = d.P[k];
-    if (std::abs(step.unclamped[k]) > s.bound()) dA = T(0);
-    T d_delta = dA;
+    T dP_new = grad.P[k];  // of the new P before its clamp
+    if (std::abs(step.unclamped[k]) > s.bound()) dP_new = T(0);
+    T d_delta = dP_new;
     switch (s.v.addition) {
       case Addition::clamp:
       case Addition::additive:
-        d.P[k] = dA;
+        grad.P[k] = dP_new;
         break;
       case Addition::soft_clamp:
         d_delta *= (delta >= T(0) ? T(1) - P : T(0)) + (delta <= T(0) ? P + T(1) : T(0));
-        d.P[k] = dA * (T(1) - std::abs(delta));
+        grad.P[k] = dP_new * (T(1) - std::abs(delta));
         break;
       case Addition::decaying:
-        dm -= dA * P;
-        d.P[k] = dA * (T(1) - step.m);
+        dm -= dP_new * P;
+        grad.P[k] = dP_new * (T(1) - step.m);
         break;
     }
     dm += d_delta * X;
-    T dD = d_delta * step.m;
+    const T dX = d_delta * step.m;
+    T dD = dX;
     if (s.v.has_trace()) {
-      const T dE = d.E[k];
+      const T dE = grad.E[k];
       const T rate = s.p.rate[0];
       add(p.grad_rate, 0, dE * (s.hebbian(step, k) - step.before.E[k]));
-      d.E[k] = dD + dE * (T(1) - rate);
+      grad.E[k] = dX + dE * (T(1) - rate);
       dD = dE * rate;
     }
-    d.h[k / s.H] += dD * step.before.h[k % s.H];
-    d_before[k % s.H] += dD * step.h[k / s.H];
+    grad.h[k / s.H] += dD * step.before.h[k % s.H];
+    grad_h_before[k % s.H] += dD * step.h[k / s.H];
   }
   if (!s.v.has_modulator()) {
     add(p.grad_rate, 0, dm);
     return;
   }
-  const T du = dm * activation_slope(s.v.modulator_activation(), step.m);
-  add(p.grad_modulator_bias, 0, du);
+  const T dv = dm * activation_slope(s.v.modulator_activation(), step.m);
+  add(p.grad_modulator_bias, 0, dv);
   for (int64_t i = 0; i < s.H; ++i) {
-    add(p.grad_modulator_weight, i, du * step.h[i]);
-    d.h[i] += du * s.p.modulator_weight[i];
+    add(p.grad_modulator_weight, i, dv * step.h[i]);
+    grad.h[i] += dv * s.p.modulator_weight[i];
   }
 }
 
-// Back through the activity: from d.h to the inputs, to d.P and to d_before.
+// Backpropagates through the activity: from grad.h to grad.P, grad_h_before, the inputs and the
+// weights.
 template <typename T>
-void back_through_activity(const BackpropamineBackwardParams<T>& p, const Sample<T>& s, int64_t t,
-                           const Pass<T>& step, State<T>& d, std::vector<T>& d_before) {
-  std::vector<T> d_preactivation(s.H);
+void backpropagate_activity(const BackpropamineBackwardParams<T>& p, const Sample<T>& s, int64_t t,
+                            const StepRecord<T>& step, State<T>& grad,
+                            std::vector<T>& grad_h_before) {
+  std::vector<T> du(s.H);
   for (int64_t i = 0; i < s.H; ++i) {
-    const T du = d_preactivation[i] = d.h[i] * activation_slope(Activation::tanh, step.h[i]);
+    du[i] = grad.h[i] * activation_slope(Activation::tanh, step.h[i]);
     for (int64_t j = 0; j < s.H; ++j) {
       const int64_t k = i * s.H + j;
-      const T dG = du * step.before.h[j];
+      const T dG = du[i] * step.before.h[j];
       add(p.grad_weight_hh, k, dG);
       add(p.grad_alpha, k, dG * step.before.P[k]);
-      d.P[k] += dG * s.p.alpha[k];
-      d_before[j] += du * (s.p.weight_hh[k] + s.p.alpha[k] * step.before.P[k]);
+      grad.P[k] += dG * s.p.alpha[k];
+      grad_h_before[j] += du[i] * (s.p.weight_hh[k] + s.p.alpha[k] * step.before.P[k]);
     }
   }
-  backpropagate_input_projection<T>(s.p.extent, s.input_weights(), s.inputs(t), d_preactivation,
-                              {p.grad_weight_ih, s.p.extent.inputs, p.grad_bias},
-                              part(p.grad_x, s.row(t), s.p.extent.inputs));
+  backpropagate_input_projection<T>(s.p.extent, s.input_weights(), s.inputs(t), du,
+                                    {p.grad_weight_ih, s.p.extent.inputs, p.grad_bias},
+                                    item(p.grad_x, s.row(t), s.p.extent.inputs));
 }
 
 template <typename T>
@@ -228,15 +243,15 @@ void backpropamine_forward_ref(const BackpropamineForwardParams<T>& p) {
   for (int64_t b = 0; b < p.extent.batch; ++b) {
     const Sample<T> s(p, b);
     State<T> state = s.initial_state();
-    Pass<T> step;
+    StepRecord<T> step;
     for (int64_t t = 0; t < p.extent.steps; ++t) {
       run_step(s, t, state, step, p.energy);
       T* const output = p.output + s.row(t) * H;
       copy_out(step.h, output);
       if (p.closed_loop != nullptr) p.closed_loop->after_step(t, b, 1, output);
     }
-    copy_out(state.P, part(p.final_P, b, H * H));
-    copy_out(state.E, part(p.final_E, b, H * H));
+    copy_out(state.P, item(p.final_P, b, H * H));
+    copy_out(state.E, item(p.final_E, b, H * H));
   }
 }
 
@@ -252,29 +267,33 @@ void backpropamine_backward_ref(const BackpropamineBackwardParams<T>& p) {
   clear(p.grad_modulator_bias, 1);
   clear(p.grad_rate, 1);
 
-  std::vector<Pass<T>> steps(f.extent.steps);
+  std::vector<StepRecord<T>> steps(f.extent.steps);
   for (int64_t b = 0; b < f.extent.batch; ++b) {
     const Sample<T> s(f, b);
     State<T> state = s.initial_state();
     for (int64_t t = 0; t < f.extent.steps; ++t) run_step<T>(s, t, state, steps[t], nullptr);
 
-    State<T> d = state;
-    clear(d);
-    if (p.grad_final_P != nullptr) std::copy_n(p.grad_final_P + b * H * H, d.P.size(), d.P.begin());
-    if (p.grad_final_E != nullptr) std::copy_n(p.grad_final_E + b * H * H, d.E.size(), d.E.begin());
-    for (int64_t t = f.extent.steps - 1; t >= 0; --t) {
-      std::vector<T> d_before(H, T(0));
-      if (p.grad_output != nullptr) {
-        for (int64_t i = 0; i < H; ++i) d.h[i] += p.grad_output[s.row(t) * H + i];
-      }
-      back_through_update(p, s, steps[t], d, d_before);
-      back_through_activity(p, s, t, steps[t], d, d_before);
-      d.h = d_before;
-      if (s.is_reset(t)) clear(d);
+    State<T> grad = state;
+    clear(grad);
+    if (p.grad_final_P != nullptr) {
+      std::copy_n(p.grad_final_P + b * H * H, grad.P.size(), grad.P.begin());
     }
-    copy_out(d.h, part(p.grad_initial_h, b, H));
-    copy_out(d.P, part(p.grad_initial_P, b, H * H));
-    copy_out(d.E, part(p.grad_initial_E, b, H * H));
+    if (p.grad_final_E != nullptr) {
+      std::copy_n(p.grad_final_E + b * H * H, grad.E.size(), grad.E.begin());
+    }
+    for (int64_t t = f.extent.steps - 1; t >= 0; --t) {
+      std::vector<T> grad_h_before(H, T(0));
+      if (p.grad_output != nullptr) {
+        for (int64_t i = 0; i < H; ++i) grad.h[i] += p.grad_output[s.row(t) * H + i];
+      }
+      backpropagate_update(p, s, steps[t], grad, grad_h_before);
+      backpropagate_activity(p, s, t, steps[t], grad, grad_h_before);
+      grad.h = grad_h_before;
+      if (s.is_reset(t)) clear(grad);
+    }
+    copy_out(grad.h, item(p.grad_initial_h, b, H));
+    copy_out(grad.P, item(p.grad_initial_P, b, H * H));
+    copy_out(grad.E, item(p.grad_initial_E, b, H * H));
   }
 }
 

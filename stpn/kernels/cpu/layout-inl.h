@@ -151,71 +151,17 @@ HWY_INLINE void sums_over_neurons(int64_t neurons, const Value& value, T (&sums)
   for (int64_t place = 0; place < kWidth; ++place) sums[place % S] += sums_of_places[place];
 }
 
-// Of one unit's values.
+// Writes one value a neuron, the same for all samples, as neuron values.
+template <int S, typename T>
+void repeat_for_samples(const T* values, int64_t count, T* neurons) {
+  for (int64_t i = 0; i < count; ++i) std::fill_n(neurons + i * S, S, values[i]);
+}
+
+// The sum of one neuron's values over the samples.
 template <int S, typename T>
 HWY_INLINE T sum_of_samples(const T* values) {
   return std::accumulate(values, values + S, T(0));
 }
-
-// Of the vectors of rows that go together, a few whose sums stay in registers while they go over
-// the sources.
-template <class Layout, int kMost>
-struct TilePart {
-  using V = typename Layout::V;
-  static constexpr int kTileVectors = std::min(kMost, Layout::kTileVectors);
-  static constexpr int kParts = Layout::kTileVectors / kTileVectors;
-  static constexpr int kVectors = std::min(kTileVectors, Layout::kVectors);
-  static constexpr int kRows = kTileVectors / kVectors;
-  static_assert(Layout::kTileVectors % kTileVectors == 0 && Layout::kVectors % kVectors == 0);
-
-  explicit HWY_INLINE TilePart(int part) : first(part * kTileVectors) {}
-  // Of the block's vector p: which it is of all, and of which row and vector of samples.
-  HWY_INLINE int tile_vector(int p) const { return first + p; }
-  HWY_INLINE int row(int p) const { return tile_vector(p) / Layout::kVectors; }
-  HWY_INLINE int vector(int p) const { return tile_vector(p) % Layout::kVectors; }
-
-  const int first;
-};
-
-// The gradient of presynaptic activity, in registers for the rows of a block.
-template <class Layout, class Part, bool kUsed>
-struct PresynapticGradient {
-  using T = typename Layout::Value;
-  using D = typename Layout::D;
-
-  // Sources before `from` need none.
-  HWY_INLINE PresynapticGradient(const Layout& its_layout, const Part& its_block,
-                                 T* HWY_RESTRICT its_memory, int64_t from)
-      : layout(its_layout), part(its_block), memory(its_memory), first(from) {
-    STPN_UNROLL
-    for (int v = 0; v < Part::kVectors; ++v) sums[v] = hn::Zero(D());
-  }
-  HWY_INLINE void load(int64_t j) {
-    wanted = kUsed && j >= first;
-    if (!wanted) return;
-    STPN_UNROLL
-    for (int v = 0; v < Part::kVectors; ++v) {
-      sums[v] = hn::Load(D(), memory + layout.presynaptic(part.vector(v), j));
-    }
-  }
-  HWY_INLINE void add(int p, typename Layout::V factor, typename Layout::V other) {
-    if (wanted) sums[p % Part::kVectors] = hn::MulAdd(factor, other, sums[p % Part::kVectors]);
-  }
-  HWY_INLINE void store(int64_t j) const {
-    if (!wanted) return;
-    STPN_UNROLL
-    for (int v = 0; v < Part::kVectors; ++v) {
-      hn::Store(sums[v], D(), memory + layout.presynaptic(part.vector(v), j));
-    }
-  }
-
-  const Layout layout;
-  const Part part;
-  T* const HWY_RESTRICT memory;
-  const int64_t first;
-  bool wanted = false;
-  typename Layout::V sums[Part::kVectors];
-};
 
 }  // namespace HWY_NAMESPACE
 }  // namespace stpn::kernels

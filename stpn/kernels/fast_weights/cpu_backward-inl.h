@@ -1,15 +1,17 @@
-// Fast weights backward, for a group of samples. Compiled once a target.
+// The backward pass of Fast Weights for one group of samples. Compiled once for each SIMD target.
 //
-// With du_k the gradient of what tanh(LN()) was taken of for s_k, and D[t] that of A[t]:
-//   ds_(k-1) = A[t]^T du_k                                        k = S .. 1
-//   dp = sum of all du_k;   dW += dp outer h
-//   dh = W^T dp + rate (D[t] + D[t]^T) h,   h before the step
-//   D[t] = decay D[t+1] + sum over k of du_k outer s_(k-1)
-// D is not brought up to date at each step either: dh needs it symmetric, as E = D + D^T, and
-//   E[t] h = decay^m E1 h + sum of decay^(u-t) (du (s . h) + s (du . h))
-// over all du_k and s_(k-1) of the block's steps u >= t, with E1 what comes from behind the block.
-// The h of a block are known, so E1 h is of all of them at once. A is that of the checkpoint at the
-// block's beginning; nothing is replayed.
+// dX is the gradient of the loss with respect to X. With u_k the argument of tanh(LN()) for s_k and
+// D[t] = dA[t]:
+//   ds_(k-1) = A[t]^T du_k,   k = S .. 1
+//   dp = sum of du_k over k = 0 .. S;   dW += dp outer h
+//   dh = W^T dp + rate (D[t] + D[t]^T) h,   where h = h[t-1]
+//   D[t] = decay D[t+1] + sum over k = 1 .. S of du_k outer s_(k-1)
+// Like A, D is not updated in memory in every step. dh needs only E = D + D^T. Within a time block,
+//   E[t] h = decay^m E_end h + sum of decay^(u-t) (du_k (s_(k-1) . h) + s_(k-1) (du_k . h))
+// over k and the steps u >= t of the block, where m steps of the block follow step t, and D_end and
+// E_end = D_end + D_end^T are the parts of D and E at the block's last step that come from later
+// blocks. The h of all steps are known from the outputs, so E_end h is computed for the whole block
+// at once. A is not recomputed: its value before the block is the block's checkpoint.
 
 #if defined(STPN_KERNELS_FAST_WEIGHTS_CPU_BACKWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_FAST_WEIGHTS_CPU_BACKWARD_INL_H_
@@ -33,18 +35,18 @@ namespace hn = hwy::HWY_NAMESPACE;
 template <class Layout>
 class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
   using Base = FastWeightsGroup<Layout>;
-  using Base::clear_slots;
+  using Base::clear_entries;
+  using Base::decay_powers_;
+  using Base::entry;
+  using Base::entry_stride_;
   using Base::forward_;
-  using Base::history_step_;
   using Base::is_reset;
-  using Base::saved_;
   using Base::kVectors;
   using Base::layout_;
   using Base::matrix_row_;
   using Base::plan_;
-  using Base::powers_;
   using Base::S;
-  using Base::slot;
+  using Base::saved_;
   using typename Base::D;
   using typename Base::Plan;
   using typename Base::T;
@@ -53,82 +55,86 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
  public:
   static int64_t zeros(const Plan& plan) {
     const int64_t products = plan.interval * inner_steps(plan);
-    return Base::common_scratch(plan, products) + Base::rates(products) + 3 * plan.presynaptic(S) +
-           InputProjection<T, S>::scratch(plan);
+    return Base::common_scratch(plan, products) + Base::rates_size(products) +
+           3 * plan.presynaptic(S) + InputProjection<T, S>::scratch(plan);
   }
   static int64_t unwritten(const Plan& plan) {
-    return 2 * plan.matrix(S) + 2 * Base::history(plan, plan.interval * inner_steps(plan)) +
-           4 * Base::history(plan, plan.interval + 1) + 2 * plan.presynaptic(S);
+    return 2 * plan.matrix(S) + 2 * Base::series_size(plan, plan.interval * inner_steps(plan)) +
+           4 * Base::series_size(plan, plan.interval + 1) + 2 * plan.presynaptic(S);
   }
 
   // Adds to `gradients`.
   FastWeightsBackwardGroup(const Plan& plan, int64_t first, T* saved, Scratch<T>& scratch,
                            const FastWeightsBackwardParams<T>& call,
-                           const ProjectedParameters<T>& parameters, const GradientSums<T>& gradients)
+                           const ProjectedParameters<T>& parameters,
+                           const GradientSums<T>& gradients)
       : Base(plan, first, saved, call.forward, plan.interval * inner_steps(plan), scratch),
         call_(call),
         parameters_(parameters.matrices),
         gradients_(gradients),
         inner_(inner_steps(plan)),
         A_starts_at_zero_(this->starts_at_zero()),
-        E_(scratch.take_unwritten(plan.matrix(S))),
-        D_(scratch.take_unwritten(plan.matrix(S))),
-        rates_ahead_(scratch.take(Base::rates(plan.interval * inner_))),
-        du_(take_history(scratch, plan.interval * inner_)),
-        s_(take_history(scratch, plan.interval * inner_)),
-        h_(take_history(scratch, plan.interval + 1)),
-        seen_h_(take_history(scratch, plan.interval + 1)),
-        dp_(take_history(scratch, plan.interval + 1)),
-        later_(take_history(scratch, plan.interval + 1)),
+        E_end_(scratch.take_unwritten(plan.matrix(S))),
+        D_end_(scratch.take_unwritten(plan.matrix(S))),
+        product_rates_(scratch.take(Base::rates_size(plan.interval * inner_))),
+        du_(take_series(scratch, plan.interval * inner_)),
+        s_(take_series(scratch, plan.interval * inner_)),
+        h_(take_series(scratch, plan.interval + 1)),
+        visible_h_(take_series(scratch, plan.interval + 1)),
+        dp_(take_series(scratch, plan.interval + 1)),
+        E_end_h_(take_series(scratch, plan.interval + 1)),
         du_0_(scratch.take_unwritten(plan.presynaptic(S))),
         ds_(scratch.take_unwritten(plan.presynaptic(S))),
         dh_(scratch.take(plan.presynaptic(S))),
-        d_gain_(scratch.take(plan.presynaptic(S))),
-        d_offset_(scratch.take(plan.presynaptic(S))),
+        grad_gain_(scratch.take(plan.presynaptic(S))),
+        grad_offset_(scratch.take(plan.presynaptic(S))),
         input_(plan, first, call.forward.x, parameters.inputs, scratch) {
     for (int64_t k = 0; k < plan.interval * inner_; ++k) {
-      rates_ahead_[k] = static_cast<T>(forward_.variant.rate) * powers_[k / inner_];
+      product_rates_[k] = static_cast<T>(forward_.variant.rate) * decay_powers_[k / inner_];
     }
   }
 
   void run() {
     begin();
-    for (int64_t part = plan_.checkpoints - 1; part >= 0; --part) {
-      enter(part);
+    for (int64_t block = plan_.checkpoints - 1; block >= 0; --block) {
+      begin_time_block(block);
       for (int64_t m = steps_ - 1; m >= 0; --m) {
-        back(m);
+        backpropagate_step(m);
         for (int s = 0; s < S; ++s) {
-          if (is_reset(begin_ + m, s)) back_through_reset(m, s);
+          if (is_reset(begin_ + m, s)) backpropagate_reset(m, s);
         }
       }
-      leave(part);
+      end_time_block(block);
     }
     end();
   }
 
  private:
-  T* take_history(Scratch<T>& scratch, int64_t slots) const {
-    return scratch.take_unwritten(Base::history(plan_, slots));
+  T* take_series(Scratch<T>& scratch, int64_t entries) const {
+    return scratch.take_unwritten(Base::series_size(plan_, entries));
   }
 
+  // Initialises D_end and E_end with the gradient of the final A.
   void begin() {
     if (call_.grad_final_A == nullptr) return;
-    for (T* matrix : {E_, D_}) this->matrices_in(call_.grad_final_A, matrix);
-    for (int s = 0; s < S; ++s) add_transposed(s, D_, E_);
-    E_is_zero_ = false;
+    for (T* matrix : {E_end_, D_end_}) this->matrices_in(call_.grad_final_A, matrix);
+    for (int s = 0; s < S; ++s) add_transposed(s, D_end_, E_end_);
+    E_end_is_zero_ = false;
   }
 
+  // Writes the gradients of the initial state, and adds those of the layer norm's parameters.
   void end() {
-    if (call_.grad_initial_A != nullptr) this->matrices_out(D_, call_.grad_initial_A);
+    if (call_.grad_initial_A != nullptr) this->matrices_out(D_end_, call_.grad_initial_A);
     if (call_.grad_initial_h != nullptr) this->presynaptic_out(dh_, 0, call_.grad_initial_h);
     for (int64_t i = 0; i < plan_.hidden; ++i) {
       for (int s = 0; s < S; ++s) {
-        gradients_.vector(kGain)[i] += d_gain_[layout_.value(s, i)];
-        gradients_.vector(kOffset)[i] += d_offset_[layout_.value(s, i)];
+        gradients_.vector(kGain)[i] += grad_gain_[layout_.value(s, i)];
+        gradients_.vector(kOffset)[i] += grad_offset_[layout_.value(s, i)];
       }
     }
   }
 
+  // to += from^T, for sample s of two matrices.
   void add_transposed(int s, const T* HWY_RESTRICT from, T* HWY_RESTRICT to) const {
     for (int64_t i = 0; i < plan_.hidden; ++i) {
       for (int64_t j = 0; j < plan_.hidden; ++j) {
@@ -137,62 +143,67 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
     }
   }
 
-  void enter(int64_t part) {
-    begin_ = part * plan_.interval;
+  // Loads the h of the block's steps and multiplies them by E_end.
+  void begin_time_block(int64_t block) {
+    begin_ = block * plan_.interval;
     steps_ = std::min(plan_.interval, plan_.steps - begin_);
-    A_ = part == 0 && A_starts_at_zero_ ? nullptr : saved_.checkpoint(part);
+    A_ = block == 0 && A_starts_at_zero_ ? nullptr : saved_.checkpoint(block);
     for (int64_t m = 0; m <= steps_; ++m) {
       const int64_t t = begin_ + m - 1;
       this->presynaptic_in(t < 0 ? forward_.initial_h : forward_.output, std::max(t, int64_t{0}),
-                       slot(h_, m));
+                           entry(h_, m));
     }
-    std::copy_n(h_, steps_ * plan_.presynaptic(S), seen_h_);
-    for (int s = 0; s < S; ++s) forget(steps_ - 1, s);
-    if (!E_is_zero_) load_later();
+    std::copy_n(h_, steps_ * plan_.presynaptic(S), visible_h_);
+    for (int s = 0; s < S; ++s) hide_before_reset(steps_ - 1, s);
+    if (!E_end_is_zero_) multiply_by_E_end();
   }
 
-  // What step m does not see of this sample: what came before its latest reset.
-  void forget(int64_t m, int s) {
+  // A[t] of step m contains nothing from before sample s's latest reset up to step m, if the block
+  // has one: zeroes the entries of visible_h_ from before it, and sets A_is_hidden_.
+  void hide_before_reset(int64_t m, int s) {
     int64_t latest = m;
     while (latest >= 0 && !is_reset(begin_ + latest, s)) --latest;
-    A_is_forgotten_[s] = latest >= 0;
-    clear_slots(seen_h_, s, 0, latest + 1);
+    A_is_hidden_[s] = latest >= 0;
+    clear_entries(visible_h_, s, 0, latest + 1);
   }
 
-  // E1 h of all steps of the block.
-  void load_later() {
+  // E_end h for the h of all steps of the block.
+  void multiply_by_E_end() {
     const Layout layout = layout_;
     for (int v = 0; v < kVectors; ++v) {
       const int64_t at = layout.presynaptic(v, 0);
       for (int64_t m = 0; m < steps_; m += kTileRows) {
         sum_rows<RowsOf::shared, kTileRows>(
-            layout, T(0), plan_.hidden, {slot(h_, m) + at, history_step_, layout.presynaptic(0, 1)},
-            {E_ + at, 0, matrix_row_}, slot(later_, m) + at, history_step_);
+            layout, T(0), plan_.hidden,
+            {entry(h_, m) + at, entry_stride_, layout.presynaptic(0, 1)},
+            {E_end_ + at, 0, matrix_row_}, entry(E_end_h_, m) + at, entry_stride_);
       }
     }
   }
 
-  void back(int64_t m) {
+  // Step m of the block.
+  void backpropagate_step(int64_t m) {
     const int64_t t = begin_ + m;
     const int64_t size = plan_.presynaptic(S);
     prefetch_before(t);
-    load_gradient(t);
-    T* const dp = slot(dp_, m);
+    begin_ds(t);
+    T* const dp = entry(dp_, m);
     std::fill_n(dp, size, T(0));
     for (int64_t k = inner_; k >= 1; --k) {
       const int64_t product = m * inner_ + k - 1;
-      const T* s = k == inner_ ? slot(h_, m + 1) : this->activity(t, k);
-      back_through_activity(t, k, s, slot(du_, product), dp);
-      std::copy_n(this->activity(t, k - 1), size, slot(s_, product));
-      back_through_recall(m, slot(du_, product));
+      const T* s = k == inner_ ? entry(h_, m + 1) : this->activity(t, k);
+      backpropagate_activity(t, k, s, entry(du_, product), dp);
+      std::copy_n(this->activity(t, k - 1), size, entry(s_, product));
+      backpropagate_A_product(m, entry(du_, product));
     }
-    back_through_activity(t, 0, this->activity(t, 0), du_0_, dp);
+    backpropagate_activity(t, 0, this->activity(t, 0), du_0_, dp);
     this->presynaptic_to_rows(dp, 0, plan_.hidden, input_.neurons(), input_.width());
     input_.backward(t, gradients_.vector(kInput), call_.grad_x);
-    back_to_before(m);
+    backpropagate_to_previous_h(m);
   }
 
-  // What the step before t will read, and this step's part of what the block before will.
+  // Prefetches what step t-1 reads, and a part of the checkpoint and outputs that the previous
+  // block reads.
   void prefetch_before(int64_t t) const {
     this->prefetch_presynaptic(call_.grad_output, t - 1);
     this->prefetch_presynaptic(forward_.output, t - 1 - plan_.interval);
@@ -202,8 +213,8 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
     this->prefetch(saved_.checkpoint(begin_ / plan_.interval - 1) + (t - begin_) * part, part);
   }
 
-  // ds of the last activity.
-  void load_gradient(int64_t t) {
+  // ds_S, that of h[t]: the gradient from later steps and that of the output.
+  void begin_ds(int64_t t) {
     if (call_.grad_output == nullptr) {
       std::copy_n(dh_, plan_.presynaptic(S), ds_);
       return;
@@ -215,40 +226,42 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
     }
   }
 
-  // From ds_k to du_k; adds to dp.
-  void back_through_activity(int64_t t, int64_t k, const T* s, T* du, T* dp) const {
+  // Computes du_k from ds_k, and adds it to dp. `s` is s_k.
+  void backpropagate_activity(int64_t t, int64_t k, const T* s, T* du, T* dp) const {
     for (int v = 0; v < kVectors; ++v) {
       const int64_t at = layout_.presynaptic(v, 0);
-      back_through_samples(t, k, v, s + at, du + at, dp + at);
+      backpropagate_activity_vectors(t, k, v, s + at, du + at, dp + at);
     }
   }
 
-  HWY_INLINE void back_through_samples(int64_t t, int64_t k, int v, const T* HWY_RESTRICT activity,
-                                       T* HWY_RESTRICT du, T* HWY_RESTRICT dp) const {
+  // The same for the samples in vector v of the layout.
+  HWY_INLINE void backpropagate_activity_vectors(int64_t t, int64_t k, int v,
+                                                 const T* HWY_RESTRICT activity, T* HWY_RESTRICT du,
+                                                 T* HWY_RESTRICT dp) const {
     const D d;
     const Layout layout = layout_;
     const bool layer_norm = forward_.variant.layer_norm;
     const int64_t first = layout.presynaptic(v, 0);
-    const T* HWY_RESTRICT ds_of = ds_ + first;
+    const T* HWY_RESTRICT ds_values = ds_ + first;
     const T* HWY_RESTRICT gain = this->gain_;
-    T* HWY_RESTRICT d_gain = d_gain_ + first;
-    T* HWY_RESTRICT d_offset = d_offset_ + first;
+    T* HWY_RESTRICT grad_gain = grad_gain_ + first;
+    T* HWY_RESTRICT grad_offset = grad_offset_ + first;
     const T* HWY_RESTRICT normalised = layer_norm ? this->normalised(t, k) + first : nullptr;
     for (int64_t j = 0; j < layout.width; j += Layout::kColumns) {
       const int64_t at = layout.presynaptic(0, j);
       const V slope = activation_slope(d, Activation::tanh, hn::LoadU(d, activity + at));
-      V ds = hn::Mul(hn::Load(d, ds_of + at), slope);
+      V ds = hn::Mul(hn::Load(d, ds_values + at), slope);
       if (layer_norm) {
         const V n = hn::LoadU(d, normalised + at);
-        hn::Store(hn::MulAdd(ds, n, hn::Load(d, d_gain + at)), d, d_gain + at);
-        hn::Store(hn::Add(ds, hn::Load(d, d_offset + at)), d, d_offset + at);
+        hn::Store(hn::MulAdd(ds, n, hn::Load(d, grad_gain + at)), d, grad_gain + at);
+        hn::Store(hn::Add(ds, hn::Load(d, grad_offset + at)), d, grad_offset + at);
         ds = hn::Mul(ds, common<Layout>(gain + j));
       }
       hn::Store(ds, d, du + at);
     }
     if (layer_norm) {
-      const V inverse = Layout::neuron(saved_.samples(t, k), v);
-      back_through_normalise(layout, this->shares_, normalised, inverse, du);
+      const V inverse_std = Layout::neuron(saved_.samples(t, k), v);
+      back_through_normalise(layout, this->mean_weights_, normalised, inverse_std, du);
     }
     for (int64_t j = 0; j < layout.width; j += Layout::kColumns) {
       const int64_t at = layout.presynaptic(0, j);
@@ -256,105 +269,112 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
     }
   }
 
-  // ds = A[t]^T du
-  void back_through_recall(int64_t m, const T* du) {
+  // ds = A[t]^T du, in step m of the block
+  void backpropagate_A_product(int64_t m, const T* du) {
     if (A_ != nullptr) {
       const int64_t v = layout_.presynaptic(1, 0);
       sum_rows<RowsOf::own, kVectors>(layout_, T(0), plan_.hidden, {du, v, layout_.presynaptic(0, 1)},
                                       {A_, v, matrix_row_}, ds_, v);
       for (int s = 0; s < S; ++s) {
-        if (A_is_forgotten_[s]) clear_slots(ds_, s, 0, 1);
+        if (A_is_hidden_[s]) clear_entries(ds_, s, 0, 1);
       }
     }
-    this->add_recalled(A_ == nullptr ? T(0) : powers_[m + 1], m + 1, this->rates_of_latest(m + 1),
-                       seen_h_, du, seen_h_, ds_);
+    this->add_low_rank_product(A_ == nullptr ? T(0) : decay_powers_[m + 1], m + 1,
+                               this->latest_decayed_rates(m + 1), visible_h_, du, visible_h_, ds_);
   }
 
-  // dh before the step, from dp and what follows in A.
-  void back_to_before(int64_t m) {
+  // dh of h[t-1], in step m of the block: W^T dp + rate E[t] h.
+  void backpropagate_to_previous_h(int64_t m) {
     const int64_t first = m * inner_;
     const int64_t count = (steps_ - m) * inner_;
-    const T* const h = slot(seen_h_, m);
-    T later = T(0);
-    if (!E_is_zero_) {
-      std::copy_n(slot(later_, m), plan_.presynaptic(S), dh_);
-      later = static_cast<T>(forward_.variant.rate) * powers_[steps_ - 1 - m];
+    const T* const h = entry(visible_h_, m);
+    T E_end_scale = T(0);
+    if (!E_end_is_zero_) {
+      std::copy_n(entry(E_end_h_, m), plan_.presynaptic(S), dh_);
+      E_end_scale = static_cast<T>(forward_.variant.rate) * decay_powers_[steps_ - 1 - m];
     }
-    this->add_parameter_product(later, parameters_.row(kSlowWeight, 0), slot(dp_, m), dh_);
-    this->add_recalled(T(1), count, rates_ahead_, slot(s_, first), h, slot(du_, first), dh_);
-    this->add_recalled(T(1), count, rates_ahead_, slot(du_, first), h, slot(s_, first), dh_);
+    this->add_parameter_product(E_end_scale, parameters_.row(kSlowWeight, 0), entry(dp_, m), dh_);
+    const T* const s = entry(s_, first);
+    const T* const du = entry(du_, first);
+    this->add_low_rank_product(T(1), count, product_rates_, s, h, du, dh_);
+    this->add_low_rank_product(T(1), count, product_rates_, du, h, s, dh_);
   }
 
-  // The sample's steps before m do not see what follows, but see their A again.
-  void back_through_reset(int64_t m, int s) {
-    clear_slots(dh_, s, 0, 1);
-    clear_slots(later_, s, 0, m);
-    clear_slots(du_, s, m * inner_, steps_ * inner_);
-    clear_slots(s_, s, m * inner_, steps_ * inner_);
-    this->clear_sample(E_, s);
-    this->clear_sample(D_, s);
+  // Step m resets sample s, so no gradient of it passes to earlier steps: drops those that are
+  // held. The A of the earlier steps contains the h before the reset, so these become visible
+  // again.
+  void backpropagate_reset(int64_t m, int s) {
+    clear_entries(dh_, s, 0, 1);
+    clear_entries(E_end_h_, s, 0, m);
+    clear_entries(du_, s, m * inner_, steps_ * inner_);
+    clear_entries(s_, s, m * inner_, steps_ * inner_);
+    this->clear_sample(E_end_, s);
+    this->clear_sample(D_end_, s);
     for (int64_t u = 0; u < m; ++u) {
       for (int64_t j = 0; j < plan_.hidden; ++j) {
-        slot(seen_h_, u)[layout_.value(s, j)] = slot(h_, u)[layout_.value(s, j)];
+        entry(visible_h_, u)[layout_.value(s, j)] = entry(h_, u)[layout_.value(s, j)];
       }
     }
-    forget(m - 1, s);
+    hide_before_reset(m - 1, s);
   }
 
-  // The block's part of dW; what comes from behind the block before it.
-  void leave(int64_t part) {
+  // Adds the block's part of dW, and updates D_end and E_end to those of the previous block.
+  void end_time_block(int64_t block) {
     for (int v = 0; v < kVectors; ++v) {
       const int64_t at = layout_.presynaptic(v, 0);
       add_outer_products_of_all<Layout, T>(
-          layout_, plan_.hidden, steps_, {dp_ + at, layout_.presynaptic(0, 1), history_step_},
-          {seen_h_ + at, 0, history_step_}, gradients_.matrix(kSlowWeight), plan_.row);
+          layout_, plan_.hidden, steps_, {dp_ + at, layout_.presynaptic(0, 1), entry_stride_},
+          {visible_h_ + at, 0, entry_stride_}, gradients_.matrix(kSlowWeight), plan_.row);
     }
     const bool wants_D = call_.grad_initial_A != nullptr;
-    if (part == 0 && !wants_D) return;
+    if (block == 0 && !wants_D) return;
     const D d;
     const int64_t count = steps_ * inner_;
     for (int64_t k = 0; k < count; ++k) {
-      T* HWY_RESTRICT du = slot(du_, k);
-      const V power = hn::Set(d, powers_[k / inner_ + 1]);
+      T* HWY_RESTRICT du = entry(du_, k);
+      const V power = hn::Set(d, decay_powers_[k / inner_ + 1]);
       for (int64_t i = 0; i < plan_.presynaptic(S); i += hn::Lanes(d)) {
         hn::Store(hn::Mul(power, hn::Load(d, du + i)), d, du + i);
       }
     }
-    const T scale = E_is_zero_ ? T(0) : powers_[steps_];
-    if (wants_D) this->add_outer(scale, count, du_, s_, D_);
-    if (part == 0) return;
-    this->add_outer(scale, count, du_, s_, E_);
-    this->add_outer(T(1), count, s_, du_, E_);
-    E_is_zero_ = false;
+    const T scale = E_end_is_zero_ ? T(0) : decay_powers_[steps_];
+    if (wants_D) this->add_outer(scale, count, du_, s_, D_end_);
+    if (block == 0) return;
+    this->add_outer(scale, count, du_, s_, E_end_);
+    this->add_outer(T(1), count, s_, du_, E_end_);
+    E_end_is_zero_ = false;
   }
 
   const FastWeightsBackwardParams<T>& call_;
   const PaddedMatrices<T>& parameters_;
   const GradientSums<T>& gradients_;
-  const int64_t inner_;
+  const int64_t inner_;  // S, inner steps per time step
   const bool A_starts_at_zero_;
-  T* const E_;  // E1
-  T* const D_;  // likewise, if its gradient is wanted in the end
-  T* const rates_ahead_;
-  // Of the block's steps, or inner steps.
+  T* const E_end_;
+  T* const D_end_;          // updated only if the gradient of the initial A is wanted
+  T* const product_rates_;  // rate decay^(k / S) for inner step k of the block
+  // Series with an entry for each inner step of the block: du_k and s_(k-1).
   T* const du_;
   T* const s_;
-  T* const h_;       // before and after them, whether or not a reset follows
-  T* const seen_h_;  // before them, as the one at hand sees it in A; in the end, as each had it
+  // Series with an entry for each time step of the block.
+  T* const h_;          // h before the step, resets not applied; a last entry for h after the block
+  T* const visible_h_;  // h before the step, zero if A of the current step does not contain it;
+                        // once all steps are done, h as its own step read it
   T* const dp_;
-  T* const later_;  // E1 h
+  T* const E_end_h_;  // E_end h
+  // Of the current step.
   T* const du_0_;
   T* const ds_;
   T* const dh_;
-  T* const d_gain_;
-  T* const d_offset_;
+  T* const grad_gain_;
+  T* const grad_offset_;
   const InputProjection<T, S> input_;
 
-  bool E_is_zero_ = true;
-  // The block at hand.
+  bool E_end_is_zero_ = true;
+  // The current block: its first step, its number of steps, and A before it.
   int64_t begin_ = 0, steps_ = 0;
-  const T* A_ = nullptr;  // null: zero
-  bool A_is_forgotten_[S] = {};
+  const T* A_ = nullptr;      // null: zero
+  bool A_is_hidden_[S] = {};  // whether A of the current step contains none of it, after a reset
 };
 
 }  // namespace HWY_NAMESPACE

@@ -1,4 +1,5 @@
-// Which of the parameters, gradients and kept values of fast weights is which, in their CPU kernel.
+// The CPU kernel of Fast Weights: the indices of its parameters, gradient sums and saved values,
+// and the plan of a call.
 #pragma once
 
 #include "stpn/kernels/fast_weights/equations.h"
@@ -6,22 +7,25 @@
 
 namespace stpn::kernels {
 
-// Parameter matrices and the sums of their gradients; then sums of other gradients.
+// Parameter matrices, and the sums of their gradients; and vectors of gradient sums. The vectors
+// from kInput on are the gradients of the input weights and the bias, laid out as in
+// PaddedInputWeights.
 enum FastWeightsMatrix { kSlowWeight, kFastWeightsMatrices };
 enum FastWeightsVector { kGain, kOffset, kInput };
 
-// SavedActivations of a step's S + 1 activations: the values of all but the last, which is the output; then of
-// their layer norms what came out before gain and offset, and, one value a sample, one over the
-// deviation.
+// Saved for backward at each time step, for its S + 1 activities s_k: the values of all but the
+// last (which is the output); with layer norm also its output before gain and offset, for each k;
+// and one over the standard deviation it divides by, one value per sample and k.
 inline int64_t saved_activity(int64_t k) { return k; }
 inline int64_t saved_normalised(const FastWeightsVariant& variant, int64_t k) {
   return variant.inner_steps + k;
 }
 
+// Whether large batches run in the batch-interleaved layout.
 inline constexpr bool kFastWeightsBatchInterleaved = true;
 
-// Passes of a block, at whose end A comes up to date. A longer one passes less often over all of A,
-// and over more of the activities that A has not learnt yet.
+// Time steps in a time block (cpu_time_block-inl.h), at whose end A is updated. A longer block
+// sweeps over A less often, but over more pending outer products in every step.
 inline constexpr int64_t kTimeBlock = 20;
 
 template <typename T>
@@ -39,7 +43,7 @@ PlasticPlan<T> fast_weights_plan(const Extent& extent, const FastWeightsVariant&
        .interleaved = kFastWeightsBatchInterleaved});
 }
 
-// S, from the plan.
+// S of the equations, from the plan.
 template <typename T>
 int64_t inner_steps(const PlasticPlan<T>& plan) {
   return plan.saved_per_sample - 1;

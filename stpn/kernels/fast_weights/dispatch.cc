@@ -27,19 +27,19 @@ template <typename T>
 void forward(const FastWeightsForwardParams<T>& p, const ProjectedParameters<T>& parameters,
              const PlasticPlan<T>& plan, int64_t shard) {
   if (p.energy == nullptr) {
-    run_shard<Groups<T, false>::template Forward, kFastWeightsBatchInterleaved>(plan, shard, p.saved, p,
-                                                                      parameters);
+    run_shard<Groups<T, false>::template Forward, kFastWeightsBatchInterleaved>(
+        plan, shard, p.saved, p, parameters);
   } else {
-    run_shard<Groups<T, true>::template Forward, kFastWeightsBatchInterleaved>(plan, shard, p.saved, p,
-                                                                     parameters);
+    run_shard<Groups<T, true>::template Forward, kFastWeightsBatchInterleaved>(plan, shard, p.saved,
+                                                                               p, parameters);
   }
 }
 
 template <typename T>
 void backward(const FastWeightsBackwardParams<T>& p, const ProjectedParameters<T>& parameters,
               const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t shard) {
-  run_shard<Groups<T, false>::template Backward, kFastWeightsBatchInterleaved>(plan, shard, p.forward.saved, p,
-                                                                     parameters, gradients);
+  run_shard<Groups<T, false>::template Backward, kFastWeightsBatchInterleaved>(
+      plan, shard, p.forward.saved, p, parameters, gradients);
 }
 
 // What is exported has to be a function, not a template.
@@ -61,21 +61,24 @@ HWY_EXPORT(kForwardDouble);
 HWY_EXPORT(kBackwardFloat);
 HWY_EXPORT(kBackwardDouble);
 
-void dispatch(const FastWeightsForwardParams<float>& p, const ProjectedParameters<float>& parameters,
-              const PlasticPlan<float>& plan, int64_t shard) {
+void dispatch(const FastWeightsForwardParams<float>& p,
+              const ProjectedParameters<float>& parameters, const PlasticPlan<float>& plan,
+              int64_t shard) {
   HWY_DYNAMIC_DISPATCH(kForwardFloat)(p, parameters, plan, shard);
 }
-void dispatch(const FastWeightsForwardParams<double>& p, const ProjectedParameters<double>& parameters,
-              const PlasticPlan<double>& plan, int64_t shard) {
+void dispatch(const FastWeightsForwardParams<double>& p,
+              const ProjectedParameters<double>& parameters, const PlasticPlan<double>& plan,
+              int64_t shard) {
   HWY_DYNAMIC_DISPATCH(kForwardDouble)(p, parameters, plan, shard);
 }
-void dispatch(const FastWeightsBackwardParams<float>& p, const ProjectedParameters<float>& parameters,
-              const PlasticPlan<float>& plan, const GradientSums<float>& gradients, int64_t shard) {
+void dispatch(const FastWeightsBackwardParams<float>& p,
+              const ProjectedParameters<float>& parameters, const PlasticPlan<float>& plan,
+              const GradientSums<float>& gradients, int64_t shard) {
   HWY_DYNAMIC_DISPATCH(kBackwardFloat)(p, parameters, plan, gradients, shard);
 }
-void dispatch(const FastWeightsBackwardParams<double>& p, const ProjectedParameters<double>& parameters,
-              const PlasticPlan<double>& plan, const GradientSums<double>& gradients,
-              int64_t shard) {
+void dispatch(const FastWeightsBackwardParams<double>& p,
+              const ProjectedParameters<double>& parameters, const PlasticPlan<double>& plan,
+              const GradientSums<double>& gradients, int64_t shard) {
   HWY_DYNAMIC_DISPATCH(kBackwardDouble)(p, parameters, plan, gradients, shard);
 }
 
@@ -93,7 +96,7 @@ T* recurrent(const Extent& extent, T* weight, int64_t i) {
 // With W of the units, for products with its transpose.
 template <typename T>
 ProjectedParameters<T> padded_for_backward(const FastWeightsForwardParams<T>& p,
-                                        const PlasticPlan<T>& plan) {
+                                           const PlasticPlan<T>& plan) {
   ProjectedParameters<T> parameters = padded(p, plan);
   for (int64_t i = 0; i < plan.hidden; ++i) {
     std::copy_n(recurrent(p.extent, p.weight, i), plan.hidden,
@@ -103,7 +106,8 @@ ProjectedParameters<T> padded_for_backward(const FastWeightsForwardParams<T>& p,
 }
 // With its transpose, for products with itself.
 template <typename T>
-ProjectedParameters<T> padded_for_forward(const FastWeightsForwardParams<T>& p, const PlasticPlan<T>& plan) {
+ProjectedParameters<T> padded_for_forward(const FastWeightsForwardParams<T>& p,
+                                          const PlasticPlan<T>& plan) {
   ProjectedParameters<T> parameters = padded(p, plan);
   for (int64_t i = 0; i < plan.hidden; ++i) {
     const T* row = recurrent(p.extent, p.weight, i);
@@ -115,13 +119,15 @@ ProjectedParameters<T> padded_for_forward(const FastWeightsForwardParams<T>& p, 
 }  // namespace
 
 template <typename T>
-int64_t fast_weights_saved_size(const Extent& extent, const FastWeightsVariant& variant) {
-  return fast_weights_plan<T>(extent, variant).saved_size();
+std::shared_ptr<const PlasticPlan<T>> fast_weights_cpu_plan(const Extent& extent,
+                                                            const FastWeightsVariant& variant) {
+  return std::make_shared<const PlasticPlan<T>>(fast_weights_plan<T>(extent, variant));
 }
 
 template <typename T>
 void fast_weights_forward_cpu(const FastWeightsForwardParams<T>& p) {
-  const PlasticPlan<T> plan = fast_weights_plan<T>(p.extent, p.variant);
+  const PlasticPlan<T> plan =
+      p.plan != nullptr ? *p.plan : fast_weights_plan<T>(p.extent, p.variant);
   const ProjectedParameters<T> parameters = padded_for_forward(p, plan);
   for_each_shard(p.parallel, plan.shards,
                  [&](int64_t shard) { dispatch(p, parameters, plan, shard); });
@@ -130,7 +136,8 @@ void fast_weights_forward_cpu(const FastWeightsForwardParams<T>& p) {
 template <typename T>
 void fast_weights_backward_cpu(const FastWeightsBackwardParams<T>& p) {
   const FastWeightsForwardParams<T>& f = p.forward;
-  const PlasticPlan<T> plan = fast_weights_plan<T>(f.extent, f.variant);
+  const PlasticPlan<T> plan =
+      f.plan != nullptr ? *f.plan : fast_weights_plan<T>(f.extent, f.variant);
   const ProjectedParameters<T> parameters = padded_for_backward(f, plan);
   const ShardSums<T> sums(plan, kFastWeightsMatrices, kInput + f.extent.inputs + 1);
   for_each_shard(f.parallel, plan.shards,
@@ -152,8 +159,10 @@ template void fast_weights_forward_cpu(const FastWeightsForwardParams<float>&);
 template void fast_weights_forward_cpu(const FastWeightsForwardParams<double>&);
 template void fast_weights_backward_cpu(const FastWeightsBackwardParams<float>&);
 template void fast_weights_backward_cpu(const FastWeightsBackwardParams<double>&);
-template int64_t fast_weights_saved_size<float>(const Extent&, const FastWeightsVariant&);
-template int64_t fast_weights_saved_size<double>(const Extent&, const FastWeightsVariant&);
+template std::shared_ptr<const PlasticPlan<float>> fast_weights_cpu_plan(const Extent&,
+                                                                         const FastWeightsVariant&);
+template std::shared_ptr<const PlasticPlan<double>> fast_weights_cpu_plan(
+    const Extent&, const FastWeightsVariant&);
 
 }  // namespace stpn::kernels
 #endif  // HWY_ONCE

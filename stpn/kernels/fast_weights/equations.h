@@ -14,89 +14,59 @@
 // variance is divided by H, and 1e-5 added to it.
 #pragma once
 
-#include <cstdint>
+#include <memory>
 
-#include "stpn/base/parallel.h"
-#include "stpn/kernels/closed_loop.h"
-#include "stpn/kernels/extent.h"
+#include "stpn/kernels/fast_weights/signature.h"
+#include "stpn/kernels/sequence_params.h"
 
 namespace stpn::kernels {
 
 struct FastWeightsVariant {
-  int64_t inner_steps = 1;  // S, at least 1
+  FAST_WEIGHTS_OPTIONS(STPN_VARIANT_FIELD)
   bool layer_norm = true;
-  double decay = 0.9;
-  double rate = 0.5;
 };
 
-// What one whole sequence needs. All pointers are borrowed for the call; `in` and `out` must not
-// overlap.
+// The size that a letter of the signature's shapes stands for.
+inline int64_t size_of(char letter, const Extent& extent, const FastWeightsVariant&) {
+  return letter == 'N' ? extent.inputs + extent.hidden : size_of(letter, extent);
+}
+
+// The arrays of a sequence, by the names of the signature: what each is and its shape stand there.
+// Energy, here, is that of each neuron's fast weights at each step: the sum over inner steps k and
+// over j of |A_ij| s_(k-1),j^2.
 template <typename T>
-struct FastWeightsForwardParams {
-  Extent extent;
+struct FastWeightsForwardParams : SequenceForward<T> {
   FastWeightsVariant variant;
-
-  const T* x = nullptr;  // in  (T, B, I)
-  const uint8_t* reset =
-      nullptr;  // in  (T, B); null: none. Not 0: that sample's state is zeroed before step t
-  const T* initial_h = nullptr;  // in  (B, H)
-  const T* initial_A = nullptr;  // in  (B, H, H)
-
-  const T* weight = nullptr;             // in  (H, I+H)  W, inputs first
-  const T* bias = nullptr;               // in  (H)       b
-  const T* layer_norm_weight = nullptr;  // in  (H); layer norm only
-  const T* layer_norm_bias = nullptr;    // in  (H); layer norm only
-
-  T* output = nullptr;   // out (T, B, H)  h[0] .. h[T-1]
-  T* final_A = nullptr;  // out (B, H, H)
-
-  // Energy of the fast weights of each unit at each step, sum over inner steps k and over j of
-  // |A_ij| s_(k-1),j^2, or null. That of the slow weights is the caller's.
-  T* energy = nullptr;  // out (T, B, H)
-
-  // SavedActivations for backward by the CPU kernel, laid out as it likes; null when only predicting. The
-  // reference needs none.
-  T* saved = nullptr;  // out (fast_weights_saved_size)
-
-  const base::ParallelFor* parallel = nullptr;  // null: the calling thread
-  ClosedLoop* closed_loop = nullptr;            // null: inputs and reset are complete
+  FAST_WEIGHTS_TENSORS(STPN_FORWARD_FIELD)
 };
 
-// Gradients of a scalar loss, given those of what forward returned. Those that are null are taken
-// as zero (in) or not wanted (out). `forward` is as it was in the forward call: `output` and `kept`
-// are read now, and the initial state again.
+// Gradients of a scalar loss from those of what forward returned. Null: zero (read) or not wanted
+// (written). `forward` is as it was in the forward call; its `output`, `saved` and initial state
+// are read.
 template <typename T>
-struct FastWeightsBackwardParams {
+struct FastWeightsBackwardParams : SequenceBackward<T> {
   FastWeightsForwardParams<T> forward;
-
-  const T* grad_output =
-      nullptr;  // in  (T, B, H); the gradient of h[T-1] as final state is added to its last step
-  const T* grad_final_A = nullptr;  // in  (B, H, H)
-
-  T* grad_x = nullptr;                  // out (T, B, I)
-  T* grad_initial_h = nullptr;          // out (B, H)
-  T* grad_initial_A = nullptr;          // out (B, H, H)
-  T* grad_weight = nullptr;             // out (H, I+H)
-  T* grad_bias = nullptr;               // out (H)
-  T* grad_layer_norm_weight = nullptr;  // out (H)
-  T* grad_layer_norm_bias = nullptr;    // out (H)
+  FAST_WEIGHTS_TENSORS(STPN_BACKWARD_FIELD)
 };
 
-// The equations line by line: the oracle. Keeps every A, runs one sample after the other.
+STPN_UNIT_FIELDS(FastWeightsFields, FAST_WEIGHTS_TENSORS, FastWeightsForwardParams,
+                 FastWeightsBackwardParams);
+
+// The equations line by line: the oracle. Stores every A and takes one sample after the other.
 template <typename T>
 void fast_weights_forward_ref(const FastWeightsForwardParams<T>& p);
 template <typename T>
 void fast_weights_backward_ref(const FastWeightsBackwardParams<T>& p);
 
-// SIMD with run-time dispatch, a few samples side by side, time loop inside; A comes up to date
-// once in a shard of steps. Gives the same bits for any number of threads.
+// SIMD with run-time dispatch: a few samples at a time run through the whole sequence; A comes up
+// to date once in a block of steps. The same bits for any number of threads.
 template <typename T>
 void fast_weights_forward_cpu(const FastWeightsForwardParams<T>& p);
 template <typename T>
 void fast_weights_backward_cpu(const FastWeightsBackwardParams<T>& p);
 
-// Values of T that `kept` must hold.
 template <typename T>
-int64_t fast_weights_saved_size(const Extent& extent, const FastWeightsVariant& variant);
+std::shared_ptr<const PlasticPlan<T>> fast_weights_cpu_plan(const Extent& extent,
+                                                            const FastWeightsVariant& variant);
 
 }  // namespace stpn::kernels

@@ -1,7 +1,5 @@
-// The reference against finite differences, and the CPU kernel against the reference, on every SIMD
-// target this machine runs.
-#include "stpn/kernels/fast_weights/equations.h"
-
+// Checks the reference's gradients against finite differences, and the CPU kernel against the
+// reference, on every SIMD target that this machine supports.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -14,6 +12,7 @@
 #include <vector>
 
 #include "stpn/base/random.h"
+#include "stpn/kernels/fast_weights/equations.h"
 #include "stpn/kernels/testing.h"
 
 namespace stpn::kernels {
@@ -22,10 +21,12 @@ namespace {
 using testing::distance;
 using testing::kTolerance;
 
-// One call with all its arrays. Outputs start as NaN, so that an element never written shows.
+// A call with random inputs and all its arrays. Outputs are initialised to NaN, so that an element
+// that is never written is detected.
 template <typename T>
-struct Case {
-  Case(const Extent& e, const FastWeightsVariant& v, uint64_t seed, bool with_reset = true)
+struct RandomFastWeightsCall {
+  RandomFastWeightsCall(const Extent& e, const FastWeightsVariant& v, uint64_t seed,
+                        bool with_reset = true)
       : extent(e), variant(v), random(seed, base::Stream::parameters, 0) {
     x = draw(e.steps * e.batch * e.inputs, -1, 1);
     h = draw(e.batch * e.hidden, -1, 1);
@@ -34,8 +35,8 @@ struct Case {
     bias = draw(e.hidden, -0.5, 0.5);
     layer_norm_weight = draw(e.hidden, 0.5, 1.5);
     layer_norm_bias = draw(e.hidden, -0.5, 0.5);
-    d_output = draw(e.steps * e.batch * e.hidden, -1, 1);
-    d_A = draw(e.batch * e.hidden * e.hidden, -1, 1);
+    grad_output = draw(e.steps * e.batch * e.hidden, -1, 1);
+    grad_final_A = draw(e.batch * e.hidden * e.hidden, -1, 1);
     reset.assign(e.steps * e.batch, 0);
     for (uint8_t& mark : reset) mark = with_reset && random.below(4) == 0;
   }
@@ -46,7 +47,7 @@ struct Case {
     return values;
   }
 
-  // Everything a call writes; gradients by name.
+  // Everything that a call writes; each gradient has the name of its input.
   struct Result {
     std::vector<T> output, final_A, energy, saved;
     std::vector<std::pair<std::string, std::vector<T>>> gradients;
@@ -57,9 +58,9 @@ struct Case {
              const base::ParallelFor* parallel = nullptr) const {
     const T nan = std::numeric_limits<T>::quiet_NaN();
     Result r;
-    r.output.assign(d_output.size(), nan);
+    r.output.assign(grad_output.size(), nan);
     r.final_A.assign(A.size(), nan);
-    r.energy.assign(only_sequence ? 0 : d_output.size(), nan);
+    r.energy.assign(only_sequence ? 0 : grad_output.size(), nan);
     r.saved.assign(saved_size, nan);
     FastWeightsBackwardParams<T> b;
     FastWeightsForwardParams<T>& p = b.forward;
@@ -80,22 +81,22 @@ struct Case {
     p.parallel = parallel;
     forward(p);
 
-    b.grad_output = d_output.data();
-    std::vector<std::pair<const char*, T**>> slots = {{"x", &b.grad_x},
-                                                      {"h", &b.grad_initial_h},
-                                                      {"weight", &b.grad_weight},
-                                                      {"bias", &b.grad_bias}};
+    b.grad_output = grad_output.data();
+    std::vector<std::pair<const char*, T**>> gradients = {{"x", &b.grad_x},
+                                                          {"h", &b.grad_initial_h},
+                                                          {"weight", &b.grad_weight},
+                                                          {"bias", &b.grad_bias}};
     if (!only_sequence) {
-      b.grad_final_A = d_A.data();
-      slots.emplace_back("A", &b.grad_initial_A);
+      b.grad_final_A = grad_final_A.data();
+      gradients.emplace_back("A", &b.grad_initial_A);
     }
     if (variant.layer_norm) {
-      slots.emplace_back("layer_norm_weight", &b.grad_layer_norm_weight);
-      slots.emplace_back("layer_norm_bias", &b.grad_layer_norm_bias);
+      gradients.emplace_back("layer_norm_weight", &b.grad_layer_norm_weight);
+      gradients.emplace_back("layer_norm_bias", &b.grad_layer_norm_bias);
     }
-    for (auto& [name, slot] : slots) {
+    for (auto& [name, gradient] : gradients) {
       auto& values = r.gradients.emplace_back(name, std::vector<T>(input(name).size(), nan)).second;
-      *slot = values.data();
+      *gradient = values.data();
     }
     backward(b);
     return r;
@@ -107,17 +108,17 @@ struct Case {
 
   Result cpu(const base::ParallelFor* parallel = nullptr) const {
     return run(fast_weights_forward_cpu<T>, fast_weights_backward_cpu<T>,
-               fast_weights_saved_size<T>(extent, variant), parallel);
+               saved_size(*fast_weights_cpu_plan<T>(extent, variant)), parallel);
   }
 
-  // The loss whose gradient `run` asks for.
+  // The loss whose gradients `run` computes: output . grad_output + final_A . grad_final_A.
   T loss() const {
     const Result r = run(
         fast_weights_forward_ref<T>, [](auto&) {}, 0);
     auto dot = [](const std::vector<T>& a, const std::vector<T>& b) {
       return std::inner_product(a.begin(), a.end(), b.begin(), T(0));
     };
-    return dot(r.output, d_output) + dot(r.final_A, d_A);
+    return dot(r.output, grad_output) + dot(r.final_A, grad_final_A);
   }
 
   const std::vector<T>& input(const std::string& name) const {
@@ -136,9 +137,9 @@ struct Case {
   FastWeightsVariant variant;
   base::Random random;
   std::vector<T> x, h, A, weight, bias, layer_norm_weight, layer_norm_bias;
-  std::vector<T> d_output, d_A;
+  std::vector<T> grad_output, grad_final_A;
   std::vector<uint8_t> reset;
-  bool only_sequence = false;  // without energy and gradients of A
+  bool only_sequence = false;  // neither the energy nor gradients of the initial and final A
 };
 
 std::vector<FastWeightsVariant> all_variants() {
@@ -147,7 +148,7 @@ std::vector<FastWeightsVariant> all_variants() {
     for (const bool layer_norm : {true, false}) {
       // Without layer norm a large rate amplifies rounding from step to step.
       const double rate = layer_norm ? 0.5 : 0.1;
-      variants.push_back({.inner_steps = inner_steps, .layer_norm = layer_norm, .rate = rate});
+      variants.push_back({.inner_steps = inner_steps, .rate = rate, .layer_norm = layer_norm});
     }
   }
   variants.push_back({.decay = 0.7, .rate = -0.4});
@@ -162,17 +163,17 @@ std::string name_of(const FastWeightsVariant& v) {
 TEST(FastWeightsRefTest, GradientMatchesFiniteDifference) {
   for (const FastWeightsVariant& v : all_variants()) {
     SCOPED_TRACE(name_of(v));
-    Case<double> c({.steps = 5, .batch = 2, .inputs = 3, .hidden = 4}, v, 7);
-    const auto result = c.reference();
+    RandomFastWeightsCall<double> call({.steps = 5, .batch = 2, .inputs = 3, .hidden = 4}, v, 7);
+    const auto result = call.reference();
     for (const auto& [name, gradient] : result.gradients) {
-      std::vector<double>& values = c.input(name);
+      std::vector<double>& values = call.input(name);
       for (size_t k = 0; k < values.size(); ++k) {
         const double at = values[k];
         constexpr double kStep = 1e-6;
         values[k] = at + kStep;
-        const double above = c.loss();
+        const double above = call.loss();
         values[k] = at - kStep;
-        const double below = c.loss();
+        const double below = call.loss();
         values[k] = at;
         ASSERT_NEAR(gradient[k], (above - below) / (2 * kStep), 2e-7 * (1 + std::abs(gradient[k])))
             << name << " " << k;
@@ -182,7 +183,8 @@ TEST(FastWeightsRefTest, GradientMatchesFiniteDifference) {
 }
 
 template <typename T>
-void expect_same(const typename Case<T>::Result& got, const typename Case<T>::Result& want) {
+void expect_same(const typename RandomFastWeightsCall<T>::Result& got,
+                 const typename RandomFastWeightsCall<T>::Result& want) {
   EXPECT_LE(distance(got.output, want.output), kTolerance<T>) << "output";
   EXPECT_LE(distance(got.final_A, want.final_A), kTolerance<T>) << "final A";
   EXPECT_LE(distance(got.energy, want.energy), kTolerance<T>) << "energy";
@@ -204,8 +206,8 @@ void matches_reference() {
                      .inputs = 1 + sizes.below(20),
                      .hidden = 2 + sizes.below(40)};
       SCOPED_TRACE(fmt::format("T {} B {} H {} {}", e.steps, e.batch, e.hidden, name_of(v)));
-      const Case<T> c(e, v, e.hidden);
-      expect_same<T>(c.cpu(), c.reference());
+      const RandomFastWeightsCall<T> call(e, v, e.hidden);
+      expect_same<T>(call.cpu(), call.reference());
     }
   }
 }
@@ -213,41 +215,42 @@ void matches_reference() {
 TEST_P(FastWeightsCpuTest, MatchesReferenceInDouble) { matches_reference<double>(); }
 TEST_P(FastWeightsCpuTest, MatchesReferenceInFloat) { matches_reference<float>(); }
 
-TEST_P(FastWeightsCpuTest, RunsASingleUnit) {
+TEST_P(FastWeightsCpuTest, RunsASingleNeuron) {
   for (const FastWeightsVariant& v : all_variants()) {
     SCOPED_TRACE(name_of(v));
-    const Case<double> c({.steps = 5, .batch = 6, .inputs = 1, .hidden = 1}, v, 3);
-    expect_same<double>(c.cpu(), c.reference());
+    const RandomFastWeightsCall<double> call({.steps = 5, .batch = 6, .inputs = 1, .hidden = 1}, v,
+                                             3);
+    expect_same<double>(call.cpu(), call.reference());
   }
 }
 
-// Longer than a shard of steps, with and without a remainder; resets fall into all of them.
+// Sequences of several time blocks, the last one whole or shorter, with resets in all of them.
 TEST_P(FastWeightsCpuTest, RunsManyTimeBlocks) {
   for (const int64_t steps : {40, 53}) {
-    for (const int64_t hidden : {70, 131}) {  // four and two samples at a time
-      const Case<double> c({.steps = steps, .batch = 5, .inputs = 3, .hidden = hidden},
-                           {.inner_steps = 2}, 3);
-      expect_same<double>(c.cpu(), c.reference());
+    for (const int64_t hidden : {70, 131}) {  // row-vectorised, four and two samples at a time
+      const RandomFastWeightsCall<double> call(
+          {.steps = steps, .batch = 5, .inputs = 3, .hidden = hidden}, {.inner_steps = 2}, 3);
+      expect_same<double>(call.cpu(), call.reference());
     }
-    for (const int64_t hidden : {1, 17}) {  // across samples
-      const Case<double> c({.steps = steps, .batch = 19, .inputs = 3, .hidden = hidden},
-                           {.inner_steps = 2}, 3);
-      expect_same<double>(c.cpu(), c.reference());
+    for (const int64_t hidden : {1, 17}) {  // batch-interleaved
+      const RandomFastWeightsCall<double> call(
+          {.steps = steps, .batch = 19, .inputs = 3, .hidden = hidden}, {.inner_steps = 2}, 3);
+      expect_same<double>(call.cpu(), call.reference());
     }
   }
 }
 
-// A that starts at zero, and gradients of A that are neither given nor wanted, are not passed over;
-// without energy, A is not brought up to date at each step.
-TEST_P(FastWeightsCpuTest, LeavesOutWhatIsZero) {
-  for (const int64_t batch : {5, 21}) {  // along, and across samples
+// Shortcuts of the kernel: it reads no initial A that is zero, computes no gradient of A that is
+// neither provided nor requested, and without energy does not update A in every step.
+TEST_P(FastWeightsCpuTest, SkipsZerosWithoutChangingResults) {
+  for (const int64_t batch : {5, 21}) {  // row-vectorised, batch-interleaved
     for (const int64_t steps : {9, 40}) {
       for (const bool with_reset : {false, true}) {
-        Case<double> c({.steps = steps, .batch = batch, .inputs = 3, .hidden = 13}, {}, 5,
-                       with_reset);
-        std::fill(c.A.begin(), c.A.end(), 0);
-        c.only_sequence = true;
-        expect_same<double>(c.cpu(), c.reference());
+        RandomFastWeightsCall<double> call(
+            {.steps = steps, .batch = batch, .inputs = 3, .hidden = 13}, {}, 5, with_reset);
+        std::fill(call.A.begin(), call.A.end(), 0);
+        call.only_sequence = true;
+        expect_same<double>(call.cpu(), call.reference());
       }
     }
   }
@@ -255,23 +258,24 @@ TEST_P(FastWeightsCpuTest, LeavesOutWhatIsZero) {
 
 TEST_P(FastWeightsCpuTest, BitsDoNotDependOnThreads) {
   const base::ParallelFor threads = testing::a_thread_each;
-  const Case<float> c({.steps = 6, .batch = 37, .inputs = 3, .hidden = 5}, {.inner_steps = 2}, 5);
-  const auto alone = c.cpu();
-  const auto row_vectorised = c.cpu(&threads);
-  EXPECT_EQ(alone.output, row_vectorised.output);
-  EXPECT_EQ(alone.final_A, row_vectorised.final_A);
-  EXPECT_EQ(alone.gradients, row_vectorised.gradients);
+  const RandomFastWeightsCall<float> call({.steps = 6, .batch = 37, .inputs = 3, .hidden = 5},
+                                          {.inner_steps = 2}, 5);
+  const auto serial = call.cpu();
+  const auto in_parallel = call.cpu(&threads);
+  EXPECT_EQ(serial.output, in_parallel.output);
+  EXPECT_EQ(serial.final_A, in_parallel.final_A);
+  EXPECT_EQ(serial.gradients, in_parallel.gradients);
 }
 
-// What a sample has come to, NaN even, ends at its reset.
+// A reset clears a sample's state completely, even if it is NaN.
 TEST_P(FastWeightsCpuTest, ResetForgetsADivergedSample) {
-  for (const int64_t batch : {5, 21}) {  // along, and across samples
-    Case<float> c({.steps = 8, .batch = batch, .inputs = 4, .hidden = 4}, {}, 9,
-                  /*with_reset=*/false);
-    c.x[(1 * batch + 2) * 4] = std::numeric_limits<float>::infinity();
-    c.reset[5 * batch + 2] = 1;
-    const auto result = c.cpu();
-    const auto reference = c.reference();
+  for (const int64_t batch : {5, 21}) {  // row-vectorised, batch-interleaved
+    RandomFastWeightsCall<float> call({.steps = 8, .batch = batch, .inputs = 4, .hidden = 4}, {}, 9,
+                                      /*with_reset=*/false);
+    call.x[(1 * batch + 2) * 4] = std::numeric_limits<float>::infinity();
+    call.reset[5 * batch + 2] = 1;
+    const auto result = call.cpu();
+    const auto reference = call.reference();
     const auto from_reset = [&](const std::vector<float>& output) {
       return std::vector<float>(output.begin() + 5 * batch * 4, output.end());
     };

@@ -9,19 +9,19 @@
 namespace stpn::kernels {
 namespace {
 
-// One of a step's S + 1 activations.
+// One of the S + 1 activities s_k of a time step.
 template <typename T>
 struct Activity {
-  std::vector<T> normalised;   // (H) before gain and offset
-  T inverse_deviation = T(1);  //     of the layer norm
-  std::vector<T> s;            // (H)
+  std::vector<T> normalised;  // (H) output of the layer norm, before gain and offset
+  T inverse_std = T(1);       // one over the standard deviation that the layer norm divides by
+  std::vector<T> s;           // (H)
 };
 
-// What one step of one sample computes, all of it, so that backward only reads.
+// Everything that one time step of one sample computes and that backward needs.
 template <typename T>
-struct Pass {
-  std::vector<T> h;                   // (H)    before the step, after a reset
-  std::vector<T> A;                   // (H, H) after its update
+struct StepRecord {
+  std::vector<T> h;                   // (H)    h[t-1], zero after a reset
+  std::vector<T> A;                   // (H, H) A[t]
   std::vector<Activity<T>> activity;  // (S + 1)
 };
 
@@ -42,20 +42,20 @@ InputWeights<T> input_weights(const FastWeightsForwardParams<T>& p) {
   return {p.weight, p.extent.inputs + p.extent.hidden, p.bias};
 }
 
-// A (H, H) matrix within rows of `stride`.
+// A matrix (H, H) whose rows are `stride` values apart.
 template <typename T>
 struct Matrix {
   T* values;
   int64_t stride;
 };
 
-// That of h in W.
+// The recurrent part of W or of its gradient: the columns that multiply h.
 template <typename T>
 Matrix<T> recurrent(const Extent& extent, T* weight) {
   return {weight + extent.inputs, extent.inputs + extent.hidden};
 }
 
-// sums += matrix * values, or its transpose.
+// sums += matrix * values
 template <typename T>
 void add_product(Matrix<const T> matrix, const std::vector<T>& values, std::vector<T>& sums) {
   for (size_t i = 0; i < sums.size(); ++i) {
@@ -64,6 +64,7 @@ void add_product(Matrix<const T> matrix, const std::vector<T>& values, std::vect
     }
   }
 }
+// sums += matrix^T * values
 template <typename T>
 void add_transposed_product(Matrix<const T> matrix, const std::vector<T>& values,
                             std::vector<T>& sums) {
@@ -80,7 +81,7 @@ Activity<T> activate(const FastWeightsForwardParams<T>& p, std::vector<T> u) {
   const int64_t H = p.extent.hidden;
   Activity<T> activity;
   if (p.variant.layer_norm) {
-    activity.inverse_deviation = normalise(u);
+    activity.inverse_std = normalise(u);
     activity.normalised = u;
     for (int64_t i = 0; i < H; ++i) u[i] = u[i] * p.layer_norm_weight[i] + p.layer_norm_bias[i];
   }
@@ -89,8 +90,10 @@ Activity<T> activate(const FastWeightsForwardParams<T>& p, std::vector<T> u) {
   return activity;
 }
 
+// Step t: turns `state` into that after the step; writes the energy, (H), unless it is null.
 template <typename T>
-Pass<T> run_step(const FastWeightsForwardParams<T>& p, int64_t t, int64_t b, State<T>& state, T* energy) {
+StepRecord<T> run_step(const FastWeightsForwardParams<T>& p, int64_t t, int64_t b, State<T>& state,
+                       T* energy) {
   const int64_t H = p.extent.hidden;
   const int64_t row = t * p.extent.batch + b;
   if (p.reset != nullptr && p.reset[row] != 0) {
@@ -104,17 +107,18 @@ Pass<T> run_step(const FastWeightsForwardParams<T>& p, int64_t t, int64_t b, Sta
           static_cast<T>(p.variant.rate) * state.h[i] * state.h[j];
     }
   }
-  std::vector<T> slow = input_projection(p.extent, input_weights(p), p.x + row * p.extent.inputs);
-  add_product(recurrent(p.extent, p.weight), state.h, slow);
+  // The p of the equations.
+  std::vector<T> u_0 = input_projection(p.extent, input_weights(p), p.x + row * p.extent.inputs);
+  add_product(recurrent(p.extent, p.weight), state.h, u_0);
 
-  Pass<T> step{state.h, state.A, {activate(p, slow)}};
+  StepRecord<T> step{state.h, state.A, {activate(p, u_0)}};
   if (energy != nullptr) std::fill_n(energy, H, T(0));
   for (int64_t k = 1; k <= p.variant.inner_steps; ++k) {
     const std::vector<T>& s = step.activity.back().s;
     for (int64_t i = 0; energy != nullptr && i < H; ++i) {
       for (int64_t j = 0; j < H; ++j) energy[i] += std::abs(step.A[i * H + j]) * s[j] * s[j];
     }
-    std::vector<T> u = slow;
+    std::vector<T> u = u_0;
     add_product({step.A.data(), H}, s, u);
     step.activity.push_back(activate(p, std::move(u)));
   }
@@ -122,24 +126,28 @@ Pass<T> run_step(const FastWeightsForwardParams<T>& p, int64_t t, int64_t b, Sta
   return step;
 }
 
-// From the gradient of one of a step's activations to that of what was summed up for it.
+// In the functions below, dX is the gradient of the loss with respect to X, and u_k the argument of
+// tanh(LN()) for s_k: u_0 = p, u_k = p + A[t] s_(k-1).
+
+// Given ds_k in `du`, returns du_k. `activity` is that of s_k.
 template <typename T>
-std::vector<T> back_through_activity(const FastWeightsBackwardParams<T>& p, const Activity<T>& activity,
-                                     std::vector<T> d) {
+std::vector<T> backpropagate_activity(const FastWeightsBackwardParams<T>& p,
+                                      const Activity<T>& activity, std::vector<T> du) {
   const int64_t H = p.forward.extent.hidden;
-  for (int64_t i = 0; i < H; ++i) d[i] *= T(1) - activity.s[i] * activity.s[i];
-  if (!p.forward.variant.layer_norm) return d;
+  for (int64_t i = 0; i < H; ++i) du[i] *= T(1) - activity.s[i] * activity.s[i];
+  if (!p.forward.variant.layer_norm) return du;
   for (int64_t i = 0; i < H; ++i) {
     if (p.grad_layer_norm_weight != nullptr) {
-      p.grad_layer_norm_weight[i] += d[i] * activity.normalised[i];
+      p.grad_layer_norm_weight[i] += du[i] * activity.normalised[i];
     }
-    if (p.grad_layer_norm_bias != nullptr) p.grad_layer_norm_bias[i] += d[i];
-    d[i] *= p.forward.layer_norm_weight[i];
+    if (p.grad_layer_norm_bias != nullptr) p.grad_layer_norm_bias[i] += du[i];
+    du[i] *= p.forward.layer_norm_weight[i];
   }
-  back_through_normalise(activity.normalised, activity.inverse_deviation, d);
-  return d;
+  backpropagate_normalise(activity.normalised, activity.inverse_std, du);
+  return du;
 }
 
+// sums += column outer row
 template <typename T>
 void add_outer(const std::vector<T>& column, const std::vector<T>& row, Matrix<T> sums) {
   for (size_t i = 0; i < column.size(); ++i) {
@@ -147,41 +155,41 @@ void add_outer(const std::vector<T>& column, const std::vector<T>& row, Matrix<T
   }
 }
 
-// `d`: from the gradient of the state after the step to that of the state before.
+// Turns `grad`, the gradient with respect to the state after the step, into that before the step.
 template <typename T>
-void back_through_step(const FastWeightsBackwardParams<T>& p, int64_t t, int64_t b, const Pass<T>& step,
-                       State<T>& d) {
+void backpropagate_step(const FastWeightsBackwardParams<T>& p, int64_t t, int64_t b,
+                        const StepRecord<T>& step, State<T>& grad) {
   const FastWeightsForwardParams<T>& f = p.forward;
   const int64_t H = f.extent.hidden;
   const int64_t row = t * f.extent.batch + b;
-  std::vector<T> d_s = d.h;
+  std::vector<T> ds = grad.h;
   if (p.grad_output != nullptr) {
-    for (int64_t i = 0; i < H; ++i) d_s[i] += p.grad_output[row * H + i];
+    for (int64_t i = 0; i < H; ++i) ds[i] += p.grad_output[row * H + i];
   }
-  std::vector<T> d_slow(H, T(0));
+  std::vector<T> dp(H, T(0));
   for (int64_t k = f.variant.inner_steps; k >= 0; --k) {
-    const std::vector<T> du = back_through_activity(p, step.activity[k], d_s);
-    for (int64_t i = 0; i < H; ++i) d_slow[i] += du[i];
+    const std::vector<T> du = backpropagate_activity(p, step.activity[k], ds);
+    for (int64_t i = 0; i < H; ++i) dp[i] += du[i];
     if (k == 0) break;
-    add_outer(du, step.activity[k - 1].s, {d.A.data(), H});
-    std::fill(d_s.begin(), d_s.end(), T(0));
-    add_transposed_product({step.A.data(), H}, du, d_s);
+    add_outer(du, step.activity[k - 1].s, {grad.A.data(), H});
+    std::fill(ds.begin(), ds.end(), T(0));
+    add_transposed_product({step.A.data(), H}, du, ds);
   }
 
   const int64_t inputs = f.extent.inputs;
   T* const grad_x = p.grad_x == nullptr ? nullptr : p.grad_x + row * inputs;
-  backpropagate_input_projection<T>(f.extent, input_weights(f), f.x + row * inputs, d_slow,
-                              {p.grad_weight, inputs + H, p.grad_bias}, grad_x);
-  if (p.grad_weight != nullptr) add_outer(d_slow, step.h, recurrent(f.extent, p.grad_weight));
-  std::vector<T> learnt(H, T(0));
-  add_product({d.A.data(), H}, step.h, learnt);
-  add_transposed_product({d.A.data(), H}, step.h, learnt);
-  for (int64_t i = 0; i < H; ++i) d.h[i] = static_cast<T>(f.variant.rate) * learnt[i];
-  add_transposed_product(recurrent(f.extent, f.weight), d_slow, d.h);
-  for (T& value : d.A) value *= static_cast<T>(f.variant.decay);
+  backpropagate_input_projection<T>(f.extent, input_weights(f), f.x + row * inputs, dp,
+                                    {p.grad_weight, inputs + H, p.grad_bias}, grad_x);
+  if (p.grad_weight != nullptr) add_outer(dp, step.h, recurrent(f.extent, p.grad_weight));
+  std::vector<T> sum(H, T(0));  // (dA + dA^T) h
+  add_product({grad.A.data(), H}, step.h, sum);
+  add_transposed_product({grad.A.data(), H}, step.h, sum);
+  for (int64_t i = 0; i < H; ++i) grad.h[i] = static_cast<T>(f.variant.rate) * sum[i];
+  add_transposed_product(recurrent(f.extent, f.weight), dp, grad.h);
+  for (T& value : grad.A) value *= static_cast<T>(f.variant.decay);
   if (f.reset != nullptr && f.reset[row] != 0) {
-    std::fill(d.h.begin(), d.h.end(), T(0));
-    std::fill(d.A.begin(), d.A.end(), T(0));
+    std::fill(grad.h.begin(), grad.h.end(), T(0));
+    std::fill(grad.A.begin(), grad.A.end(), T(0));
   }
 }
 
@@ -222,16 +230,16 @@ void fast_weights_backward_ref(const FastWeightsBackwardParams<T>& p) {
   clear(p.grad_layer_norm_bias, H);
 
   for (int64_t b = 0; b < f.extent.batch; ++b) {
-    std::vector<Pass<T>> steps;
+    std::vector<StepRecord<T>> steps;
     State<T> state = initial_state(f, b);
     for (int64_t t = 0; t < f.extent.steps; ++t) {
       steps.push_back(run_step<T>(f, t, b, state, nullptr));
     }
-    State<T> d{std::vector<T>(H, T(0)), std::vector<T>(H * H, T(0))};
-    if (p.grad_final_A != nullptr) std::copy_n(p.grad_final_A + b * H * H, H * H, d.A.begin());
-    for (int64_t t = f.extent.steps - 1; t >= 0; --t) back_through_step(p, t, b, steps[t], d);
-    if (p.grad_initial_h != nullptr) copy_out(d.h, p.grad_initial_h + b * H);
-    if (p.grad_initial_A != nullptr) copy_out(d.A, p.grad_initial_A + b * H * H);
+    State<T> grad{std::vector<T>(H, T(0)), std::vector<T>(H * H, T(0))};
+    if (p.grad_final_A != nullptr) std::copy_n(p.grad_final_A + b * H * H, H * H, grad.A.begin());
+    for (int64_t t = f.extent.steps - 1; t >= 0; --t) backpropagate_step(p, t, b, steps[t], grad);
+    if (p.grad_initial_h != nullptr) copy_out(grad.h, p.grad_initial_h + b * H);
+    if (p.grad_initial_A != nullptr) copy_out(grad.A, p.grad_initial_A + b * H * H);
   }
 }
 

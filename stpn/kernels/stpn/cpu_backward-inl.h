@@ -1,20 +1,24 @@
-// A step back of the STPN, for a group of samples. Compiled once a target.
+// The backward pass of the STPN over a group of samples. Compiled once for each SIMD target.
 //
-// With A[t] the new F before clamp and norm, step t goes back in two halves:
-//   back(t):  from dA[t] and du[t] through drive and norm to dF[t-1], and dz[t]; with norm `post`
-//             on through that of step t-1
-//   into(t):  from there through clamp and update: dA[t], dGamma, dLambda, and the sums over a row
-//             that h[t] and the norm need
-// back(t) and into(t-1) of a row share one pass over it, but by Oja's rule, where dF gets its part
-// between the two. Replay uses the h and n that forward kept: no dot product, norm or activation is
-// computed again.
+// Let A[t] be what the update of step t makes, before its clamp and norm:
+//   A[t] = Lambda F[t-1] scale + Gamma h[t] z[t]
+// with `scale` 1/n (norm `pre`), 1/m (norm `post`, with C in place of F) or 1. Step t is
+// backpropagated in two halves:
+//   back(t)   from dA[t] and du[t] through A, the pre-activation and its norm to dF[t-1] and dz[t];
+//             with norm `post`, on through the norm of the update of step t - 1
+//   update    from there through the clamp of step t - 1 to dA[t-1], and from dA[t-1] to dGamma,
+//             dLambda, and the sums over a row that dh[t-1] and the gradient of `scale` need
+// Both halves share one sweep over the rows, except with Oja's rule, where dF gets another term
+// between the two. F is recomputed from checkpoints with the h and n that forward saved, so that no
+// dot product, norm or activation is computed again.
 //
 // Norm `post`, F = C / m with m = |W + C|:
 //   dC = dF / m - k (W + C),   dW gets - k (W + C),   k = (dF . C) / m^3
-// needs no pass of its own either, as dF . C = sum of Lambda dA C, a sum of into(t), and what C z
-// and C G come to, which forward kept. With 1/m = scale, W + C = G + (1 - scale) C.
+// This takes no pass of its own: dF . C is the sum of Lambda dA C, which the update half takes,
+// plus terms in C z and C G, which forward saved; and W + C = G + (1 - scale) C.
 //
-// What the gradient of W gets of norms along W itself is summed up as one number a row.
+// The part of dW that is a multiple of W itself, because of the norms, is summed as one coefficient
+// a row (dW_from_W_) and applied at the end.
 
 #if defined(STPN_KERNELS_STPN_CPU_BACKWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_STPN_CPU_BACKWARD_INL_H_
@@ -32,11 +36,11 @@
 #include <utility>
 
 #include "stpn/kernels/cpu/neuron_blocks-inl.h"
+#include "stpn/kernels/stpn/cpu_backward_sweep-inl.h"
 #include "stpn/kernels/stpn/cpu_layer_norm-inl.h"
+#include "stpn/kernels/stpn/cpu_layout.h"
 #include "stpn/kernels/stpn/cpu_oja-inl.h"
 #include "stpn/kernels/stpn/cpu_plastic_bias-inl.h"
-#include "stpn/kernels/stpn/cpu_layout.h"
-#include "stpn/kernels/stpn/cpu_sweep-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
@@ -47,11 +51,11 @@ template <class Layout, Norm kNorm, bool kClamp>
 class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, Layout> {
   using Loop = BackwardLoop<StpnBackward, Layout>;
   using Loop::is_reset;
-  using Loop::saved_;
   using Loop::kRows;
   using Loop::layout_;
   using Loop::plan_;
   using Loop::S;
+  using Loop::saved_;
   using typename Loop::D;
   using typename Loop::Plan;
   using typename Loop::T;
@@ -60,10 +64,9 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   static constexpr bool kPre = kNorm == Norm::pre;
   static constexpr bool kPost = kNorm == Norm::post;
   static constexpr bool kScaled = kPre || kPost;
-  using Sweep = StpnSweep<Layout, kNorm, kClamp>;
 
  public:
-  // Only the clamp and the norm after it ask for what an update made.
+  // Only the clamp, and the norm after it, need the F that an update makes.
   static constexpr bool kSeesNext = kClamp || kPost;
 
   static int64_t scratch(const Plan& plan) {
@@ -74,7 +77,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     return plan.interval * (2 * plan.presynaptic(S) + plan.neurons(S));
   }
 
-  // Adds to `gradients`.
+  // Adds to `gradients` the gradients of parameters.
   StpnBackward(const Plan& plan, int64_t first, T* saved, Scratch<T>& scratch,
                const StpnBackwardParams<T>& call, const PaddedMatrices<T>& parameters,
                const Gradients<T>& gradients)
@@ -89,22 +92,22 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
         oja_(call.forward.variant.rule == Rule::oja),
         first_dz_(call.grad_x != nullptr || oja_ ? 0 : Layout::vector_of(inputs_)),
         z_(Loop::take_activity(scratch, plan.interval * plan.presynaptic(S))),
-        hebbian_(Loop::take_activity(scratch,
-                                     Layout::kNeuronBlocks ? 0 : plan.interval * plan.presynaptic(S))),
+        hebbian_(Loop::take_activity(
+            scratch, Layout::kNeuronBlocks ? 0 : plan.interval * plan.presynaptic(S))),
         h_(Loop::take_activity(scratch, plan.interval * plan.neurons(S))),
         dz_(Layout::kNeuronBlocks ? scratch.take_unwritten(plan.interval * plan.presynaptic(S))
-                            : scratch.take(plan.presynaptic(S))),
+                                  : scratch.take(plan.presynaptic(S))),
         d_hebbian_(Layout::kNeuronBlocks ? nullptr : scratch.take(plan.presynaptic(S))),
         dh_(scratch.take(slots(plan) * plan.neurons(S))),
-        along_h_(scratch.take(plan.neurons(S))),
-        along_norm_(scratch.take(plan.neurons(S))),
-        per_z_(scratch.take(plan.neurons(S))),
-        per_G_(scratch.take(plan.neurons(S))),
+        dh_from_update_(scratch.take(plan.neurons(S))),
+        d_scale_(scratch.take(plan.neurons(S))),
+        du_over_n_(scratch.take(plan.neurons(S))),
+        dF_from_G_(scratch.take(plan.neurons(S))),
         d_bias_(scratch.take(plan.neurons(S))),
-        share_of_W_(scratch.take(plan.neurons(S))),
-        d_new_per_z_(kPost ? scratch.take(plan.neurons(S)) : per_z_),
-        per_C_(kPost ? scratch.take(plan.neurons(S)) : per_z_),
-        from_update_(scratch.take(plan.neurons(S))),
+        dW_from_W_(scratch.take(plan.neurons(S))),
+        dF_from_z_(kPost ? scratch.take(plan.neurons(S)) : du_over_n_),
+        dF_from_C_(kPost ? scratch.take(plan.neurons(S)) : du_over_n_),
+        dh_term_(scratch.take(plan.neurons(S))),
         ones_(scratch.take(plan.neurons(S))),
         bound_(static_cast<T>(call.forward.variant.clamp)),
         just_outside_(std::nextafter(bound_, std::numeric_limits<T>::infinity())) {
@@ -115,7 +118,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   }
 
   void begin() {
-    this->copy_in(callers(call_.grad_final_F), this->d_matrix(0));
+    this->copy_in(plastic_columns(call_.grad_final_F), this->d_matrix(0));
     if (plastic_bias_ && call_.grad_final_beta != nullptr) {
       this->neurons_in(call_.grad_final_beta, 0, plastic_bias_->values());
     }
@@ -123,11 +126,11 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   }
 
   void end() {
-    this->copy_out(this->d_matrix(0), callers(call_.grad_initial_F));
+    this->copy_out(this->d_matrix(0), plastic_columns(call_.grad_initial_F));
     if (call_.grad_initial_h != nullptr) this->neurons_out(dh_, 0, call_.grad_initial_h);
     for (int64_t i = 0; i < plan_.hidden; ++i) {
       gradients_.vector(kBias)[i] += sum_of_samples<S>(d_bias_ + i * S);
-      if (kNormed) add_normalised_share(i, sum_of_samples<S>(share_of_W_ + i * S));
+      if (kNormed) add_multiple_of_W(i, sum_of_samples<S>(dW_from_W_ + i * S));
     }
     if (layer_norm_) layer_norm_->add_to_gradients(gradients_);
     if (!plastic_bias_) return;
@@ -137,7 +140,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     }
   }
 
-  auto initial(int64_t) const { return callers(forward_.initial_F); }
+  auto initial(int64_t) const { return plastic_columns(forward_.initial_F); }
   bool has_final_gradient() const { return call_.grad_final_F != nullptr; }
   void recompute_interval(int64_t begin, int64_t end) { recompute(begin, end, this->all_rows()); }
   void enter(int64_t end) { enter(end, this->all_rows()); }
@@ -160,8 +163,9 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     }
   }
 
-  // From seen(begin) to seen(end), resets too. A few rows through all steps before the next:
-  // between steps they do not leave the first-level cache. Those of a neuron_block do not anyway.
+  // From seen(begin) to seen(end), with resets. With neuron blocks one step of all rows of the
+  // block after the other; otherwise each register tile through all steps before the next, so that
+  // between steps its rows stay in the first-level cache.
   void recompute(int64_t begin, int64_t end, Rows which) {
     const int64_t steps = Layout::kNeuronBlocks ? 1 : end - begin;
     for (int64_t t = begin; t < end; t += steps) {
@@ -170,12 +174,12 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   }
 
   void enter(int64_t end, Rows which) {
-    if (kPost && end == plan_.steps) through_last_norm(which);
+    if (kPost && end == plan_.steps) backpropagate_last_norm(which);
     sweep<false, true>(end, which);
   }
 
   void back(int64_t t, bool more, Rows which) {
-    through_activation(t, which);
+    backpropagate_activation(t, which);
     if (more && !oja_ && !this->any_reset(t)) {
       sweep<true, true>(t, which);
     } else {
@@ -193,10 +197,11 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
 
   void leave(Rows which) { gradients_.add_up_lanes(which); }
 
-  // The gradient of z[t] is complete: that of x[t], and what h[t-1] gets of it.
+  // With the gradient of z[t] complete: writes that of x[t], and starts that of h[t-1].
   void store(int64_t t) {
     if (call_.grad_x != nullptr) {
-      this->presynaptic_to_rows(dz(t), 0, inputs_, call_.grad_x + this->place(t, 0, inputs_), inputs_);
+      this->presynaptic_to_rows(dz(t), 0, inputs_, call_.grad_x + this->place(t, 0, inputs_),
+                                inputs_);
     }
     if constexpr (Layout::kNeuronBlocks) {
       clear_dz(t);
@@ -213,13 +218,13 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   }
 
  private:
-  // F, or its gradient.
+  // An array of F or of its gradient, and which columns of a row of synapses it covers.
   template <typename U>
-  typename Loop::template Callers<U> callers(U* F) const {
+  typename Loop::template Callers<U> plastic_columns(U* F) const {
     const auto& v = forward_.variant;
     return {F, plastic_fan_in(forward_.extent, v), first_plastic_input(forward_.extent, v)};
   }
-  // In neuron_blocks the gradients of z and h are those of all steps of an interval, else of one.
+  // The gradients of z and h: with neuron blocks of all steps of an interval, otherwise of one.
   static int64_t slots(const Plan& plan) { return Layout::kNeuronBlocks ? plan.interval : 1; }
   int64_t slot(int64_t t) const { return Layout::kNeuronBlocks ? this->within(t) : 0; }
   T* dz(int64_t t) const { return dz_ + slot(t) * plan_.presynaptic(S); }
@@ -227,86 +232,88 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   void clear_dz(int64_t t) const {
     if (first_dz_ < inputs_) std::fill_n(dz(t), plan_.presynaptic(S), T(0));
   }
-  // Of the update's presynaptic term.
+  // The gradient of hebbian(t).
   T* d_hebbian(int64_t t) const { return Layout::kNeuronBlocks ? dz(t) : d_hebbian_; }
 
-  // Of the F that step t sees: what it is multiplied with before it decays.
+  // What the update of step t multiplies the F it finds by.
   const T* scale(int64_t t, int64_t i) const {
     if (kPost) return saved_.neurons(t, kSavedScale, i);
     return kPre ? saved_.neurons(t, kSavedInverseNorm, i) : ones_ + i * S;
   }
-  // Activity of the interval's steps: what drives a step, the presynaptic term
-  // of its update, and h.
+  // For the steps of the interval: z, the presynaptic term of the update, and h.
   T* z(int64_t t) const { return z_ + this->within(t) * plan_.presynaptic(S); }
   T* hebbian(int64_t t) const {
     return current_ || oja_ ? hebbian_ + this->within(t) * plan_.presynaptic(S) : z(t);
   }
   T* h(int64_t t) const { return h_ + this->within(t) * plan_.neurons(S); }
 
-  // z of step t; its recurrent part is h[t] (current) or h[t-1], zero after a reset.
+  // z[t] with h[t] (`current`) or h[t-1] as its recurrent part; the latter is zero after a reset.
   void load_presynaptic(int64_t t, bool current, T* z) const {
     this->rows_to_presynaptic(forward_.x + this->place(t, 0, inputs_), inputs_, inputs_, 0, z);
     if (!recurrent_) return;
     if (current) {
       this->rows_to_presynaptic(forward_.output + this->place(t, 0, plan_.hidden), plan_.hidden,
-                            plan_.hidden, inputs_, z);
+                                plan_.hidden, inputs_, z);
     } else {
       this->activity_before(forward_.initial_h, forward_.output, t, inputs_, z);
     }
   }
 
   HWY_INLINE void recompute_rows(int64_t begin, int64_t end, int64_t i) {
-    const StpnRecompute<Layout, kNorm, kClamp> recompute(this->layout_, parameters_.row(kLambda, i),
-                                                   parameters_.row(kGamma, i), just_outside_);
-    // Of a step, and how far it is to the next one's.
-    const T* hebbian = this->hebbian(begin);
-    const T* neurons = this->h(begin) + i * S;
-    const T* scales = this->scale(begin, i);
-    T* before = this->seen_rows(begin, i);
-    const int64_t matrix = this->seen_rows(begin + 1, i) - before;
+    StpnRecompute<Layout, kNorm, kClamp> pass{.lambda = parameters_.row(kLambda, i),
+                                              .gamma = parameters_.row(kGamma, i),
+                                              .hebbian = hebbian(begin),
+                                              .h = h(begin) + i * S,
+                                              .scale = scale(begin, i),
+                                              .before = this->seen_rows(begin, i),
+                                              .after = nullptr,
+                                              .before_bound = bound_,
+                                              .after_bound = just_outside_};
+    const int64_t matrix = this->seen_rows(begin + 1, i) - pass.before;
     for (int64_t t = begin; t < end; ++t) {
-      T* const after = before + matrix;
-      // Of the step before, in replay, F may lie just outside; of no other.
-      const T inside = t == this->begin_ ? std::numeric_limits<T>::infinity() : bound_;
-      recompute.step(hebbian, neurons, scales, inside, before, after);
+      pass.after = this->seen_rows(begin, i) + (t + 1 - begin) * matrix;
+      // F was recomputed just outside the bound where it was clamped, but for the first of the
+      // interval.
+      pass.before_bound = t == this->begin_ ? std::numeric_limits<T>::infinity() : bound_;
+      sweep_tile(pass, this->layout_, 0);
       if (t + 1 < plan_.steps && this->any_reset(t + 1)) {
         for (int s = 0; s < S; ++s) {
-          if (is_reset(t + 1, s)) this->clear_sample(after, kRows, s);
+          if (is_reset(t + 1, s)) this->clear_sample(pass.after, kRows, s);
         }
       }
-      before = after;
-      hebbian += plan_.presynaptic(S);
-      neurons += plan_.neurons(S);
-      if constexpr (kScaled) scales += saved_.step();
+      pass.before = pass.after;
+      pass.hebbian += plan_.presynaptic(S);
+      pass.h += plan_.neurons(S);
+      if constexpr (kScaled) pass.scale += saved_.step();
     }
   }
 
-  // What h[t] and z[t] get of all but step t's rows, where it is not in neuron_blocks.
+  // The gradients of h[t] and z[t], but for what the sweep of step t adds. Not with neuron blocks.
   void load_gradient(int64_t t) {
-    if (oja_) back_through_prediction(t);
+    if (oja_) backpropagate_prediction(t);
     if (call_.grad_output != nullptr) {
-      this->neurons_in(call_.grad_output, t, from_update_);
-      add_neurons(from_update_);
+      this->neurons_in(call_.grad_output, t, dh_term_);
+      add_neurons(dh_term_);
     }
     if (current_) {
-      this->presynaptic_to_neurons(d_hebbian_, inputs_, from_update_);
-      add_neurons(from_update_);
+      this->presynaptic_to_neurons(d_hebbian_, inputs_, dh_term_);
+      add_neurons(dh_term_);
       for (int s = 0; s < S; ++s) this->clear_presynaptic(s, plan_.hidden, inputs_, d_hebbian_);
     }
-    std::swap(dz_, d_hebbian_);  // what the update of step t gave to z[t], to add to
+    std::swap(dz_, d_hebbian_);  // the update's part of dz[t]; the sweep adds the rest
     std::fill_n(d_hebbian_, plan_.presynaptic(S), T(0));
   }
 
-  // What h and the norm get of Oja's rule; F gets its part when it has gone back through the drive.
-  void back_through_prediction(int64_t t) {
+  // Oja's rule: its part of the gradients of h and `scale`. That of F follows in back().
+  void backpropagate_prediction(int64_t t) {
     const D d;
     const T* HWY_RESTRICT scales = scale(t, 0);
     prediction_->set_activity(h(t), scales);
-    prediction_->back(d_hebbian_, this->seen(t), from_update_);
+    prediction_->backpropagate(d_hebbian_, this->seen(t), dh_term_);
     for (int64_t k = 0; k < plan_.neurons(S); k += hn::Lanes(d)) {
-      const V along = hn::Neg(hn::Load(d, from_update_ + k));
-      add_to(d, hn::Mul(along, hn::LoadU(d, scales + k)), along_h_ + k);
-      if constexpr (kScaled) add_to(d, hn::Mul(along, hn::Load(d, h(t) + k)), along_norm_ + k);
+      const V df = hn::Neg(hn::Load(d, dh_term_ + k));
+      add_to(d, hn::Mul(df, hn::LoadU(d, scales + k)), dh_from_update_ + k);
+      if constexpr (kScaled) add_to(d, hn::Mul(df, hn::Load(d, h(t) + k)), d_scale_ + k);
     }
   }
 
@@ -314,9 +321,9 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     for (int64_t k = 0; k < plan_.neurons(S); ++k) dh_[k] += neurons[k];
   }
 
-  // From the gradient of h[t] to those of u[t], n[t] and, with norm `post`, m[t-1], for many units
-  // at once.
-  void through_activation(int64_t t, Rows which) {
+  // From the gradient of h[t] to those of u[t] and n[t] and, with norm `post`, of the m of step
+  // t - 1: the coefficients that the sweep of step t multiplies z, G and C by.
+  void backpropagate_activation(int64_t t, Rows which) {
     const D d;
     const int64_t begin = which.begin * S;
     const int64_t end = Layout::kNeuronBlocks ? which.end * S : plan_.neurons(S);
@@ -325,20 +332,20 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     };
     Activation activation = forward_.variant.activation;
     const auto du_of = [&](int64_t k) HWY_ATTR {
-      const V dh = hn::Add(hn::Load(d, this->dh(t) + k), hn::Load(d, along_h_ + k));
+      const V dh = hn::Add(hn::Load(d, this->dh(t) + k), hn::Load(d, dh_from_update_ + k));
       return hn::Mul(dh, activation_slope(d, activation, hn::Load(d, h(t) + k)));
     };
     for (int64_t k = begin; k < end && plastic_bias_; k += hn::Lanes(d)) {
       const V beta = saved(saved_plastic_bias(forward_.variant), k);
-      add_to(d, plastic_bias_->back(k, beta, hn::Load(d, h(t) + k)), along_h_ + k);
+      add_to(d, plastic_bias_->backpropagate(k, beta, hn::Load(d, h(t) + k)), dh_from_update_ + k);
     }
     if (layer_norm_) {
       for (int64_t k = begin; k < end; k += hn::Lanes(d)) {
         hn::Store(du_of(k), d, this->dh(t) + k);
-        hn::Store(hn::Zero(d), d, along_h_ + k);
+        hn::Store(hn::Zero(d), d, dh_from_update_ + k);
       }
-      layer_norm_->back(saved_.neurons(t, saved_layer_norm(forward_.variant)), saved_.samples(t, 0),
-                        this->dh(t));
+      layer_norm_->backpropagate(saved_.neurons(t, saved_layer_norm(forward_.variant)),
+                                 saved_.samples(t, 0), this->dh(t));
       activation = Activation::identity;
     }
     for (int64_t k = begin; k < end && plastic_bias_; k += hn::Lanes(d)) {
@@ -348,92 +355,99 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
       const V du = du_of(k);
       add_to(d, du, d_bias_ + k);
       if constexpr (!kNormed) {
-        hn::Store(du, d, per_z_ + k);
+        hn::Store(du, d, du_over_n_ + k);
         continue;
       }
       const V inverse = saved(kSavedInverseNorm, k);
-      const V per_z = hn::Mul(du, inverse);
-      V dn = hn::Mul(per_z, saved(kSavedPreactivation, k));
+      const V du_over_n = hn::Mul(du, inverse);
+      // -dn, with the norm in the update if it is there; then dn / n.
+      V minus_dn = hn::Mul(du_over_n, saved(kSavedPreactivation, k));
       if constexpr (kPre) {
-        dn = hn::MulAdd(hn::Load(d, along_norm_ + k), hn::Mul(inverse, inverse), dn);
+        minus_dn = hn::MulAdd(hn::Load(d, d_scale_ + k), hn::Mul(inverse, inverse), minus_dn);
       }
-      V per_G = or_zero(d, inverse, hn::Neg(hn::Mul(dn, inverse)));
-      hn::Store(per_z, d, per_z_ + k);
-      V share = per_G;
+      const V dn_over_n = or_zero(d, inverse, hn::Neg(hn::Mul(minus_dn, inverse)));
+      hn::Store(du_over_n, d, du_over_n_ + k);
+      V dF_from_G = dn_over_n;
+      V dW_from_W = dn_over_n;
       if constexpr (kPost) {
         const V scale = saved(kSavedScale, k);
-        const V along_C =
-            hn::MulAdd(per_G, saved(kSavedCG, k),
-                       hn::MulAdd(per_z, saved(kSavedCz, k), hn::Load(d, along_norm_ + k)));
-        const V cubed = hn::Mul(hn::Mul(scale, scale), scale);
-        // The initial F was not divided.
-        const V m = t == 0 ? hn::Zero(d) : or_zero(d, scale, hn::Mul(cubed, along_C));
-        share = hn::Sub(per_G, m);
-        per_G = hn::MulSub(scale, per_G, m);
-        hn::Store(hn::Mul(scale, per_z), d, d_new_per_z_ + k);
-        hn::Store(hn::MulSub(m, scale, m), d, per_C_ + k);
+        const V dF_dot_C =
+            hn::MulAdd(dn_over_n, saved(kSavedCG, k),
+                       hn::MulAdd(du_over_n, saved(kSavedCz, k), hn::Load(d, d_scale_ + k)));
+        const V scale_cubed = hn::Mul(hn::Mul(scale, scale), scale);
+        // The initial F was not divided by m.
+        const V c = t == 0 ? hn::Zero(d) : or_zero(d, scale, hn::Mul(scale_cubed, dF_dot_C));
+        dW_from_W = hn::Sub(dn_over_n, c);
+        dF_from_G = hn::MulSub(scale, dn_over_n, c);
+        hn::Store(hn::Mul(scale, du_over_n), d, dF_from_z_ + k);
+        hn::Store(hn::MulSub(c, scale, c), d, dF_from_C_ + k);
       }
-      hn::Store(per_G, d, per_G_ + k);
-      add_to(d, share, share_of_W_ + k);
+      hn::Store(dF_from_G, d, dF_from_G_ + k);
+      add_to(d, dW_from_W, dW_from_W_ + k);
     }
   }
 
-  // Where a norm is zero its gradient is taken as zero; its inverse is larger than this.
+  // The gradient of a norm of zero is taken as zero; the inverse of such a norm is larger than
+  // this.
   static constexpr double kNoNorm = 0.5 / kNormEpsilon;
   static HWY_INLINE V or_zero(D d, V inverse, V value) {
     return hn::IfThenElseZero(hn::Lt(inverse, hn::Set(d, static_cast<T>(kNoNorm))), value);
   }
 
-  void add_normalised_share(int64_t i, T share) {
+  void add_multiple_of_W(int64_t i, T coefficient) {
     const T* HWY_RESTRICT W = parameters_.row(kWeight, i);
     T* HWY_RESTRICT sum = gradients_.row(kWeight, i);
-    for (int64_t j = 0; j < plan_.fan_in; ++j) sum[j] += share * W[j];
+    for (int64_t j = 0; j < plan_.fan_in; ++j) sum[j] += coefficient * W[j];
   }
 
-  template <bool kBack, bool kInto>
-  Sweep sweep_from(int64_t t, int64_t i) const {
+  template <bool kStep, bool kUpdate>
+  auto sweep_from(int64_t t, int64_t i) const {
     const int64_t k = i * S;
     const auto sums = [&](StpnMatrix which) { return gradients_.template rows<Layout>(which, i); };
-    return {.layout = layout_,
-            .first_dz = first_dz_,
-            .bound = bound_,
-            .W = parameters_.row(kWeight, i),
-            .lambda = parameters_.row(kLambda, i),
-            .gamma = parameters_.row(kGamma, i),
-            .sum_weight = sums(kWeight),
-            .sum_lambda = sums(kLambda),
-            .sum_gamma = sums(kGamma),
-            .parameters = plan_.row,
-            .sums = gradients_.template row_size<Layout>(),
-            .matrix = this->row_of(1),
-            .F = this->seen_rows(t, i),
-            .scale = kBack ? scale(t, i) : nullptr,
-            .z = kBack ? z(t) : nullptr,
-            .before = kInto ? this->seen_rows(t - 1, i) : nullptr,
-            .scale_before = kInto ? scale(t - 1, i) : nullptr,
-            .hebbian = kInto ? hebbian(t - 1) : nullptr,
-            .h = kInto ? h(t - 1) + k : nullptr,
-            .dF = this->d_matrix(0) + this->row_of(i),
-            .dz = dz(t),
-            .d_hebbian = d_hebbian(t - 1),
-            .per_z = per_z_ + k,
-            .per_G = per_G_ + k,
-            .d_new_per_z = d_new_per_z_ + k,
-            .per_C = per_C_ + k,
-            .along_h = along_h_ + k,
-            .along_norm = along_norm_ + k};
+    return StpnBackwardSweep<Layout, kNorm, kClamp, kStep, kUpdate>{
+        .first_dz = first_dz_,
+        .bound = bound_,
+        .W = parameters_.row(kWeight, i),
+        .lambda = parameters_.row(kLambda, i),
+        .gamma = parameters_.row(kGamma, i),
+        .dW = sums(kWeight),
+        .d_lambda = sums(kLambda),
+        .d_gamma = sums(kGamma),
+        .parameter_row = plan_.row,
+        .gradient_row = gradients_.template row_size<Layout>(),
+        .matrix_row = this->row_of(1),
+        .F = this->seen_rows(t, i),
+        .scale = kStep ? scale(t, i) : nullptr,
+        .z = kStep ? z(t) : nullptr,
+        .F_before = kUpdate ? this->seen_rows(t - 1, i) : nullptr,
+        .scale_before = kUpdate ? scale(t - 1, i) : nullptr,
+        .hebbian = kUpdate ? hebbian(t - 1) : nullptr,
+        .h = kUpdate ? h(t - 1) + k : nullptr,
+        .dF = this->d_matrix(0) + this->row_of(i),
+        .dz = dz(t),
+        .d_hebbian = d_hebbian(t - 1),
+        .du_over_n = du_over_n_ + k,
+        .dF_from_z = dF_from_z_ + k,
+        .dF_from_G = dF_from_G_ + k,
+        .dF_from_C = dF_from_C_ + k,
+        .dh = dh_from_update_ + k,
+        .d_scale = d_scale_ + k};
   }
 
-  // back(t) if kBack, then into(t-1) if kInto, for all rows.
-  template <bool kBack, bool kInto>
+  // back(t) if kStep, then the update of step t - 1 if kUpdate, for the rows `which`: up and down
+  // in turns, so that each sweep begins with the rows that the last one left in the cache.
+  template <bool kStep, bool kUpdate>
   void sweep(int64_t t, Rows which) {
-    const Sweep at = sweep_from<kBack, kInto>(t, which.begin);
-    at.template run<kBack, kInto>(which.end - which.begin, upwards_);
+    const auto pass = sweep_from<kStep, kUpdate>(t, which.begin);
+    const int64_t count = which.end - which.begin;
+    for (int64_t done = 0; done < count; done += kRows) {
+      sweep_tile(pass, layout_, upwards_ ? count - kRows - done : done);
+    }
     upwards_ = !upwards_;
   }
 
-  // Norm `post` of the last step: from the gradient of the final F to that of its C.
-  void through_last_norm(Rows which) {
+  // Norm `post`, after the last step: from the gradient of the final F to that of its C.
+  void backpropagate_last_norm(Rows which) {
     for (int64_t i = which.begin; i < std::min(which.end, plan_.hidden); ++i) {
       const T* W = parameters_.row(kWeight, i);
       T* sum = gradients_.row(kWeight, i);
@@ -441,14 +455,14 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
         const T* C = this->seen_rows(plan_.steps, i) + layout_.value(s, 0);
         T* dF = this->d_matrix(0) + this->row_of(i) + layout_.value(s, 0);
         const int64_t stride = layout_.value(0, 1);
-        T squares = 0, along_C = 0;
+        T squares = 0, dF_dot_C = 0;
         for (int64_t j = 0; j < plan_.fan_in; ++j) {
           const T G = W[j] + C[j * stride];
           squares += G * G;
-          along_C += dF[j * stride] * C[j * stride];
+          dF_dot_C += dF[j * stride] * C[j * stride];
         }
         const T scale = 1 / (std::sqrt(squares) + static_cast<T>(kNormEpsilon));
-        const T m = scale < static_cast<T>(kNoNorm) ? along_C * scale * scale * scale : T(0);
+        const T m = scale < static_cast<T>(kNoNorm) ? dF_dot_C * scale * scale * scale : T(0);
         for (int64_t j = 0; j < plan_.fan_in; ++j) {
           const T of_G = -m * (W[j] + C[j * stride]);
           sum[j] += of_G;
@@ -464,32 +478,34 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   const Gradients<T>& gradients_;
   const int64_t inputs_;
   const bool recurrent_;
-  const bool current_;  // h[t] in the Hebbian term
+  const bool current_;  // the Hebbian term has h[t] in place of h[t-1]
   const bool oja_;
-  const int64_t first_dz_;  // sources before this one need no gradient
-  T* const z_;              // of the interval: activity that drives, (steps, S, row)
-  T* const hebbian_;        // of the interval: activity that teaches, where it is another
-  T* const h_;              // of the interval: (steps, units)
-  T* dz_;                   // gradient of z[t]
-  T* d_hebbian_;            // gradient of hebbian_
-  T* const dh_;             // gradient of h, but for along_h_
-  T* const along_h_;        // the update's part of the gradient of h
-  T* const along_norm_;     // sum of Lambda dA F, of the F that the update found
-  T* const per_z_;          // du / n
-  T* const per_G_;          // what dF gets of G, and d_weight of F
+  const int64_t first_dz_;  // presynaptic inputs before this one need no gradient
+  T* const z_;              // presynaptic arrays of the steps of the interval
+  T* const hebbian_;        // likewise the presynaptic terms of the updates, where they are not z
+  T* const h_;              // neuron values of the steps of the interval
+  T* dz_;                   // presynaptic array: gradient of z[t]
+  T* d_hebbian_;            // and of hebbian(t - 1)
+  // Neuron values, as all below. F is C with norm `post`; k is that of the comment at the top.
+  T* const dh_;              // gradient of h, without dh_from_update_
+  T* const dh_from_update_;  // sum over j of Gamma dA z: what the update adds to the gradient of h
+  T* const d_scale_;         // sum over j of Lambda dA F: gradient of the update's `scale`
+  T* const du_over_n_;       // du / n: dW gets it times z, dz times G
+  T* const dF_from_G_;       // dn / n; `post`: scale dn / n - k. dF gets it times G, dW times F
   T* const d_bias_;
-  T* const share_of_W_;   // what d_weight gets of W
-  T* const d_new_per_z_;  // what dF gets of z
-  T* const per_C_;        // what dF gets of C besides; norm `post` only
-  T* const from_update_;  // what h gets of the update as a presynaptic activity, and of the caller
+  T* const dW_from_W_;  // the sum over steps of dn / n - k, which dW gets times W
+  T* const dF_from_z_;  // du / n; `post`: scale du / n. dF gets it times z
+  T* const dF_from_C_;  // k scale - k, which dF gets times C; `post` only
+  T* const dh_term_;    // a term of dh on its way to dh_
   T* const ones_;
   const T bound_;
-  // What replay clamps to, so that F itself tells what the clamp cut from what was as large.
+  // Recomputed values are clamped to this, so that those that the clamp cut can be told from those
+  // that are as large as the bound.
   const T just_outside_;
   std::optional<StpnPlasticBias<Layout>> plastic_bias_;
   std::optional<StpnLayerNorm<Layout>> layer_norm_;
   std::optional<StpnPrediction<Layout>> prediction_;
-  bool upwards_ = true;  // the next sweep, as in forward
+  bool upwards_ = true;  // the direction of the next sweep
 };
 
 }  // namespace HWY_NAMESPACE

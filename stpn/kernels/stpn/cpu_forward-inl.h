@@ -1,4 +1,4 @@
-// A step forward of the STPN, for a group of samples. Compiled once a target.
+// The forward pass of the STPN over a group of samples. Compiled once for each SIMD target.
 
 #if defined(STPN_KERNELS_STPN_CPU_FORWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_STPN_CPU_FORWARD_INL_H_
@@ -14,43 +14,41 @@
 #include <optional>
 
 #include "stpn/kernels/cpu/neuron_blocks-inl.h"
+#include "stpn/kernels/stpn/cpu_forward_sweep-inl.h"
 #include "stpn/kernels/stpn/cpu_layer_norm-inl.h"
+#include "stpn/kernels/stpn/cpu_layout.h"
 #include "stpn/kernels/stpn/cpu_oja-inl.h"
 #include "stpn/kernels/stpn/cpu_plastic_bias-inl.h"
-#include "stpn/kernels/stpn/cpu_layout.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// One pass over F a step: the update of step t-1 waits until h[t-1] is complete and is made while
-// row by row the sums are taken that the drive of step t needs.
+// Each time step passes over F once. The update of step t - 1 has to wait for all of h[t - 1], so
+// it is made at step t, in the same pass that takes the sums G z and |G|^2 of step t row by row.
 //
-// Norm `post` divides the new F by m = |W + C|, with C the clamped F before that. No pass does it:
-// the matrix holds C, and a unit value its scale 1/m. All that a step needs of F = C/m are sums
-// over C:
+// Norm `post` divides the new F by m = |W + C|, where C is the clamped F before that division. No
+// pass over F does the division: the matrix in memory is C, and 1/m is a neuron value (`scale_`).
+// All that a step needs of F = C / m follows from sums over C:
 //   m^2 = |W|^2 + 2 W.C + |C|^2;   n^2 = |W|^2 + (2 W.C + |C|^2 / m) / m;   G z = W z + C z / m
-// Where C all but cancels W, m lacks the digits that they share.
+// Where C all but cancels W, m lacks the digits that the two share.
 template <class Layout, Norm kNorm, bool kClamp>
 class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layout> {
   using Loop = ForwardLoop<StpnForward, Layout>;
-  using Loop::saved_;
-  using Loop::kTileVectors;
   using Loop::kRows;
-  using Loop::kVectors;
+  using Loop::kTileVectors;
   using Loop::layout_;
   using Loop::plan_;
   using Loop::S;
+  using Loop::saved_;
   using typename Loop::D;
   using typename Loop::Plan;
   using typename Loop::T;
   using typename Loop::V;
   static constexpr bool kNormed = kNorm != Norm::none;
   static constexpr bool kPost = kNorm == Norm::post;
-  static constexpr bool kScaled = kNorm == Norm::pre || kPost;
-  // Lanes whose sums stay in registers together: `post` has twice as many.
-  using Part = TilePart<Layout, kPost ? 2 : kTileRows>;
+  static constexpr bool kScaled = kIsScaled<kNorm>;
 
  public:
   static int64_t scratch(const Plan& plan) {
@@ -71,12 +69,12 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
         z_squared_(scratch.take(plan.presynaptic(S))),
         inverse_norm_(scratch.take(plan.neurons(S))),
         scale_(kPost ? scratch.take(plan.neurons(S)) : inverse_norm_),
-        dot_(scratch.take(plan.neurons(S))),
+        Gz_(scratch.take(plan.neurons(S))),
         squares_(scratch.take(plan.neurons(S))),
         bias_(scratch.take(plan.neurons(S))),
-        weight_dot_(kPost ? scratch.take(plan.neurons(S)) : dot_),
-        weight_along_(kPost ? scratch.take(plan.neurons(S)) : dot_),
-        weight_squares_(kPost ? scratch.take(plan.neurons(S)) : dot_) {
+        Wz_(kPost ? scratch.take(plan.neurons(S)) : Gz_),
+        WC_(kPost ? scratch.take(plan.neurons(S)) : Gz_),
+        W_squares_(kPost ? scratch.take(plan.neurons(S)) : Gz_) {
     const auto& v = call.variant;
     if (v.plastic_bias) plastic_bias_.emplace(plan, call);
     if (v.layer_norm) layer_norm_.emplace(plan, call);
@@ -90,20 +88,18 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
         this->matrix(0));
     if (v.recurrent) this->neurons_in(call_.initial_h, 0, h(-1));
     if (plastic_bias_) this->neurons_in(call_.initial_beta, 0, plastic_bias_->values());
-    for (int64_t i = 0; i < plan_.hidden && call_.bias != nullptr; ++i) {
-      std::fill_n(bias_ + i * S, S, call_.bias[i]);
-    }
+    if (call_.bias != nullptr) repeat_for_samples<S>(call_.bias, plan_.hidden, bias_);
     for (int64_t i = 0; i < plan_.hidden && kPost; ++i) {
       const T* W = parameters_.row(kWeight, i);
-      std::fill_n(weight_squares_ + i * S, S, std::inner_product(W, W + plan_.fan_in, W, T(0)));
+      std::fill_n(W_squares_ + i * S, S, std::inner_product(W, W + plan_.fan_in, W, T(0)));
     }
   }
 
-  // The update that still waits then leaves F zero, whatever was there.
+  // With h and its presynaptic term zero, the update that still has to be made leaves F zero.
   void forget(int s) {
     this->clear_presynaptic(s, plan_.fan_in, 0, z(next_ - 1));
     T* HWY_RESTRICT h = this->h(next_ - 1);
-    // Padding too: a layer norm sums over all.
+    // The padding too, which a layer norm sums over.
     for (int64_t k = s; k < plan_.neurons(S); k += S) h[k] = scale_[k] = T(0);
     if (plastic_bias_) plastic_bias_->forget(s, 0, plan_.neurons(S));
   }
@@ -114,7 +110,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     store(t);
   }
 
-  // z = [x; h].
+  // z[t] = [x[t]; h[t-1]]
   void load(int64_t t) {
     const int64_t inputs = call_.extent.inputs;
     this->rows_to_presynaptic(call_.x + this->place(t, 0, inputs), inputs, inputs, 0, z(t));
@@ -131,21 +127,21 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     if (call_.energy != nullptr) measure(t, which);
   }
 
-  // From now on z is the presynaptic term of the update to come.
+  // From here on z(t) is the presynaptic term of the update of step t.
   void store(int64_t t) {
     this->neurons_out(h(t), t, call_.output);
     if (call_.variant.recurrent && call_.variant.presynaptic == Presynaptic::current) {
       this->neurons_to_presynaptic(h(t), call_.extent.inputs, z(t));
     }
-    if (prediction_) take_off_prediction(t);
+    if (prediction_) subtract_prediction(t);
     next_ = t + 1;
   }
 
-  // By Oja's rule the presynaptic term is not z alone.
-  void take_off_prediction(int64_t t) {
+  // Oja's rule: the presynaptic term is z minus its prediction.
+  void subtract_prediction(int64_t t) {
     prediction_->set_activity(h(t), kScaled ? scale_ : nullptr);
-    prediction_->take_off(this->matrix(0), z(t));
-    // Nothing else writes the padding of z: NaN there would outlive a reset.
+    prediction_->subtract(this->matrix(0), z(t));
+    // Only this product writes the padding of z, where a NaN would outlive a reset.
     for (int s = 0; s < S; ++s) {
       this->clear_presynaptic(s, layout_.width - plan_.fan_in, plan_.fan_in, z(t));
     }
@@ -162,143 +158,46 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   }
 
  private:
-  // Activity of the last steps, those of a block and the one before, goes round in as many slots.
+  // z and h of the last steps, in a ring of slots: those of a time interval and of the step before
+  // it with neuron blocks, otherwise of two steps.
   static int64_t slots(const Plan& plan) { return Layout::kNeuronBlocks ? plan.interval + 1 : 2; }
   int64_t slot(int64_t t) const { return (t + 1) % (Layout::kNeuronBlocks ? slots_ : 2); }
   T* z(int64_t t) const { return z_ + slot(t) * plan_.presynaptic(S); }
   T* h(int64_t t) const { return h_ + slot(t) * plan_.neurons(S); }
 
-  // Where a sweep finds the first of its rows, and how far it is to the next: worked out once, not
-  // for each row.
-  struct Sweep {
-    const T *W, *lambda, *gamma;
-    int64_t parameters, matrix;  // to the next row
-    T* F;
-    const T* z;
-    const T *hebbian, *last_h, *scale;  // that the update of the step before still waits for
-    T *dot, *squares, *weight_dot, *weight_along;
-  };
-  Sweep sweep_from(int64_t t, int64_t i) const {
+  template <bool kUpdate, bool kSum>
+  auto sweep_from(int64_t t, int64_t i) const {
     const int64_t k = i * S;
-    return {.W = parameters_.row(kWeight, i),
-            .lambda = parameters_.row(kLambda, i),
-            .gamma = parameters_.row(kGamma, i),
-            .parameters = plan_.row,
-            .matrix = this->row_of(1),
-            .F = this->matrix(0) + this->row_of(i),
-            .z = z(t),
-            .hebbian = z(t - 1),
-            .last_h = h(t - 1) + k,
-            .scale = scale_ + k,
-            .dot = dot_ + k,
-            .squares = squares_ + k,
-            .weight_dot = weight_dot_ + k,
-            .weight_along = weight_along_ + k};
+    return StpnForwardSweep<Layout, kNorm, kClamp, kUpdate, kSum>{
+        .W = parameters_.row(kWeight, i),
+        .lambda = parameters_.row(kLambda, i),
+        .gamma = parameters_.row(kGamma, i),
+        .parameter_row = plan_.row,
+        .matrix_row = this->row_of(1),
+        .F = this->matrix(0) + this->row_of(i),
+        .bound = static_cast<T>(call_.variant.clamp),
+        .z = z(t),
+        .hebbian = z(t - 1),
+        .h = h(t - 1) + k,
+        .scale = scale_ + k,
+        .Gz = Gz_ + k,
+        .squares = squares_ + k,
+        .Wz = Wz_ + k,
+        .WC = WC_ + k};
   }
 
-  // Down the rows and, at the next step, up again: what the last sweep left in the cache goes
-  // first.
-  template <bool kUpdate, bool kDrive>
+  // Down the rows at one step and up at the next, so that each sweep begins with the rows that the
+  // last one left in the cache.
+  template <bool kUpdate, bool kSum>
   void sweep(int64_t t, Rows which) {
-    const Sweep at = sweep_from(t, which.begin);
+    const auto pass = sweep_from<kUpdate, kSum>(t, which.begin);
     const int64_t count = which.end - which.begin;
     for (int64_t done = 0; done < count; done += kRows) {
       const int64_t i = t % 2 != 0 ? count - kRows - done : done;
-      rows<kUpdate, kDrive>(at, i);
-      if constexpr (Layout::kNeuronBlocks && kDrive) {
+      sweep_tile(pass, layout_, i);
+      if constexpr (Layout::kNeuronBlocks && kSum) {
         activate_neurons(t, (which.begin + i) * S, (which.begin + i + kRows) * S, h(t));
       }
-    }
-  }
-
-  // Over the sources of a row: F z and |G|^2; norm `post`: C z, |C|^2, W z and W C.
-  struct Sums {
-    V dot[kTileVectors], squares[kTileVectors], weight_dot[kTileVectors], weight_along[kTileVectors];
-  };
-
-  // Rows i to i + kRows of all samples: the update of step t-1, then the sums that the drive of
-  // step t needs.
-  template <bool kUpdate, bool kDrive>
-  HWY_INLINE void rows(const Sweep& at, int64_t i) {
-    Sums sums;
-    STPN_UNROLL
-    for (int b = 0; b < Part::kParts; ++b) lanes<kUpdate, kDrive>(at, i, Part(b), sums);
-    if constexpr (kDrive) Layout::store_sums(sums.dot, at.dot + i * S);
-    if constexpr (kPost || (kDrive && kNormed)) {
-      Layout::store_sums(sums.squares, at.squares + i * S);
-    }
-    if constexpr (kPost) Layout::store_sums(sums.weight_along, at.weight_along + i * S);
-    if constexpr (kPost && kDrive) Layout::store_sums(sums.weight_dot, at.weight_dot + i * S);
-  }
-
-  template <bool kUpdate, bool kDrive>
-  HWY_INLINE void lanes(const Sweep& at, int64_t i, Part part, Sums& sums) {
-    const D d;
-    const Layout layout = this->layout_;
-    const int64_t width = layout.width;
-    const T* HWY_RESTRICT W = at.W + i * at.parameters;
-    const T* HWY_RESTRICT lambda = at.lambda + i * at.parameters;
-    const T* HWY_RESTRICT gamma = at.gamma + i * at.parameters;
-    const T* HWY_RESTRICT z = at.z;
-    const T* HWY_RESTRICT hebbian = at.hebbian;
-    T* HWY_RESTRICT F = at.F + i * at.matrix;
-    const V bound = hn::Set(d, static_cast<T>(call_.variant.clamp));
-    V h[Part::kTileVectors], scale[Part::kTileVectors];
-    V dot[Part::kTileVectors], squares[Part::kTileVectors];
-    V weight_dot[Part::kTileVectors], weight_along[Part::kTileVectors];
-    STPN_UNROLL
-    for (int p = 0; p < Part::kTileVectors; ++p) {
-      h[p] = layout.neuron(at.last_h + i * S, part.tile_vector(p));
-      scale[p] = layout.neuron(at.scale + i * S, part.tile_vector(p));
-      dot[p] = squares[p] = weight_dot[p] = weight_along[p] = hn::Zero(d);
-    }
-    // Stage by stage for all lanes, as backward does.
-    for (int64_t j = 0; j < width; j += Layout::kColumns) {
-      V w[Part::kTileVectors], f[Part::kTileVectors];
-      STPN_UNROLL
-      for (int p = 0; p < Part::kTileVectors; ++p) {
-        w[p] = layout.parameter(W, part.row(p), j);
-        f[p] = hn::Load(d, F + layout.synapse(part.tile_vector(p), j));
-      }
-      if constexpr (kUpdate) {
-        V learnt[Part::kTileVectors];
-        STPN_UNROLL
-        for (int p = 0; p < Part::kTileVectors; ++p) {
-          f[p] = hn::Mul(layout.parameter(lambda, part.row(p), j), f[p]);
-          learnt[p] = hn::Mul(layout.parameter(gamma, part.row(p), j),
-                              hn::Load(d, hebbian + layout.presynaptic(part.vector(p), j)));
-        }
-        STPN_UNROLL
-        for (int p = 0; p < Part::kTileVectors; ++p) {
-          if constexpr (kScaled) f[p] = hn::Mul(f[p], scale[p]);
-          f[p] = hn::MulAdd(learnt[p], h[p], f[p]);
-        }
-        STPN_UNROLL
-        for (int p = 0; p < Part::kTileVectors; ++p) {
-          if constexpr (kClamp) f[p] = hn::Min(hn::Max(f[p], hn::Neg(bound)), bound);
-          hn::Store(f[p], d, F + layout.synapse(part.tile_vector(p), j));
-        }
-      }
-      STPN_UNROLL
-      for (int p = 0; p < Part::kTileVectors && kPost; ++p) {
-        squares[p] = hn::MulAdd(f[p], f[p], squares[p]);
-        weight_along[p] = hn::MulAdd(w[p], f[p], weight_along[p]);
-      }
-      STPN_UNROLL
-      for (int p = 0; p < Part::kTileVectors && kDrive; ++p) {
-        const V active = hn::Load(d, z + layout.presynaptic(part.vector(p), j));
-        const V G = kPost ? f[p] : hn::Add(w[p], f[p]);
-        dot[p] = hn::MulAdd(G, active, dot[p]);
-        if constexpr (kPost) weight_dot[p] = hn::MulAdd(w[p], active, weight_dot[p]);
-        if constexpr (kNormed && !kPost) squares[p] = hn::MulAdd(G, G, squares[p]);
-      }
-    }
-    STPN_UNROLL
-    for (int p = 0; p < Part::kTileVectors; ++p) {
-      sums.dot[part.tile_vector(p)] = dot[p];
-      sums.squares[part.tile_vector(p)] = squares[p];
-      sums.weight_dot[part.tile_vector(p)] = weight_dot[p];
-      sums.weight_along[part.tile_vector(p)] = weight_along[p];
     }
   }
 
@@ -307,38 +206,37 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
         hn::Add(hn::Sqrt(hn::Max(square, hn::Zero(d))), hn::Set(d, static_cast<T>(kNormEpsilon)));
     return hn::Div(hn::Set(d, T(1)), norm);
   }
-  // Norm `post`: the scale of the C that step t sees; of the initial F it is 1.
+  // Norm `post`: 1/m of the C that step t finds; the initial F is not divided.
   HWY_INLINE V post_scale(D d, int64_t t, int64_t k) const {
     if (t == 0) return hn::Set(d, T(1));
-    const V along = hn::Load(d, weight_along_ + k);
-    const V weight = hn::Load(d, weight_squares_ + k);
-    return inverse_root(d,
-                        hn::Add(hn::Add(weight, hn::Add(along, along)), hn::Load(d, squares_ + k)));
+    const V WC = hn::Load(d, WC_ + k);
+    const V W_squares = hn::Load(d, W_squares_ + k);
+    return inverse_root(d, hn::Add(hn::Add(W_squares, hn::Add(WC, WC)), hn::Load(d, squares_ + k)));
   }
 
-  // h = act(G z / n + b) for many units at once, and what backward needs.
+  // h = act(G z / n + b) for the neuron values [begin, end), from the sums of the sweep; saves what
+  // backward needs.
   HWY_INLINE void activate_neurons(int64_t t, int64_t begin, int64_t end, T* HWY_RESTRICT h) {
     const D d;
-    const bool is_preactivation = plastic_bias_ || layer_norm_;  // more is to come
-    const Activation activation = is_preactivation ? Activation::identity : call_.variant.activation;
+    const bool is_unfinished = plastic_bias_ || layer_norm_;
+    const Activation activation = is_unfinished ? Activation::identity : call_.variant.activation;
     const auto save = [&](StpnSaved which, int64_t k, V value) HWY_ATTR {
       if (saved_) hn::StoreU(value, d, saved_.neurons(t, which, begin / S) + (k - begin));
     };
     for (int64_t k = begin; k < end; k += hn::Lanes(d)) {
-      V preactivation = hn::Load(d, dot_ + k);
+      V preactivation = hn::Load(d, Gz_ + k);
       if constexpr (kNormed) {
         V square = hn::Load(d, squares_ + k);
         if constexpr (kPost) {
           const V scale = post_scale(d, t, k);
-          const V along_weight = hn::Load(d, weight_along_ + k);
-          const V along_G = hn::MulAdd(scale, square, along_weight);
+          const V WC = hn::Load(d, WC_ + k);
+          const V CG = hn::MulAdd(scale, square, WC);
           save(kSavedScale, k, scale);
           save(kSavedCz, k, preactivation);
-          save(kSavedCG, k, along_G);
+          save(kSavedCG, k, CG);
           hn::Store(scale, d, scale_ + k);
-          square =
-              hn::MulAdd(scale, hn::Add(along_weight, along_G), hn::Load(d, weight_squares_ + k));
-          preactivation = hn::MulAdd(scale, preactivation, hn::Load(d, weight_dot_ + k));
+          square = hn::MulAdd(scale, hn::Add(WC, CG), hn::Load(d, W_squares_ + k));
+          preactivation = hn::MulAdd(scale, preactivation, hn::Load(d, Wz_ + k));
         }
         const V inverse = inverse_root(d, square);
         preactivation = hn::Mul(preactivation, inverse);
@@ -349,7 +247,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
       const V u = hn::Add(preactivation, hn::Load(d, bias_ + k));
       hn::Store(activate(d, activation, u), d, h + k);
     }
-    if (is_preactivation) finish_preactivation(t, begin, end, h);
+    if (is_unfinished) finish_preactivation(t, begin, end, h);
   }
 
   // From G z / n + b to h, with a plastic bias, a layer norm or both.
@@ -373,7 +271,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     }
   }
 
-  // Norm `post` of the last step.
+  // Norm `post`, after the last step: from C to F.
   void divide_by_norm() {
     const D d;
     const Layout layout = layout_;
@@ -391,7 +289,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     }
   }
 
-  // A pass of its own: energy is seldom asked for.
+  // Energy takes a pass of its own, as it is seldom asked for.
   void measure(int64_t t, Rows which) {
     const T* HWY_RESTRICT active = z(t);
     for (int64_t j = 0; j < plan_.fan_in; ++j) {
@@ -401,51 +299,38 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
         z_squared_[layout_.value(s, j)] = counts * z * z;
       }
     }
-    for (int64_t i = which.begin; i < which.end; i += kRows) measure_rows(i);
+    const StpnEnergySweep<Layout, kNorm> pass{.W = parameters_.row(kWeight, 0),
+                                              .F = this->matrix(0),
+                                              .parameter_row = plan_.row,
+                                              .matrix_row = this->row_of(1),
+                                              .z_squared = z_squared_,
+                                              .scale = scale_,
+                                              .energy = Gz_};
+    for (int64_t i = which.begin; i < which.end; i += kRows) sweep_tile(pass, layout_, i);
     for (int64_t k = which.begin * S; k < which.end * S && kNormed; ++k) {
-      dot_[k] *= inverse_norm_[k];
+      Gz_[k] *= inverse_norm_[k];
     }
-    this->neurons_out(dot_, t, which, call_.energy);
-  }
-  HWY_INLINE void measure_rows(int64_t i) {
-    const D d;
-    const Layout layout = layout_;
-    const T* HWY_RESTRICT W = parameters_.row(kWeight, i);
-    const T* HWY_RESTRICT F = this->matrix(0) + this->row_of(i);
-    V spent[kTileVectors];
-    STPN_UNROLL
-    for (int q = 0; q < kTileVectors; ++q) spent[q] = hn::Zero(d);
-    for (int64_t j = 0; j < layout.width; j += Layout::kColumns) {
-      STPN_UNROLL
-      for (int q = 0; q < kTileVectors; ++q) {
-        V f = hn::Load(d, F + layout.synapse(q, j));
-        if constexpr (kPost) f = hn::Mul(f, layout.neuron(scale_ + i * S, q));
-        const V G = hn::Add(layout.parameter(W, q / kVectors, j), f);
-        const V power = hn::Load(d, z_squared_ + layout.presynaptic(q % kVectors, j));
-        spent[q] = hn::MulAdd(hn::Abs(G), power, spent[q]);
-      }
-    }
-    Layout::store_sums(spent, dot_ + i * S);
+    this->neurons_out(Gz_, t, which, call_.energy);
   }
 
   const StpnForwardParams<T>& call_;
   const PaddedMatrices<T>& parameters_;
   const int64_t slots_;
-  T* const z_;
+  T* const z_;  // presynaptic arrays, one a slot; from h_ on arrays of neuron values
   T* const h_;
-  T* const z_squared_;
+  T* const z_squared_;  // presynaptic array
   T* const inverse_norm_;
-  T* const scale_;  // of what the update finds: F / n (`pre`), C / m (`post`)
-  T* const dot_;
-  T* const squares_;
+  T* const scale_;  // what the update multiplies F (norm `post`: C) by: 1/n (`pre`) or 1/m (`post`)
+  T* const Gz_;     // G z; norm `post`: C z. Afterwards, the energy
+  T* const squares_;  // |G|^2; norm `post`: |C|^2
   T* const bias_;
-  T* const weight_dot_;  // norm `post` only, as the next two
-  T* const weight_along_;
-  T* const weight_squares_;
+  T* const Wz_;  // W z, and below W.C and |W|^2; norm `post` only
+  T* const WC_;
+  T* const W_squares_;
   std::optional<StpnPlasticBias<Layout>> plastic_bias_;
   std::optional<StpnLayerNorm<Layout>> layer_norm_;
   std::optional<StpnPrediction<Layout>> prediction_;  // Oja's rule
-  int64_t next_ = 0;                                  // the step that comes next
+  int64_t next_ = 0;                                  // the next time step
 };
 
 }  // namespace HWY_NAMESPACE

@@ -76,7 +76,7 @@ class StpnLayerNorm {
 
   // In place, from the gradient of what forward made of u to that of u; adds to those of gain and
   // offset.
-  void back(const T* HWY_RESTRICT normalised, const T* HWY_RESTRICT inverses,
+  void backpropagate(const T* HWY_RESTRICT normalised, const T* HWY_RESTRICT inverses,
             T* HWY_RESTRICT du) const {
     const D d;
     for (int64_t k = 0; k < neurons_; k += hn::Lanes(d)) {

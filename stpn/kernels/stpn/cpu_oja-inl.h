@@ -53,7 +53,7 @@ class StpnPrediction {
   }
 
   // From z to the term.
-  void take_off(const T* F, T* term) const {
+  void subtract(const T* F, T* term) const {
     for (int s = 0; s < S; ++s) {
       const int64_t sample = layout_.presynaptic(s, 0);
       sum_rows<RowsOf::shared, 1>(layout_, T(1), hidden_, {minus_f() + s, 0, S},
@@ -62,7 +62,7 @@ class StpnPrediction {
   }
 
   // From the gradient of the term to that of minus f, unit values.
-  void back(const T* d_term, const T* F, T* d_minus_f) const {
+  void backpropagate(const T* d_term, const T* F, T* d_minus_f) const {
     std::copy_n(d_term, presynaptic_, this->d_term());
     for (int s = 0; s < S; ++s) {
       const int64_t sample = layout_.presynaptic(s, 0);

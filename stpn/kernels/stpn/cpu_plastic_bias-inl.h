@@ -64,7 +64,7 @@ class StpnPlasticBias {
   }
 
   // Back through the update of `beta` by h. Returns what the gradient of h gets.
-  V back(int64_t k, V beta, V h) const {
+  V backpropagate(int64_t k, V beta, V h) const {
     const D d;
     const V inside =
         hn::IfThenElseZero(hn::Le(hn::Abs(grown(k, beta, h)), hn::Set(d, bound_)), at(k));

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "stpn/kernels/stpn/cpu_shard.h"
 #include "stpn/kernels/stpn/cpu_layout.h"
+#include "stpn/kernels/stpn/cpu_shard.h"
 
 namespace stpn::kernels {
 namespace {
@@ -109,13 +109,14 @@ void store_gradients(const StpnBackwardParams<T>& p, const PlasticPlan<T>& plan,
 }  // namespace
 
 template <typename T>
-int64_t stpn_saved_size(const Extent& extent, const StpnVariant& variant) {
-  return stpn_plan<T>(extent, variant).saved_size();
+std::shared_ptr<const PlasticPlan<T>> stpn_cpu_plan(const Extent& extent,
+                                                    const StpnVariant& variant) {
+  return std::make_shared<const PlasticPlan<T>>(stpn_plan<T>(extent, variant));
 }
 
 template <typename T>
 void stpn_forward_cpu(const StpnForwardParams<T>& p) {
-  const PlasticPlan<T> plan = stpn_plan<T>(p.extent, p.variant);
+  const PlasticPlan<T> plan = p.plan != nullptr ? *p.plan : stpn_plan<T>(p.extent, p.variant);
   const PaddedMatrices<T> parameters = padded(p, plan);
   for_each_shard(p.parallel, plan.shards, [&](int64_t shard) { run(p, parameters, plan, shard); });
 }
@@ -123,7 +124,7 @@ void stpn_forward_cpu(const StpnForwardParams<T>& p) {
 template <typename T>
 void stpn_backward_cpu(const StpnBackwardParams<T>& p) {
   const StpnForwardParams<T>& f = p.forward;
-  const PlasticPlan<T> plan = stpn_plan<T>(f.extent, f.variant);
+  const PlasticPlan<T> plan = f.plan != nullptr ? *f.plan : stpn_plan<T>(f.extent, f.variant);
   const PaddedMatrices<T> parameters = padded(f, plan);
   const ShardSums<T> sums(plan, kStpnMatrices, kStpnVectors);
   for_each_shard(f.parallel, plan.shards,
@@ -136,7 +137,8 @@ template void stpn_forward_cpu(const StpnForwardParams<float>&);
 template void stpn_forward_cpu(const StpnForwardParams<double>&);
 template void stpn_backward_cpu(const StpnBackwardParams<float>&);
 template void stpn_backward_cpu(const StpnBackwardParams<double>&);
-template int64_t stpn_saved_size<float>(const Extent&, const StpnVariant&);
-template int64_t stpn_saved_size<double>(const Extent&, const StpnVariant&);
+template std::shared_ptr<const PlasticPlan<float>> stpn_cpu_plan(const Extent&, const StpnVariant&);
+template std::shared_ptr<const PlasticPlan<double>> stpn_cpu_plan(const Extent&,
+                                                                  const StpnVariant&);
 
 }  // namespace stpn::kernels

@@ -66,7 +66,7 @@ struct RandomStpnCall {
     r.final_F.assign(F.size(), nan);
     r.final_beta.assign(beta.size(), variant.plastic_bias ? nan : T(0));
     r.energy.assign(d_output.size(), nan);
-    if (save) r.saved.assign(stpn_saved_size<T>(extent, variant), nan);
+    if (save) r.saved.assign(saved_size(*stpn_cpu_plan<T>(extent, variant)), nan);
     StpnBackwardParams<T> b;
     StpnForwardParams<T>& p = b.forward;
     p.extent = extent;

@@ -5,7 +5,7 @@ namespace stpn::nn {
 std::vector<base::Field> GruOptions::fields() {
   return {base::field("hidden_size", hidden_size,
                       "units; more hold more, cost grows with the square",
-                      {.least = 1, .most = kMostUnits})};
+                      {.least = 1, .most = kMostNeurons})};
 }
 
 std::shared_ptr<Unit> GruOptions::make(int64_t input_size) const {

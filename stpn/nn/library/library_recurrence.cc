@@ -4,7 +4,8 @@
 #include <utility>
 
 #include "stpn/base/error.h"
-#include "stpn/ops/fixed_weights.h"
+#include "stpn/nn/library/normalised_rows.h"
+#include "stpn/ops/energy.h"
 #include "stpn/nn/initialisation.h"
 
 namespace stpn::nn {
@@ -85,7 +86,7 @@ UnitOutput LibraryRecurrence::forward(const UnitInput& all_input) {
   }
   if (input.energy) {
     const auto z = torch::cat({x, torch::cat(before)}, 2);
-    output.energy = energy_of_fixed_weights(weight, z, measured());
+    output.energy = ops::energy_of_fixed_weights(weight, z, measured());
   }
   return output;
 }

@@ -6,7 +6,8 @@
 #include <utility>
 
 #include "stpn/base/error.h"
-#include "stpn/ops/fixed_weights.h"
+#include "stpn/nn/library/normalised_rows.h"
+#include "stpn/ops/energy.h"
 #include "stpn/nn/initialisation.h"
 
 namespace stpn::nn {
@@ -38,7 +39,7 @@ Activation find_activation(const std::string& wanted) {
 
 std::vector<base::Field> PerceptronOptions::fields() {
   return {base::field("hidden_size", hidden_size, "units; cost grows with them",
-                      {.least = 1, .most = kMostUnits}),
+                      {.least = 1, .most = kMostNeurons}),
           base::field("activation", activation, "of the units", activation_names())};
 }
 
@@ -59,7 +60,7 @@ UnitOutput Perceptron::forward(const UnitInput& all_input) {
   const UnitInput input = walk_through(all_input);
   UnitOutput output;
   output.y = activation_(at::linear(input.x, weight_, bias_));
-  if (input.energy) output.energy = energy_of_fixed_weights(weight_, input.x, measured());
+  if (input.energy) output.energy = ops::energy_of_fixed_weights(weight_, input.x, measured());
   return output;
 }
 

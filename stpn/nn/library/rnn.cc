@@ -5,7 +5,7 @@ namespace stpn::nn {
 std::vector<base::Field> RnnOptions::fields() {
   return {
       base::field("hidden_size", hidden_size, "units; more hold more, cost grows with the square",
-                  {.least = 1, .most = kMostUnits}),
+                  {.least = 1, .most = kMostNeurons}),
       normalised_field(normalised)};
 }
 

@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "stpn/base/error.h"
-#include "stpn/ops/words.h"
 
 namespace stpn::nn {
 namespace {
@@ -11,7 +10,7 @@ namespace {
 const std::vector<std::string> kParametrisations{"plain", "hebbff"};
 
 bool is_hebbff(const StpnFeedforwardOptions& o) {
-  const bool hebbff = parse_word<int>("parametrisation", o.parametrisation, kParametrisations) == 1;
+  const bool hebbff = choice_index("parametrisation", o.parametrisation, kParametrisations) == 1;
   STPN_CHECK(!hebbff || o.rates == "scalar",
              "parametrisation \"hebbff\" learns one decay and one rate: set rates to \"scalar\"");
   return hebbff;

@@ -7,7 +7,7 @@
 
 #include "stpn/base/error.h"
 #include "stpn/nn/stpn/stpn_recurrent.h"
-#include "stpn/ops/stpn.h"
+#include "stpn/ops/units/stpn.h"
 #include "stpn/nn/unit_contract.h"
 
 namespace stpn::nn {
@@ -34,7 +34,7 @@ void hebbff(StpnFeedforwardOptions& o) {
 }
 
 void all_switches(StpnFeedforwardOptions& o) {
-  o.norm = "drive";
+  o.norm = "preactivation";
   o.clamp = 0.5;
   o.rule = "oja";
   o.decay = "after_update";
@@ -48,14 +48,14 @@ INSTANTIATE_TEST_SUITE_P(StpnFeedforward, UnitContract,
                                          variant("pre_reference", Backend::reference, [](auto&) {}),
                                          variant("drive_no_bias_cpu", Backend::cpu,
                                                  [](auto& o) {
-                                                   o.norm = "drive";
+                                                   o.norm = "preactivation";
                                                    o.bias = false;
                                                  }),
                                          variant("post_clamp_source_cpu", Backend::cpu,
                                                  [](auto& o) {
                                                    o.norm = "post";
                                                    o.clamp = 1;
-                                                   o.rates = "source";
+                                                   o.rates = "presynaptic";
                                                  }),
                                          variant("no_norm_clamp_cpu", Backend::cpu,
                                                  [](auto& o) {
@@ -68,9 +68,9 @@ INSTANTIATE_TEST_SUITE_P(StpnFeedforward, UnitContract,
                                                  all_switches)),
                          unit_case_name);
 
-StpnRecurrentCall small_call() {
+ops::StpnCall small_call() {
   const auto random = [](at::IntArrayRef shape) { return torch::rand(shape) - 0.5; };
-  StpnRecurrentCall call;
+  ops::StpnCall call;
   call.x = random({4, 2, 3});
   call.F = random({2, 5, 3});
   call.weight = random({5, 3});
@@ -83,29 +83,31 @@ StpnRecurrentCall small_call() {
 // Recurrent synapses of weight zero that have no fast weights drive nothing.
 TEST(StpnFeedforwardTest, IsTheRecurrentUnitWithoutRecurrentSynapses) {
   torch::manual_seed(4);
-  for (const std::string norm : {"none", "drive", "pre", "post"}) {
-    StpnRecurrentCall call = small_call();
-    call.norm = norm;
+  for (const auto norm : {kernels::Norm::none, kernels::Norm::preactivation, kernels::Norm::pre,
+                          kernels::Norm::post}) {
+    SCOPED_TRACE(static_cast<int>(norm));
+    ops::StpnCall call = small_call();
+    call.variant.norm = norm;
     call.energy = true;
-    StpnRecurrentCall recurrent = call;
+    ops::StpnCall recurrent = call;
     recurrent.h = torch::rand({2, 5});
     recurrent.weight = torch::cat({call.weight, torch::zeros({5, 5})}, 1);
-    recurrent.connections = "input";
-    const auto ours = stpn_feedforward(call);
-    const auto theirs = stpn_recurrent(recurrent);
-    EXPECT_TRUE(ours.output.allclose(theirs.output, 1e-5, 1e-6)) << norm;
-    EXPECT_TRUE(ours.F.allclose(theirs.F, 1e-5, 1e-6)) << norm;
-    EXPECT_TRUE(ours.energy.allclose(theirs.energy, 1e-5, 1e-6)) << norm;
+    recurrent.variant.connections = kernels::Connections::input;
+    const auto ours = ops::stpn_feedforward(call);
+    const auto theirs = ops::stpn_recurrent(recurrent);
+    EXPECT_TRUE(ours.output.allclose(theirs.output, 1e-5, 1e-6));
+    EXPECT_TRUE(ours.F.allclose(theirs.F, 1e-5, 1e-6));
+    EXPECT_TRUE(ours.energy.allclose(theirs.energy, 1e-5, 1e-6));
   }
 }
 
 TEST(StpnFeedforwardTest, RejectsWrongArguments) {
-  const auto rejects = [](const char* what, const std::function<void(StpnRecurrentCall&)>& spoil) {
-    StpnRecurrentCall call = small_call();
+  const auto rejects = [](const char* what, const std::function<void(ops::StpnCall&)>& spoil) {
+    ops::StpnCall call = small_call();
     spoil(call);
-    EXPECT_THROW(stpn_feedforward(call), base::UserError) << what;
+    EXPECT_THROW(ops::stpn_feedforward(call), base::UserError) << what;
   };
-  EXPECT_NO_THROW(stpn_feedforward(small_call()));
+  EXPECT_NO_THROW(ops::stpn_feedforward(small_call()));
   rejects("h", [](auto& c) { c.h = torch::zeros({2, 5}); });
   rejects("weights of recurrent synapses", [](auto& c) { c.weight = torch::zeros({5, 8}); });
   rejects("a weight vector", [](auto& c) { c.weight = torch::zeros({5}); });
@@ -113,7 +115,9 @@ TEST(StpnFeedforwardTest, RejectsWrongArguments) {
   rejects("F of another size", [](auto& c) { c.F = torch::zeros({2, 5, 8}); });
   rejects("no F", [](auto& c) { c.F = at::Tensor(); });
   rejects("rates of recurrent synapses", [](auto& c) { c.weight_gamma = torch::zeros({8}); });
-  rejects("a norm there is none of", [](auto& c) { c.norm = "G"; });
+  StpnFeedforwardOptions options;
+  options.norm = "G";  // there is no such norm
+  EXPECT_THROW(options.make(3), base::UserError);
 }
 
 TEST(StpnFeedforwardTest, OptionsHaveNothingRecurrent) {
@@ -164,7 +168,7 @@ TEST(StpnFeedforwardTest, HebbFFLearnsLogitAndLogFromTheirInitialValues) {
 }
 
 TEST(StpnFeedforwardTest, HebbFFNeedsScalarRates) {
-  for (const std::string rates : {"synapse", "source"}) {
+  for (const std::string rates : {"synapse", "presynaptic"}) {
     StpnFeedforwardOptions options = hebbff_options();
     options.rates = rates;
     EXPECT_THROW(options.make(4), base::UserError) << rates;

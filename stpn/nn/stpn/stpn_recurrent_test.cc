@@ -6,7 +6,7 @@
 #include <functional>
 
 #include "stpn/base/error.h"
-#include "stpn/ops/stpn.h"
+#include "stpn/ops/units/stpn.h"
 #include "stpn/nn/unit_contract.h"
 
 namespace stpn::nn {
@@ -31,7 +31,7 @@ void all_switches(StpnRecurrentOptions& o) {
   o.connections = "recurrent";
   o.rule = "oja";
   o.decay = "after_update";
-  o.rates = "source";
+  o.rates = "presynaptic";
   o.activation = "sigmoid";
   o.layer_norm = o.plastic_bias = true;
   o.bias_rates = "scalar";
@@ -41,7 +41,7 @@ INSTANTIATE_TEST_SUITE_P(
     StpnRecurrent, UnitContract,
     testing::Values(variant("pre_cpu", Backend::cpu, [](auto&) {}),
                     variant("pre_reference", Backend::reference, [](auto&) {}),
-                    variant("drive_cpu", Backend::cpu, [](auto& o) { o.norm = "drive"; }),
+                    variant("drive_cpu", Backend::cpu, [](auto& o) { o.norm = "preactivation"; }),
                     variant("post_clamp_cpu", Backend::cpu,
                             [](auto& o) {
                               o.norm = "post";
@@ -61,9 +61,9 @@ INSTANTIATE_TEST_SUITE_P(
                     variant("all_switches_reference", Backend::reference, all_switches)),
     unit_case_name);
 
-StpnRecurrentCall small_call() {
+ops::StpnCall small_call() {
   const auto random = [](at::IntArrayRef shape) { return torch::rand(shape) - 0.5; };
-  StpnRecurrentCall call;
+  ops::StpnCall call;
   call.x = random({4, 2, 3});
   call.h = random({2, 5});
   call.F = random({2, 5, 8});
@@ -76,11 +76,11 @@ StpnRecurrentCall small_call() {
 
 TEST(StpnRecurrentTest, CpuKernelAndReferenceAgree) {
   torch::manual_seed(4);
-  StpnRecurrentCall call = small_call();
+  ops::StpnCall call = small_call();
   call.energy = true;
   const auto run = [&](Backend backend) {
     const BackendGuard guard(backend);
-    return stpn_recurrent(call);
+    return ops::stpn_recurrent(call);
   };
   const auto cpu = run(Backend::cpu);
   const auto reference = run(Backend::reference);
@@ -91,11 +91,11 @@ TEST(StpnRecurrentTest, CpuKernelAndReferenceAgree) {
 
 TEST(StpnRecurrentTest, PredictingGivesTheBitsOfTraining) {
   torch::manual_seed(4);
-  StpnRecurrentCall call = small_call();
+  ops::StpnCall call = small_call();
   call.weight.requires_grad_();
-  const auto training = stpn_recurrent(call);
+  const auto training = ops::stpn_recurrent(call);
   const torch::NoGradGuard no_grad;
-  const auto predicting = stpn_recurrent(call);
+  const auto predicting = ops::stpn_recurrent(call);
   EXPECT_TRUE(training.output.equal(predicting.output));
   EXPECT_TRUE(training.F.equal(predicting.F));
   EXPECT_FALSE(predicting.output.requires_grad());
@@ -103,18 +103,18 @@ TEST(StpnRecurrentTest, PredictingGivesTheBitsOfTraining) {
 
 TEST(StpnRecurrentTest, TakesTensorsThatAreNotContiguous) {
   torch::manual_seed(4);
-  const StpnRecurrentCall call = small_call();
-  StpnRecurrentCall strided = call;
+  const ops::StpnCall call = small_call();
+  ops::StpnCall strided = call;
   strided.x = call.x.transpose(0, 1).contiguous().transpose(0, 1);
   strided.weight = call.weight.t().contiguous().t();
-  EXPECT_TRUE(stpn_recurrent(call).output.equal(stpn_recurrent(strided).output));
+  EXPECT_TRUE(ops::stpn_recurrent(call).output.equal(ops::stpn_recurrent(strided).output));
 }
 
 TEST(StpnRecurrentTest, RejectsWrongArguments) {
-  const auto rejects = [](const std::function<void(StpnRecurrentCall&)>& spoil) {
-    StpnRecurrentCall call = small_call();
+  const auto rejects = [](const std::function<void(ops::StpnCall&)>& spoil) {
+    ops::StpnCall call = small_call();
     spoil(call);
-    EXPECT_THROW(stpn_recurrent(call), base::UserError);
+    EXPECT_THROW(ops::stpn_recurrent(call), base::UserError);
   };
   rejects([](auto& c) { c.x = c.x[0]; });
   rejects([](auto& c) { c.x = c.x.to(torch::kDouble); });
@@ -127,15 +127,17 @@ TEST(StpnRecurrentTest, RejectsWrongArguments) {
   rejects([](auto& c) { c.layer_norm_weight = torch::ones({5}); });
   rejects([](auto& c) { c.reset = torch::zeros({4, 2}); });
   rejects([](auto& c) { c.reset = torch::zeros({2, 4}, torch::kBool); });
-  rejects([](auto& c) { c.clamp = 0.0; });
-  rejects([](auto& c) { c.clamp = std::nan(""); });
-  rejects([](auto& c) { c.norm = "G"; });
+  rejects([](auto& c) { c.variant.clamp = 0.0; });
+  rejects([](auto& c) { c.variant.clamp = std::nan(""); });
+  StpnRecurrentOptions options;
+  options.norm = "G";  // there is no such norm
+  EXPECT_THROW(options.make(3), base::UserError);
 }
 
 TEST(StpnRecurrentTest, SecondDerivativesAreRefused) {
-  StpnRecurrentCall call = small_call();
+  ops::StpnCall call = small_call();
   call.x.requires_grad_();
-  const auto loss = stpn_recurrent(call).output.sum();
+  const auto loss = ops::stpn_recurrent(call).output.sum();
   const auto first = torch::autograd::grad({loss}, {call.x}, {}, true, /*create_graph=*/true);
   try {
     first[0].sum().backward();

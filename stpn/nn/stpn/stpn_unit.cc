@@ -4,50 +4,57 @@
 
 #include "stpn/base/error.h"
 #include "stpn/nn/initialisation.h"
-#include "stpn/ops/stpn.h"
-#include "stpn/ops/words.h"
+#include "stpn/ops/units/stpn.h"
 
 namespace stpn::nn {
 namespace {
 
-// In the order of the enums they stand for.
-const std::vector<std::string> kRates{"synapse", "source", "scalar"};
-const std::vector<std::string> kBiasRates{"unit", "scalar"};
+const std::vector<std::string> kRates{"synapse", "presynaptic", "scalar"};
+const std::vector<std::string> kBiasRates{"neuron", "scalar"};
 
 // Throws base::UserError for a word that is none of the choices.
-kernels::StpnVariant variant_of(const StpnOptions& o) {
-  kernels::StpnVariant v = kernel_variant(o, o.recurrent());
-  v.rates = parse_word<kernels::Rates>("rates", o.rates, kRates);
-  v.layer_norm = o.layer_norm;
-  v.plastic_bias = o.plastic_bias;
-  v.scalar_bias_rates =
-      o.plastic_bias && parse_word<int>("bias_rates", o.bias_rates, kBiasRates) == 1;
-  return v;
+kernels::StpnVariant variant_of(const StpnOptions& options) {
+  kernels::StpnVariant variant;
+  set_variant(options.signature(),
+              [&](const auto& visit) { STPN_OPTIONS(STPN_CONFIG_VISIT_BOTH) });
+  variant.recurrent = options.recurrent();
+  variant.rates =
+      static_cast<kernels::Rates>(choice_index("rates", options.rates, kRates));
+  variant.layer_norm = options.layer_norm;
+  variant.plastic_bias = options.plastic_bias;
+  variant.scalar_bias_rates =
+      options.plastic_bias && choice_index("bias_rates", options.bias_rates, kBiasRates) == 1;
+  return variant;
 }
 
 }  // namespace
 
 std::vector<base::Field> StpnOptions::fields() {
-  std::vector<base::Field> fields = fields_of(*this, recurrent_);
+  StpnOptions& options = *this;
+  std::vector<base::Field> fields = option_fields(
+      signature(), [&](const auto& visit) { STPN_OPTIONS(STPN_CONFIG_VISIT) });
   fields.insert(fields.begin(),
                 base::field("hidden_size", hidden_size,
-                            recurrent_ ? "units; memory and cost grow with its square"
-                                       : "units; memory and cost grow with it",
-                            {.least = 1, .most = kMostUnits}));
-  fields.push_back(base::field(
-      "rates", rates, "learn a decay and a rate for each synapse, each source, or one", kRates));
-  fields.push_back(base::field("bias", bias, "learn a bias for each unit"));
+                            recurrent_ ? "neurons; memory and cost grow with its square"
+                                       : "neurons; memory and cost grow with it",
+                            {.least = 1, .most = kMostNeurons}));
+  fields.push_back(base::field("rates", rates,
+                               "learn a decay and a rate for each synapse, for each presynaptic "
+                               "input, or one in all",
+                               kRates));
+  fields.push_back(base::field("bias", bias, "learn a bias for each neuron"));
   fields.push_back(base::field("layer_norm", layer_norm, "layer norm before the activation"));
   fields.push_back(base::field("plastic_bias", plastic_bias, "give the bias a fast part too"));
   fields.push_back(base::field("bias_rates", bias_rates,
-                               "with plastic_bias: a decay and a rate for each unit, or one",
+                               "with plastic_bias: learn a decay and a rate for each neuron, or "
+                               "one in all",
                                kBiasRates));
   return fields;
 }
 
 StpnUnit::StpnUnit(int64_t input_size, const StpnOptions& options, const char* lambda_name,
                    const char* gamma_name)
-    : Unit(input_size, options.hidden_size), words_(options), variant_(variant_of(options)) {
+    : Unit(input_size, options.hidden_size), variant_(variant_of(options)) {
   const int64_t H = hidden_size();
   STPN_CHECK(input_size > 0 && H > 0, "input_size is {} and hidden_size {}; wants both above 0",
              input_size, H);
@@ -116,8 +123,8 @@ UnitOutput StpnUnit::forward(const UnitInput& input) {
   check_input(input);
   const State state = input.state.empty() ? initial_state(input.x.size(1)) : input.state;
   const Rates rates = rates_of(rates_);
-  StpnRecurrentCall call;
-  static_cast<StpnVariant&>(call) = words_;
+  ops::StpnCall call;
+  call.variant = variant_;
   call.x = input.x;
   size_t next = 0;
   if (variant_.recurrent) call.h = state[next++].second;
@@ -137,8 +144,8 @@ UnitOutput StpnUnit::forward(const UnitInput& input) {
   }
   call.energy = input.energy;
   call.closed_loop = input.closed_loop;
-  const StpnRecurrentResult result =
-      variant_.recurrent ? stpn_recurrent(call) : stpn_feedforward(call);
+  const ops::StpnResult result =
+      variant_.recurrent ? ops::stpn_recurrent(call) : ops::stpn_feedforward(call);
 
   UnitOutput output;
   output.y = result.output;

@@ -11,25 +11,29 @@
 #include <vector>
 
 #include "stpn/kernels/stpn/equations.h"
-#include "stpn/ops/stpn_variant.h"
+#include "stpn/nn/signature_options.h"
 #include "stpn/nn/unit.h"
 #include "stpn/nn/unit_registry.h"
 
 namespace stpn::nn {
 
-struct StpnOptions : UnitOptions, StpnVariant {
+struct StpnOptions : UnitOptions {
   int64_t hidden_size;
-  std::string rates = "synapse";    // synapse | source | scalar
-  std::string bias_rates = "unit";  // unit | scalar; of the plastic bias
+  STPN_OPTIONS(STPN_CONFIG_MEMBER)
+  std::string rates = "synapse";      // synapse | presynaptic | scalar
+  std::string bias_rates = "neuron";  // neuron | scalar; of the plastic bias
   bool bias = true;
   bool layer_norm = false;
   bool plastic_bias = false;
 
   std::vector<base::Field> fields() override;
   bool recurrent() const { return recurrent_; }
+  const kernels::Signature& signature() const {
+    return recurrent_ ? kernels::kStpnRecurrent : kernels::kStpnFeedforward;
+  }
 
  protected:
-  StpnOptions(bool recurrent, int64_t units) : hidden_size(units), recurrent_(recurrent) {}
+  StpnOptions(bool recurrent, int64_t neurons) : hidden_size(neurons), recurrent_(recurrent) {}
 
  private:
   bool recurrent_;
@@ -63,7 +67,6 @@ class StpnUnit : public Unit {
  private:
   double bound() const;  // k
 
-  StpnVariant words_;
   kernels::StpnVariant variant_;
   torch::Tensor weight_, bias_;
   Rates rates_;

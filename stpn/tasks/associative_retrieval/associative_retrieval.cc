@@ -12,15 +12,16 @@
 namespace stpn::tasks {
 namespace {
 
-// Symbols are stored in 16 bits.
+// A symbol is stored in 16 bits.
 constexpr int64_t kMostSymbols = 65'536;
 constexpr int64_t kMostSequences = 1'000'000'000;
-// Of all splits together: 8 GiB.
+// Limit on the stored symbols of all splits: 8 GiB.
 constexpr int64_t kMostStored = int64_t{1} << 32;
 
-// Probability that, of `draws` independent uniform draws among `values` values, none comes up more
-// than `most` times. With counts that are independent and Poisson of the same mean, it is the
-// probability that none exceeds `most` given that they add up to `draws`.
+// The probability that no value occurs more than `most` times in `draws` independent uniform draws
+// among `values` values. The counts are distributed like independent Poisson variables of equal
+// mean, conditioned on their sum being `draws`; so this is the probability that none of these
+// exceeds `most`, given that sum.
 double none_exceeds(int64_t most, int64_t draws, int64_t values) {
   const double mean = static_cast<double>(draws) / static_cast<double>(values);
   const auto poisson = [](int64_t n, double m) {
@@ -29,10 +30,10 @@ double none_exceeds(int64_t most, int64_t draws, int64_t values) {
   };
   std::vector<double> one(most + 1);  // P(count = j) of one value
   for (int64_t j = 0; j <= most; ++j) one[j] = poisson(j, mean);
-  std::vector<double> sum(draws + 1, 0.0);  // P(sum = n, none exceeds most) of the values so far
+  std::vector<double> sum(draws + 1, 0.0);  // P(sum is n and none exceeds most), values so far
   sum[0] = 1;
   for (int64_t value = 0; value < values; ++value) {
-    for (int64_t n = draws; n >= 0; --n) {  // downwards: sum[n - j] is still without this value
+    for (int64_t n = draws; n >= 0; --n) {  // downwards: sum[n - j] does not include this value yet
       double total = 0;
       for (int64_t j = 0; j <= std::min(most, n); ++j) total += one[j] * sum[n - j];
       sum[n] = total;
@@ -41,7 +42,7 @@ double none_exceeds(int64_t most, int64_t draws, int64_t values) {
   return sum[draws] / poisson(draws, static_cast<double>(draws));
 }
 
-// E[max] = sum over m of P(max > m); zero from where rounding hides it.
+// E[max] = sum over m of P(max > m), up to where rounding hides the terms.
 double expected_largest_count(int64_t draws, int64_t values) {
   double expected = 0;
   for (int64_t most = 0; most < draws; ++most) {
@@ -57,13 +58,14 @@ double expected_largest_count(int64_t draws, int64_t values) {
 std::vector<base::Field> AssociativeRetrievalOptions::fields() {
   const base::Range size = {.least = 1, .most = static_cast<double>(kMostSequences)};
   return {
-      base::field("pairs", pairs, "key-value pairs in a sequence, at most keys; more are harder",
+      base::field("pairs", pairs, "key-value pairs in a sequence, at most `keys`; more are harder",
                   {.least = 1}),
-      base::field("keys", keys, "symbols that can be keys", {.least = 1}),
-      base::field("values", values, "symbols that can be values", {.least = 2}),
-      base::field("training", training, "sequences to train on", size),
-      base::field("validation", validation, "sequences to measure on while training", size),
-      base::field("test", test, "sequences to measure on at the end", size),
+      base::field("keys", keys, "number of symbols that are keys", {.least = 1}),
+      base::field("values", values, "number of symbols that are values", {.least = 2}),
+      base::field("training", training, "sequences in the training split", size),
+      base::field("validation", validation,
+                  "sequences in the validation split, measured after every epoch", size),
+      base::field("test", test, "sequences in the test split, measured at the end", size),
   };
 }
 
@@ -75,23 +77,25 @@ AssociativeRetrieval::AssociativeRetrieval(const AssociativeRetrievalOptions& op
                                            uint64_t seed)
     : options_(options) {
   const auto [pairs, keys, values] = std::array{options.pairs, options.keys, options.values};
-  STPN_CHECK(pairs >= 1, "pairs = {}: wants at least 1", pairs);
-  STPN_CHECK(pairs <= keys,
-             "pairs = {}, keys = {}: keys are distinct, so wants pairs of at most {}", pairs, keys,
-             keys);
-  STPN_CHECK(values >= 2, "values = {}: wants at least 2", values);
+  STPN_CHECK(pairs >= 1, "pairs = {}: must be at least 1", pairs);
+  STPN_CHECK(
+      pairs <= keys,
+      "pairs = {}, keys = {}: the keys of a sequence are distinct, so pairs must be at most {}",
+      pairs, keys, keys);
+  STPN_CHECK(values >= 2, "values = {}: must be at least 2", values);
   STPN_CHECK(std::max(keys, values) < kMostSymbols && keys + values + 1 <= kMostSymbols,
-             "keys = {}, values = {}: wants at most {} together", keys, values, kMostSymbols - 1);
+             "keys = {}, values = {}: their sum must be at most {}", keys, values,
+             kMostSymbols - 1);
   int64_t sequences = 0;
   for (const int64_t size : {options.training, options.validation, options.test}) {
     STPN_CHECK(size >= 1 && size <= kMostSequences,
-               "training = {}, validation = {}, test = {}: wants each from 1 to {}",
+               "training = {}, validation = {}, test = {}: each must be from 1 to {}",
                options.training, options.validation, options.test, kMostSequences);
     sequences += size;
   }
   STPN_CHECK(sequences <= kMostStored / steps(),
-             "{} sequences of {} steps: wants at most {} sequences of that length", sequences,
-             steps(), kMostStored / steps());
+             "{} sequences of {} steps: there may be at most {} sequences of that length",
+             sequences, steps(), kMostStored / steps());
   for (const Split split : {Split::training, Split::validation, Split::test}) {
     splits_[static_cast<size_t>(split)] = draw(seed, split);
   }
@@ -110,7 +114,7 @@ AssociativeRetrieval::Sequences AssociativeRetrieval::draw(uint64_t seed, Split 
   const auto query = static_cast<uint16_t>(keys + values);
 
   Sequences drawn{std::vector<uint16_t>(size * steps()), std::vector<uint16_t>(size)};
-  std::vector<uint16_t> deck(keys);  // the keys, and all in order between two sequences
+  std::vector<uint16_t> deck(keys);  // the keys; back in order after each sequence
   std::iota(deck.begin(), deck.end(), uint16_t{0});
   std::vector<uint32_t> swapped(pairs);
   for (int64_t i = 0; i < size; ++i) {
@@ -145,7 +149,7 @@ void AssociativeRetrieval::batch(Split split, int64_t first, int64_t count, floa
   }
 }
 
-std::vector<Yardstick> AssociativeRetrieval::yardsticks() const {
+std::vector<Baseline> AssociativeRetrieval::baselines() const {
   return {{"chance_accuracy", 1.0 / static_cast<double>(options_.values)},
           {"no_binding_accuracy", expected_largest_count(options_.pairs, options_.values) /
                                       static_cast<double>(options_.pairs)}};

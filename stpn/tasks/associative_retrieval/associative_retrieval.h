@@ -1,28 +1,29 @@
-// Associative retrieval: pairs of key and value are shown, then one of the keys; name its value.
+// Associative retrieval: a sequence shows pairs of a key and a value and then one of the keys
+// again; the target is the value of that key.
 //
 //   k1 v1 k2 v2 ... kP vP ? ? kq   ->   vq,   q uniform over 1..P
 //
-// Keys of a sequence are distinct and values are not: both uniform. What has to be remembered is
-// new in each sequence, so it can only be held in the state, and which value belongs to which key
-// only by binding the two.
+// The keys of a sequence are distinct, its values need not be; both are uniform. Since the pairs
+// are new in every sequence, a model cannot learn them into its weights: its state has to hold
+// them, and has to bind each value to its key.
 //
-// Input: T = 2 * pairs + 3 one-hot vectors of I = keys + values + 1 symbols, in the order keys,
-// values, `?`; each element 0 or 1. Target: the symbol of the value, in [keys, keys + values), one
-// of I classes.
+// Input: T = 2 * pairs + 3 one-hot vectors over I = keys + values + 1 symbols, in the order keys,
+// values, `?`; every element is 0 or 1. Target: the symbol of the value, in [keys, keys + values);
+// there are I classes.
 //
-// | option     | default |                                    |
-// | ---------- | ------- | ---------------------------------- |
-// | pairs      | 3       | pairs in a sequence, 1 .. keys     |
-// | keys       | 26      | letters of the alphabet            |
-// | values     | 10      | digits of the alphabet, at least 2 |
-// | training   | 100,000 | sequences of each split            |
-// | validation | 10,000  |                                    |
-// | test       | 20,000  |                                    |
+// | option     | default |                                            |
+// | ---------- | ------- | ------------------------------------------ |
+// | pairs      | 3       | pairs in a sequence, 1 .. keys             |
+// | keys       | 26      | symbols that are keys                      |
+// | values     | 10      | symbols that are values, at least 2        |
+// | training   | 100,000 | sequences of the training split            |
+// | validation | 10,000  | sequences of the validation split          |
+// | test       | 20,000  | sequences of the test split                |
 //
 // Ba, Hinton, Mnih, Leibo, Ionescu: Using Fast Weights to Attend to the Recent Past, NIPS 2016,
-// section 4.1. There the alphabet has 26 letters, 10 digits and `?`, as here by default.
-// Deviation: splits are drawn independently, each sequence from a counter-based generator, so the
-// sequences are not those of any published file, and one of a split may by chance occur in another.
+// section 4.1. The defaults are the paper's: 26 letters, 10 digits and `?`.
+// Differences: every sequence is drawn independently from a counter-based generator. So the
+// sequences are not those of any published file, and by chance two splits may share one.
 #pragma once
 
 #include <array>
@@ -49,7 +50,7 @@ struct AssociativeRetrievalOptions : SequenceTaskOptions {
 
 class AssociativeRetrieval : public SequenceTask {
  public:
-  // Throws base::UserError for options that are impossible.
+  // Throws base::UserError for impossible options.
   AssociativeRetrieval(const AssociativeRetrievalOptions& options, uint64_t seed);
 
   int64_t steps() const override { return 2 * options_.pairs + 3; }
@@ -58,10 +59,12 @@ class AssociativeRetrieval : public SequenceTask {
   int64_t size(Split split) const override;
   void batch(Split split, int64_t first, int64_t count, float* x, int64_t* target) const override;
 
-  // chance_accuracy       one of the values at random: 1 / values
-  // no_binding_accuracy   the value that is shown most often, which is the best for whom cannot
-  //                       tell what went together: the expected largest count of a value / pairs
-  std::vector<Yardstick> yardsticks() const override;
+  // chance_accuracy       that of guessing a value at random: 1 / values
+  // no_binding_accuracy   a bound: the best that a model can do which remembers the values shown,
+  // but
+  //                       not their keys. It answers the value that was shown most often, and is
+  //                       right with probability (expected largest count of a value) / pairs.
+  std::vector<Baseline> baselines() const override;
 
  private:
   struct Sequences {

@@ -30,7 +30,8 @@ AssociativeRetrievalOptions small(int64_t pairs, int64_t keys, int64_t values,
   return options;
 }
 
-// Symbols of sequence b of a batch of all of a split; fails unless each input is one-hot.
+// The symbols of sequence b of a batch that holds a whole split. Fails unless every input is
+// one-hot.
 std::vector<int64_t> decode(const SequenceTask& task, const Batch& batch, int64_t b) {
   const auto count = static_cast<int64_t>(batch.target.size());
   std::vector<int64_t> symbols;
@@ -44,15 +45,15 @@ std::vector<int64_t> decode(const SequenceTask& task, const Batch& batch, int64_
   return symbols;
 }
 
-double yardstick(const SequenceTask& task, const std::string& wanted) {
-  for (const auto& [name, value] : task.yardsticks()) {
+double baseline(const SequenceTask& task, const std::string& wanted) {
+  for (const auto& [name, value] : task.baselines()) {
     if (name == wanted) return value;
   }
   ADD_FAILURE() << "no " << wanted;
   return 0;
 }
 
-// As one reads it: letters, digits, `?`.
+// A sequence and its target as text: letters, digits, `?`.
 std::string text_of(const SequenceTask& task, Split split, int64_t i) {
   constexpr char kAlphabet[] = "abcdefghijklmnopqrstuvwxyz0123456789?";
   const Batch batch = contract::read(task, split, i, 1);
@@ -74,7 +75,7 @@ void expect_right_sequences(const AssociativeRetrievalOptions& options) {
       for (int64_t p = 0; p < pairs; ++p) {
         const int64_t key = symbols[2 * p], value = symbols[2 * p + 1];
         ASSERT_LT(key, keys);
-        ASSERT_TRUE(seen.insert(key).second) << "a key comes twice";
+        ASSERT_TRUE(seen.insert(key).second) << "a key occurs twice";
         ASSERT_GE(value, keys);
         ASSERT_LT(value, query);
         if (key == symbols.back()) answer = value;
@@ -112,7 +113,7 @@ TEST(AssociativeRetrieval, AsksForAKeyThatWasShownAndWantsItsValue) {
   expect_right_sequences(small(2, 2, 60'000, 3));
 }
 
-// The data of every published result: if this fails, the code is wrong.
+// All published results were measured on these data: if this test fails, the code is wrong.
 TEST(AssociativeRetrieval, SequencesNeverChange) {
   const auto task = small(3, 26, 10, 100).make(1);
   EXPECT_EQ(text_of(*task, Split::training, 0), "x5h0m5??x 5");
@@ -166,13 +167,13 @@ TEST(AssociativeRetrieval, KeysValuesAndQueriedPositionsAreUniform) {
 
 TEST(AssociativeRetrieval, KnowsWhatGuessingReaches) {
   const auto chance = [](int64_t values) {
-    return yardstick(*small(1, 26, values, 1).make(1), "chance_accuracy");
+    return baseline(*small(1, 26, values, 1).make(1), "chance_accuracy");
   };
   EXPECT_EQ(chance(10), 0.1);
   EXPECT_EQ(chance(4), 0.25);
 
   const auto no_binding = [](int64_t pairs, int64_t values) {
-    return yardstick(*small(pairs, 1000, values, 1).make(1), "no_binding_accuracy");
+    return baseline(*small(pairs, 1000, values, 1).make(1), "no_binding_accuracy");
   };
   EXPECT_NEAR(no_binding(1, 10), 1, 1e-12);
   EXPECT_NEAR(no_binding(3, 10), 0.43, 1e-12);  // (0.72 * 1 + 0.27 * 2 + 0.01 * 3) / 3
@@ -184,11 +185,11 @@ TEST(AssociativeRetrieval, KnowsWhatGuessingReaches) {
   EXPECT_NEAR(no_binding(8, 10), 0.29991475, 1e-12);
   EXPECT_NEAR(no_binding(16, 10), 0.2360248951004515, 1e-12);
   EXPECT_NEAR(no_binding(2, 40'000), 0.5, 1e-4);
-  // Towards 1/2 as 1/2 + sqrt(1 / (2 pi pairs)).
+  // For many pairs it approaches 1/2 + sqrt(1 / (2 pi pairs)).
   EXPECT_NEAR(no_binding(800, 2), 0.5 + std::sqrt(1 / (2 * 3.14159265 * 800)), 1e-4);
 }
 
-// What the number says, by the plainest way: guess the value shown most often.
+// The bound, measured: the accuracy of answering the value that was shown most often.
 TEST(AssociativeRetrieval, GuessingTheMostFrequentValueReachesTheBoundWithoutBinding) {
   constexpr int64_t kSequences = 20'000;
   const auto task = small(4, 26, 3, kSequences).make(3);
@@ -200,7 +201,7 @@ TEST(AssociativeRetrieval, GuessingTheMostFrequentValueReachesTheBoundWithoutBin
     for (int64_t p = 0; p < 4; ++p) ++shown[symbols[2 * p + 1] - 26];
     right += std::max_element(shown.begin(), shown.end()) - shown.begin() == batch.target[b] - 26;
   }
-  EXPECT_NEAR(static_cast<double>(right) / kSequences, yardstick(*task, "no_binding_accuracy"),
+  EXPECT_NEAR(static_cast<double>(right) / kSequences, baseline(*task, "no_binding_accuracy"),
               0.015);
 }
 

@@ -1,26 +1,27 @@
-// Maze exploration: find a reward that cannot be seen, and come back to it as often as possible.
+// Maze exploration: find a reward that cannot be seen, and return to it as often as possible.
 //
-// A maze of size x size cells has an outer wall, and a pillar on each cell whose row and column,
-// counted from 0, are both even, save the centre. An episode has one reward cell, uniform over the
-// free cells, and starts in the centre. An action moves up (0), down (1), left (2) or right (3);
-// into a wall, nowhere, at no cost. Who is on the reward cell after an action gets 10 and is put on
-// another free cell, uniform over all but the reward cell; it stays where it is for the episode.
-// What differs between episodes can only be held in the state: where the reward is, and how one
-// came here.
+// A maze of size x size cells has an outer wall, and a pillar on every cell whose row and column,
+// counted from 0, are both even, except the centre. Each episode has one reward cell, drawn
+// uniformly from the free cells, and starts in the centre. An action moves the agent up (0), down
+// (1), left (2) or right (3); if a wall is there, it stays where it is, without a penalty. An agent
+// that is on the reward cell after its action receives 10 and is moved to another free cell, drawn
+// uniformly from all but the reward cell; the reward cell stays the same for the whole episode.
+// Where the reward is differs between episodes, so only the agent's state can hold it, and the path
+// that led there.
 //
-// Observation, 17 numbers: the 3 x 3 cells around, row by row, 1 = wall (9); 0, unused; 1; steps
-// done / steps; the last reward; the last action, one-hot (4). Before the first action the last
-// reward is 0 and the last action 0.
+// Observation, 17 numbers: the 3 x 3 cells around the agent, row by row, 1 for a wall (9); 0,
+// unused; 1; steps done / steps; the last reward; the last action, one-hot (4). Before the first
+// action the last reward is 0 and the last action is 0.
 //
-// | option | default |                                    |
-// | ------ | ------- | ---------------------------------- |
-// | size   | 13      | odd, from 5                        |
-// | steps  | 200     | of an episode                      |
-// | test   | 51,200  | episodes to measure on at the end  |
+// | option | default |                                          |
+// | ------ | ------- | ---------------------------------------- |
+// | size   | 13      | cells along a side, odd, at least 5      |
+// | steps  | 200     | steps of an episode                      |
+// | test   | 51,200  | episodes of the final test               |
 //
 // Miconi, Rawal, Clune, Stanley: Backpropamine: training self-modifying neural networks with
 // differentiable neuromodulated plasticity, ICLR 2019; sizes and rewards as in the experiments on
-// short-term plasticity neurons. Deviation: episodes are drawn from a counter-based generator, so
+// short-term plasticity neurons. Difference: episodes are drawn from a counter-based generator, so
 // they are not those of the published code.
 #pragma once
 
@@ -49,10 +50,10 @@ class Maze : public Environment {
   static constexpr int64_t kObservation = MazeLayout::kView + 4 + MazeLayout::kActions;
   static constexpr float kReward = 10;
 
-  // Throws base::UserError for options that are impossible, or a batch below 1.
+  // Throws base::UserError for impossible options or a batch below 1.
   Maze(const MazeOptions& options, uint64_t seed, int64_t batch);
 
-  int64_t batch() const override { return static_cast<int64_t>(slots_.size()); }
+  int64_t batch() const override { return static_cast<int64_t>(states_.size()); }
   int64_t observation_size() const override { return kObservation; }
   int64_t actions() const override { return MazeLayout::kActions; }
   int64_t episode_length() const override { return options_.steps; }
@@ -60,7 +61,7 @@ class Maze : public Environment {
   std::vector<int64_t> reward_inputs() const override { return {MazeLayout::kView + 3}; }
   void start(int64_t b, Split split, int64_t episode, float* observation) override;
   void step(const int64_t* action, float* observation, float* reward, bool* ended) override;
-  // The first step of a shortest path to the reward; of several, the first in the order of actions.
+  // The first action of a shortest path to the reward; of several, the one with the lowest number.
   void best_actions(int64_t* action) override;
   std::string save() const override;
   void restore(std::string_view saved) override;
@@ -68,31 +69,32 @@ class Maze : public Environment {
                     const std::vector<int64_t>& actions) const override;
 
  private:
-  // Saved as it lies in memory.
-  struct Slot {
+  // `save` writes its bytes as they are in memory.
+  struct EnvironmentState {
     uint32_t episode = 0;
     Split split = Split::training;
     int32_t steps = 0;  // done
     int32_t reward_cell = 0;
-    int32_t cell = 0;  // 0, a wall: never started
+    int32_t cell = 0;  // 0, which is a wall, before the first start
     int32_t last_action = 0;
-    int32_t rewarded = 0;  // 1: by the last step
+    int32_t rewarded = 0;  // 1 if the last step was rewarded, else 0
     int32_t teleports = 0;
   };
 
-  // A free cell other than `except`, by the slot's next draw: the first of an episode, or that of
-  // its last teleport.
-  int32_t draw_cell(const Slot& slot, int32_t except) const;
-  void observe(const Slot& slot, float* observation) const;
-  bool is_possible(const Slot& slot) const;
-  // What a saved state begins with: it is of a maze like this one.
+  // Draws a free cell other than `except`. The number of the draw within the episode is that of the
+  // teleports so far.
+  int32_t draw_cell(const EnvironmentState& state, int32_t except) const;
+  void observe(const EnvironmentState& state, float* observation) const;
+  bool is_possible(const EnvironmentState& state) const;
+  // The first line of what `save` returns: options, seed and batch.
   std::string label() const;
 
   MazeOptions options_;
   uint64_t seed_;
   MazeLayout layout_;
-  std::vector<Slot> slots_;
-  std::vector<std::vector<uint8_t>> ways_;  // by the reward cell's rank; empty until asked for
+  std::vector<EnvironmentState> states_;
+  std::vector<std::vector<uint8_t>>
+      ways_;  // best actions by rank of the reward cell; filled on demand
 };
 
 }  // namespace stpn::tasks

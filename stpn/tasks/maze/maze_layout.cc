@@ -41,11 +41,12 @@ MazeLayout::MazeLayout(int64_t size)
 std::vector<uint8_t> MazeLayout::shortest_ways(int32_t goal) const {
   constexpr int32_t kFar = std::numeric_limits<int32_t>::max();
   std::vector<int32_t> distance(rank_.size(), kFar);
-  std::vector<int32_t> reached = {goal};  // nearest first
+  std::vector<int32_t> reached = {goal};  // in ascending order of distance
   distance[goal] = 0;
   for (size_t i = 0; i < reached.size(); ++i) {
     for (int64_t action = 0; action < kActions; ++action) {
-      const int32_t there = next(reached[i], action);  // and back: moves can be undone
+      const int32_t there =
+          next(reached[i], action);  // distances are symmetric: each move can be undone
       if (distance[there] != kFar) continue;
       distance[there] = distance[reached[i]] + 1;
       reached.push_back(there);

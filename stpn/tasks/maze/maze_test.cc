@@ -50,7 +50,7 @@ int64_t episode_with_reward_at(const MazeOptions& options, const Cell& cell) {
   return episode;
 }
 
-// Steps from each cell to the goal, by relaxing all neighbours until nothing changes.
+// Distance of each cell from the goal in steps, relaxed until nothing changes.
 std::vector<int64_t> distances(const MazeLayout& layout, int32_t goal) {
   std::vector<int64_t> distance(layout.size() * layout.size(), 1'000'000);
   distance[goal] = 0;
@@ -100,8 +100,9 @@ TEST(Maze, ObservationIsWhatTheHeaderSays) {
   float reward = -1;
   bool ended = true;
   environment->start(0, Split::test, 0, x.data());
-  EXPECT_EQ(x, (std::vector<float>{0, 0, 0, 0, 0, 0, 0, 0, 0,  // the centre: pillars are 2 away
-                                   0, 1, 0, 0,                 //
+  EXPECT_EQ(x, (std::vector<float>{0, 0, 0, 0, 0, 0, 0, 0,
+                                   0,           // the centre: the nearest pillar is 2 cells away
+                                   0, 1, 0, 0,  //
                                    1, 0, 0, 0}));
   environment->step(&kLeft, x.data(), &reward, &ended);        // (6, 5): a pillar at (6, 4)
   EXPECT_EQ(x, (std::vector<float>{0, 0, 0, 1, 0, 0, 0, 0, 0,  //
@@ -109,9 +110,9 @@ TEST(Maze, ObservationIsWhatTheHeaderSays) {
                                    0, 0, 1, 0}));
   EXPECT_EQ(reward, 0);
   EXPECT_FALSE(ended);
-  environment->step(&kLeft, x.data(), &reward, &ended);  // into it
+  environment->step(&kLeft, x.data(), &reward, &ended);  // into the pillar
   environment->step(&kUp, x.data(), &reward, &ended);    // (5, 5): pillars at all four corners
-  EXPECT_EQ(x, (std::vector<float>{1, 0, 1, 0, 0, 0, 1, 0, 0,  // but for the centre
+  EXPECT_EQ(x, (std::vector<float>{1, 0, 1, 0, 0, 0, 1, 0, 0,  // the centre would be one
                                    0, 1, 3.0f / 200, 0,        //
                                    1, 0, 0, 0}));
 }
@@ -146,7 +147,7 @@ TEST(Maze, EpisodesEndAfterTheirStepsAndNotBefore) {
   }
 }
 
-TEST(Maze, NobodyEntersAWallOrLeapsUnlessRewarded) {
+TEST(Maze, NoAgentEntersAWallOrJumpsUnlessRewarded) {
   for (const int64_t size : {5, 7, 9, 13, 21}) {
     int64_t bumps = 0, rewards = 0;
     for (int64_t episode = 0; episode < 50; ++episode) {
@@ -205,7 +206,7 @@ TEST(Maze, RewardInTheCentreIsEarnedByComingBack) {
 TEST(Maze, RewardAndTeleportsAreUniform) {
   constexpr int64_t kEpisodes = 20'000;
   const auto environment = maze(7).make(3, 1);
-  std::vector<int64_t> goals(49), landings(49);  // of those whose reward is above the centre
+  std::vector<int64_t> goals(49), landings(49);  // of episodes whose reward is above the centre
   int64_t found = 0;
   for (int64_t episode = 0; episode < kEpisodes; ++episode) {
     const Json seen = Json::parse(environment->trace(Split::test, episode, {kUp}));
@@ -228,7 +229,7 @@ TEST(Maze, RewardAndTeleportsAreUniform) {
   expect_uniform(landings, static_cast<double>(found), 2 * 7 + 3);
 }
 
-// What every published result was measured on: if this fails, the code is wrong.
+// All published results were measured on these episodes: if this test fails, the code is wrong.
 TEST(Maze, EpisodesNeverChange) {
   const auto reward_cells = [](Split split) {
     const auto environment = maze(13).make(1, 1);
@@ -243,7 +244,7 @@ TEST(Maze, EpisodesNeverChange) {
   EXPECT_EQ(reward_cells(Split::validation), (std::vector<Cell>{{7, 1}, {6, 6}, {4, 11}, {2, 5}}));
   EXPECT_EQ(reward_cells(Split::test), (std::vector<Cell>{{9, 2}, {5, 10}, {11, 6}, {1, 4}}));
 
-  uint64_t hash = 0xcbf29ce484222325;  // FNV-1a over where one is in an episode of 200 steps
+  uint64_t hash = 0xcbf29ce484222325;  // FNV-1a over the positions of an episode of 200 steps
   const Json seen = trace(maze(5), 2, random_actions(200, 1));
   for (const Cell& cell : seen.at("positions").get<std::vector<Cell>>()) {
     for (const int64_t number : cell) {
@@ -254,7 +255,7 @@ TEST(Maze, EpisodesNeverChange) {
   EXPECT_EQ(hash, 2592073618387080409u);
 }
 
-TEST(Maze, OracleWalksTheShortestWayAndTheFirstOfSeveral) {
+TEST(Maze, OracleTakesAShortestPathAndTheFirstOfSeveral) {
   for (const int64_t size : {5, 7, 9, 13}) {
     const MazeLayout layout(size);
     for (const int32_t goal : layout.free_cells()) {
@@ -273,8 +274,8 @@ TEST(Maze, OracleWalksTheShortestWayAndTheFirstOfSeveral) {
   }
 }
 
-// Expected reward of an episode, exactly: `moves(cell, goal)` are the policy's actions there, all
-// with the same probability.
+// The exact expected reward of an episode under a policy: `moves(cell, goal)` are the actions it
+// takes in a cell, all with equal probability.
 template <typename Moves>
 double expected_reward(int64_t size, int64_t steps, const Moves& moves) {
   const MazeLayout layout(size);
@@ -308,7 +309,7 @@ Spread played(const MazeOptions& options, const std::string& policy) {
   return spread_of(play(*environment, *player, Split::test, 20'000).rewards);
 }
 
-TEST(Maze, YardsticksReachWhatProbabilitySays) {
+TEST(Maze, BaselinesHaveTheirExpectedRewards) {
   const auto anywhere = [](int32_t, int32_t) { return std::vector<int64_t>{0, 1, 2, 3}; };
   for (const int64_t size : {9, 13}) {
     const MazeLayout layout(size);

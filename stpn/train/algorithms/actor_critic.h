@@ -1,14 +1,17 @@
-// Advantage actor-critic, backpropagated through whole episodes, or fragments of them.
+// Advantage actor-critic, backpropagated through whole episodes or through rollouts of T steps.
 //
-// With r reward, v value, p policy, a action taken, of T steps and B slots:
-//   R_t = r_t + discount R_(t+1), where an episode ends r_t
-//   R_T = what the model takes the rest of the episode for
+// With reward r, value v, policy p and action a, over T steps of B environments:
+//   R_t = r_t + discount R_(t+1), or r_t at the last step of an episode
+//   R_T = the bootstrap value: the model's value of the observation after step T - 1; 0 where whole
+//         episodes are played
 //   A_t = R_t - v_t
 //   loss = 1 / (T B) sum over t and b of
-//          - log p(a_t) A_t + value_weight A_t^2 + concentration_weight sum over a of p(a)^2
-// where R and the first A_t are not differentiated.
+//          - log p(a_t) A_t + value_weight A_t^2 + policy_l2_weight sum over a of p(a)^2
+// R, and A_t in the first term, are constants to the gradient. The last term, which is smallest for
+// a uniform policy, takes the place of an entropy bonus.
 //
-// The state goes on from one fragment to the next; gradients do not.
+// Each rollout begins with the state in which the last one ended; gradients do not flow between
+// them.
 //
 // Miconi, Rawal, Clune, Stanley, ICLR 2019; Garcia Rodriguez, Guo, Moraitis, ICML 2022 (Maze).
 #pragma once
@@ -27,19 +30,19 @@
 
 namespace stpn::train {
 
-// In an experiment as fields() tells.
+// fields() documents each option.
 struct ActorCriticOptions : TrainerOptions {
   int64_t iterations = 50'000;  // a multiple of report_every
-  int64_t episodes = 512;       // B
-  int64_t fragment = 0;         // T; 0: whole episodes
+  int64_t episodes = 512;       // B, in parallel
+  int64_t rollout_length = 0;   // T; 0: whole episodes
   int64_t warm_up = 100;        // iterations
-  int64_t report_every = 100;   // iterations: an epoch
+  int64_t report_every = 100;   // iterations; they make up an epoch
   double learning_rate = 1e-4;
   double epsilon = 1e-4;
-  double largest_gradient = 4;
+  double max_grad_norm = 4;
   double discount = 0.9;
   double value_weight = 0.1;
-  double concentration_weight = 0.03;
+  double policy_l2_weight = 0.03;
 
   std::vector<base::Field> fields() override;
   int64_t epochs() const override { return iterations / report_every; }
@@ -49,52 +52,55 @@ struct ActorCriticOptions : TrainerOptions {
                                 const nn::UnitOptions& unit) const override;
 };
 
-struct Played {
-  torch::Tensor action;  // (T, B) int64
-  torch::Tensor reward;  // (T, B), of the type of the logits
-  torch::Tensor ended;   // (T, B) bool
-  torch::Tensor ahead;   // (B): R_T; undefined: 0
+// What happened in a rollout.
+struct Transitions {
+  torch::Tensor action;           // (T, B) int64
+  torch::Tensor reward;           // (T, B), of the dtype of the logits
+  torch::Tensor ended;            // (T, B) bool: the last step of an episode
+  torch::Tensor bootstrap_value;  // (B): R_T; undefined: 0
 };
 
-// The sum above, without the division. logits (T, B, actions), value (T, B).
+// The sum in the loss above, not divided by T B. logits (T, B, actions), value (T, B).
 torch::Tensor actor_critic_loss(const ActorCriticOptions& options, const torch::Tensor& logits,
-                                const torch::Tensor& value, const Played& played);
+                                const torch::Tensor& value, const Transitions& transitions);
 
-// The loss of an iteration, and its gradient: of fixed blocks of slots, each played and gone back
-// through as a whole on one thread, so that what backward needs does not grow with the slots, and
-// added up in order, so that threads change no bit.
+// The loss of an iteration, and its gradient. The environments are divided into fixed shards. One
+// thread plays a shard and backpropagates through it before it takes the next, which bounds the
+// memory for backward; the gradients of the shards are added in a fixed order, so the result does
+// not depend on the number of threads.
 class PolicyGradient {
  public:
-  // Task and model must outlive it.
+  // `task` and `model` must outlive this object.
   PolicyGradient(const tasks::EnvironmentOptions& task, const ActorCriticOptions& options,
                  nn::ActorCritic& model);
 
   struct Result {
     double loss = 0;
     std::vector<double> rewards;           // of the episodes that ended
-    std::vector<torch::Tensor> gradients;  // in the order of the parameters; none unless wanted
+    std::vector<torch::Tensor> gradients;  // in the order of the parameters; empty if not wanted
   };
-  // Of whole episodes, those of the iteration, from 0 on; of fragments, the next.
+  // Plays the episodes of iteration 0, 1, ...; or, with rollouts, the next T steps, whatever the
+  // iteration.
   Result run(int64_t iteration, bool gradients);
 
-  int64_t episodes_ended() const;  // ever, of fragments
+  int64_t episodes_ended() const;  // in total, in rollouts
 
-  // What fragments need to go on, and back; of whole episodes, nothing.
+  // Writes what the next rollout needs to go on, and reads it back. For whole episodes, nothing.
   void save(base::Safetensors& content) const;
   void restore(const base::Safetensors& content);
 
  private:
-  struct Block {
+  struct Shard {
     Rollout rollout;
-    int64_t first;  // slot
-    std::string name() const { return fmt::format("slots{}.", first); }
+    int64_t first;                                                           // environment
+    std::string prefix() const { return fmt::format("rollout{}.", first); }  // in a checkpoint
   };
 
-  Result run_block(Block& block, int64_t iteration, bool gradients);
+  Result run_shard(Shard& shard, int64_t iteration, bool gradients);
 
   ActorCriticOptions options_;
   nn::ActorCritic& model_;
-  std::vector<Block> blocks_;
+  std::vector<Shard> shards_;
 };
 
 }  // namespace stpn::train

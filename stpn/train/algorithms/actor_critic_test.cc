@@ -5,8 +5,9 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "stpn/ops/backend.h"
 #include "stpn/nn/initialisation.h"
+#include "stpn/ops/backend.h"
+#include "stpn/ops/threads.h"
 #include "stpn/tasks/maze/maze.h"
 #include "stpn/train/test_support.h"
 
@@ -22,7 +23,7 @@ tasks::MazeOptions small_maze() {
   return options;
 }
 
-// Parameters so large that the policy and the fast weights matter.
+// The parameters are so large that the policy and the fast weights matter.
 nn::ActorCritic make_model(const std::string& unit_name, const std::vector<std::string>& settings,
                            torch::Dtype dtype = torch::kDouble) {
   const auto options = nn::find_unit(unit_name, "test").options();
@@ -45,11 +46,11 @@ void PrintTo(const UnitVariant& variant, std::ostream* out) { *out << variant.na
 
 class ActorCriticGradientTest : public testing::TestWithParam<UnitVariant> {};
 
-// Plays again what a rollout did, an episode at a time, with the reference units a step at a time,
-// and writes the loss out as its definition does.
+// The loss by its definition, for given actions: repeats the episodes of a rollout one at a time,
+// and a step at a time with the reference units.
 torch::Tensor plain_loss(nn::ActorCritic& model, const tasks::MazeOptions& options, uint64_t seed,
                          int64_t first_episode, const torch::Tensor& action) {
-  const nn::BackendGuard reference(nn::Backend::reference);
+  const ops::BackendGuard reference(ops::Backend::reference);
   const int64_t steps = action.size(0), episodes = action.size(1);
   const auto named = model.named_parameters();
   torch::Tensor loss = torch::zeros({}, torch::kDouble);
@@ -88,8 +89,8 @@ torch::Tensor plain_loss(nn::ActorCritic& model, const tasks::MazeOptions& optio
   return loss / static_cast<double>(steps * episodes);
 }
 
-TEST_P(ActorCriticGradientTest, OfAnIterationIsThatOfAPlainLoopOverTheReference) {
-  constexpr int64_t kEpisodes = 70, kIteration = 3;  // a block of 64 and one of 6
+TEST_P(ActorCriticGradientTest, EqualsThatOfAPlainLoopOverTheReference) {
+  constexpr int64_t kEpisodes = 70, kIteration = 3;  // a shard of 64 and one of 6
   const tasks::MazeOptions maze = small_maze();
   nn::ActorCritic model = make_model(GetParam().name, GetParam().settings);
   ActorCriticOptions options;
@@ -98,7 +99,7 @@ TEST_P(ActorCriticGradientTest, OfAnIterationIsThatOfAPlainLoopOverTheReference)
   Rollout rollout(maze, 5, kEpisodes, 0, torch::kDouble);
   {
     const torch::NoGradGuard no_grad;
-    rollout.play(model, Split::training, kIteration * kEpisodes);
+    rollout.play_episodes(model, Split::training, kIteration * kEpisodes);
   }
   const torch::Tensor loss = plain_loss(model, maze, 5, kIteration * kEpisodes, rollout.action());
   const auto expected = torch::autograd::grad({loss}, model.parameters());
@@ -131,7 +132,7 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& info) { return info.param.name + std::to_string(info.index); });
 
 TEST(RolloutTest, DrawsActionsFromThePolicy) {
-  // No memory and no input: the bias alone decides.
+  // Without memory and input, the bias alone decides the policy.
   nn::ActorCritic model = make_model("perceptron", {"unit.hidden_size=2"}, torch::kFloat);
   const std::vector<double> policy = {0.1, 0.2, 0.3, 0.4};
   const torch::NoGradGuard no_grad;
@@ -141,7 +142,7 @@ TEST(RolloutTest, DrawsActionsFromThePolicy) {
   }
   constexpr int64_t kEpisodes = 500;
   Rollout rollout(small_maze(), 1, kEpisodes, 0, torch::kFloat);
-  rollout.play(model, Split::training, 0);
+  rollout.play_episodes(model, Split::training, 0);
   const double draws = 12 * kEpisodes;
   for (int64_t a = 0; a < 4; ++a) {
     const double share = rollout.action().eq(a).sum().item<double>() / draws;
@@ -149,19 +150,19 @@ TEST(RolloutTest, DrawsActionsFromThePolicy) {
     EXPECT_NEAR(share, policy[a], 5 * std::sqrt(policy[a] * (1 - policy[a]) / draws)) << a;
   }
   const torch::Tensor first = rollout.action().clone();
-  rollout.play(model, Split::test, 0);
-  EXPECT_FALSE(rollout.action().equal(first)) << "another split, other draws";
-  rollout.play(model, Split::training, 0);
+  rollout.play_episodes(model, Split::test, 0);
+  EXPECT_FALSE(rollout.action().equal(first)) << "another split draws other actions";
+  rollout.play_episodes(model, Split::training, 0);
   EXPECT_TRUE(rollout.action().equal(first));
 }
 
-TEST(RolloutTest, EpisodesDoNotDependOnWhatIsPlayedBesideThem) {
+TEST(RolloutTest, EpisodesDoNotDependOnTheOthersInTheBatch) {
   nn::ActorCritic model = make_model("stpn_recurrent", {"unit.hidden_size=6", "unit.norm=\"pre\""});
   const torch::NoGradGuard no_grad;
   Rollout all(small_maze(), 1, 9, 0, torch::kDouble);
-  all.play(model, Split::test, 10);
+  all.play_episodes(model, Split::test, 10);
   Rollout last(small_maze(), 1, 4, 0, torch::kDouble);
-  last.play(model, Split::test, 15);
+  last.play_episodes(model, Split::test, 15);
   EXPECT_TRUE(last.action().equal(all.action().slice(1, 5, 9)));
   EXPECT_TRUE(last.reward().equal(all.reward().slice(1, 5, 9)));
   const std::vector<double> rewards = all.take_rewards();
@@ -172,27 +173,28 @@ TEST(RolloutTest, EpisodesDoNotDependOnWhatIsPlayedBesideThem) {
   EXPECT_TRUE(all.take_rewards().empty());
 }
 
-TEST(RolloutTest, FragmentsTogetherAreTheEpisodes) {
-  constexpr int64_t kSlots = 6, kSteps = 12;
+TEST(RolloutTest, ConsecutiveRolloutsMakeUpTheEpisodes) {
+  constexpr int64_t kEnvironments = 6, kSteps = 12;
   nn::ActorCritic model = make_model("stpn_recurrent", {"unit.hidden_size=6", "unit.norm=\"pre\""});
   const torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> action, reward, value;
   std::vector<double> rewards;
-  for (int64_t first = 0; first < 3 * kSlots; first += kSlots) {
-    Rollout whole(small_maze(), 1, kSlots, 0, torch::kDouble);
-    value.push_back(whole.play(model, Split::training, first).value);
+  for (int64_t first = 0; first < 3 * kEnvironments; first += kEnvironments) {
+    Rollout whole(small_maze(), 1, kEnvironments, 0, torch::kDouble);
+    value.push_back(whole.play_episodes(model, Split::training, first).value);
     action.push_back(whole.action().clone());
     reward.push_back(whole.reward().clone());
   }
-  Rollout fragments(small_maze(), 1, kSlots, 5, torch::kDouble);  // 36 steps, and one more
-  std::vector<torch::Tensor> a, r, v, ahead;
+  Rollout rollout(small_maze(), 1, kEnvironments, 5,
+                  torch::kDouble);  // 7 rollouts of 5: 35 of the 36 steps
+  std::vector<torch::Tensor> a, r, v, bootstrap;
   for (int64_t i = 0; i < 7; ++i) {
-    v.push_back(fragments.play_on(model, 0, kSlots).value);
-    ahead.push_back(fragments.value_ahead(model));
-    a.push_back(fragments.action().clone());
-    r.push_back(fragments.reward().clone());
+    v.push_back(rollout.play_steps(model, 0, kEnvironments).value);
+    bootstrap.push_back(rollout.bootstrap_value(model));
+    a.push_back(rollout.action().clone());
+    r.push_back(rollout.reward().clone());
     for (int64_t t = 0; t < 5; ++t) {
-      EXPECT_EQ(fragments.ended()[t].all().item<bool>(), (5 * i + t + 1) % kSteps == 0);
+      EXPECT_EQ(rollout.ended()[t].all().item<bool>(), (5 * i + t + 1) % kSteps == 0);
     }
   }
   EXPECT_TRUE(torch::cat(a).equal(torch::cat(action).slice(0, 0, 35)));
@@ -200,35 +202,36 @@ TEST(RolloutTest, FragmentsTogetherAreTheEpisodes) {
   const torch::Tensor values = torch::cat(value);
   EXPECT_TRUE(torch::cat(v).allclose(values.slice(0, 0, 35), 0, 1e-12));
   for (int64_t i = 0; i < 7; ++i) {
-    EXPECT_TRUE(ahead[i].allclose(values[5 * (i + 1)], 0, 1e-12)) << i;
+    EXPECT_TRUE(bootstrap[i].allclose(values[5 * (i + 1)], 0, 1e-12)) << i;
   }
-  EXPECT_EQ(fragments.episodes_ended(), 2 * kSlots);
-  EXPECT_EQ(fragments.take_rewards().size(), 2u * kSlots);
+  EXPECT_EQ(rollout.episodes_ended(), 2 * kEnvironments);
+  EXPECT_EQ(rollout.take_rewards().size(), 2u * kEnvironments);
 }
 
-TEST(ActorCriticLossTest, StopsAtEndsAndLooksAhead) {
+TEST(ActorCriticLossTest, StopsAtEndsAndBootstraps) {
   ActorCriticOptions options;
   options.discount = 0.5;
   options.value_weight = 1;
-  options.concentration_weight = 0;
+  options.policy_l2_weight = 0;
   const auto f64 = torch::kDouble;
-  const torch::Tensor logits = torch::zeros({3, 2, 4}, f64);  // log p is the same for all
+  const torch::Tensor logits = torch::zeros({3, 2, 4}, f64);  // a uniform policy
   const torch::Tensor value = torch::zeros({3, 2}, f64);
-  const Played played = {
+  const Transitions transitions = {
       .action = torch::zeros({3, 2}, torch::kInt64),
       .reward = torch::tensor({{1.0, 1.0}, {2.0, 2.0}, {4.0, 4.0}}, f64),
       .ended = torch::tensor({{false, false}, {false, true}, {false, false}}, torch::kBool),
-      .ahead = torch::tensor({16.0, 16.0}, f64)};
-  // From the last step: the first slot has 4 + 16/2, 2 + 12/2, 1 + 8/2; the second, whose episode
-  // ends after two steps, 4 + 16/2, 2, 1 + 2/2.
+      .bootstrap_value = torch::tensor({16.0, 16.0}, f64)};
+  // From the last step, the returns of the first environment are 4 + 16/2, 2 + 12/2, 1 + 8/2. In
+  // the second, whose episode ends after two steps, they are 4 + 16/2, 2, 1 + 2/2.
   const double expected = [] {
     double sum = 0;
     for (const double R : {12.0, 8.0, 5.0, 12.0, 2.0, 2.0}) sum += std::log(4.0) * R + R * R;
     return sum;
   }();
-  EXPECT_NEAR(actor_critic_loss(options, logits, value, played).item<double>(), expected, 1e-9);
-  Played none = played;
-  none.ahead = torch::Tensor();
+  EXPECT_NEAR(actor_critic_loss(options, logits, value, transitions).item<double>(), expected,
+              1e-9);
+  Transitions none = transitions;
+  none.bootstrap_value = torch::Tensor();
   EXPECT_LT(actor_critic_loss(options, logits, value, none).item<double>(), expected);
 }
 
@@ -279,24 +282,24 @@ TEST_F(ActorCriticTrainerTest, WarmUpChangesNoParameter) {
   for (size_t i = 0; i < before.size(); ++i) EXPECT_FALSE(before[i].equal(after[i])) << i;
 }
 
-TEST_F(ActorCriticTrainerTest, CutsLargeGradients) {
+TEST_F(ActorCriticTrainerTest, ClipsLargeGradients) {
   const auto norm_of = [&](const char* setting) {
     const Experiment experiment = small_maze({setting, "train.report_every=1"});
     const auto trainer = experiment.make_trainer();
-    const double told = value_of(trainer->train_epoch(1, [](int64_t) {}), "gradient_norm");
+    const double reported = value_of(trainer->train_epoch(1, [](int64_t) {}), "gradient_norm");
     double squares = 0;
     for (const auto& mean : trainer->adam().mean()) squares += mean.square().sum().item<double>();
-    return std::pair(told, std::sqrt(squares) / 0.1);  // after one step mean = 0.1 gradient
+    return std::pair(reported, std::sqrt(squares) / 0.1);  // after one step mean = 0.1 gradient
   };
-  const auto [whole, kept] = norm_of("train.largest_gradient=1e9");
-  EXPECT_NEAR(kept, whole, 1e-4 * whole);
-  const auto [same, cut] = norm_of("train.largest_gradient=0.01");
+  const auto [whole, unclipped] = norm_of("train.max_grad_norm=1e9");
+  EXPECT_NEAR(unclipped, whole, 1e-4 * whole);
+  const auto [same, clipped] = norm_of("train.max_grad_norm=0.01");
   EXPECT_DOUBLE_EQ(same, whole);
-  EXPECT_NEAR(cut, 0.01, 1e-4);
+  EXPECT_NEAR(clipped, 0.01, 1e-4);
 }
 
 TEST_F(ActorCriticTrainerTest, AGradientThatIsNotFiniteReachesNoParameter) {
-  // The value is far from any reward: the loss is finite, its gradient is not.
+  // The value is so far from any reward that the loss is finite and its gradient is not.
   const Experiment experiment = small_maze({"train.report_every=1"});
   const auto trainer = experiment.make_trainer();
   const auto named = trainer->model().named_parameters();
@@ -311,15 +314,28 @@ TEST_F(ActorCriticTrainerTest, AGradientThatIsNotFiniteReachesNoParameter) {
   for (size_t i = 0; i < before.size(); ++i) EXPECT_TRUE(before[i].equal(after[i])) << i;
 }
 
-TEST_F(ActorCriticTrainerTest, RejectsWhatIsTooMuch) {
+TEST_F(ActorCriticTrainerTest, RejectsValuesOutOfRange) {
   const auto error_with = [&](const std::vector<std::string>& settings) {
     return error_of([&] { small_maze(settings).make_trainer(); });
   };
   EXPECT_THAT(error_with({"train.episodes=1000000"}), testing::HasSubstr("episodes"));
   EXPECT_THAT(error_with({"train.iterations=1000000000"}), testing::HasSubstr("iterations"));
-  EXPECT_THAT(error_with({"train.fragment=1000000"}), testing::HasSubstr("fragment"));
-  EXPECT_THAT(error_with({"train.fragment=5"}), testing::HasSubstr("end no episode of 15"));
+  EXPECT_THAT(error_with({"train.rollout_length=1000000"}), testing::HasSubstr("rollout_length"));
+  EXPECT_THAT(error_with({"train.rollout_length=5"}),
+              testing::HasSubstr("need not end an episode of 15"));
   EXPECT_THAT(error_with({"train.epsilon=0"}), testing::HasSubstr("epsilon"));
+}
+
+TEST_F(ActorCriticTrainerTest, OldKeysGiveAnErrorThatNamesTheNewOnes) {
+  const std::vector<std::pair<std::string, std::string>> renamed = {
+      {"largest_gradient", "max_grad_norm"},
+      {"concentration_weight", "policy_l2_weight"},
+      {"fragment", "rollout_length"}};
+  for (const auto& [old_key, key] : renamed) {
+    EXPECT_EQ(error_of([&] { small_maze({"train." + old_key + "=0"}); }),
+              fmt::format("--set train.{0}=0: [train] {0} = 0: this key is now called {1}", old_key,
+                          key));
+  }
 }
 
 TEST_F(ActorCriticTrainerTest, TraceIsOfTheFirstTestEpisode) {
@@ -332,20 +348,20 @@ TEST_F(ActorCriticTrainerTest, TraceIsOfTheFirstTestEpisode) {
     Rollout rollout(dynamic_cast<tasks::EnvironmentOptions&>(*experiment.task), 1, 64, 0,
                     torch::kFloat);
     const torch::NoGradGuard no_grad;
-    rollout.play(dynamic_cast<nn::ActorCritic&>(trainer->model()), Split::test, 0);
+    rollout.play_episodes(dynamic_cast<nn::ActorCritic&>(trainer->model()), Split::test, 0);
     EXPECT_EQ(reward, rollout.take_rewards()[0]) << unit;
   }
 }
 
 TEST_F(ActorCriticTrainerTest, LearnsToFindTheReward) {
-  const nn::KernelThreadsGuard quick;
+  const ops::KernelThreadsGuard quick;
   const Experiment experiment = small_maze(
       {"train.report_every=300", "train.iterations=300", "train.episodes=64", "task.steps=30"});
   const auto trainer = experiment.make_trainer();
   const double before = value_of(trainer->test(130), "reward_share");
   trainer->train_epoch(1, [](int64_t) {});
   const double after = value_of(trainer->test(130), "reward_share");
-  EXPECT_LT(std::abs(before), 0.08);  // as one who walks at random
+  EXPECT_LT(std::abs(before), 0.08);  // like the random policy
   EXPECT_GT(after, 0.12);
 }
 
@@ -355,7 +371,7 @@ TEST_F(ActorCriticTrainerTest, EnergyWithoutTheRewardInputIsLess) {
   const Metrics metrics = trainer->test(130);
   EXPECT_LT(value_of(metrics, "energy_per_neuron_without_reward"),
             value_of(metrics, "energy_per_neuron"));
-  EXPECT_EQ(trainer->test(130), metrics) << "testing changes nothing";
+  EXPECT_EQ(trainer->test(130), metrics) << "a test changes nothing";
   EXPECT_EQ(value_of(metrics, "episodes"), 130);
 }
 
@@ -364,7 +380,7 @@ TEST_F(ActorCriticTrainerTest, RejectsIterationsThatEndBetweenReports) {
               testing::AllOf(testing::HasSubstr("7"), testing::HasSubstr("report_every = 2")));
 }
 
-TEST_F(ActorCriticTrainerTest, RejectsATaskOfSequences) {
+TEST_F(ActorCriticTrainerTest, RejectsASupervisedTask) {
   EXPECT_THAT(error_of([&] { small_maze({"task.name=associative_retrieval"}); }),
               testing::HasSubstr("associative_retrieval"));
 }

@@ -12,21 +12,21 @@ class Adam {
  public:
   Adam(std::vector<torch::Tensor> parameters, double learning_rate, double epsilon = 1e-8);
 
-  // Changes the parameters by their gradients, and lets go of the gradients: the next backward pass
-  // then hands over its own tensors instead of adding to ours.
+  // Updates the parameters with their gradients, then releases the gradients, so that the next
+  // backward pass assigns new tensors instead of adding to the old ones.
   void step();
 
-  // Steps taken; exact up to 2^24, as libtorch keeps it in a float.
+  // The number of steps taken. Exact up to 2^24, because libtorch stores it as a float.
   int64_t steps() const;
   void set_steps(int64_t steps);
 
-  // The moments, in the order of the parameters.
+  // The running means of the gradients and of their squares, in the order of the parameters.
   const std::vector<torch::Tensor>& mean() const { return mean_; }
   const std::vector<torch::Tensor>& square() const { return square_; }
 
  private:
   std::vector<torch::Tensor> parameters_, gradients_, mean_, square_;
-  std::vector<torch::Tensor> steps_;  // the same tensor for every parameter
+  std::vector<torch::Tensor> steps_;  // one tensor, shared by all parameters
   double learning_rate_, epsilon_;
 };
 

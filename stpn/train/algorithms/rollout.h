@@ -1,10 +1,11 @@
-// Episodes of an environment, played side by side by an actor-critic while its unit runs.
+// Rollouts: T steps of an actor-critic in B environments, which its unit runs in one forward pass.
 //
-// The unit tells of each step as soon as it has it (kernels::ClosedLoop): an action is drawn from
-// the policy, the environment answers, and its observation is the unit's next input. So one forward
-// pass acts, and keeps what backward needs. A draw is a function of seed, split, episode and step,
-// whatever rollout or thread it happens in. (h need not be: with other samples beside it, a unit
-// may run in other vectors, which changes its last bits.)
+// After each step the unit passes its output to this class (kernels::ClosedLoop), which draws an
+// action from the policy and steps the environment; the observation is the unit's next input. So
+// the pass that acts is also the one that saves what backward needs. A draw depends on seed, split,
+// episode and step alone, not on the rollout or thread in which it happens. (The output h may
+// depend on the rollout in its last bits: in a batch of another size, a unit may group samples
+// differently.)
 #pragma once
 
 #include <torch/torch.h>
@@ -24,33 +25,33 @@ namespace stpn::train {
 
 class Rollout : public kernels::ClosedLoop {
  public:
-  // B slots, T steps at a time (0: as many as an episode has at most), in the dtype of the model.
-  Rollout(const tasks::EnvironmentOptions& task, uint64_t seed, int64_t slots, int64_t steps,
+  // B environments, T steps (0: the length of an episode), tensors of the dtype of the model.
+  Rollout(const tasks::EnvironmentOptions& task, uint64_t seed, int64_t environments, int64_t steps,
           torch::Dtype dtype);
 
-  // Plays episodes first, first+1, ... from their start, one in each slot, for T steps.
-  // Throws base::UserError if one of them is shorter or longer.
-  nn::ActorCritic::Output play(nn::ActorCritic& model, tasks::Split split, int64_t first,
-                               bool energy = false);
+  // Plays episodes first .. first+B-1, one in each environment, from their start, for T steps.
+  // Throws base::UserError if an episode has more or fewer steps.
+  nn::ActorCritic::Output play_episodes(nn::ActorCritic& model, tasks::Split split, int64_t first,
+                                        bool energy = false);
 
-  // Plays T more steps of training episodes. Slot b has first+b, then first+b+stride, and so on;
-  // a call goes on where the last one ended.
-  nn::ActorCritic::Output play_on(nn::ActorCritic& model, int64_t first, int64_t stride);
-  // What the model takes the rest of each slot's episode for, (B), without gradient.
-  torch::Tensor value_ahead(nn::ActorCritic& model) const;
+  // Plays the next T steps of training episodes, from where the last call ended. Environment b
+  // plays episode first+b, then first+b+stride, and so on.
+  nn::ActorCritic::Output play_steps(nn::ActorCritic& model, int64_t first, int64_t stride);
+  // After play_steps, the value of the next observation of each environment, (B), without gradient:
+  // it stands for the rewards of the rest of the episode.
+  torch::Tensor bootstrap_value(nn::ActorCritic& model) const;
 
-  // Of what was played last.
+  // Of the last call of play_episodes or play_steps.
   const torch::Tensor& action() const { return action_; }  // (T, B) int64
   const torch::Tensor& reward() const { return reward_; }  // (T, B)
   const torch::Tensor& ended() const { return ended_; }    // (T, B) bool: the episode's last step
 
-  // Rewards of whole episodes, summed over their steps: of those that have ended since this was
-  // last asked, by slot.
+  // The summed rewards of the episodes that have ended since the last call, by environment.
   std::vector<double> take_rewards();
-  int64_t episodes_ended() const;  // ever
+  int64_t episodes_ended() const;  // in total
 
-  // All that play_on needs to go on, under names that begin with `prefix`; and back. `restore`
-  // throws base::UserError for what is missing or foreign.
+  // Writes what play_steps needs to go on, in tensors whose names begin with `prefix`, and reads it
+  // back. `restore` throws base::UserError for tensors that are missing or of another run.
   void save(const std::string& prefix, base::Safetensors& content) const;
   void restore(const std::string& prefix, const base::Safetensors& content,
                const nn::ActorCritic& model);
@@ -59,16 +60,17 @@ class Rollout : public kernels::ClosedLoop {
   void after_step(int64_t t, int64_t first, int64_t count, const double* h) override;
 
  private:
-  // Touched by one thread at a time, and by no other slot's.
-  struct Slot {
-    std::unique_ptr<tasks::Environment> environment;  // of one slot of its own
+  // One environment and its episode. No two threads use the same runner at once.
+  struct Runner {
+    std::unique_ptr<tasks::Environment> environment;  // a batch of one
     int64_t episode = 0;
-    int64_t step = 0;   // of the episode, done
-    double reward = 0;  // of them
+    int64_t step = 0;   // steps of the episode done
+    double reward = 0;  // their sum of rewards
     int64_t episodes_ended = 0;
-    std::vector<double> rewards;  // of episodes that ended
+    std::vector<double> rewards;  // of the episodes that ended, until take_rewards
   };
 
+  // Starts an episode in environment b and writes its first observation into row `row` of x_.
   void start(int64_t b, int64_t episode, int64_t row);
   nn::ActorCritic::Output run(nn::ActorCritic& model, const nn::State& state,
                               const torch::Tensor& reset, bool energy);
@@ -76,19 +78,19 @@ class Rollout : public kernels::ClosedLoop {
   template <typename T>
   void act(int64_t t, int64_t first, int64_t count, const T* h);
   template <typename T>
-  int64_t draw_action(const Slot& slot, const T* h) const;
+  int64_t draw_action(const Runner& runner, const T* h) const;
 
   uint64_t seed_;
   tasks::Split split_ = tasks::Split::training;
-  std::vector<Slot> slots_;
-  int64_t stride_ = 0;  // from an episode to the next in a slot; 0: there is none
-  bool begun_ = false;  // play_on has been called
-  torch::Tensor x_;     // (T + 1, B, I): the last is what is seen after T steps
+  std::vector<Runner> runners_;  // B
+  int64_t stride_ = 0;           // from an environment's episode to its next; 0: there is no next
+  bool begun_ = false;           // play_steps has been called
+  torch::Tensor x_;              // (T + 1, B, I); the last row is what is observed after T steps
   torch::Tensor action_, reward_, ended_;
   torch::Tensor reset_;   // (T + 1, B) bool
-  torch::Tensor weight_;  // (H, actions), of the policy's head
-  torch::Tensor bias_;
-  nn::State state_;  // after T steps
+  torch::Tensor weight_;  // (H, actions), of the policy head
+  torch::Tensor bias_;    // (actions)
+  nn::State state_;       // of the unit, after T steps
 };
 
 }  // namespace stpn::train

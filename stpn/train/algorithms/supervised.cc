@@ -9,11 +9,11 @@ namespace {
 
 using tasks::Split;
 
-// Sequences that are evaluated side by side: fills the vector units, and even long sequences fit
-// into memory.
-constexpr int64_t kEvaluationChunk = 500;
+// Sequences in an evaluation batch: enough to fill the vector units, few enough for long sequences
+// to fit into memory.
+constexpr int64_t kEvaluationBatch = 500;
 
-// Not at::sum, whose order of summation depends on the number of threads.
+// Replaces at::sum, whose order of summation depends on the number of threads.
 double sum_in_order(const torch::Tensor& tensor) {
   const torch::Tensor values = tensor.contiguous();
   const float* first = values.data_ptr<float>();
@@ -71,14 +71,14 @@ class SupervisedTrainer : public Trainer {
   Metrics test(int64_t count) override {
     if (count > test_size()) {
       throw base::UserError(
-          fmt::format("{} test sequences asked for: there are {}", count, test_size()));
+          fmt::format("{} test sequences requested: there are {}", count, test_size()));
     }
     return metrics_of(evaluate(*model_, *task_, Split::test, count));
   }
   std::string trace() override {
-    throw base::UserError("there is no trace of a sequence: leave out --trace");
+    throw base::UserError("only reinforcement-learning tasks have a trace: leave out --trace");
   }
-  std::vector<tasks::Yardstick> yardsticks() const override { return task_->yardsticks(); }
+  std::vector<tasks::Baseline> baselines() const override { return task_->baselines(); }
   Metric pace(int64_t epochs, double seconds) const override {
     return {"seconds_per_epoch", seconds / static_cast<double>(epochs)};
   }
@@ -99,19 +99,22 @@ std::vector<base::Field> SupervisedOptions::fields() {
       base::field("epochs", most_epochs,
                   "passes over the training set; raise it while validation accuracy still rises",
                   {.least = 1}),
-      base::field("batch_size", batch_size,
-                  "sequences a step; larger is faster an epoch and needs a larger learning rate",
-                  {.least = 1}),
-      base::field("learning_rate", learning_rate,
-                  "step size of Adam; lower it when the loss jumps, raise it when it creeps",
-                  {.least = 0, .most = std::numeric_limits<double>::max()}),
-      base::field("patience", patience,
-                  "stop after so many epochs without a better validation accuracy (0: never); set "
-                  "it to save time on plateaus",
-                  {.least = 0}),
+      base::field(
+          "batch_size", batch_size,
+          "sequences in a batch; larger makes an epoch faster and needs a larger learning rate",
+          {.least = 1}),
+      base::field(
+          "learning_rate", learning_rate,
+          "step size of Adam; lower it if the loss jumps, raise it if the loss falls slowly",
+          {.least = 0, .most = std::numeric_limits<double>::max()}),
+      base::field(
+          "patience", patience,
+          "stop after this many epochs without a better validation accuracy (0: never); set "
+          "it to save time on plateaus",
+          {.least = 0}),
       base::field("target_accuracy", target_accuracy,
-                  "stop once validation accuracy reaches it (inf: never); set it to measure time "
-                  "to a level",
+                  "stop when the validation accuracy reaches this value (inf: never); set it to "
+                  "measure the time to an accuracy",
                   {.least = 0}),
   };
 }
@@ -143,8 +146,8 @@ Evaluation evaluate(nn::Classifier& model, const tasks::SequenceTask& task, task
   int64_t correct = 0;
   double loss = 0;
   double energy = 0;
-  for (int64_t first = 0; first < count; first += kEvaluationChunk) {
-    const int64_t size = std::min(kEvaluationChunk, count - first);
+  for (int64_t first = 0; first < count; first += kEvaluationBatch) {
+    const int64_t size = std::min(kEvaluationBatch, count - first);
     const torch::Tensor x = torch::empty({task.steps(), size, task.input_size()});
     const torch::Tensor target = torch::empty({size}, torch::kInt64);
     task.batch(split, first, size, x.data_ptr<float>(), target.data_ptr<int64_t>());
@@ -168,9 +171,10 @@ EpochTrainer::EpochTrainer(const tasks::SequenceTask& task, nn::Classifier& mode
       batch_size_(batch_size),
       batches_(task.size(tasks::Split::training) / batch_size) {
   if (batches_ == 0) {
-    throw base::UserError(fmt::format(
-        "train.batch_size = {} is more than the {} training sequences: lower it, or make more",
-        batch_size, task.size(tasks::Split::training)));
+    throw base::UserError(
+        fmt::format("train.batch_size = {} is more than the {} training sequences: lower it, or "
+                    "raise task.training",
+                    batch_size, task.size(tasks::Split::training)));
   }
   x_ = torch::empty({task.steps(), batch_size, task.input_size()});
   target_ = torch::empty({batch_size}, torch::kInt64);

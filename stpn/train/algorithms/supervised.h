@@ -1,9 +1,9 @@
-// Supervised training on a fixed data set: batches in fixed order, cross-entropy, Adam.
+// Supervised training on a fixed data set: cross-entropy and Adam, with batches in a fixed order.
 //
-// Garcia Rodriguez, Guo, Moraitis, ICML 2022, associative retrieval, as published: batches 0, 1, 2,
-// ... of the training set in the same order every epoch, an incomplete last one left out. Deviation
-// from the published code: validation and test run over every sequence; there they leave out the
-// incomplete last batch too.
+// As published (Garcia Rodriguez, Guo, Moraitis, ICML 2022, associative retrieval): every epoch
+// takes batches 0, 1, 2, ... of the training set in the same order and leaves out an incomplete
+// last one. Difference from the published code: validation and test run over all sequences, where
+// the published code leaves out an incomplete last batch too.
 #pragma once
 
 #include <torch/torch.h>
@@ -37,13 +37,13 @@ struct SupervisedOptions : TrainerOptions {
                                 const nn::UnitOptions& unit) const override;
 };
 
-// The task and the freshly drawn model of an experiment with these options.
+// The task and the newly initialised model of an experiment with these options.
 std::unique_ptr<tasks::SequenceTask> make_task(const tasks::TaskOptions& task, int64_t seed);
 std::shared_ptr<nn::Classifier> make_classifier(const nn::UnitOptions& unit,
                                                 const tasks::SequenceTask& task, int64_t seed);
 
-// Means over the sequences of a split. Energy is summed over neurons; of a sequence, also over its
-// steps.
+// Means over the sequences of a split. Energy is summed over neurons; energy_per_sequence also over
+// time steps.
 struct Evaluation {
   double accuracy = 0;
   double loss = 0;
@@ -51,22 +51,22 @@ struct Evaluation {
   double energy_per_sequence = 0;
 };
 
-// Over the first `count` sequences of a split. REQUIRES: 0 < count <= task.size(split).
+// Evaluates the first `count` sequences of a split. REQUIRES: 0 < count <= task.size(split).
 Evaluation evaluate(nn::Classifier& model, const tasks::SequenceTask& task, tasks::Split split,
                     int64_t count);
 
-// Trains a float32 model, an epoch at a time. Task, model and optimiser must outlive it.
+// Trains a float32 model, one epoch per call. Task, model and optimiser must outlive this object.
 class EpochTrainer {
  public:
-  // Throws base::UserError if the training set does not fill one batch.
+  // Throws base::UserError if the training set has fewer sequences than a batch.
   EpochTrainer(const tasks::SequenceTask& task, nn::Classifier& model, Adam& adam,
                int64_t batch_size);
 
-  int64_t batches() const { return batches_; }  // an epoch
+  int64_t batches() const { return batches_; }  // of an epoch
 
-  // One pass over the training set; returns the mean loss. `epoch` is for messages;
-  // `after_batch(n)` is called when n batches are done. Throws NonFiniteLoss before such a loss
-  // reaches the parameters.
+  // Makes one pass over the training set and returns the mean loss. `epoch` is for messages;
+  // after_batch(n) is called when n batches are done. Throws NonFiniteLoss before the parameters
+  // are updated with such a loss.
   double train(int64_t epoch, const std::function<void(int64_t)>& after_batch);
 
  private:
@@ -75,7 +75,7 @@ class EpochTrainer {
   Adam& adam_;
   int64_t batch_size_;
   int64_t batches_;
-  torch::Tensor x_;       // (T, B, I), filled anew for every batch
+  torch::Tensor x_;       // (T, B, I), overwritten by every batch
   torch::Tensor target_;  // (B)
 };
 

@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "stpn/ops/backend.h"
+#include "stpn/ops/threads.h"
 #include "stpn/train/test_support.h"
 
 namespace stpn::train {
@@ -14,7 +14,7 @@ using tasks::Split;
 
 class SupervisedTest : public TrainTest {};
 
-// Notes which sequences are asked for, and shows one constant step.
+// Records which sequences are requested; every input is 1.
 class ToyTask : public tasks::SequenceTask {
  public:
   int64_t steps() const override { return 3; }
@@ -26,12 +26,12 @@ class ToyTask : public tasks::SequenceTask {
     std::fill(x, x + 3 * count * 2, 1.0f);
     for (int64_t i = 0; i < count; ++i) target[i] = (first + i) % 3 == 0;
   }
-  std::vector<tasks::Yardstick> yardsticks() const override { return {}; }
+  std::vector<tasks::Baseline> baselines() const override { return {}; }
 
   mutable std::vector<std::pair<int64_t, int64_t>> asked;
 };
 
-// h = x summed over its inputs: its loss and energy can be done by hand.
+// h is the sum of the inputs, so loss and energy can be computed by hand.
 class SumUnit : public nn::Unit {
  public:
   SumUnit() : Unit(2, 1) {}
@@ -66,7 +66,7 @@ TEST_F(SupervisedTest, EvaluatesEverySequenceOfASplit) {
   {
     const torch::NoGradGuard no_grad;
     for (auto& parameter : model.parameters()) parameter.zero_();
-    model.parameters()[1][0] = 1.0;  // bias: always class 0, with logits (1, 0)
+    model.parameters()[1][0] = 1.0;  // the bias: always class 0, with logits (1, 0)
   }
   const Evaluation result = evaluate(model, task, Split::test, 1201);
   int64_t sequences = 0;
@@ -75,7 +75,8 @@ TEST_F(SupervisedTest, EvaluatesEverySequenceOfASplit) {
     sequences += count;
   }
   EXPECT_EQ(sequences, 1201);
-  EXPECT_DOUBLE_EQ(result.accuracy, 800.0 / 1201);  // every third, from the first, is class 1
+  EXPECT_DOUBLE_EQ(result.accuracy,
+                   800.0 / 1201);  // every third sequence, from the first, is of class 1
   const double right = std::log1p(std::exp(-1.0));
   EXPECT_NEAR(result.loss, (800 * right + 401 * (right + 1)) / 1201, 1e-6);
   EXPECT_DOUBLE_EQ(result.energy_per_step, 6);  // two neurons with 2 and 4
@@ -125,9 +126,10 @@ TEST_F(SupervisedTest, NonFiniteLossStopsBeforeItReachesTheParameters) {
     EXPECT_FALSE(parameter.isnan().any().item<bool>());
 }
 
-TEST_F(SupervisedTest, LearnsAboveWhatChanceCanReach) {
-  const nn::KernelThreadsGuard quick;  // libtorch's threads cost more than they bring at this size
-  // One pair: the answer is the value shown, so 10 classes of 37.
+TEST_F(SupervisedTest, LearnsMoreThanChance) {
+  const ops::KernelThreadsGuard
+      quick;  // at this size libtorch's threads cost more time than they save
+  // With one pair the target is the value shown: one of 10 of the 37 classes.
   const Experiment experiment =
       small({"task.pairs=1", "task.training=2000", "unit.hidden_size=12"});
   const auto task = task_of(experiment);

@@ -17,34 +17,34 @@ using Json = nlohmann::ordered_json;
 constexpr int kFormat = 2;
 constexpr const char* kMetadataKey = "stpn";
 
-using Slots = std::vector<std::pair<std::string, torch::Tensor>>;
+using NamedTensors = std::vector<std::pair<std::string, torch::Tensor>>;
 
-// Where every tensor of a checkpoint comes from and goes to.
-Slots slots(const torch::nn::Module& model, const Adam* adam) {
-  Slots slots;
+// The tensors of model and optimiser that a checkpoint holds, by name.
+NamedTensors tensors_of(const torch::nn::Module& model, const Adam* adam) {
+  NamedTensors tensors;
   size_t i = 0;
   for (const auto& parameter : model.named_parameters()) {
-    slots.emplace_back(parameter.key(), parameter.value());
+    tensors.emplace_back(parameter.key(), parameter.value());
     if (adam) {
-      slots.emplace_back("adam.mean." + parameter.key(), adam->mean()[i]);
-      slots.emplace_back("adam.square." + parameter.key(), adam->square()[i]);
+      tensors.emplace_back("adam.mean." + parameter.key(), adam->mean()[i]);
+      tensors.emplace_back("adam.square." + parameter.key(), adam->square()[i]);
     }
     ++i;
   }
-  return slots;
+  return tensors;
 }
 
 Progress read_metadata(const base::Safetensors& content, const std::string& path,
                        const std::string& config) {
   const auto text = content.metadata.find(kMetadataKey);
   if (text == content.metadata.end()) {
-    throw base::UserError(fmt::format("{}: is no checkpoint of stpn", path));
+    throw base::UserError(fmt::format("{}: is not a checkpoint of stpn", path));
   }
   try {
     const Json json = Json::parse(text->second);
     if (const int format = json.at("format").get<int>(); format != kFormat) {
-      throw base::UserError(fmt::format("{}: has checkpoint format {}; this program reads {}", path,
-                                        format, kFormat));
+      throw base::UserError(fmt::format(
+          "{}: has checkpoint format {}; this program reads format {}", path, format, kFormat));
     }
     if (const std::string difference = first_difference(
             brought_up_to_date(json.at("config").get<std::string>(), path), config);
@@ -59,7 +59,8 @@ Progress read_metadata(const base::Safetensors& content, const std::string& path
             .metrics_bytes = json.at("metrics_bytes").get<int64_t>(),
             .wall_seconds = json.at("wall_seconds").get<double>()};
   } catch (const nlohmann::json::exception&) {
-    throw base::UserError(fmt::format("{}: the metadata are no checkpoint of stpn", path));
+    throw base::UserError(
+        fmt::format("{}: its metadata is not that of a checkpoint of stpn", path));
   }
 }
 
@@ -68,7 +69,7 @@ Progress read_metadata(const base::Safetensors& content, const std::string& path
 void save_checkpoint(const std::filesystem::path& path, const torch::nn::Module& model,
                      const Adam& adam, const Progress& progress, const std::string& config,
                      base::Safetensors content) {
-  for (const auto& [name, tensor] : slots(model, &adam)) {
+  for (const auto& [name, tensor] : tensors_of(model, &adam)) {
     content.tensors.push_back(
         {name, base::TensorType::float32, tensor.sizes().vec(),
          std::string(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes())});
@@ -89,7 +90,7 @@ Progress load_checkpoint(const std::filesystem::path& path, torch::nn::Module& m
                          const std::string& config, base::Safetensors* whole) {
   base::Safetensors content = base::read_safetensors(path);
   const Progress progress = read_metadata(content, path.string(), config);
-  const Slots targets = slots(model, adam);
+  const NamedTensors targets = tensors_of(model, adam);
   std::vector<const base::NamedTensor*> sources;
   for (const auto& [name, tensor] : targets) {
     sources.push_back(nullptr);
@@ -99,8 +100,8 @@ Progress load_checkpoint(const std::filesystem::path& path, torch::nn::Module& m
     if (!sources.back() || sources.back()->type != base::TensorType::float32 ||
         tensor.sizes() != torch::IntArrayRef(sources.back()->shape)) {
       throw base::UserError(
-          fmt::format("{}: is of another model: it has no float32 {} of {} values", path.string(),
-                      name, tensor.numel()));
+          fmt::format("{}: belongs to another model: it has no float32 tensor {} of {} values",
+                      path.string(), name, tensor.numel()));
     }
   }
   const torch::NoGradGuard no_grad;

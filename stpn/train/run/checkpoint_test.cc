@@ -91,13 +91,13 @@ TEST_F(CheckpointTest, RejectsATruncatedFileAtAnyLength) {
 
 TEST_F(CheckpointTest, RejectsForeignFiles) {
   expect_rejected(folder_ / "absent.safetensors", "");
-  expect_rejected(write("text.safetensors", "no checkpoint, but long enough for a header"), "");
+  expect_rejected(write("text.safetensors", "not a checkpoint, but long enough for a header"), "");
   base::write_safetensors(folder_ / "plain.safetensors", {});
-  expect_rejected(folder_ / "plain.safetensors", "no checkpoint of stpn");
+  expect_rejected(folder_ / "plain.safetensors", "checkpoint of stpn");
   for (const char* json : {"", "7", "{}", "{\"format\": \"one\"}", "{\"format\": 2}"}) {
     base::write_safetensors(folder_ / "odd.safetensors",
                             {.metadata = {{"stpn", json}}, .tensors = {}});
-    expect_rejected(folder_ / "odd.safetensors", "no checkpoint of stpn");
+    expect_rejected(folder_ / "odd.safetensors", "checkpoint of stpn");
   }
   base::write_safetensors(folder_ / "new.safetensors",
                           {.metadata = {{"stpn", "{\"format\": 3}"}}, .tensors = {}});
@@ -109,12 +109,12 @@ TEST_F(CheckpointTest, RejectsAnotherExperimentsOrModelsCheckpoint) {
   const auto path = folder_ / "a.safetensors";
   save_checkpoint(path, *wider.model, wider.adam, kProgress, wider.config);
   expect_rejected(path, "unit.hidden_size is 6 there and 5 here");
-  // Even one that claims to be of this experiment.
+  // The same with the configuration of this experiment in its metadata.
   save_checkpoint(path, *wider.model, wider.adam, kProgress, small().to_toml());
   expect_rejected(path, "another model");
 }
 
-TEST_F(CheckpointTest, AnOptionThatIsNewSinceHasItsDefault) {
+TEST_F(CheckpointTest, AnOptionThatDidNotExistThenHasItsDefault) {
   Trained one(small());
   const auto path = folder_ / "a.safetensors";
   std::string older = one.config;
@@ -129,7 +129,7 @@ TEST_F(CheckpointTest, AnOptionThatIsNewSinceHasItsDefault) {
 }
 
 TEST_F(CheckpointTest, FollowsThePublishedUpdate) {
-  // Adam's first step is learning_rate * g / (|g| + eps), whatever the size of g.
+  // Adam's first step is learning_rate * g / (|g| + eps) for every magnitude of g.
   const auto parameter = torch::zeros({3}, torch::requires_grad());
   Adam adam({parameter}, 0.5);
   (parameter * torch::tensor({2.0f, -1e-3f, 0.0f})).sum().backward();

@@ -22,8 +22,8 @@ std::string to_json(const EpochMetrics& line) {
 std::string to_json(const Summary& summary) {
   Json metrics = Json::object();
   for (const auto& [name, value] : summary.metrics) metrics[name] = value;
-  Json yardsticks = Json::object();
-  for (const auto& [name, value] : summary.yardsticks) yardsticks[name] = value;
+  Json baselines = Json::object();
+  for (const auto& [name, value] : summary.baselines) baselines[name] = value;
   const Json json = {{"experiment", summary.experiment},
                      {"task", summary.task},
                      {"model", summary.model},
@@ -32,9 +32,9 @@ std::string to_json(const Summary& summary) {
                      {"steps", summary.steps},
                      {"wall_seconds", summary.wall_seconds},
                      {"metrics", metrics},
-                     {"yardsticks", yardsticks},
+                     {"baselines", baselines},
                      {"version", summary.version}};
-  // The name of a file need not be UTF-8.
+  // File names need not be valid UTF-8.
   return json.dump(2, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n";
 }
 

@@ -1,4 +1,4 @@
-// What a run leaves for readers: a line an epoch in metrics.jsonl, and summary.json.
+// The results of a run in text: metrics.jsonl, with one line per epoch, and summary.json.
 #pragma once
 
 #include <cstdint>
@@ -6,24 +6,24 @@
 #include <utility>
 #include <vector>
 
-#include "stpn/tasks/yardstick.h"
+#include "stpn/tasks/baseline.h"
 
 namespace stpn::train {
 
 using Metric = std::pair<std::string, double>;
 using Metrics = std::vector<Metric>;
 
-// REQUIRES: there is one of that name.
+// REQUIRES: there is a metric of that name.
 double value_of(const Metrics& metrics, const std::string& name);
 
 struct EpochMetrics {
-  int64_t epoch = 0;  // done, so 1 after the first
+  int64_t epoch = 0;  // number of epochs done: 1 after the first
   int64_t step = 0;   // optimiser steps done
   double wall_seconds = 0;
-  Metrics metrics;  // the trainer's
+  Metrics metrics;  // of the trainer
 };
 
-// One line, without the newline.
+// One line of JSON, without the newline.
 std::string to_json(const EpochMetrics& line);
 
 struct Summary {
@@ -35,11 +35,11 @@ struct Summary {
   int64_t steps = 0;
   double wall_seconds = 0;
   Metrics metrics;
-  std::vector<tasks::Yardstick> yardsticks;  // that the metrics are to be held against
+  std::vector<tasks::Baseline> baselines;  // to compare the metrics with
   std::string version;
 };
 
-// Indented, ends in a newline.
+// Indented JSON that ends in a newline.
 std::string to_json(const Summary& summary);
 
 }  // namespace stpn::train

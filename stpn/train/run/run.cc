@@ -5,14 +5,14 @@
 
 #include "stpn/base/error.h"
 #include "stpn/base/files.h"
-#include "stpn/ops/backend.h"
+#include "stpn/ops/threads.h"
 #include "stpn/train/run/checkpoint.h"
 #include "stpn/train/run/run_folder.h"
 
 namespace stpn::train {
 namespace {
 
-// Seconds since it was made, on top of those of the run's earlier lives.
+// Seconds since construction, plus `before`: those of the run before it was resumed.
 class Stopwatch {
  public:
   explicit Stopwatch(double before) : before_(before) {}
@@ -28,7 +28,7 @@ class Stopwatch {
 
 constexpr int64_t kMostTested = 10'000'000;
 
-// Model, optimiser and what else the trainer keeps.
+// Restores the model, the optimiser and the trainer.
 Progress restore(Trainer& trainer, const std::filesystem::path& checkpoint,
                  const std::string& config) {
   base::Safetensors content;
@@ -38,7 +38,7 @@ Progress restore(Trainer& trainer, const std::filesystem::path& checkpoint,
     trainer.restore(content);
   } catch (const base::UserError& error) {
     throw base::UserError(
-        fmt::format("{}: the run cannot go on: {}", checkpoint.string(), error.what()));
+        fmt::format("{}: the run cannot be resumed: {}", checkpoint.string(), error.what()));
   }
   return progress;
 }
@@ -48,7 +48,7 @@ Progress restore(Trainer& trainer, const std::filesystem::path& checkpoint,
 std::optional<Summary> run_experiment(const Experiment& experiment,
                                       const std::filesystem::path& path, bool resume,
                                       Observer& observer) {
-  const nn::KernelThreadsGuard same_bits_for_any_threads;
+  const ops::KernelThreadsGuard same_bits_for_any_threads;
   const RunFolder folder(path);
   const std::string config = experiment.to_toml();
   folder.check(config, resume);
@@ -61,7 +61,7 @@ std::optional<Summary> run_experiment(const Experiment& experiment,
   Progress progress;
   if (std::filesystem::exists(folder.last())) {
     if (trainer->keeps_best()) {
-      load_checkpoint(folder.best(), model, nullptr, config);  // a broken one is found now
+      load_checkpoint(folder.best(), model, nullptr, config);  // finds a damaged one now
     }
     progress = restore(*trainer, folder.last(), config);
     folder.check_metrics(progress.metrics_bytes);
@@ -99,12 +99,12 @@ std::optional<Summary> run_experiment(const Experiment& experiment,
       observer.on_epoch(line);
     }
   } catch (const NonFiniteLoss& error) {
-    const std::string kept = progress.epoch == 0
-                                 ? "there is no checkpoint yet"
-                                 : fmt::format("the last good checkpoint is {} (epoch {})",
-                                               folder.last().string(), progress.epoch);
+    const std::string checkpoint = progress.epoch == 0
+                                       ? "there is no checkpoint yet"
+                                       : fmt::format("the last good checkpoint is {} (epoch {})",
+                                                     folder.last().string(), progress.epoch);
     throw base::Error(
-        fmt::format("{}: {}; a lower train.learning_rate may help", error.what(), kept));
+        fmt::format("{}: {}; a lower train.learning_rate may help", error.what(), checkpoint));
   }
 
   Metrics metrics = trainer->test(trainer->test_size());
@@ -125,7 +125,7 @@ std::optional<Summary> run_experiment(const Experiment& experiment,
                            .steps = progress.step,
                            .wall_seconds = stopwatch.seconds(),
                            .metrics = std::move(metrics),
-                           .yardsticks = trainer->yardsticks(),
+                           .baselines = trainer->baselines(),
                            .version = version()};
   base::write_file(folder.summary(), to_json(summary));
   return summary;
@@ -133,11 +133,11 @@ std::optional<Summary> run_experiment(const Experiment& experiment,
 
 RunEvaluation evaluate_run(const std::filesystem::path& path, std::optional<int64_t> count,
                            bool trace) {
-  const nn::KernelThreadsGuard same_bits_for_any_threads;
+  const ops::KernelThreadsGuard same_bits_for_any_threads;
   const RunFolder folder(path);
   if (!std::filesystem::exists(folder.config())) {
     throw base::UserError(
-        fmt::format("{}: is no run folder: it has no config.toml", path.string()));
+        fmt::format("{}: is not a run folder: it has no config.toml", path.string()));
   }
   const Experiment experiment = read_experiment(folder.config());
   const auto trainer = experiment.make_trainer();
@@ -149,10 +149,10 @@ RunEvaluation evaluate_run(const std::filesystem::path& path, std::optional<int6
       load_checkpoint(weights, trainer->model(), nullptr, experiment.to_toml());
   const int64_t tested = count.value_or(trainer->test_size());
   if (tested < 1 || tested > kMostTested) {
-    throw base::UserError(
-        fmt::format("{} {} asked for: wants 1 to {}", tested, trainer->items(), kMostTested));
+    throw base::UserError(fmt::format("{} {} requested: must be from 1 to {}", tested,
+                                      trainer->items(), kMostTested));
   }
-  std::string traced = trace ? trainer->trace() : "";  // first: it may be refused
+  std::string traced = trace ? trainer->trace() : "";  // first, because it may throw
   return {.task = experiment.task_name,
           .unit = experiment.unit_name,
           .epoch = progress.epoch,

@@ -1,8 +1,11 @@
-// The way of a run, from an experiment to a finished run folder. Killed at any moment and resumed,
-// a run ends in the same bits as one never killed (wall clock aside): each epoch appends its line
-// of metrics first, then writes the best checkpoint if it is one, then the last, and a resumed run
-// cuts the metrics back to what the last checkpoint knows of. Nor does the number of threads change
-// a bit: libtorch's own ops run on one, the kernels share their work out (nn::KernelThreadsGuard).
+// A run: trains an experiment, tests the result and writes it into a run folder.
+//
+// A run that is killed at any moment and resumed gives the same bits as one that is never killed,
+// except for wall-clock times. To that end each epoch first appends its line of metrics, then
+// writes the best checkpoint (if the epoch is the best so far) and finally the last checkpoint; a
+// resumed run truncates the metrics to the lines that the last checkpoint accounts for. The number
+// of threads does not change a bit either: libtorch's own operations run on one thread, and only
+// our kernels share their work among threads (ops::KernelThreadsGuard).
 #pragma once
 
 #include <cstdint>
@@ -16,7 +19,7 @@
 
 namespace stpn::train {
 
-// Told how a run goes on; does nothing by default.
+// Receives the progress of a run. Does nothing by default.
 class Observer {
  public:
   virtual ~Observer() = default;
@@ -25,10 +28,10 @@ class Observer {
   virtual void on_epoch(const EpochMetrics& /*metrics*/) {}
 };
 
-// Trains, and tests the weights of the best epoch, if they are kept, and the last. Nothing is
-// returned where `resume` finds the run finished. Whatever is wrong with the request is thrown as
-// base::UserError before anything is written; a failure under way as base::Error, with the last
-// checkpoint intact.
+// Trains, then tests the weights of the last epoch and, if the trainer keeps them, of the best.
+// Returns nothing if `resume` is given and the run has finished already. An error in the request is
+// thrown as base::UserError before anything is written; a later failure as base::Error, which
+// leaves the last checkpoint intact.
 std::optional<Summary> run_experiment(const Experiment& experiment,
                                       const std::filesystem::path& folder, bool resume,
                                       Observer& observer);
@@ -36,14 +39,14 @@ std::optional<Summary> run_experiment(const Experiment& experiment,
 struct RunEvaluation {
   std::string task;
   std::string unit;
-  int64_t epoch;      // that the weights are of
-  std::string items;  // that it was tested on: "sequences"
+  int64_t epoch;      // after which the weights were saved
+  std::string items;  // what it was tested on: "sequences"
   int64_t count;
   Metrics metrics;
-  std::string trace;  // Trainer::trace, if asked for
+  std::string trace;  // Trainer::trace, if requested
 };
 
-// The result of a run on the first `count` of its test split; without a number, on all.
+// Tests the result of a run on the first `count` items of the test split; if not given, on all.
 RunEvaluation evaluate_run(const std::filesystem::path& folder, std::optional<int64_t> count,
                            bool trace = false);
 

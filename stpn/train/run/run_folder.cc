@@ -11,7 +11,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Nothing in it, or only what a run killed while it wrote its first files leaves.
+// Whether the folder is empty, except for what a run leaves that was killed while writing its first
+// files.
 bool is_unused(const fs::path& folder) {
   return std::all_of(fs::directory_iterator(folder), fs::directory_iterator(),
                      [](const fs::directory_entry& entry) {
@@ -20,7 +21,7 @@ bool is_unused(const fs::path& folder) {
                      });
 }
 
-// What a killed process was still writing (base::write_file).
+// Removes the temporary files of base::write_file that a killed process left.
 void remove_leftovers(const fs::path& folder) {
   for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
     if (entry.path().extension() == ".tmp") fs::remove(entry.path());
@@ -36,41 +37,41 @@ void RunFolder::check(const std::string& config, bool resume) const {
     while (!fs::exists(above, error) && above.has_relative_path()) above = above.parent_path();
     if (!fs::is_directory(above, error) || ::access(above.c_str(), W_OK | X_OK) != 0) {
       throw base::UserError(fmt::format(
-          "{}: cannot be made: {} is no folder that can be written: choose another with --out",
+          "{}: cannot be created: {} is not a writable folder: choose another with --out",
           path_.string(), above.string()));
     }
     return;
   }
   if (!fs::is_directory(path_)) {
     throw base::UserError(
-        fmt::format("{}: is no folder: choose another with --out", path_.string()));
+        fmt::format("{}: is not a folder: choose another with --out", path_.string()));
   }
   if (!resume && !fs::is_empty(path_)) {
-    throw base::UserError(
-        fmt::format("{}: exists already: go on with --resume, or choose another folder with --out",
-                    path_.string()));
+    throw base::UserError(fmt::format(
+        "{}: exists already: continue it with --resume, or choose another folder with --out",
+        path_.string()));
   }
   if (!fs::exists(this->config())) {
     if (is_unused(path_)) return;
     throw base::UserError(
-        fmt::format("{}: is no run folder: choose another with --out", path_.string()));
+        fmt::format("{}: is not a run folder: choose another with --out", path_.string()));
   }
   const std::string difference =
       first_difference(read_experiment(this->config()).to_toml(), config);
   if (!difference.empty()) {
     throw base::UserError(
-        fmt::format("{}: holds another experiment: {}: choose another folder with --out",
+        fmt::format("{}: has another experiment: {}: choose another folder with --out",
                     path_.string(), difference));
   }
 }
 
 base::FileLock RunFolder::lock() const {
   std::error_code error;
-  fs::create_directories(path_, error);  // the lock tells of what went wrong
+  fs::create_directories(path_, error);  // the lock reports an error
   base::FileLock lock(path_ / "lock");
   if (!lock.held()) {
     throw base::UserError(fmt::format(
-        "{}: another process is at work on this run: wait for its end, or choose another folder "
+        "{}: another process is working on this run: wait for it to end, or choose another folder "
         "with --out",
         path_.string()));
   }
@@ -86,10 +87,11 @@ void RunFolder::check_metrics(int64_t bytes) const {
   std::error_code error;
   const auto size = fs::file_size(metrics(), error);
   if (error || static_cast<int64_t>(size) < bytes) {
-    throw base::UserError(fmt::format(
-        "{}: is missing or shorter than the {} bytes that the last checkpoint knows of: the run "
-        "cannot go on",
-        metrics().string(), bytes));
+    throw base::UserError(
+        fmt::format("{}: is missing or shorter than the {} bytes that the last checkpoint accounts "
+                    "for: the run "
+                    "cannot be resumed",
+                    metrics().string(), bytes));
   }
 }
 
@@ -104,7 +106,7 @@ void RunFolder::open(const std::string& config) const {
     remove_leftovers(last().parent_path());
   } catch (const fs::filesystem_error& error) {
     throw base::Error(
-        fmt::format("{}: cannot be made: {}", path_.string(), error.code().message()));
+        fmt::format("{}: cannot be created: {}", path_.string(), error.code().message()));
   }
 }
 

@@ -1,11 +1,11 @@
 // The folder of a run:
 //
-//   config.toml                   the experiment, resolved; itself an experiment
-//   metrics.jsonl                 a line an epoch
-//   checkpoint/last.safetensors   after the last epoch: where --resume goes on
+//   config.toml                   the experiment with all its options; an experiment itself
+//   metrics.jsonl                 one line per epoch
+//   checkpoint/last.safetensors   after the last epoch; --resume continues from it
 //   checkpoint/best.safetensors   after the best epoch, if the trainer keeps it
-//   summary.json                  once the run is finished
-//   lock                          held by the process that works on the run
+//   summary.json                  written when the run has finished
+//   lock                          locked by the process that works on the run
 #pragma once
 
 #include <cstdint>
@@ -28,22 +28,22 @@ class RunFolder {
   std::filesystem::path best() const { return path_ / "checkpoint" / "best.safetensors"; }
   std::filesystem::path summary() const { return path_ / "summary.json"; }
 
-  // Whether a run of this resolved experiment may start here (`resume`: or go on), with nothing
-  // written yet. Throws base::UserError if not.
+  // Checks, before anything is written, that a run of this experiment (Experiment::to_toml) may
+  // start here or, with `resume`, continue. Throws base::UserError if not.
   void check(const std::string& config, bool resume) const;
 
-  // Makes the folder, and keeps other processes out of the run. Throws base::UserError if one is at
-  // it.
+  // Creates the folder and locks it against other processes. Throws base::UserError if another
+  // process has locked it.
   base::FileLock lock() const;
 
-  // Whether just this experiment has been run in it, to the end.
+  // Whether the folder has a finished run of exactly this experiment.
   bool finished(const std::string& config) const;
 
-  // Throws base::UserError unless metrics.jsonl has at least so many bytes.
+  // Throws base::UserError unless metrics.jsonl has at least this many bytes.
   void check_metrics(int64_t bytes) const;
 
-  // Writes config.toml, and removes the summary of a shorter run and what a killed one left half
-  // written. REQUIRES: the lock is held.
+  // Writes config.toml, and removes the summary of an earlier, shorter run and the unfinished files
+  // of a killed one. REQUIRES: the caller has the lock.
   void open(const std::string& config) const;
 
  private:

@@ -17,7 +17,7 @@ using testing::HasSubstr;
 
 class Interrupted : public std::exception {};
 
-// Breaks a run off in the middle of an epoch.
+// Interrupts a run in the middle of an epoch.
 class Interrupter : public Observer {
  public:
   Interrupter(int64_t epoch, int64_t batch) : epoch_(epoch), batch_(batch) {}
@@ -63,7 +63,7 @@ class RunTest : public TrainTest {
   }
 };
 
-TEST_F(RunTest, LeavesAWholeRunFolder) {
+TEST_F(RunTest, WritesACompleteRunFolder) {
   const auto summary = run("run");
   ASSERT_TRUE(summary);
   const RunFolder folder(folder_ / "run");
@@ -89,10 +89,10 @@ TEST_F(RunTest, LeavesAWholeRunFolder) {
         "energy_per_step", "energy_per_sequence", "seconds_per_epoch"}) {
     EXPECT_TRUE(json["metrics"][key].is_number()) << key;
   }
-  for (const auto& [name, value] : task_of(small())->yardsticks()) {
-    EXPECT_EQ(json["yardsticks"][name], value);
+  for (const auto& [name, value] : task_of(small())->baselines()) {
+    EXPECT_EQ(json["baselines"][name], value);
   }
-  EXPECT_FALSE(json["yardsticks"].empty());
+  EXPECT_FALSE(json["baselines"].empty());
   const auto evaluation = evaluate_run(folder_ / "run", {});
   EXPECT_EQ(value_of(evaluation.metrics, "test_accuracy"),
             json["metrics"]["test_accuracy"].get<double>());
@@ -109,7 +109,7 @@ TEST_F(RunTest, ResumedEndsInTheBitsOfAnUnbrokenRun) {
   expect_same_bits("whole", "broken");
 }
 
-constexpr const char* kPlayed = R"(
+constexpr const char* kMaze = R"(
 [task]
 name = "maze"
 size = 5
@@ -128,13 +128,13 @@ warm_up = 1
 report_every = 2
 )";
 
-TEST_F(RunTest, PlayedTasksResumeAndShareOutInTheSameBitsToo) {
+TEST_F(RunTest, ReinforcementLearningResumesAndRunsOnThreadsInTheSameBitsToo) {
   const int threads = torch::get_num_threads();
   Observer silent;
   const std::vector<std::vector<std::string>> variants = {
-      {}, {"train.fragment=7"}, {"unit.name=\"lstm\""}, {"unit.name=\"fast_weights\""}};
+      {}, {"train.rollout_length=7"}, {"unit.name=\"lstm\""}, {"unit.name=\"fast_weights\""}};
   for (size_t i = 0; i < variants.size(); ++i) {
-    std::string text = kPlayed;
+    std::string text = kMaze;
     if (i >= 2)
       text.erase(text.find("norm = "), std::string("norm = \"post\"\nclamp = 1.0\n").size());
     const Experiment maze = read_experiment(write("maze.toml", text), variants[i]);
@@ -158,22 +158,58 @@ TEST_F(RunTest, PlayedTasksResumeAndShareOutInTheSameBitsToo) {
   torch::set_num_threads(threads);
 }
 
-TEST_F(RunTest, AFragmentsCheckpointOfFewerSlotsIsRefused) {
-  const Experiment maze = read_experiment(write("maze.toml", kPlayed), {"train.fragment=5"});
+TEST_F(RunTest, ACheckpointWithFewerEnvironmentsIsRefused) {
+  const Experiment maze = read_experiment(write("maze.toml", kMaze), {"train.rollout_length=5"});
   Observer silent;
   ASSERT_TRUE(run_experiment(maze, folder_ / "run", false, silent));
   auto content = base::read_safetensors(RunFolder(folder_ / "run").last());
-  std::erase_if(content.tensors, [](const auto& t) { return t.name == "slots64.environments"; });
+  std::erase_if(content.tensors, [](const auto& t) { return t.name == "rollout64.environments"; });
   base::write_safetensors(RunFolder(folder_ / "run").last(), content);
   const Experiment longer =
-      read_experiment(folder_ / "maze.toml", {"train.fragment=5", "train.iterations=8"});
+      read_experiment(folder_ / "maze.toml", {"train.rollout_length=5", "train.iterations=8"});
   EXPECT_THAT(
       base::testing::error_of([&] { run_experiment(longer, folder_ / "run", true, silent); }),
-      HasSubstr("slots64.environments"));
+      HasSubstr("rollout64.environments"));
 }
 
-TEST_F(RunTest, PlayedTasksKeepTheLastWeights) {
-  const Experiment maze = read_experiment(write("maze.toml", kPlayed));
+TEST_F(RunTest, ARunOfAnOlderVersionWithARenamedOptionIsRefused) {
+  const std::vector<std::pair<std::string, std::string>> renamed = {
+      {"max_grad_norm", "largest_gradient"},
+      {"policy_l2_weight", "concentration_weight"},
+      {"rollout_length", "fragment"}};
+  const auto older = [&](std::string text, const std::string& key, const std::string& old_key) {
+    return text.replace(text.find(key), key.size(), old_key);
+  };
+  const Experiment maze = read_experiment(write("maze.toml", kMaze));
+  const Experiment longer = read_experiment(folder_ / "maze.toml", {"train.iterations=8"});
+  const RunFolder folder(folder_ / "run");
+  Observer silent;
+  ASSERT_TRUE(run_experiment(maze, folder.path(), false, silent));
+  const std::string config = base::read_file(folder.config());
+  const std::string checkpoint = base::read_file(folder.last());
+  for (const auto& [key, old_key] : renamed) {
+    const auto expect_refused = [&](const std::string& file) {
+      const auto names_both =
+          testing::AllOf(HasSubstr(file + ":"), HasSubstr(old_key + " = "),
+                         HasSubstr(fmt::format("this key is now called {}", key)));
+      EXPECT_THAT(base::testing::error_of([&] { evaluate_run(folder.path(), {}); }), names_both);
+      EXPECT_THAT(
+          base::testing::error_of([&] { run_experiment(longer, folder.path(), true, silent); }),
+          names_both);
+    };
+    base::write_file(folder.config(), older(config, key, old_key));
+    expect_refused("config.toml");
+    base::write_file(folder.config(), config);
+    auto content = base::read_safetensors(folder.last());
+    content.metadata["stpn"] = older(content.metadata["stpn"], key, old_key);
+    base::write_safetensors(folder.last(), content);
+    expect_refused("last.safetensors");
+    base::write_file(folder.last(), checkpoint);
+  }
+}
+
+TEST_F(RunTest, ReinforcementLearningKeepsTheLastWeights) {
+  const Experiment maze = read_experiment(write("maze.toml", kMaze));
   Observer silent;
   ASSERT_TRUE(run_experiment(maze, folder_ / "whole", false, silent));
   EXPECT_FALSE(std::filesystem::exists(RunFolder(folder_ / "whole").best()));
@@ -187,7 +223,7 @@ TEST_F(RunTest, PlayedTasksKeepTheLastWeights) {
   EXPECT_EQ(json["steps"], 5);
 }
 
-TEST_F(RunTest, ResumeCutsMetricsTheCheckpointKnowsNothingOf) {
+TEST_F(RunTest, ResumeRemovesMetricsThatTheCheckpointDoesNotAccountFor) {
   run("whole");
   interrupt("broken", 3, 2);
   const RunFolder folder(folder_ / "broken");
@@ -205,12 +241,12 @@ TEST_F(RunTest, MoreEpochsContinueAFinishedRun) {
   expect_same_bits("whole", "grown");
   EXPECT_EQ(base::read_file(RunFolder(folder_ / "grown").config()), small().to_toml());
   const std::string summary = base::read_file(RunFolder(folder_ / "grown").summary());
-  EXPECT_FALSE(run("grown", {}, /*resume=*/true)) << "a finished run is left alone";
+  EXPECT_FALSE(run("grown", {}, /*resume=*/true)) << "a finished run is not changed";
   EXPECT_FALSE(run("grown", {"train.epochs=3"}, /*resume=*/true));
   EXPECT_EQ(base::read_file(RunFolder(folder_ / "grown").summary()), summary);
 }
 
-TEST_F(RunTest, ASummaryLostIsMadeAgain) {
+TEST_F(RunTest, ALostSummaryIsWrittenAgain) {
   run("run");
   const RunFolder folder(folder_ / "run");
   const auto metric = [&] {
@@ -225,7 +261,7 @@ TEST_F(RunTest, ASummaryLostIsMadeAgain) {
 TEST_F(RunTest, ThreadsChangeNoBit) {
   const int threads = torch::get_num_threads();
   for (const std::string unit : {"lstm", "stpn_recurrent"}) {
-    // As wide as a batch of the published experiment, where libtorch would share work out.
+    // As large as the published experiment, where libtorch would use several threads.
     const std::vector<std::string> settings = {"unit.name=" + unit,   "train.batch_size=128",
                                                "task.training=1000",  "task.validation=1100",
                                                "unit.hidden_size=20", "train.epochs=2"};
@@ -242,7 +278,7 @@ TEST_F(RunTest, ThreadsChangeNoBit) {
 
 TEST_F(RunTest, StopsEarlyWhenAsked) {
   run("patience", {"train.patience=2", "train.learning_rate=0", "train.epochs=50"});
-  EXPECT_EQ(metrics("patience").size(), 3u);  // no better than after the first
+  EXPECT_EQ(metrics("patience").size(), 3u);  // no epoch is better than the first
   run("target", {"train.target_accuracy=0", "train.epochs=50"});
   EXPECT_EQ(metrics("target").size(), 1u);
   EXPECT_FALSE(run("target", {"train.target_accuracy=0", "train.epochs=99"}, /*resume=*/true));
@@ -253,7 +289,7 @@ TEST_F(RunTest, ADivergingRunNamesTheLastGoodCheckpoint) {
     try {
       run(out, settings, /*resume=*/true);
     } catch (const base::UserError&) {
-      ADD_FAILURE() << "not the user's mistake";
+      ADD_FAILURE() << "this is not the user's mistake";
     } catch (const base::Error& error) {
       return std::string(error.what());
     }
@@ -265,28 +301,29 @@ TEST_F(RunTest, ADivergingRunNamesTheLastGoodCheckpoint) {
 
   interrupt("later", 3, 1);
   const RunFolder folder(folder_ / "later");
-  // A weight of the last checkpoint that is no number: the next batch's loss is none either.
+  // With a NaN among the weights of the last checkpoint, the loss of the next batch is NaN.
   auto content = base::read_safetensors(folder.last());
   for (auto& tensor : content.tensors) {
     if (tensor.name == "head.bias") tensor.bytes.replace(0, 4, std::string("\x00\x00\xc0\x7f", 4));
   }
   base::write_safetensors(folder.last(), content);
-  const std::string kept = base::read_file(folder.last());
+  const std::string before = base::read_file(folder.last());
   EXPECT_THAT(error_of("later", {}), testing::AllOf(HasSubstr("epoch 3, batch 1 (step 19)"),
                                                     HasSubstr("last.safetensors (epoch 2)")));
-  EXPECT_EQ(base::read_file(folder.last()), kept);
+  EXPECT_EQ(base::read_file(folder.last()), before);
 }
 
-TEST_F(RunTest, ForeignFoldersAreLeftAlone) {
+TEST_F(RunTest, OtherFoldersAreLeftAlone) {
   run("run", {"train.epochs=1"});
   EXPECT_THAT(base::testing::error_of([&] { run("run"); }), HasSubstr("--resume"));
   EXPECT_THAT(base::testing::error_of([&] { run("run", {"unit.hidden_size=6"}, true); }),
               HasSubstr("unit.hidden_size is 5 there and 6 here"));
   std::filesystem::create_directories(folder_ / "home");
   std::ofstream(folder_ / "home" / "letter.txt") << "dear";
-  EXPECT_THAT(base::testing::error_of([&] { run("home", {}, true); }), HasSubstr("no run folder"));
+  EXPECT_THAT(base::testing::error_of([&] { run("home", {}, true); }),
+              HasSubstr("not a run folder"));
   std::ofstream(folder_ / "file") << "dear";
-  EXPECT_THAT(base::testing::error_of([&] { run("file"); }), HasSubstr("no folder"));
+  EXPECT_THAT(base::testing::error_of([&] { run("file"); }), HasSubstr("not a folder"));
   std::filesystem::create_directories(folder_ / "empty");
   EXPECT_TRUE(run("empty", {"train.epochs=1"}));
 }
@@ -300,7 +337,7 @@ TEST_F(RunTest, TwoProcessesDoNotWorkOnOneRun) {
                 testing::AllOf(HasSubstr("another process"), HasSubstr("--out")));
     EXPECT_EQ(base::read_file(RunFolder(folder_ / "run").summary()), before);
   }
-  EXPECT_TRUE(run("run", {}, /*resume=*/true)) << "the lock is let go";
+  EXPECT_TRUE(run("run", {}, /*resume=*/true)) << "the lock has been released";
   const base::FileLock before_anything_else = RunFolder(folder_ / "new").lock();
   EXPECT_THAT(base::testing::error_of([&] { run("new", {}, /*resume=*/true); }),
               HasSubstr("another process"));
@@ -312,9 +349,9 @@ TEST_F(RunTest, BadInputLeavesNoFolder) {
   EXPECT_FALSE(std::filesystem::exists(folder_ / "run"));
 }
 
-TEST_F(RunTest, EvaluationRejectsWhatIsNoFinishedRun) {
+TEST_F(RunTest, EvaluationRejectsWhatIsNotARun) {
   EXPECT_THAT(base::testing::error_of([&] { evaluate_run(folder_ / "absent", {}); }),
-              HasSubstr("no run folder"));
+              HasSubstr("not a run folder"));
   interrupt("begun", 1, 1);
   EXPECT_THAT(base::testing::error_of([&] { evaluate_run(folder_ / "begun", {}); }),
               HasSubstr("no checkpoint yet"));

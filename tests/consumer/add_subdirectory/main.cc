@@ -1,4 +1,4 @@
-// The kernel alone, without torch: one unit with one input, small enough to reckon by hand.
+// The kernel alone, without torch: one neuron with one input, small enough to compute by hand.
 #include <cstdio>
 #include <vector>
 

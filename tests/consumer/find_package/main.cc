@@ -1,4 +1,4 @@
-// The recurrent unit, from an installed stpn: a short sequence forward and back.
+// The recurrent unit of an installed stpn: forward and backward over a short sequence.
 #include <cstdio>
 
 #include "stpn/nn/stpn/stpn_recurrent.h"

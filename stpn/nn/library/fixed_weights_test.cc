@@ -1,4 +1,5 @@
-#include "stpn/ops/fixed_weights.h"
+#include "stpn/nn/library/normalised_rows.h"
+#include "stpn/ops/energy.h"
 
 #include <gtest/gtest.h>
 
@@ -32,13 +33,13 @@ TEST(FixedWeightsTest, GradientOfANormalisedRowIsAcrossIt) {
 TEST(FixedWeightsTest, EnergyIsStrengthTimesSquareOfWhatIsMeasured) {
   const auto weight = torch::tensor({{1.0, -2.0, 3.0}, {0.0, 0.5, -1.0}}, torch::kDouble);
   const auto z = torch::tensor({2.0, -1.0, 3.0}, torch::kDouble).view({1, 1, 3}).requires_grad_();
-  const auto all = energy_of_fixed_weights(weight, z, torch::Tensor());
+  const auto all = ops::energy_of_fixed_weights(weight, z, torch::Tensor());
   EXPECT_TRUE(all.equal(torch::tensor({33.0, 9.5}, torch::kDouble).view({1, 1, 2})));
   EXPECT_FALSE(all.requires_grad());
 
   // Of four the first three count.
   const auto measured = torch::tensor({1.0F, 0.0F, 1.0F, 0.0F});
-  EXPECT_TRUE(energy_of_fixed_weights(weight, z, measured)
+  EXPECT_TRUE(ops::energy_of_fixed_weights(weight, z, measured)
                   .equal(torch::tensor({31.0, 9.0}, torch::kDouble).view({1, 1, 2})));
 }
 

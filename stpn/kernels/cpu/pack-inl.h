@@ -1,0 +1,271 @@
+// SIMD vectors in packs of N, with operators, so that the inner loops of a unit read like its
+// equations; and the sweep over the rows of a matrix that those loops run in. Compiled once for
+// each SIMD target.
+//
+// A register tile is Layout::kRows rows of synapses, of all samples of a group: kTileVectors
+// vectors at each presynaptic index. A Tile is the part of it whose sums stay in registers during
+// one sweep over the presynaptic index j. An operator acts on all vectors of a pack before the next
+// operator starts: the vectors are independent of each other, which hides the latency of each
+// operation.
+
+#if defined(STPN_KERNELS_CPU_PACK_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef STPN_KERNELS_CPU_PACK_INL_H_
+#undef STPN_KERNELS_CPU_PACK_INL_H_
+#else
+#define STPN_KERNELS_CPU_PACK_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <algorithm>
+
+#include "stpn/kernels/cpu/layout-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace stpn::kernels {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+template <class V, int N>
+struct Pack {
+  V v[N];
+};
+
+template <class V, int N>
+HWY_INLINE Pack<V, N> operator+(const Pack<V, N>& a, const Pack<V, N>& b) {
+  Pack<V, N> result;
+  STPN_UNROLL
+  for (int p = 0; p < N; ++p) result.v[p] = hn::Add(a.v[p], b.v[p]);
+  return result;
+}
+
+template <class V, int N>
+HWY_INLINE Pack<V, N> operator*(const Pack<V, N>& a, const Pack<V, N>& b) {
+  Pack<V, N> result;
+  STPN_UNROLL
+  for (int p = 0; p < N; ++p) result.v[p] = hn::Mul(a.v[p], b.v[p]);
+  return result;
+}
+
+// a * b + c
+template <class V, int N>
+HWY_INLINE Pack<V, N> fma(const Pack<V, N>& a, const Pack<V, N>& b, const Pack<V, N>& c) {
+  Pack<V, N> result;
+  STPN_UNROLL
+  for (int p = 0; p < N; ++p) result.v[p] = hn::MulAdd(a.v[p], b.v[p], c.v[p]);
+  return result;
+}
+
+template <class V, int N>
+HWY_INLINE Pack<V, N> abs(const Pack<V, N>& a) {
+  Pack<V, N> result;
+  STPN_UNROLL
+  for (int p = 0; p < N; ++p) result.v[p] = hn::Abs(a.v[p]);
+  return result;
+}
+
+// Clamped to [-bound, bound].
+template <class V, int N>
+HWY_INLINE Pack<V, N> clamp(const Pack<V, N>& a, V bound) {
+  Pack<V, N> result;
+  STPN_UNROLL
+  for (int p = 0; p < N; ++p) result.v[p] = hn::Min(hn::Max(a.v[p], hn::Neg(bound)), bound);
+  return result;
+}
+
+// `gradient` where |a| <= bound, else 0.
+template <class D, class V, int N>
+HWY_INLINE Pack<V, N> zero_outside(D, const Pack<V, N>& a, V bound, const Pack<V, N>& gradient) {
+  Pack<V, N> result;
+  STPN_UNROLL
+  for (int p = 0; p < N; ++p) {
+    result.v[p] = hn::IfThenElseZero(hn::Le(hn::Abs(a.v[p]), bound), gradient.v[p]);
+  }
+  return result;
+}
+
+// A pack of one vector a row, each repeated for all vectors of its row in a pack of N.
+template <int N, class V, int R>
+HWY_INLINE Pack<V, N> broadcast(const Pack<V, R>& rows) {
+  Pack<V, N> result;
+  STPN_UNROLL
+  for (int p = 0; p < N; ++p) result.v[p] = rows.v[p / (N / R)];
+  return result;
+}
+
+// rows[r] += sum of a * b over the vectors of row r.
+template <class V, int N, int R>
+HWY_INLINE void add_products(const Pack<V, N>& a, const Pack<V, N>& b, Pack<V, R>& rows) {
+  STPN_UNROLL
+  for (int p = 0; p < N; ++p) {
+    rows.v[p / (N / R)] = hn::MulAdd(a.v[p], b.v[p], rows.v[p / (N / R)]);
+  }
+}
+
+// At most kMaxVectors of the vectors of a register tile: a few whole rows, or a part of the samples
+// of one row. `part`, of kParts, says which.
+template <class Layout, int kMaxVectors>
+class Tile {
+ public:
+  using T = typename Layout::Value;
+  using D = typename Layout::D;
+  using V = typename Layout::V;
+  static constexpr int kTileVectors = std::min(kMaxVectors, Layout::kTileVectors);
+  static constexpr int kParts = Layout::kTileVectors / kTileVectors;
+  static constexpr int kVectors = std::min(kTileVectors, Layout::kVectors);  // of each row
+  static constexpr int kRows = kTileVectors / kVectors;
+  static_assert(Layout::kTileVectors % kTileVectors == 0 && Layout::kVectors % kVectors == 0);
+  using Values = Pack<V, kTileVectors>;
+  using RowValues = Pack<V, kRows>;  // one vector a row: a parameter that all samples share
+
+  HWY_INLINE Tile(const Layout& layout, int part) : layout_(layout), first_(part * kTileVectors) {}
+
+  static HWY_INLINE Values zero() {
+    Values result;
+    STPN_UNROLL
+    for (int p = 0; p < kTileVectors; ++p) result.v[p] = hn::Zero(D());
+    return result;
+  }
+  // All pointers below are to the values of the register tile's first row; j is a presynaptic
+  // index. Neuron values, the same for all j.
+  HWY_INLINE Values neurons(const T* HWY_RESTRICT neurons) const {
+    Values result;
+    STPN_UNROLL
+    for (int p = 0; p < kTileVectors; ++p) result.v[p] = Layout::neuron(neurons, first_ + p);
+    return result;
+  }
+  HWY_INLINE Values presynaptic(const T* HWY_RESTRICT values, int64_t j) const {
+    Values result;
+    STPN_UNROLL
+    for (int p = 0; p < kTileVectors; ++p) {
+      result.v[p] = hn::Load(D(), values + layout_.presynaptic(vector(p), j));
+    }
+    return result;
+  }
+  HWY_INLINE Values synapses(const T* HWY_RESTRICT rows, int64_t j) const {
+    Values result;
+    STPN_UNROLL
+    for (int p = 0; p < kTileVectors; ++p) {
+      result.v[p] = hn::Load(D(), rows + layout_.synapse(first_ + p, j));
+    }
+    return result;
+  }
+  HWY_INLINE void store_synapses(const Values& values, T* HWY_RESTRICT rows, int64_t j) const {
+    STPN_UNROLL
+    for (int p = 0; p < kTileVectors; ++p) {
+      hn::Store(values.v[p], D(), rows + layout_.synapse(first_ + p, j));
+    }
+  }
+  HWY_INLINE RowValues parameters(const T* HWY_RESTRICT rows, int64_t j) const {
+    RowValues result;
+    STPN_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      result.v[r] = layout_.parameter(rows, row(r * kVectors), j);
+    }
+    return result;
+  }
+  static HWY_INLINE Values all(const RowValues& rows) { return broadcast<kTileVectors>(rows); }
+  // Sums of the gradients of parameters.
+  HWY_INLINE RowValues gradients(const T* HWY_RESTRICT rows, int64_t j) const {
+    RowValues result;
+    STPN_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      result.v[r] = hn::Load(D(), rows + layout_.gradient(row(r * kVectors), j));
+    }
+    return result;
+  }
+  HWY_INLINE void store_gradients(const RowValues& values, T* HWY_RESTRICT rows, int64_t j) const {
+    STPN_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      hn::Store(values.v[r], D(), rows + layout_.gradient(row(r * kVectors), j));
+    }
+  }
+  // Puts this part's sums where they belong among those of the whole register tile.
+  HWY_INLINE void put(const Values& sums, V (&of_tile)[Layout::kTileVectors]) const {
+    STPN_UNROLL
+    for (int p = 0; p < kTileVectors; ++p) of_tile[first_ + p] = sums.v[p];
+  }
+
+  HWY_INLINE int row(int p) const { return (first_ + p) / Layout::kVectors; }
+  HWY_INLINE int vector(int p) const { return (first_ + p) % Layout::kVectors; }
+  HWY_INLINE const Layout& layout() const { return layout_; }
+
+ private:
+  const Layout layout_;
+  const int first_;
+};
+
+// The gradient of a presynaptic array, to which every row adds: in registers between load(j) and
+// store(j). With kUsed false it does nothing.
+template <class Tile, class Layout, bool kUsed>
+class PresynapticGradient {
+  using T = typename Tile::T;
+  using D = typename Tile::D;
+  using V = typename Tile::V;
+
+ public:
+  // Presynaptic inputs before `first` need no gradient.
+  HWY_INLINE PresynapticGradient(const Tile& tile, T* HWY_RESTRICT values, int64_t first)
+      : layout_(tile.layout()), tile_(tile), values_(values), first_(first) {
+    STPN_UNROLL
+    for (int v = 0; v < Tile::kVectors; ++v) sums_[v] = hn::Zero(D());
+  }
+  HWY_INLINE void load(int64_t j) {
+    wanted_ = kUsed && j >= first_;
+    if (!wanted_) return;
+    STPN_UNROLL
+    for (int v = 0; v < Tile::kVectors; ++v) {
+      sums_[v] = hn::Load(D(), values_ + layout_.presynaptic(tile_.vector(v), j));
+    }
+  }
+  HWY_INLINE bool is_wanted() const { return wanted_; }
+  HWY_INLINE void add_product(const typename Tile::Values& a, const typename Tile::Values& b) {
+    if (!wanted_) return;
+    STPN_UNROLL
+    for (int p = 0; p < Tile::kTileVectors; ++p) {
+      V& sum = sums_[p % Tile::kVectors];
+      sum = hn::MulAdd(a.v[p], b.v[p], sum);
+    }
+  }
+  HWY_INLINE void store(int64_t j) const {
+    if (!wanted_) return;
+    STPN_UNROLL
+    for (int v = 0; v < Tile::kVectors; ++v) {
+      hn::Store(sums_[v], D(), values_ + layout_.presynaptic(tile_.vector(v), j));
+    }
+  }
+
+ private:
+  const Layout layout_;
+  const Tile tile_;
+  T* const HWY_RESTRICT values_;
+  const int64_t first_;
+  bool wanted_ = false;
+  V sums_[Tile::kVectors];
+};
+
+// Runs a pass over the rows [i, i + Layout::kRows) of all samples of a group. A pass has
+//   Tile, Sums     the tile it works in; its sums over j, for the whole register tile
+//   Row            the pass over one tile of these rows:
+//     Row(pass, tile, i)   loads what is the same for all j
+//     at(j)                one vector of presynaptic indices
+//     end(sums)            puts its sums among those of the register tile
+//   store(sums, i) writes the sums of the rows
+template <class Pass, class Layout>
+HWY_INLINE void sweep_tile(const Pass& pass, const Layout layout, int64_t i) {
+  using Tile = typename Pass::Tile;
+  typename Pass::Sums sums;
+  STPN_UNROLL
+  for (int part = 0; part < Tile::kParts; ++part) {
+    typename Pass::Row row(pass, Tile(layout, part), i);
+    for (int64_t j = 0; j < layout.width; j += Layout::kColumns) row.at(j);
+    row.end(sums);
+  }
+  pass.store(sums, i);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace stpn::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif

@@ -1,0 +1,51 @@
+// What the parameter structs of all fused units have in common: one struct a call, forward and
+// backward through a whole sequence.
+//
+// All pointers are borrowed for the call; arrays are dense and row-major (stpn/kernels/extent.h),
+// and those that are read must not overlap those that are written.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "stpn/base/parallel.h"
+#include "stpn/kernels/closed_loop.h"
+#include "stpn/kernels/extent.h"
+
+namespace stpn::kernels {
+
+// How the CPU kernel of a unit cuts a call into pieces and lays out what it saves for backward
+// (stpn/kernels/cpu/plan.h): worked out once, used by forward and backward.
+template <typename T>
+struct PlasticPlan;
+
+// How many values of T a call with this plan saves for backward.
+template <typename T>
+int64_t saved_size(const PlasticPlan<T>& plan);
+
+template <typename T>
+struct SequenceForward {
+  Extent extent;
+  // in (T, B), or null for no resets. Not 0: the sample's state is zeroed before step t.
+  const uint8_t* reset = nullptr;
+
+  T* output = nullptr;  // out (T, B, H)  h[0] .. h[T-1]
+  T* energy = nullptr;  // out (T, B, H); null if it is not measured
+
+  // out (saved_size of the plan): what the CPU kernel saves for backward, in a layout of its own.
+  // Null when there will be no backward; the reference saves nothing.
+  T* saved = nullptr;
+  // The CPU kernel's plan of this call; null: it works one out.
+  const PlasticPlan<T>* plan = nullptr;
+
+  const base::ParallelFor* parallel = nullptr;  // null: all on the calling thread
+  ClosedLoop* closed_loop = nullptr;            // null: inputs and resets are complete
+};
+
+template <typename T>
+struct SequenceBackward {
+  // in (T, B, H). The gradient of h[T-1] as a final state is part of its last step. Null: zero.
+  const T* grad_output = nullptr;
+};
+
+}  // namespace stpn::kernels

@@ -1,0 +1,112 @@
+#include "stpn/ops/packed_op.h"
+
+#include <utility>
+
+#include "stpn/base/error.h"
+#include "stpn/ops/unit_op.h"
+
+namespace stpn::ops {
+namespace {
+
+using Optionals = c10::List<std::optional<at::Tensor>>;
+
+std::optional<at::Tensor> optional_of(const at::Tensor& tensor) {
+  return tensor.defined() ? std::optional(tensor) : std::nullopt;
+}
+
+Optionals optionals_of(const Tensors& tensors) {
+  Optionals optionals;
+  optionals.reserve(tensors.size());
+  for (const at::Tensor& tensor : tensors) optionals.push_back(optional_of(tensor));
+  return optionals;
+}
+
+Tensors tensors_of(const Optionals& optionals) {
+  Tensors tensors;
+  tensors.reserve(optionals.size());
+  for (const std::optional<at::Tensor>& tensor : optionals) {
+    tensors.push_back(tensor.value_or(at::Tensor()));
+  }
+  return tensors;
+}
+
+Call call_of(const Optionals& tensors, const std::optional<at::Tensor>& reset,
+             const std::vector<double>& options, bool energy) {
+  return {tensors_of(tensors), reset.value_or(at::Tensor()), options, energy, nullptr};
+}
+
+std::vector<bool> flags_of(const c10::List<bool>& list, size_t wanted, const char* name) {
+  STPN_CHECK(list.size() == wanted, "{}: needed has {} entries, wants {}", name, list.size(),
+             wanted);
+  return {list.begin(), list.end()};
+}
+
+// A list of tensors has no holes: gradients that are not needed are left out.
+Tensors only_defined(Tensors tensors) {
+  std::erase_if(tensors, [](const at::Tensor& tensor) { return !tensor.defined(); });
+  return tensors;
+}
+
+}  // namespace
+
+PackedOp::PackedOp(const UnitOp& op, torch::Library& m) {
+  const std::string forward = std::string(op.signature().name) + "_forward";
+  const std::string backward = std::string(op.signature().name) + "_backward";
+  m.def((forward + "(Tensor?[] tensors, Tensor? reset, float[] options, bool energy, bool save, "
+                   "str backend) -> Tensor[]")
+            .c_str());
+  m.def((backward + "(Tensor?[] grads, Tensor output, Tensor saved, bool[] needed, "
+                    "Tensor?[] tensors, Tensor? reset, float[] options, str backend) -> Tensor[]")
+            .c_str());
+  const auto on = [&m](c10::DispatchKey key, const std::string& name, auto kernel) {
+    m.impl(name.c_str(), torch::dispatch(key, torch::CppFunction(std::move(kernel))));
+  };
+  for (const bool real : {true, false}) {
+    const c10::DispatchKey key = real ? c10::DispatchKey::CPU : c10::DispatchKey::Meta;
+    on(key, forward,
+       [&op, real](const Optionals& tensors, const std::optional<at::Tensor>& reset,
+                   const std::vector<double>& options, bool energy, bool save,
+                   const std::string& backend) {
+         return op.forward(call_of(tensors, reset, options, energy), backend_of(backend), save,
+                           real);
+       });
+    on(key, backward,
+       [&op, real](const Optionals& grads, const at::Tensor& output, const at::Tensor& saved,
+                   const c10::List<bool>& needed, const Optionals& tensors,
+                   const std::optional<at::Tensor>& reset, const std::vector<double>& options,
+                   const std::string& backend) {
+         const Call call = call_of(tensors, reset, options, /*energy=*/false);
+         return only_defined(op.backward(
+             call, backend_of(backend), tensors_of(grads), output, saved,
+             flags_of(needed, call.tensors.size(), op.signature().name), real));
+       });
+  }
+  const auto find = [](const std::string& name) {
+    return c10::Dispatcher::singleton().findSchemaOrThrow(("stpn::" + name).c_str(), "");
+  };
+  forward_ = find(forward).typed<Forward>();
+  backward_ = find(backward).typed<Backward>();
+}
+
+Tensors PackedOp::forward(const Call& call, Backend backend, bool save) const {
+  return forward_->call(optionals_of(call.tensors), optional_of(call.reset), call.options,
+                        call.energy, save, name_of(backend));
+}
+
+Tensors PackedOp::backward(const Call& call, Backend backend, const Tensors& grads,
+                           const at::Tensor& output, const at::Tensor& saved,
+                           const std::vector<bool>& needed) const {
+  c10::List<bool> flags;
+  for (const bool flag : needed) flags.push_back(flag);
+  Tensors found = backward_->call(optionals_of(grads), output, saved, flags,
+                                  optionals_of(call.tensors), optional_of(call.reset),
+                                  call.options, name_of(backend));
+  Tensors gradients(needed.size());
+  size_t next = 0;
+  for (size_t row = 0; row < needed.size(); ++row) {
+    if (needed[row]) gradients[row] = std::move(found.at(next++));
+  }
+  return gradients;
+}
+
+}  // namespace stpn::ops

@@ -1,0 +1,46 @@
+// The two ops behind a unit's op that tracing sees: stpn::NAME_forward and stpn::NAME_backward. Their
+// arguments are packed in lists, so that one code serves all units.
+#pragma once
+
+#include <ATen/core/List.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <torch/library.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "stpn/ops/backend.h"
+
+namespace stpn::ops {
+
+struct Call;
+class UnitOp;
+
+class PackedOp {
+ public:
+  // Registers both for CPU tensors and for shape inference. The library keeps `op`.
+  PackedOp(const UnitOp& op, torch::Library& m);
+
+  // As UnitOp::run_forward and run_backward, through the dispatcher.
+  std::vector<at::Tensor> forward(const Call& call, Backend backend, bool save) const;
+  std::vector<at::Tensor> backward(const Call& call, Backend backend,
+                                   const std::vector<at::Tensor>& grads, const at::Tensor& output,
+                                   const at::Tensor& saved, const std::vector<bool>& needed) const;
+
+ private:
+  using Tensors = std::vector<at::Tensor>;
+  using Optionals = c10::List<std::optional<at::Tensor>>;
+  using Forward = Tensors(const Optionals& tensors, const std::optional<at::Tensor>& reset,
+                          const std::vector<double>& options, bool energy, bool save,
+                          const std::string& backend);
+  using Backward = Tensors(const Optionals& grads, const at::Tensor& output,
+                           const at::Tensor& saved, const c10::List<bool>& needed,
+                           const Optionals& tensors, const std::optional<at::Tensor>& reset,
+                           const std::vector<double>& options, const std::string& backend);
+
+  std::optional<c10::TypedOperatorHandle<Forward>> forward_;
+  std::optional<c10::TypedOperatorHandle<Backward>> backward_;
+};
+
+}  // namespace stpn::ops

@@ -1,0 +1,175 @@
+// The op of one fused unit: what UnitOp leaves to the unit's types, from its signature.
+//
+// `Unit` says the rest (stpn/ops/units/):
+//   kSignature                                its signature
+//   Variant                                   the kernels' variant
+//   Fields<T>                                 the kernels' parameter structs (STPN_UNIT_FIELDS)
+//   kBackends<T>                              a row of BackendKernels for each backend it has
+//   for_each_option(Variant&, visit)          the fields of its options, in order
+//   extent_of(Call)                           REQUIRES: x has three dimensions
+//   complete(Variant&, Call)                  what shapes and absent tensors say of the variant
+//   check(Call, Variant)                      its own rules; throws base::UserError
+//   lacks(name, Variant)                      whether the variant has no such final state
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <type_traits>
+
+#include "stpn/base/error.h"
+#include "stpn/kernels/sequence_params.h"
+#include "stpn/ops/threads.h"
+#include "stpn/ops/unit_op.h"
+
+namespace stpn::ops {
+
+// A backend of a unit for one float type: a row of its table. Without a plan it saves nothing.
+template <typename T, typename Variant, typename Forward, typename Backward>
+struct BackendKernels {
+  Backend backend;
+  void (*forward)(const Forward&);
+  void (*backward)(const Backward&);
+  std::shared_ptr<const kernels::PlasticPlan<T>> (*plan)(const kernels::Extent&, const Variant&);
+};
+
+// The row of a table's tensor of this name.
+constexpr size_t row_of(const kernels::Signature& signature, std::string_view name) {
+  size_t row = 0;
+  while (row < signature.tensors.size() && signature.tensors[row].name != name) ++row;
+  return row;
+}
+
+template <typename T>
+const T* read(const at::Tensor& tensor) {
+  return tensor.defined() && tensor.numel() > 0 ? tensor.const_data_ptr<T>() : nullptr;
+}
+template <typename T>
+T* write(const at::Tensor& tensor) {
+  return tensor.defined() && tensor.numel() > 0 ? tensor.data_ptr<T>() : nullptr;
+}
+
+template <typename Unit>
+class TypedOp : public UnitOp {
+ public:
+  TypedOp() : UnitOp(Unit::kSignature) {}
+
+  // One op, made at its first use.
+  static TypedOp& one() {
+    static TypedOp op;
+    return op;
+  }
+
+ protected:
+  std::shared_ptr<const PreparedCall> prepare(const Call& call, Backend backend) const override {
+    check_presence(call);
+    const at::Tensor& x = call.tensors[row_of(signature(), "x")];
+    check_dimensions("x", x, "(T, B, I)");
+    const kernels::Extent extent = Unit::extent_of(call);
+    STPN_CHECK(extent.steps > 0 && extent.batch > 0 && extent.inputs > 0 && extent.hidden > 0,
+               "{}: T, B, I and H are {}, {}, {} and {}; each wants to be at least 1",
+               signature().name, extent.steps, extent.batch, extent.inputs, extent.hidden);
+    typename Unit::Variant variant;
+    size_t next = 0;
+    Unit::for_each_option(variant, [&](auto& option) {
+      option = static_cast<std::remove_reference_t<decltype(option)>>(call.options[next++]);
+    });
+    Unit::complete(variant, call);
+    check_tensors(call,
+                  [&](char letter) { return kernels::size_of(letter, extent, variant); });
+    Unit::check(call, variant);
+    if (x.scalar_type() == at::kFloat) {
+      return std::make_shared<Typed<float>>(backend, extent, variant);
+    }
+    return std::make_shared<Typed<double>>(backend, extent, variant);
+  }
+
+  void add_energy(const Call& call, Tensors& results) const override {
+    if constexpr (requires { Unit::add_energy(call, results); }) Unit::add_energy(call, results);
+  }
+
+ private:
+  template <typename T>
+  class Typed : public PreparedCall {
+    using Fields = typename Unit::template Fields<T>;
+    using Forward = typename Fields::Forward;
+    using Backward = typename Fields::Backward;
+    static constexpr size_t kRows = std::size(Fields::values);
+
+   public:
+    Typed(Backend the_backend, const kernels::Extent& the_extent,
+          const typename Unit::Variant& variant)
+        : PreparedCall(the_backend, the_extent), variant_(variant) {
+      const auto& table = Unit::template kBackends<T>;
+      kernels_ = std::find_if(std::begin(table), std::end(table),
+                              [&](const auto& row) { return row.backend == the_backend; });
+      STPN_CHECK(kernels_ != std::end(table), "{}: there is no backend \"{}\" of it",
+                 Unit::kSignature.name, name_of(the_backend));
+      if (kernels_->plan != nullptr) plan_ = kernels_->plan(extent, variant);
+      if (plan_ != nullptr) saved_size = kernels::saved_size(*plan_);
+      for (const kernels::TensorSpec& tensor : Unit::kSignature.tensors) {
+        if (tensor.role == kernels::Role::state) state_shapes.push_back(shape_of(tensor));
+      }
+    }
+
+    void forward(const Call& call, const Tensors& results) const override {
+      Forward p = params(call, results.front(), results.back());
+      size_t next = 1;
+      for (size_t row = 0; row < kRows; ++row) {
+        if (Fields::finals[row] != nullptr) p.*Fields::finals[row] = write<T>(results[next++]);
+      }
+      p.energy = write<T>(results[next]);
+      p.closed_loop = call.closed_loop;
+      kernels_->forward(p);
+    }
+
+    void backward(const Call& call, const Tensors& grads, const at::Tensor& output,
+                  const at::Tensor& saved, const Tensors& gradients) const override {
+      Backward p;
+      p.forward = params(call, output, saved);
+      size_t next = 0;
+      p.grad_output = read<T>(grads[next++]);
+      for (size_t row = 0; row < kRows; ++row) {
+        if (Fields::final_gradients[row] != nullptr) {
+          p.*Fields::final_gradients[row] = read<T>(grads[next++]);
+        }
+        if (Fields::gradients[row] != nullptr) {
+          p.*Fields::gradients[row] = write<T>(gradients[row]);
+        }
+      }
+      kernels_->backward(p);
+    }
+
+   private:
+    Shape shape_of(const kernels::TensorSpec& tensor) const {
+      if (Unit::lacks(tensor.name, variant_)) return {0};
+      Shape shape;
+      for (const char* letter = tensor.shape; *letter != '\0'; ++letter) {
+        if (*letter != ' ') shape.push_back(kernels::size_of(*letter, extent, variant_));
+      }
+      return shape;
+    }
+
+    Forward params(const Call& call, const at::Tensor& output, const at::Tensor& saved) const {
+      Forward p;
+      p.extent = extent;
+      p.variant = variant_;
+      for (size_t row = 0; row < kRows; ++row) {
+        if (Fields::values[row] != nullptr) {
+          p.*Fields::values[row] = read<T>(call.tensors[row]);
+        }
+      }
+      p.reset = reinterpret_cast<const uint8_t*>(read<bool>(call.reset));
+      p.output = write<T>(output);
+      p.saved = write<T>(saved);
+      p.plan = plan_.get();
+      p.parallel = &kernel_parallel_for();
+      return p;
+    }
+
+    const typename Unit::Variant variant_;
+    const BackendKernels<T, typename Unit::Variant, Forward, Backward>* kernels_;
+    std::shared_ptr<const kernels::PlasticPlan<T>> plan_;
+  };
+};
+
+}  // namespace stpn::ops

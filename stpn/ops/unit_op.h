@@ -1,0 +1,141 @@
+// The torch ops of one fused unit, for all that does not depend on its types: schema, checks,
+// dispatch, autograd, shape inference. A unit derives from TypedOp (stpn/ops/typed_op.h).
+//
+// A unit NAME has three ops. stpn::NAME has the signature's arguments; it is what people call.
+// Where only plain CPU tensors are involved it runs the kernels at once. Where something else looks
+// on (torch.compile, export, torch.func, a dispatch mode), it calls stpn::NAME_forward and, in
+// backward, stpn::NAME_backward, which those can see and trace: their arguments are packed, so that
+// one code serves all units. All are differentiable once.
+#pragma once
+
+#include <torch/library.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "stpn/kernels/closed_loop.h"
+#include "stpn/kernels/extent.h"
+#include "stpn/kernels/signature.h"
+#include "stpn/ops/backend.h"
+#include "stpn/ops/packed_op.h"
+#include "stpn/ops/signature_text.h"
+
+namespace stpn::ops {
+
+using Tensors = std::vector<at::Tensor>;
+using Shape = std::vector<int64_t>;
+
+// A call of an op, parsed.
+struct Call {
+  Tensors tensors;              // one for each row of the signature; undefined: absent
+  at::Tensor reset;             // (T, B) bool, or undefined
+  std::vector<double> options;  // one for each row; of a choice, its index
+  bool energy = false;
+  // Writes x and reset while forward runs; null: they are complete.
+  kernels::ClosedLoop* closed_loop = nullptr;
+};
+
+// A call that was checked and planned once, for its float type and backend: forward, shape inference
+// and backward read it. Holds no tensors.
+class PreparedCall {
+ public:
+  PreparedCall(Backend the_backend, const kernels::Extent& the_extent)
+      : backend(the_backend), extent(the_extent) {}
+  virtual ~PreparedCall() = default;
+
+  // `results`: output, final states, energy, saved; written. REQUIRES: all tensors contiguous.
+  virtual void forward(const Call& call, const Tensors& results) const = 0;
+  // `grads`: of the output and the final states, undefined for zero. `gradients`: one for each row;
+  // undefined if not wanted. REQUIRES: all tensors contiguous, of the shapes of the forward call.
+  virtual void backward(const Call& call, const Tensors& grads, const at::Tensor& output,
+                        const at::Tensor& saved, const Tensors& gradients) const = 0;
+
+  Shape output_shape() const { return {extent.steps, extent.batch, extent.hidden}; }
+
+  const Backend backend;
+  const kernels::Extent extent;
+  std::vector<Shape> state_shapes;  // of the final states; {0} for one that the variant lacks
+  int64_t saved_size = 0;           // what this backend saves for backward
+};
+
+// A size as a plain number; a symbolic one (tracing) is fixed to what it stands for.
+int64_t length(const at::Tensor& tensor, int64_t dimension);
+
+class UnitOp {
+ public:
+  explicit UnitOp(const kernels::Signature& signature);
+  virtual ~UnitOp();
+  UnitOp(const UnitOp&) = delete;
+  UnitOp& operator=(const UnitOp&) = delete;
+
+  const kernels::Signature& signature() const { return signature_; }
+
+  // Registers the three ops. The library keeps `this`. REQUIRES: before run.
+  void define(torch::Library& m);
+
+  // Output, final states, energy; empty where there is none. Throws base::UserError for wrong
+  // shapes, dtypes, devices and options.
+  Tensors run(const Call& call) const;
+
+  // What stpn::NAME_forward does: output, final states, energy, saved. `real`: false for shape
+  // inference, which writes no values.
+  Tensors forward(const Call& call, Backend backend, bool save, bool real) const;
+  // What stpn::NAME_backward does: a gradient for each row, undefined where it is not needed.
+  // `grads`: of the output and the final states, undefined for zero.
+  Tensors backward(const Call& call, Backend backend, const Tensors& grads,
+                   const at::Tensor& output, const at::Tensor& saved,
+                   const std::vector<bool>& needed, bool real) const;
+  // The same for autograd's graph: with the call as `run` prepared it, or, where that was traced
+  // (null) or somebody looks on now, through the dispatcher.
+  Tensors differentiate(const Call& call, Backend backend, const PreparedCall* prepared,
+                        const Tensors& grads, const at::Tensor& output, const at::Tensor& saved,
+                        const std::vector<bool>& needed) const;
+
+ protected:
+  // Checks and plans a call on a backend.
+  virtual std::shared_ptr<const PreparedCall> prepare(const Call& call, Backend backend) const = 0;
+  // Completes the energy of a call, if the op counts more than the kernel does.
+  virtual void add_energy(const Call&, Tensors&) const {}
+
+  // Throw unless: all tensors that have to be there are, and no others; a tensor has as many
+  // dimensions as `layout` names, "(T, B, I)"; all tensors are of one float type, on one device and
+  // of the signature's shapes, with these sizes of the letters in them.
+  void check_presence(const Call& call) const;
+  void check_dimensions(const char* name, const at::Tensor& tensor, const char* layout) const;
+  template <typename SizeOf>
+  void check_tensors(const Call& call, const SizeOf& size_of) const {
+    Sizes sizes;
+    for (const char letter : letters_) sizes[letter] = size_of(letter);
+    check_shapes(call, sizes);
+  }
+
+ private:
+  struct Sizes {
+    int64_t& operator[](char letter) { return of[static_cast<int>(letter)]; }
+    int64_t operator[](char letter) const { return of[static_cast<int>(letter)]; }
+    int64_t of[128];
+  };
+
+  Call call_of(c10::ArrayRef<c10::IValue> arguments) const;
+  void check_shapes(const Call& call, const Sizes& sizes) const;
+  [[noreturn]] void fail_shape(size_t row, const at::Tensor& tensor, const Sizes& sizes) const;
+  void check_grads(const Call& call, const PreparedCall& prepared, const Tensors& grads,
+                   const at::Tensor& output, const at::Tensor& saved) const;
+  Tensors empty_results(const Call& call, const PreparedCall& prepared, bool save) const;
+  Tensors empty_gradients(const Call& call, const std::vector<bool>& needed) const;
+  Tensors run_backward(const Call& call, const PreparedCall& prepared, const Tensors& grads,
+                       const at::Tensor& output, const at::Tensor& saved,
+                       const std::vector<bool>& needed) const;
+
+  const kernels::Signature& signature_;
+  const std::vector<Argument> arguments_;
+  // For each row, the alternatives of its shape, a letter for each dimension.
+  std::vector<std::vector<std::string>> shapes_;
+  std::string letters_;                     // that occur in them
+  std::vector<std::string> state_names_;    // that have a final value
+  std::unique_ptr<const PackedOp> packed_;  // null: not defined yet
+};
+
+}  // namespace stpn::ops

@@ -1,0 +1,92 @@
+#include "stpn/ops/units/backpropamine.h"
+
+#include <utility>
+
+#include "stpn/ops/energy.h"
+#include "stpn/ops/typed_op.h"
+
+namespace stpn::ops {
+namespace {
+
+constexpr const kernels::Signature& kSignature = kernels::kBackpropamine;
+constexpr size_t kX = row_of(kSignature, "x");
+constexpr size_t kWeightIh = row_of(kSignature, "weight_ih");
+constexpr size_t kMeasured = row_of(kSignature, "measured");
+
+struct BackpropamineUnit {
+  static constexpr const kernels::Signature& kSignature = kernels::kBackpropamine;
+  using Variant = kernels::BackpropamineVariant;
+  template <typename T>
+  using Fields = kernels::BackpropamineFields<T>;
+  template <typename T>
+  static constexpr BackendKernels<T, Variant, kernels::BackpropamineForwardParams<T>,
+                                  kernels::BackpropamineBackwardParams<T>>
+      kBackends[] = {
+          {Backend::cpu, kernels::backpropamine_forward_cpu<T>,
+           kernels::backpropamine_backward_cpu<T>, kernels::backpropamine_cpu_plan<T>},
+          {Backend::reference, kernels::backpropamine_forward_ref<T>,
+           kernels::backpropamine_backward_ref<T>, nullptr},
+      };
+
+  template <typename Visit>
+  static void for_each_option(Variant& variant, const Visit& visit) {
+    BACKPROPAMINE_OPTIONS(STPN_VISIT_OPTION)
+  }
+
+  static kernels::Extent extent_of(const Call& call) {
+    const at::Tensor& x = call.tensors[kX];
+    const at::Tensor& weight = call.tensors[kWeightIh];
+    return {length(x, 0), length(x, 1), length(x, 2), weight.dim() > 0 ? length(weight, 0) : 0};
+  }
+
+  static void complete(Variant&, const Call&) {}
+
+  static void check(const Call& call, const Variant& variant) {
+    const auto want = [&](const char* name, bool wanted) {
+      const auto neuromodulation = static_cast<size_t>(variant.neuromodulation);
+      STPN_CHECK(call.tensors[row_of(kSignature, name)].defined() == wanted,
+                 "{}: {} is {}, neuromodulation {} {}", kSignature.name, name,
+                 wanted ? "missing" : "given",
+                 choices_of(kSignature.options.front()).at(neuromodulation),
+                 wanted ? "wants it" : "has none");
+    };
+    want("E", variant.has_trace());
+    want("modulator_weight", variant.has_modulator());
+    want("modulator_bias", variant.has_modulator());
+    want("rate", variant.has_rate());
+  }
+
+  static bool lacks(std::string_view state, const Variant& variant) {
+    return state == "E" && !variant.has_trace();
+  }
+
+  // The kernel measures the recurrent synapses only.
+  static void add_energy(const Call& call, Tensors& results) {
+    at::Tensor& energy = results.back();
+    energy = energy + energy_of_fixed_weights(call.tensors[kWeightIh], call.tensors[kX],
+                                              call.tensors[kMeasured]);
+  }
+};
+
+}  // namespace
+
+BackpropamineResult backpropamine(const BackpropamineCall& from) {
+  Call call;
+#define BACKPROPAMINE_GIVE_TENSOR(role, name, shape, given, gradient, meaning) \
+  call.tensors.push_back(from.name);
+  call.tensors.reserve(std::size(kernels::kBackpropamineTensors));
+  BACKPROPAMINE_TENSORS(BACKPROPAMINE_GIVE_TENSOR)
+  call.reset = from.reset;
+  kernels::BackpropamineVariant variant = from.variant;
+  BackpropamineUnit::for_each_option(
+      variant, [&](auto option) { call.options.push_back(static_cast<double>(option)); });
+  call.energy = from.energy;
+  call.closed_loop = from.closed_loop;
+  Tensors results = TypedOp<BackpropamineUnit>::one().run(call);
+  return {std::move(results[0]), std::move(results[1]), std::move(results[2]),
+          std::move(results[3])};
+}
+
+TORCH_LIBRARY_FRAGMENT(stpn, m) { TypedOp<BackpropamineUnit>::one().define(m); }
+
+}  // namespace stpn::ops

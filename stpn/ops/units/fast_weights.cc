@@ -1,0 +1,97 @@
+#include "stpn/ops/units/fast_weights.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <utility>
+
+#include "stpn/ops/energy.h"
+#include "stpn/ops/typed_op.h"
+
+namespace stpn::ops {
+namespace {
+
+constexpr const kernels::Signature& kSignature = kernels::kFastWeights;
+constexpr size_t kX = row_of(kSignature, "x");
+constexpr size_t kH = row_of(kSignature, "h");
+constexpr size_t kWeight = row_of(kSignature, "weight");
+constexpr size_t kLayerNormWeight = row_of(kSignature, "layer_norm_weight");
+constexpr size_t kLayerNormBias = row_of(kSignature, "layer_norm_bias");
+constexpr size_t kMeasured = row_of(kSignature, "measured");
+
+struct FastWeightsUnit {
+  static constexpr const kernels::Signature& kSignature = kernels::kFastWeights;
+  using Variant = kernels::FastWeightsVariant;
+  template <typename T>
+  using Fields = kernels::FastWeightsFields<T>;
+  template <typename T>
+  static constexpr BackendKernels<T, Variant, kernels::FastWeightsForwardParams<T>,
+                                  kernels::FastWeightsBackwardParams<T>>
+      kBackends[] = {
+          {Backend::cpu, kernels::fast_weights_forward_cpu<T>,
+           kernels::fast_weights_backward_cpu<T>, kernels::fast_weights_cpu_plan<T>},
+          {Backend::reference, kernels::fast_weights_forward_ref<T>,
+           kernels::fast_weights_backward_ref<T>, nullptr},
+      };
+
+  template <typename Visit>
+  static void for_each_option(Variant& variant, const Visit& visit) {
+    FAST_WEIGHTS_OPTIONS(STPN_VISIT_OPTION)
+  }
+
+  static kernels::Extent extent_of(const Call& call) {
+    const at::Tensor& x = call.tensors[kX];
+    const at::Tensor& weight = call.tensors[kWeight];
+    return {length(x, 0), length(x, 1), length(x, 2), weight.dim() > 0 ? length(weight, 0) : 0};
+  }
+
+  static void complete(Variant& variant, const Call& call) {
+    variant.layer_norm = call.tensors[kLayerNormWeight].defined();
+  }
+
+  static void check(const Call& call, const Variant& variant) {
+    const char* name = kSignature.name;
+    STPN_CHECK(variant.inner_steps >= 1, "{}: inner_steps is {}, wants to be at least 1", name,
+               variant.inner_steps);
+    STPN_CHECK(std::isfinite(variant.decay) && std::isfinite(variant.rate),
+               "{}: decay and rate are {} and {}, want to be finite", name, variant.decay,
+               variant.rate);
+    STPN_CHECK(call.tensors[kLayerNormWeight].defined() == call.tensors[kLayerNormBias].defined(),
+               "{}: layer_norm_weight and layer_norm_bias go together", name);
+  }
+
+  static bool lacks(std::string_view, const Variant&) { return false; }
+
+  // The kernel measures the fast weights only.
+  static void add_energy(const Call& call, Tensors& results) {
+    const at::Tensor& output = results.front();
+    at::Tensor before = at::cat({call.tensors[kH].unsqueeze(0), output.slice(0, 0, -1)});
+    if (call.reset.defined()) before = before.masked_fill(call.reset.unsqueeze(2), 0);
+    at::Tensor& energy = results.back();
+    energy = energy + energy_of_fixed_weights(call.tensors[kWeight],
+                                              at::cat({call.tensors[kX], before}, 2),
+                                              call.tensors[kMeasured]);
+  }
+};
+
+}  // namespace
+
+FastWeightsResult fast_weights(const FastWeightsCall& from) {
+  Call call;
+#define FAST_WEIGHTS_GIVE_TENSOR(role, name, shape, given, gradient, meaning) \
+  call.tensors.push_back(from.name);
+  call.tensors.reserve(std::size(kernels::kFastWeightsTensors));
+  FAST_WEIGHTS_TENSORS(FAST_WEIGHTS_GIVE_TENSOR)
+  call.reset = from.reset;
+  kernels::FastWeightsVariant variant = from.variant;
+  FastWeightsUnit::for_each_option(
+      variant, [&](auto option) { call.options.push_back(static_cast<double>(option)); });
+  call.energy = from.energy;
+  call.closed_loop = from.closed_loop;
+  Tensors results = TypedOp<FastWeightsUnit>::one().run(call);
+  return {std::move(results[0]), std::move(results[1]), std::move(results[2])};
+}
+
+TORCH_LIBRARY_FRAGMENT(stpn, m) { TypedOp<FastWeightsUnit>::one().define(m); }
+
+}  // namespace stpn::ops

@@ -1,0 +1,120 @@
+#include "stpn/ops/units/stpn.h"
+
+#include <utility>
+
+#include "stpn/ops/typed_op.h"
+
+namespace stpn::ops {
+namespace {
+
+using kernels::kStpnFeedforward;
+using kernels::kStpnRecurrent;
+
+constexpr size_t kX = row_of(kStpnRecurrent, "x");
+constexpr size_t kWeight = row_of(kStpnRecurrent, "weight");
+constexpr size_t kLambda = row_of(kStpnRecurrent, "weight_lambda");
+constexpr size_t kBeta = row_of(kStpnRecurrent, "beta");
+constexpr size_t kBiasLambda = row_of(kStpnRecurrent, "bias_lambda");
+constexpr size_t kBiasGamma = row_of(kStpnRecurrent, "bias_gamma");
+constexpr size_t kLayerNormWeight = row_of(kStpnRecurrent, "layer_norm_weight");
+constexpr size_t kLayerNormBias = row_of(kStpnRecurrent, "layer_norm_bias");
+
+bool is_one_value(const at::Tensor& tensor) {
+  return tensor.dim() == 1 && length(tensor, 0) == 1;
+}
+
+template <bool recurrent>
+struct StpnUnit {
+  static constexpr const kernels::Signature& kSignature =
+      recurrent ? kStpnRecurrent : kStpnFeedforward;
+  using Variant = kernels::StpnVariant;
+  template <typename T>
+  using Fields = kernels::StpnFields<T>;
+  template <typename T>
+  static constexpr BackendKernels<T, Variant, kernels::StpnForwardParams<T>,
+                                  kernels::StpnBackwardParams<T>>
+      kBackends[] = {
+          {Backend::cpu, kernels::stpn_forward_cpu<T>, kernels::stpn_backward_cpu<T>,
+           kernels::stpn_cpu_plan<T>},
+          {Backend::reference, kernels::stpn_forward_ref<T>, kernels::stpn_backward_ref<T>, nullptr},
+      };
+
+  template <typename Visit>
+  static void for_each_option(Variant& variant, const Visit& visit) {
+    STPN_OPTIONS(STPN_VISIT_OPTION)
+  }
+
+  static kernels::Extent extent_of(const Call& call) {
+    const at::Tensor& x = call.tensors[kX];
+    return {length(x, 0), length(x, 1), length(x, 2),
+            call.tensors[kWeight].dim() > 0 ? length(call.tensors[kWeight], 0) : 0};
+  }
+
+  static void complete(Variant& variant, const Call& call) {
+    variant.recurrent = recurrent;
+    variant.layer_norm = call.tensors[kLayerNormWeight].defined();
+    variant.plastic_bias = call.tensors[kBeta].defined();
+    const at::Tensor& lambda = call.tensors[kLambda];
+    if (lambda.dim() == 1) {
+      variant.rates =
+          is_one_value(lambda) ? kernels::Rates::scalar : kernels::Rates::presynaptic;
+    }
+    const at::Tensor& bias_lambda = call.tensors[kBiasLambda];
+    variant.scalar_bias_rates = bias_lambda.defined() && is_one_value(bias_lambda);
+  }
+
+  static void check(const Call& call, const Variant& variant) {
+    const char* name = kSignature.name;
+    const auto given = [&](size_t row) { return call.tensors[row].defined(); };
+    STPN_CHECK(variant.clamp > 0, "{}: clamp is {}, wants to be above 0", name, variant.clamp);
+    STPN_CHECK(given(kLayerNormWeight) == given(kLayerNormBias),
+               "{}: layer_norm_weight and layer_norm_bias go together", name);
+    STPN_CHECK(given(kBeta) == given(kBiasLambda) && given(kBeta) == given(kBiasGamma),
+               "{}: beta, bias_lambda and bias_gamma go together", name);
+    same_shape(call, kLambda, kLambda + 1);
+    if (given(kBiasLambda)) same_shape(call, kBiasLambda, kBiasGamma);
+  }
+
+  static bool lacks(std::string_view state, const Variant& variant) {
+    return state == "beta" && !variant.plastic_bias;
+  }
+
+ private:
+  static void same_shape(const Call& call, size_t one, size_t other) {
+    STPN_CHECK(call.tensors[one].dim() == call.tensors[other].dim() &&
+                   length(call.tensors[one], 0) == length(call.tensors[other], 0),
+               "{}: {} has shape {}, {} has shape {}: they want to be the same", kSignature.name,
+               kSignature.tensors[one].name, c10::str(call.tensors[one].sym_sizes()),
+               kSignature.tensors[other].name, c10::str(call.tensors[other].sym_sizes()));
+  }
+};
+
+template <bool recurrent>
+StpnResult run(const StpnCall& from) {
+  Call call;
+#define STPN_GIVE_TENSOR(role, name, shape, given, gradient, meaning) \
+  call.tensors.push_back(from.name);
+  call.tensors.reserve(std::size(kernels::kStpnTensors));
+  STPN_TENSORS(STPN_GIVE_TENSOR)
+  call.reset = from.reset;
+  kernels::StpnVariant variant = from.variant;
+  StpnUnit<recurrent>::for_each_option(
+      variant, [&](auto option) { call.options.push_back(static_cast<double>(option)); });
+  call.energy = from.energy;
+  call.closed_loop = from.closed_loop;
+  Tensors results = TypedOp<StpnUnit<recurrent>>::one().run(call);
+  return {std::move(results[0]), std::move(results[1]), std::move(results[2]),
+          std::move(results[3])};
+}
+
+}  // namespace
+
+StpnResult stpn_recurrent(const StpnCall& call) { return run<true>(call); }
+StpnResult stpn_feedforward(const StpnCall& call) { return run<false>(call); }
+
+TORCH_LIBRARY_FRAGMENT(stpn, m) {
+  TypedOp<StpnUnit<true>>::one().define(m);
+  TypedOp<StpnUnit<false>>::one().define(m);
+}
+
+}  // namespace stpn::ops
