@@ -9,7 +9,7 @@ CORES = $(shell nproc)
 PREFIX ?= /usr/local
 PYTHON ?= python3
 
-.PHONY: help setup build demo bench experiments test sanitize mutations lint format install clean
+.PHONY: help setup configure build program demo bench experiments test sanitize mutations lint format install clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -17,21 +17,28 @@ help:  ## list the targets
 setup:  ## install missing Debian packages, and Python wheels into .venv
 	@cmake/setup.sh
 
-build: setup  ## build the program build/bin/stpn and the ops build/lib/libstpn_ops.so
+configure: setup
 	cmake --preset release
-	cmake --build --preset release
 
-demo: build  ## train an STPN and an LSTM, a minute each, and show a table and a figure
+build: configure  ## build the program build/bin/stpn and the ops build/lib/libstpn_ops.so
+	cmake --build --preset release --target stpn_cli stpn_ops_library
+
+program: configure
+	cmake --build --preset release --target stpn_cli
+
+demo: program  ## train an STPN and an LSTM, a minute each, and show a table and a figure
 	.venv/bin/python python/demo.py
 
 bench: build  ## time the units against PyTorch: a quarter of an hour on an idle machine
+	cmake --build --preset release --target fma_rate
 	.venv/bin/python benchmarks/bench.py --threads 1 $(CORES)
 
 experiments: build  ## train every model of every task with several seeds, and make tables and figures: hours
 	failed=0; for file in experiments/*/reproduce.toml; do \
 	  build/bin/stpn reproduce $$(basename $$(dirname $$file)) || failed=1; done; exit $$failed
 
-test: build  ## run all tests, then those of the layers below torch with sanitizers
+test: configure  ## run all tests, then those of the layers below torch with sanitizers
+	cmake --build --preset release
 	ctest --preset release -j $(CORES)
 	cmake --preset dev
 	cmake --build --preset dev

@@ -1,103 +1,15 @@
-// Dispatch of Backpropamine's CPU kernel: shards of groups over the caller's threads, on the best
-// SIMD target of this machine.
+// Backpropamine's CPU kernel: shards of the batch over the caller's threads. What a shard does is
+// compiled elsewhere (cpu_shard.cc).
 
-#undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "stpn/kernels/backpropamine/dispatch.cc"
-#include <hwy/foreach_target.h>
+#include <algorithm>
+#include <cstdint>
+#include <memory>
 
-// Highway's own headers come after its list of targets.
-#include <hwy/highway.h>
+#include "stpn/kernels/backpropamine/cpu_layout.h"
+#include "stpn/kernels/backpropamine/cpu_shard.h"
 
-#include "stpn/kernels/backpropamine/cpu_backward-inl.h"
-#include "stpn/kernels/backpropamine/cpu_forward-inl.h"
-
-HWY_BEFORE_NAMESPACE();
-namespace stpn::kernels {
-namespace HWY_NAMESPACE {
-
-template <typename T, bool kPlain, bool kTrace>
-struct Passes {
-  template <class Layout>
-  using Forward = ModulatedForward<Layout, kPlain, kTrace>;
-  template <class Layout>
-  using Backward = ModulatedBackward<Layout, kPlain, kTrace>;
-};
-
-// As SynapseUpdate has it.
-inline bool is_plain(const BackpropamineVariant& v) {
-  return v.addition == Addition::clamp || v.addition == Addition::additive;
-}
-
-// Calls run(steps) with the steps made for the variant.
-template <typename T, typename Run>
-void with_passes(const BackpropamineVariant& v, const Run& run) {
-  if (is_plain(v)) {
-    v.has_trace() ? run(Passes<T, true, true>()) : run(Passes<T, true, false>());
-  } else {
-    v.has_trace() ? run(Passes<T, false, true>()) : run(Passes<T, false, false>());
-  }
-}
-
-template <typename T>
-void forward(const BackpropamineForwardParams<T>& p, const ProjectedParameters<T>& parameters,
-             const PlasticPlan<T>& plan, int64_t shard) {
-  with_passes<T>(p.variant, [&](auto steps) {
-    run_shard<decltype(steps)::template Forward, kBackpropamineBatchInterleaved>(
-        plan, shard, p.saved, p, parameters);
-  });
-}
-
-template <typename T>
-void backward(const BackpropamineBackwardParams<T>& p, const ProjectedParameters<T>& parameters,
-              const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t shard) {
-  const Gradients<T> of_layouts(plan, gradients, kSummedMatrices,
-                                plan.interleaved_groups > 0 ? plan.hidden : 0);
-  with_passes<T>(p.forward.variant, [&](auto steps) {
-    run_shard<decltype(steps)::template Backward, kBackpropamineBatchInterleaved>(
-        plan, shard, p.forward.saved, p, parameters, of_layouts);
-  });
-  of_layouts.add_up_lanes();
-}
-
-// What is exported has to be a function, not a template.
-static constexpr auto& kForwardFloat = forward<float>;
-static constexpr auto& kForwardDouble = forward<double>;
-static constexpr auto& kBackwardFloat = backward<float>;
-static constexpr auto& kBackwardDouble = backward<double>;
-
-}  // namespace HWY_NAMESPACE
-}  // namespace stpn::kernels
-HWY_AFTER_NAMESPACE();
-
-#if HWY_ONCE
 namespace stpn::kernels {
 namespace {
-
-HWY_EXPORT(kForwardFloat);
-HWY_EXPORT(kForwardDouble);
-HWY_EXPORT(kBackwardFloat);
-HWY_EXPORT(kBackwardDouble);
-
-void dispatch(const BackpropamineForwardParams<float>& p,
-              const ProjectedParameters<float>& parameters, const PlasticPlan<float>& plan,
-              int64_t shard) {
-  HWY_DYNAMIC_DISPATCH(kForwardFloat)(p, parameters, plan, shard);
-}
-void dispatch(const BackpropamineForwardParams<double>& p,
-              const ProjectedParameters<double>& parameters, const PlasticPlan<double>& plan,
-              int64_t shard) {
-  HWY_DYNAMIC_DISPATCH(kForwardDouble)(p, parameters, plan, shard);
-}
-void dispatch(const BackpropamineBackwardParams<float>& p,
-              const ProjectedParameters<float>& parameters, const PlasticPlan<float>& plan,
-              const GradientSums<float>& gradients, int64_t shard) {
-  HWY_DYNAMIC_DISPATCH(kBackwardFloat)(p, parameters, plan, gradients, shard);
-}
-void dispatch(const BackpropamineBackwardParams<double>& p,
-              const ProjectedParameters<double>& parameters, const PlasticPlan<double>& plan,
-              const GradientSums<double>& gradients, int64_t shard) {
-  HWY_DYNAMIC_DISPATCH(kBackwardDouble)(p, parameters, plan, gradients, shard);
-}
 
 template <typename T>
 ProjectedParameters<T> padded(const BackpropamineForwardParams<T>& p, const PlasticPlan<T>& plan) {
@@ -136,7 +48,7 @@ void backpropamine_forward_cpu(const BackpropamineForwardParams<T>& p) {
       p.plan != nullptr ? *p.plan : backpropamine_plan<T>(p.extent, p.variant);
   const ProjectedParameters<T> parameters = padded(p, plan);
   for_each_shard(p.parallel, plan.shards,
-                 [&](int64_t shard) { dispatch(p, parameters, plan, shard); });
+                 [&](int64_t shard) { backpropamine_shard(p, parameters, plan, shard); });
 }
 
 template <typename T>
@@ -146,8 +58,9 @@ void backpropamine_backward_cpu(const BackpropamineBackwardParams<T>& p) {
       f.plan != nullptr ? *f.plan : backpropamine_plan<T>(f.extent, f.variant);
   const ProjectedParameters<T> parameters = padded(f, plan);
   const ShardSums<T> sums(plan, kBackpropamineMatrices, kInput + f.extent.inputs + 1);
-  for_each_shard(f.parallel, plan.shards,
-                 [&](int64_t shard) { dispatch(p, parameters, plan, sums.start(shard), shard); });
+  for_each_shard(f.parallel, plan.shards, [&](int64_t shard) {
+    backpropamine_shard(p, parameters, plan, sums.start(shard), shard);
+  });
   sums.add_up(f.parallel);
   store_matrix(sums, kWeight, plan.hidden, p.grad_weight_hh);
   store_matrix(sums, kAlpha, plan.hidden, p.grad_alpha);
@@ -167,4 +80,3 @@ template std::shared_ptr<const PlasticPlan<double>> backpropamine_cpu_plan(
     const Extent&, const BackpropamineVariant&);
 
 }  // namespace stpn::kernels
-#endif  // HWY_ONCE

@@ -1,86 +1,15 @@
-// Dispatch of the fast weights' CPU kernel: shards of groups over the caller's threads, on the best
-// SIMD target of this machine.
+// The Fast Weights' CPU kernel: shards of the batch over the caller's threads. What a shard does is
+// compiled elsewhere (cpu_shard.cc).
 
-#undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "stpn/kernels/fast_weights/dispatch.cc"
-#include <hwy/foreach_target.h>
+#include <algorithm>
+#include <cstdint>
+#include <memory>
 
-// Highway's own headers come after its list of targets.
-#include <hwy/highway.h>
+#include "stpn/kernels/fast_weights/cpu_layout.h"
+#include "stpn/kernels/fast_weights/cpu_shard.h"
 
-#include "stpn/kernels/fast_weights/cpu_backward-inl.h"
-#include "stpn/kernels/fast_weights/cpu_forward-inl.h"
-
-HWY_BEFORE_NAMESPACE();
-namespace stpn::kernels {
-namespace HWY_NAMESPACE {
-
-template <typename T, bool kEnergy>
-struct Groups {
-  template <class Layout>
-  using Forward = FastWeightsForwardGroup<Layout, kEnergy>;
-  template <class Layout>
-  using Backward = FastWeightsBackwardGroup<Layout>;
-};
-
-template <typename T>
-void forward(const FastWeightsForwardParams<T>& p, const ProjectedParameters<T>& parameters,
-             const PlasticPlan<T>& plan, int64_t shard) {
-  if (p.energy == nullptr) {
-    run_shard<Groups<T, false>::template Forward, kFastWeightsBatchInterleaved>(
-        plan, shard, p.saved, p, parameters);
-  } else {
-    run_shard<Groups<T, true>::template Forward, kFastWeightsBatchInterleaved>(plan, shard, p.saved,
-                                                                               p, parameters);
-  }
-}
-
-template <typename T>
-void backward(const FastWeightsBackwardParams<T>& p, const ProjectedParameters<T>& parameters,
-              const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t shard) {
-  run_shard<Groups<T, false>::template Backward, kFastWeightsBatchInterleaved>(
-      plan, shard, p.forward.saved, p, parameters, gradients);
-}
-
-// What is exported has to be a function, not a template.
-static constexpr auto& kForwardFloat = forward<float>;
-static constexpr auto& kForwardDouble = forward<double>;
-static constexpr auto& kBackwardFloat = backward<float>;
-static constexpr auto& kBackwardDouble = backward<double>;
-
-}  // namespace HWY_NAMESPACE
-}  // namespace stpn::kernels
-HWY_AFTER_NAMESPACE();
-
-#if HWY_ONCE
 namespace stpn::kernels {
 namespace {
-
-HWY_EXPORT(kForwardFloat);
-HWY_EXPORT(kForwardDouble);
-HWY_EXPORT(kBackwardFloat);
-HWY_EXPORT(kBackwardDouble);
-
-void dispatch(const FastWeightsForwardParams<float>& p,
-              const ProjectedParameters<float>& parameters, const PlasticPlan<float>& plan,
-              int64_t shard) {
-  HWY_DYNAMIC_DISPATCH(kForwardFloat)(p, parameters, plan, shard);
-}
-void dispatch(const FastWeightsForwardParams<double>& p,
-              const ProjectedParameters<double>& parameters, const PlasticPlan<double>& plan,
-              int64_t shard) {
-  HWY_DYNAMIC_DISPATCH(kForwardDouble)(p, parameters, plan, shard);
-}
-void dispatch(const FastWeightsBackwardParams<float>& p,
-              const ProjectedParameters<float>& parameters, const PlasticPlan<float>& plan,
-              const GradientSums<float>& gradients, int64_t shard) {
-  HWY_DYNAMIC_DISPATCH(kBackwardFloat)(p, parameters, plan, gradients, shard);
-}
-void dispatch(const FastWeightsBackwardParams<double>& p,
-              const ProjectedParameters<double>& parameters, const PlasticPlan<double>& plan,
-              const GradientSums<double>& gradients, int64_t shard) {
-  HWY_DYNAMIC_DISPATCH(kBackwardDouble)(p, parameters, plan, gradients, shard);
-}
 
 template <typename T>
 ProjectedParameters<T> padded(const FastWeightsForwardParams<T>& p, const PlasticPlan<T>& plan) {
@@ -130,7 +59,7 @@ void fast_weights_forward_cpu(const FastWeightsForwardParams<T>& p) {
       p.plan != nullptr ? *p.plan : fast_weights_plan<T>(p.extent, p.variant);
   const ProjectedParameters<T> parameters = padded_for_forward(p, plan);
   for_each_shard(p.parallel, plan.shards,
-                 [&](int64_t shard) { dispatch(p, parameters, plan, shard); });
+                 [&](int64_t shard) { fast_weights_shard(p, parameters, plan, shard); });
 }
 
 template <typename T>
@@ -140,8 +69,9 @@ void fast_weights_backward_cpu(const FastWeightsBackwardParams<T>& p) {
       f.plan != nullptr ? *f.plan : fast_weights_plan<T>(f.extent, f.variant);
   const ProjectedParameters<T> parameters = padded_for_backward(f, plan);
   const ShardSums<T> sums(plan, kFastWeightsMatrices, kInput + f.extent.inputs + 1);
-  for_each_shard(f.parallel, plan.shards,
-                 [&](int64_t shard) { dispatch(p, parameters, plan, sums.start(shard), shard); });
+  for_each_shard(f.parallel, plan.shards, [&](int64_t shard) {
+    fast_weights_shard(p, parameters, plan, sums.start(shard), shard);
+  });
   sums.add_up(f.parallel);
   const auto store = [&](const T* from, T* to) {
     if (to != nullptr) std::copy_n(from, plan.hidden, to);
@@ -165,4 +95,3 @@ template std::shared_ptr<const PlasticPlan<double>> fast_weights_cpu_plan(
     const Extent&, const FastWeightsVariant&);
 
 }  // namespace stpn::kernels
-#endif  // HWY_ONCE

@@ -34,11 +34,13 @@ namespace stpn::kernels {
 HWY_EXPORT(kForward);
 HWY_EXPORT(kBackward);
 
+template <>
 void STPN_JOIN(stpn_, STPN_SHARD_LAYOUT)(const StpnForwardParams<STPN_SHARD_TYPE>& p,
                                          const PaddedMatrices<STPN_SHARD_TYPE>& parameters,
                                          const PlasticPlan<STPN_SHARD_TYPE>& plan, int64_t shard) {
   HWY_DYNAMIC_DISPATCH(kForward)(p, parameters, plan, shard);
 }
+template <>
 void STPN_JOIN(stpn_, STPN_SHARD_LAYOUT)(const StpnBackwardParams<STPN_SHARD_TYPE>& p,
                                          const PaddedMatrices<STPN_SHARD_TYPE>& parameters,
                                          const PlasticPlan<STPN_SHARD_TYPE>& plan,

@@ -1,4 +1,5 @@
-// A shard of the STPN's CPU kernel, in the two parts that it is compiled in: each takes minutes.
+// One shard of the batch through the STPN's CPU kernel: what cpu_shard.cc compiles for each SIMD
+// target.
 #pragma once
 
 #include <cstdint>
@@ -9,28 +10,22 @@
 
 namespace stpn::kernels {
 
-// The groups that run in neuron_blocks: units that do not hear each other (stpn_feedforward_*_cpu.cc).
-void stpn_neuron_blocks(const StpnForwardParams<float>& p, const PaddedMatrices<float>& parameters,
-                 const PlasticPlan<float>& plan, int64_t shard);
-void stpn_neuron_blocks(const StpnBackwardParams<float>& p, const PaddedMatrices<float>& parameters,
-                 const PlasticPlan<float>& plan, const GradientSums<float>& gradients,
-                 int64_t shard);
-void stpn_neuron_blocks(const StpnForwardParams<double>& p, const PaddedMatrices<double>& parameters,
-                 const PlasticPlan<double>& plan, int64_t shard);
-void stpn_neuron_blocks(const StpnBackwardParams<double>& p, const PaddedMatrices<double>& parameters,
-                 const PlasticPlan<double>& plan, const GradientSums<double>& gradients,
-                 int64_t shard);
+// The groups that run in neuron blocks: neurons that do not act on each other.
+template <typename T>
+void stpn_neuron_blocks(const StpnForwardParams<T>& p, const PaddedMatrices<T>& parameters,
+                        const PlasticPlan<T>& plan, int64_t shard);
+template <typename T>
+void stpn_neuron_blocks(const StpnBackwardParams<T>& p, const PaddedMatrices<T>& parameters,
+                        const PlasticPlan<T>& plan, const GradientSums<T>& gradients,
+                        int64_t shard);
 
-// All others (stpn_recurrent_*_cpu.cc).
-void stpn_row_vectorised(const StpnForwardParams<float>& p, const PaddedMatrices<float>& parameters,
-                const PlasticPlan<float>& plan, int64_t shard);
-void stpn_row_vectorised(const StpnBackwardParams<float>& p, const PaddedMatrices<float>& parameters,
-                const PlasticPlan<float>& plan, const GradientSums<float>& gradients,
-                int64_t shard);
-void stpn_row_vectorised(const StpnForwardParams<double>& p, const PaddedMatrices<double>& parameters,
-                const PlasticPlan<double>& plan, int64_t shard);
-void stpn_row_vectorised(const StpnBackwardParams<double>& p, const PaddedMatrices<double>& parameters,
-                const PlasticPlan<double>& plan, const GradientSums<double>& gradients,
-                int64_t shard);
+// All other groups.
+template <typename T>
+void stpn_row_vectorised(const StpnForwardParams<T>& p, const PaddedMatrices<T>& parameters,
+                         const PlasticPlan<T>& plan, int64_t shard);
+template <typename T>
+void stpn_row_vectorised(const StpnBackwardParams<T>& p, const PaddedMatrices<T>& parameters,
+                         const PlasticPlan<T>& plan, const GradientSums<T>& gradients,
+                         int64_t shard);
 
 }  // namespace stpn::kernels

@@ -1,5 +1,5 @@
-// The STPN without recurrence, whose CPU kernel runs in neuron_blocks, against the reference, on every
-// SIMD target this machine runs.
+// The STPN without recurrence, whose CPU kernel runs in neuron_blocks, against the reference, on
+// every SIMD target this machine runs.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -10,21 +10,21 @@
 
 #include "stpn/base/random.h"
 #include "stpn/kernels/closed_loop.h"
-#include "stpn/kernels/stpn/random_call.h"
 #include "stpn/kernels/stpn/equations.h"
+#include "stpn/kernels/stpn/random_call.h"
 #include "stpn/kernels/testing.h"
 
 namespace stpn::kernels {
 namespace {
 
-using testing::expect_same;
+using testing::expect_cpu_matches_reference;
 using testing::RandomStpnCall;
 
 using StpnFeedforwardCpuTest = testing::TargetTest;
 
-// Without recurrence units run in neuron_blocks across the samples: batches of several groups and what is
-// left over, numbers of units that no neuron_block divides, more steps than an interval of replay (which
-// is short where units are many), resets at many steps and at few.
+// Without recurrence units run in neuron_blocks across the samples: batches of several groups and
+// what is left over, numbers of units that no neuron_block divides, more steps than an interval of
+// replay (which is short where units are many), resets at many steps and at few.
 template <typename T>
 void matches_reference() {
   base::Random draw(13, base::Stream::test_data, 0);
@@ -51,7 +51,7 @@ void matches_reference() {
         }
         SCOPED_TRACE(fmt::format("T {} B {} I {} H {} norm {} clamp {}", e.steps, e.batch, e.inputs,
                                  e.hidden, static_cast<int>(norm), clamp));
-        expect_same<T>(c.cpu(), c.reference());
+        expect_cpu_matches_reference(c);
       }
     }
   }
@@ -82,7 +82,7 @@ class LateInputs : public ClosedLoop {
   void hand_out(int64_t t, int64_t first, int64_t count) {
     const Extent& e = case_.extent;
     const int64_t begin = t * e.batch + first;
-    std::copy_n(case_.x.begin() + begin * e.inputs, count * e.inputs,
+    std::copy_n(case_["x"].begin() + begin * e.inputs, count * e.inputs,
                 x_.begin() + begin * e.inputs);
     std::copy_n(case_.reset.begin() + begin, count, reset_.begin() + begin);
   }
@@ -101,7 +101,7 @@ TEST_P(StpnFeedforwardCpuTest, ClosedLoopGivesTheSameBits) {
   variants[1].layer_norm = true;
   for (const StpnVariant& v : variants) {
     const RandomStpnCall<double> c({9, 35, 4, 7}, v, 15);
-    std::vector<double> x(c.x.size(), std::numeric_limits<double>::quiet_NaN());
+    std::vector<double> x(c["x"].size(), std::numeric_limits<double>::quiet_NaN());
     std::vector<uint8_t> reset(c.reset.size(), 0);
     LateInputs late(c, x, reset);
     const auto closed = c.run(
@@ -116,8 +116,7 @@ TEST_P(StpnFeedforwardCpuTest, ClosedLoopGivesTheSameBits) {
     const auto open = c.cpu();
     EXPECT_EQ(late.outputs(), 9 * 35);
     EXPECT_EQ(closed.output, open.output);
-    EXPECT_EQ(closed.final_F, open.final_F);
-    EXPECT_EQ(closed.final_beta, open.final_beta);
+    EXPECT_EQ(closed.finals, open.finals);
     EXPECT_EQ(closed.gradients, open.gradients);
   }
 }
@@ -148,7 +147,7 @@ TEST_P(StpnFeedforwardCpuTest, GradientsThatAreNotAskedFor) {
           stpn_backward_cpu(b);
         },
         true);
-    for (const auto& [name, values] : from_none.gradients) {
+    for (const auto& [name, values, row] : from_none.gradients) {
       for (const float value : values) ASSERT_EQ(value, 0) << name;
     }
   }

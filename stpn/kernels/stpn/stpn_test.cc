@@ -1,7 +1,5 @@
 // The reference against finite differences, and the CPU kernel against the reference, on every SIMD
 // target this machine runs.
-#include "stpn/kernels/stpn/equations.h"
-
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -13,6 +11,7 @@
 #include <vector>
 
 #include "stpn/base/random.h"
+#include "stpn/kernels/stpn/equations.h"
 #include "stpn/kernels/stpn/random_call.h"
 #include "stpn/kernels/testing.h"
 
@@ -20,6 +19,7 @@ namespace stpn::kernels {
 namespace {
 
 using testing::distance;
+using testing::expect_cpu_matches_reference;
 using testing::expect_same;
 using testing::kTolerance;
 using testing::RandomStpnCall;
@@ -59,8 +59,8 @@ TEST(StpnRecurrentRefTest, GradientMatchesFiniteDifference) {
   for (const StpnVariant& v : all_variants()) {
     RandomStpnCall<double> c({4, 2, 3, 2}, v, 7);
     const auto result = c.reference();
-    for (const auto& [name, gradient] : result.gradients) {
-      std::vector<double>& values = *c.input(name);
+    for (const auto& [name, gradient, row] : result.gradients) {
+      std::vector<double>& values = c[name];
       for (size_t k = 0; k < values.size(); ++k) {
         const double at = values[k];
         const auto loss_at = [&](double value) {
@@ -123,7 +123,7 @@ void matches_reference() {
                              e.batch, e.inputs, e.hidden, static_cast<int>(v.norm), v.clamp,
                              static_cast<int>(v.presynaptic)));
     const RandomStpnCall<T> c(e, v, e.inputs);
-    expect_same<T>(c.cpu(), c.reference());
+    expect_cpu_matches_reference(c);
   }
 }
 
@@ -144,7 +144,7 @@ TEST_P(StpnRecurrentCpuTest, EveryVariantMatchesReference) {
         static_cast<int>(v.connections), static_cast<int>(v.rule), static_cast<int>(v.decay),
         static_cast<int>(v.presynaptic), v.layer_norm, v.plastic_bias));
     const RandomStpnCall<double> c(e, v, e.inputs);
-    expect_same<double>(c.cpu(), c.reference());
+    expect_cpu_matches_reference(c);
   }
 }
 
@@ -165,9 +165,9 @@ TEST_P(StpnRecurrentCpuTest, OjaLayerNormAndPlasticBiasMatchReferenceThroughMany
       v.recurrent = recurrent;
       v.norm = norm;
       const RandomStpnCall<double> c({19, 7, 150, 30}, v, 3);
-      expect_same<double>(c.cpu(), c.reference());
+      expect_cpu_matches_reference(c);
       const RandomStpnCall<float> in_float({19, 7, 15, 30}, v, 3);
-      expect_same<float>(in_float.cpu(), in_float.reference());
+      expect_cpu_matches_reference(in_float);
     }
   }
 }
@@ -176,7 +176,7 @@ TEST_P(StpnRecurrentCpuTest, OjaLayerNormAndPlasticBiasMatchReferenceThroughMany
 TEST_P(StpnRecurrentCpuTest, LargeUnitsMatchReference) {
   for (const StpnVariant& v : {StpnVariant(), coupled_variant()}) {
     const RandomStpnCall<double> c({6, 5, 150, 91}, v, 3);
-    expect_same<double>(c.cpu(), c.reference());
+    expect_cpu_matches_reference(c);
   }
 }
 
@@ -189,7 +189,7 @@ TEST_P(StpnRecurrentCpuTest, RecomputesFromManyCheckpoints) {
       v.norm = norm;
       v.clamp = 0.2;
       const RandomStpnCall<double> c({steps, 5, 150, 30}, v, 3);
-      expect_same<double>(c.cpu(), c.reference());
+      expect_cpu_matches_reference(c);
     }
   }
 }
@@ -197,7 +197,7 @@ TEST_P(StpnRecurrentCpuTest, RecomputesFromManyCheckpoints) {
 // A loss of the outputs alone, as in training, or of the final state alone; and a state that begins
 // at zero, for all samples or some. With recurrence and without, in one interval and in several.
 TEST_P(StpnRecurrentCpuTest, GradientsMayBeMissingAndStateZero) {
-  using Given = RandomStpnCall<double>::Given;
+  using Given = RandomStpnCall<double>::GivenGradients;
   std::vector<StpnVariant> variants = hebbian_variants();
   for (const bool recurrent : {true, false}) {
     variants.push_back(coupled_variant());
@@ -207,7 +207,8 @@ TEST_P(StpnRecurrentCpuTest, GradientsMayBeMissingAndStateZero) {
     if (v.rates != Rates::synapse) continue;
     for (const Extent& e : {Extent{1, 37, 5, 3}, Extent{9, 37, 18, 13}, Extent{16, 5, 150, 30},
                             Extent{70, 37, 18, 13}}) {
-      // Long enough for several intervals in neuron_blocks; bounded, as over many steps rounding grows.
+      // Long enough for several intervals in neuron_blocks; bounded, as over many steps rounding
+      // grows.
       const bool is_long = e.steps > 20;
       if (is_long && v.recurrent) continue;
       if (is_long) v.activation = Activation::tanh;
@@ -217,13 +218,13 @@ TEST_P(StpnRecurrentCpuTest, GradientsMayBeMissingAndStateZero) {
       for (size_t k = 0; k < c.reset.size() && is_long; ++k) c.reset[k] = k % 401 == 5;
       for (const Given given : {Given::output, Given::final_state}) {
         c.given = given;
-        expect_same<double>(c.cpu(), c.reference());
+        expect_cpu_matches_reference(c);
       }
       c.given = Given::all;
-      const auto of_a_sample = static_cast<int64_t>(c.F.size()) / e.batch;
+      const auto of_a_sample = static_cast<int64_t>(c["F"].size()) / e.batch;
       for (const int64_t samples : {int64_t{4}, e.batch}) {
-        std::fill_n(c.F.begin(), samples * of_a_sample, 0.0);
-        expect_same<double>(c.cpu(), c.reference());
+        std::fill_n(c["F"].begin(), samples * of_a_sample, 0.0);
+        expect_cpu_matches_reference(c);
       }
     }
   }
@@ -239,8 +240,7 @@ TEST_P(StpnRecurrentCpuTest, BitsDoNotDependOnThreads) {
     const auto alone = c.cpu();
     const auto row_vectorised = c.cpu(&threads);
     EXPECT_EQ(alone.output, row_vectorised.output);
-    EXPECT_EQ(alone.final_F, row_vectorised.final_F);
-    EXPECT_EQ(alone.final_beta, row_vectorised.final_beta);
+    EXPECT_EQ(alone.finals, row_vectorised.finals);
     EXPECT_EQ(alone.gradients, row_vectorised.gradients);
   }
 }
@@ -262,7 +262,7 @@ TEST_P(StpnRecurrentCpuTest, ResetForgetsADivergedSample) {
         SCOPED_TRACE(
             fmt::format("variant {} batch {} sample {}", &v - variants.data(), batch, sample));
         RandomStpnCall<float> c({4, batch, 3, 5}, v, 9, /*with_reset=*/false);
-        c.x[sample * 3] = std::numeric_limits<float>::infinity();
+        c["x"][sample * 3] = std::numeric_limits<float>::infinity();
         c.reset[2 * batch + sample] = 1;
         const auto result = c.cpu();
         const auto reference = c.reference();
@@ -272,10 +272,10 @@ TEST_P(StpnRecurrentCpuTest, ResetForgetsADivergedSample) {
         };
         EXPECT_LE(distance(from_reset(result.output), from_reset(reference.output)),
                   kTolerance<float>);
-        EXPECT_LE(distance(result.final_F, reference.final_F), kTolerance<float>);
-        EXPECT_LE(distance(result.final_beta, reference.final_beta), kTolerance<float>);
-        EXPECT_LE(distance(from_reset(result.gradients[0].second),
-                           from_reset(reference.gradients[0].second)),
+        for (const char* state : {"F", "beta"}) {
+          EXPECT_LE(distance(result.final(state), reference.final(state)), kTolerance<float>);
+        }
+        EXPECT_LE(distance(from_reset(result.gradient("x")), from_reset(reference.gradient("x"))),
                   kTolerance<float>);
       }
     }
@@ -288,10 +288,10 @@ TEST_P(StpnRecurrentCpuTest, RowsOfZeroNormMatchReference) {
     StpnVariant v;
     v.norm = norm;
     RandomStpnCall<double> c({3, 5, 3, 4}, v, 9, /*with_reset=*/false);
-    std::fill(c.weight.begin(), c.weight.end(), 0.0);
-    std::fill(c.F.begin(), c.F.end(), 0.0);
-    std::fill(c.gamma.begin(), c.gamma.end(), 0.0);
-    expect_same<double>(c.cpu(), c.reference());
+    std::fill(c["weight"].begin(), c["weight"].end(), 0.0);
+    std::fill(c["F"].begin(), c["F"].end(), 0.0);
+    std::fill(c["weight_gamma"].begin(), c["weight_gamma"].end(), 0.0);
+    expect_cpu_matches_reference(c);
   }
 }
 
@@ -307,17 +307,17 @@ TEST_P(StpnRecurrentCpuTest, GradientPassesAtTheBoundItself) {
     for (const auto& [first, lambda] :
          {std::pair(0.25, 1.0), std::pair(0.25, 1.5), std::pair(0.5, 1.0)}) {
       RandomStpnCall<double> c({3, recurrent ? 5 : 37, 3, 4}, v, 9, /*with_reset=*/false);
-      std::fill(c.lambda.begin(), c.lambda.end(), lambda);
-      std::fill(c.gamma.begin(), c.gamma.end(), 0.0);
-      for (size_t k = 0; k < c.F.size(); ++k) c.F[k] = k % 2 == 0 ? first : -first;
-      std::fill(c.d_output.begin(), c.d_output.end(), 0.0);
+      std::fill(c["weight_lambda"].begin(), c["weight_lambda"].end(), lambda);
+      std::fill(c["weight_gamma"].begin(), c["weight_gamma"].end(), 0.0);
+      for (size_t k = 0; k < c["F"].size(); ++k) c["F"][k] = k % 2 == 0 ? first : -first;
+      std::fill(c.grad_output.begin(), c.grad_output.end(), 0.0);
       const auto got = c.cpu();
-      expect_same<double>(got, c.reference());
+      expect_same(got, c.reference(), c.extent);
       // Nothing but the updates is between the final F and the initial one.
       const bool is_cut = lambda > 1 || first > v.clamp;
-      for (const auto& [name, gradient] : got.gradients) {
+      for (const auto& [name, gradient, row] : got.gradients) {
         if (name != "F") continue;
-        EXPECT_EQ(gradient, is_cut ? std::vector<double>(c.F.size()) : c.d_F);
+        EXPECT_EQ(gradient, is_cut ? std::vector<double>(c["F"].size()) : c.grad_final("F"));
       }
     }
   }

@@ -33,6 +33,9 @@ std::vector<base::Field> StpnOptions::fields() {
   StpnOptions& options = *this;
   std::vector<base::Field> fields = option_fields(
       signature(), [&](const auto& visit) { STPN_OPTIONS(STPN_CONFIG_VISIT) });
+  for (base::Field& field : fields) {
+    if (field.key == "norm") field.old_choices["drive"] = "preactivation";
+  }
   fields.insert(fields.begin(),
                 base::field("hidden_size", hidden_size,
                             recurrent_ ? "neurons; memory and cost grow with its square"
@@ -41,14 +44,16 @@ std::vector<base::Field> StpnOptions::fields() {
   fields.push_back(base::field("rates", rates,
                                "learn a decay and a rate for each synapse, for each presynaptic "
                                "input, or one in all",
-                               kRates));
+                               kRates)
+                       .choice_formerly("source", "presynaptic"));
   fields.push_back(base::field("bias", bias, "learn a bias for each neuron"));
   fields.push_back(base::field("layer_norm", layer_norm, "layer norm before the activation"));
   fields.push_back(base::field("plastic_bias", plastic_bias, "give the bias a fast part too"));
   fields.push_back(base::field("bias_rates", bias_rates,
                                "with plastic_bias: learn a decay and a rate for each neuron, or "
                                "one in all",
-                               kBiasRates));
+                               kBiasRates)
+                       .choice_formerly("unit", "neuron"));
   return fields;
 }
 
