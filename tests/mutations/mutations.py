@@ -4,8 +4,7 @@
 
 A fault is a piece of a source that is replaced by another (faults.py). Only what includes the
 changed file is compiled again, without optimisation and for one SIMD target, and the tests of the
-unit run until the first one fails. Exit code 1: a fault was not caught, or no longer fits the source
-it changes.
+unit run until the first one fails. Exit code 1: a fault was not caught, or does not fit its source.
 """
 
 import argparse
@@ -33,7 +32,7 @@ SCRATCH_POOL = "stpn/kernels/cpu/scratch_pool.cc"
 LIBRARIES = ["-lhwy", "-lgtest_main", "-lgtest", "-lfmt", "-lpthread"]
 TEST_SECONDS = 300  # a test that takes longer hangs
 
-COMMON = ["stpn/base/error.cc", "stpn/base/random.cc", SCRATCH_POOL]
+BASE = ["stpn/base/error.cc", "stpn/base/random.cc"]
 
 
 class Object:
@@ -63,10 +62,14 @@ class Object:
 
 def objects_of(unit):
     """The objects of a unit's test program; as in stpn/kernels/CMakeLists.txt."""
-    sources = sorted((ROOT / "stpn/kernels" / unit).glob("*.cc"))
-    objects = [Object(source, **({"__SANITIZE_ADDRESS__": "1"} if source == SCRATCH_POOL else {}))
-               for source in COMMON]
-    for source in (path.relative_to(ROOT).as_posix() for path in sources):
+    kernels = ROOT / "stpn/kernels"
+    shared = [path for path in kernels.glob("cpu/*.cc") if not path.name.endswith("_test.cc")]
+    paths = sorted(shared) + sorted(kernels.glob(f"{unit}/*.cc"))
+    objects = [Object(source) for source in BASE]
+    for source in (path.relative_to(ROOT).as_posix() for path in paths):
+        if source == SCRATCH_POOL:
+            objects.append(Object(source, __SANITIZE_ADDRESS__="1"))
+            continue
         text = (ROOT / source).read_text()
         types = ["float", "double"] if "STPN_SHARD_TYPE" in text else [None]
         layouts = ["row_vectorised", "neuron_blocks"] if "STPN_SHARD_LAYOUT" in text else [None]
