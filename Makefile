@@ -49,7 +49,7 @@ sanitize: setup  ## every layer with sanitizers: address and undefined behaviour
 	  cmake --preset $$preset && cmake --build --preset $$preset && \
 	  ctest --preset $$preset -j $(CORES) || exit 1; done
 
-mutations:  ## put faults into a copy of the kernels: the tests must catch every one; ten minutes
+mutations: setup  ## put faults into a copy of the kernels: the tests must catch every one; ten minutes
 	$(PYTHON) -B tests/mutations/mutations.py -j $(CORES)
 
 lint:  ## check the format of all C++ files, and the layers below torch with clang-tidy

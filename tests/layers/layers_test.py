@@ -78,7 +78,8 @@ LAYERS = (
 UNIT_OF_KERNELS = re.compile(r"stpn/kernels/(?!cpu/)(\w+)/")
 TASK = re.compile(r"stpn/tasks/(\w+)/")
 # The tables of units and tasks have to name each of them.
-REGISTRIES = {"stpn/nn/unit_registry.cc": r"stpn/nn/", "stpn/tasks/task_registry.cc": r"stpn/tasks/"}
+REGISTRIES = {"stpn/nn/unit_registry.cc": r"stpn/nn/",
+              "stpn/tasks/task_registry.cc": r"stpn/tasks/"}
 
 
 def is_test(path):
@@ -95,8 +96,8 @@ def layer_of(path):
 
 
 def library_of(header):
-    """The third-party library of a header in angle brackets: "" for the system's, None if unknown."""
-    if header in SYSTEM or header.startswith("sys/") or re.fullmatch(r"[a-z_]+", header):
+    """The library of a header in angle brackets: "" for the system's, None if it is unknown."""
+    if header in SYSTEM or re.match(r"(sys|sanitizer)/|[a-z_]+$", header):
         return ""
     return LIBRARIES.get(header.split("/")[0])
 

@@ -1,10 +1,10 @@
 """Puts faults into a copy of the kernels, one at a time: the kernels' tests must catch every one.
 
-    python3 tests/mutations/mutations.py [-j 2] [--only REGEX] [--list]
+    python3 tests/mutations/mutations.py [-j 2] [--only REGEX] [--check]
 
-A fault is a piece of a source that is replaced by another (faults.py). Only what includes the changed
-file is compiled again, without optimisation and for one SIMD target, and the tests of the unit run until
-the first one fails. Exit code 1: a fault was not caught, or no longer fits the source it changes.
+A fault is a piece of a source that is replaced by another (faults.py). Only what includes the
+changed file is compiled again, without optimisation and for one SIMD target, and the tests of the
+unit run until the first one fails. Exit code 1: a fault was not caught, or does not fit its source.
 """
 
 import argparse
@@ -32,7 +32,7 @@ SCRATCH_POOL = "stpn/kernels/cpu/scratch_pool.cc"
 LIBRARIES = ["-lhwy", "-lgtest_main", "-lgtest", "-lfmt", "-lpthread"]
 TEST_SECONDS = 300  # a test that takes longer hangs
 
-COMMON = ["stpn/base/error.cc", "stpn/base/random.cc", SCRATCH_POOL]
+BASE = ["stpn/base/error.cc", "stpn/base/random.cc"]
 
 
 class Object:
@@ -62,10 +62,14 @@ class Object:
 
 def objects_of(unit):
     """The objects of a unit's test program; as in stpn/kernels/CMakeLists.txt."""
-    sources = sorted((ROOT / "stpn/kernels" / unit).glob("*.cc"))
-    objects = [Object(source, **({"__SANITIZE_ADDRESS__": "1"} if source == SCRATCH_POOL else {}))
-               for source in COMMON]
-    for source in (path.relative_to(ROOT).as_posix() for path in sources):
+    kernels = ROOT / "stpn/kernels"
+    shared = [path for path in kernels.glob("cpu/*.cc") if not path.name.endswith("_test.cc")]
+    paths = sorted(shared) + sorted(kernels.glob(f"{unit}/*.cc"))
+    objects = [Object(source) for source in BASE]
+    for source in (path.relative_to(ROOT).as_posix() for path in paths):
+        if source == SCRATCH_POOL:
+            objects.append(Object(source, __SANITIZE_ADDRESS__="1"))
+            continue
         text = (ROOT / source).read_text()
         types = ["float", "double"] if "STPN_SHARD_TYPE" in text else [None]
         layouts = ["row_vectorised", "neuron_blocks"] if "STPN_SHARD_LAYOUT" in text else [None]
@@ -78,7 +82,10 @@ def objects_of(unit):
 
 def link(objects, program):
     """The first of two copies of an inline function counts, so changed objects come first."""
-    subprocess.run([COMPILER, *map(str, objects), *LIBRARIES, "-o", str(program)], check=True)
+    run = subprocess.run([COMPILER, *map(str, objects), *LIBRARIES, "-o", str(program)],
+                         capture_output=True, text=True)
+    if run.returncode != 0:
+        raise ValueError(f"{program} does not link:\n{run.stderr}")
 
 
 def failed_test(program):
@@ -100,9 +107,10 @@ def failed_test(program):
     return f"{started[-1] if started else 'the program'} {how}"
 
 
-def mutated(scratch, fault):
+def mutated(fault):
     """The changed text of the fault's file; raises ValueError if the fault does not fit."""
-    text = (ROOT / fault.file).read_text()
+    path = ROOT / fault.file
+    text = path.read_text() if path.is_file() else ""
     if text.count(fault.old) != 1:
         raise ValueError(f"{fault.file} has the piece of code {text.count(fault.old)} times, not "
                          f"once: update the fault \"{fault.name}\" in tests/mutations/faults.py\n"
@@ -115,7 +123,7 @@ def try_fault(built, fault):
     with tempfile.TemporaryDirectory(prefix="stpn_fault_") as holder:
         scratch = pathlib.Path(holder)
         shutil.copytree(built / "stpn", scratch / "stpn")
-        (scratch / fault.file).write_text(mutated(scratch, fault))
+        (scratch / fault.file).write_text(mutated(fault))
         changed, same = [], []
         for one in objects_of(fault.unit):
             if one.depends_on(built, fault.file) and re.search(fault.objects, one.name):
@@ -143,26 +151,40 @@ def build(built, units, jobs):
                 sys.exit(message)
 
         def test(unit):
-            link([built / one.name for one in objects_of(unit)], built / unit)
-            return failed_test(built / unit)
+            program = built / f"{unit}_tests"
+            link([built / one.name for one in objects_of(unit)], program)
+            return failed_test(program)
 
         for unit, failed in zip(units, pool.map(test, units)):
             if failed:
                 sys.exit(f"without a fault {unit}'s tests must pass: {failed}")
 
 
+def check(faults):
+    """Exit code 1 if a fault does not fit its source."""
+    errors = 0
+    for fault in faults:
+        print(f"{fault.unit}: {fault.name}")
+        try:
+            mutated(fault)
+        except ValueError as error:
+            print(f"    ERROR   {error}")
+            errors += 1
+    return 1 if errors else 0
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("-j", "--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--only", default="", metavar="REGEX", help="faults whose name has it")
-    parser.add_argument("--list", action="store_true", help="print the faults and stop")
+    parser.add_argument("--check", action="store_true",
+                        help="only list the faults and check that each fits its source")
     options = parser.parse_args()
     faults = [fault for fault in FAULTS if re.search(options.only, f"{fault.unit}: {fault.name}")]
-    if options.list:
-        print("\n".join(f"{fault.unit}: {fault.name}" for fault in faults))
-        return 0
     if not faults:
         sys.exit(f"no fault has {options.only} in its name")
+    if options.check:
+        return check(faults)
     begin = time.monotonic()
     missed = 0
     with tempfile.TemporaryDirectory(prefix="stpn_mutations_") as holder:
