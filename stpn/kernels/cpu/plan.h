@@ -83,10 +83,11 @@ struct PlasticPlan {
         saved_per_presynaptic(shape.saved_per_presynaptic),
         saved_per_sample(shape.saved_per_sample),
         neuron_blocks(shape.neuron_blocks && shape.interleaved),
-        shift(fits_in_neuron_blocks() ? std::bit_width(static_cast<uint64_t>(
-                                            kMaxBatchInterleavedBytes / bytes_in_neuron_block())) -
-                                            1
-                                      : 0),
+        block_shift(fits_in_neuron_blocks()
+                        ? std::bit_width(static_cast<uint64_t>(kMaxBatchInterleavedBytes /
+                                                               bytes_in_neuron_block())) -
+                              1
+                        : 0),
         interleaved_samples(shape.neuron_blocks ? kNeuronBlockSamples<T> : kInterleavedSamples<T>),
         interleaved_groups(shape.interleaved && (neuron_blocks ? fits_in_neuron_blocks()
                                                                : fits_batch_interleaved())
@@ -134,10 +135,10 @@ struct PlasticPlan {
   // Rows of a neuron block; the last block may have fewer. Neuron i is in block
   // i >> neuron_block_shift(size). Where there are no neuron blocks, all rows are one block.
   int64_t neuron_block(int64_t size) const {
-    return has_neuron_blocks(size) ? int64_t{1} << shift : rows(size);
+    return has_neuron_blocks(size) ? int64_t{1} << block_shift : rows(size);
   }
   int neuron_block_shift(int64_t size) const {
-    return has_neuron_blocks(size) ? shift : kOneNeuronBlock;
+    return has_neuron_blocks(size) ? block_shift : kOneNeuronBlock;
   }
   // Values of an array of neuron values, a presynaptic array, a matrix, all matrices of a group.
   int64_t neurons(int64_t size) const { return padded(rows(size) * size); }
@@ -157,6 +158,7 @@ struct PlasticPlan {
     const int64_t count = (rows(size) + neuron_block(size) - 1) / neuron_block(size);
     return count * steps * saved_per_neuron * padded(neuron_block(size) * size);
   }
+  // At one time step, the values that belong to no neuron block.
   int64_t saved_unblocked(int64_t size) const {
     return saved_per_presynaptic * presynaptic(size) + padded(saved_per_sample * size);
   }
@@ -175,7 +177,7 @@ struct PlasticPlan {
   int64_t row;  // fan_in padded to 64 bytes
   int64_t matrices, saved_per_neuron, saved_per_presynaptic, saved_per_sample;
   bool neuron_blocks;
-  int shift;  // a neuron block has 2^shift rows
+  int block_shift;  // a neuron block has 2^block_shift rows
   // Groups in this order: batch-interleaved, row-vectorised, and those of one sample.
   int64_t interleaved_samples, interleaved_groups;
   int64_t row_vectorised_samples, row_vectorised_groups;
