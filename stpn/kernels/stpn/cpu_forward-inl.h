@@ -332,7 +332,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   std::optional<StpnPlasticBias<Layout>> plastic_bias_;
   std::optional<StpnLayerNorm<Layout>> layer_norm_;
   std::optional<StpnPrediction<Layout>> prediction_;  // Oja's rule
-  int64_t next_ = 0;                                  // the next time step
+  int64_t next_ = 0;                                  // the time step that forward() makes next
 };
 
 }  // namespace HWY_NAMESPACE

@@ -39,8 +39,8 @@ class StpnLayerNorm {
     std::fill_n(present(), hidden_ * S, T(1));
   }
 
-  // Normalises u in place. Writes what backward reads, unless null: the normalised neuron values,
-  // and for each sample one over its standard deviation.
+  // Normalises u in place and applies gain and offset. Writes what backward reads, unless null: the
+  // neuron values before gain and offset, and for each sample one over its standard deviation.
   void forward(T* HWY_RESTRICT u, T* HWY_RESTRICT normalised, T* HWY_RESTRICT inverses) const {
     const D d;
     T sums[S];
@@ -70,8 +70,8 @@ class StpnLayerNorm {
     }
   }
 
-  // In place, from the gradient of the normalised u to that of u; adds to the gradients of gain and
-  // offset.
+  // In place, from the gradient of what forward() left to that of u; adds to the gradients of gain
+  // and offset.
   void backpropagate(const T* HWY_RESTRICT normalised, const T* HWY_RESTRICT inverses,
                      T* HWY_RESTRICT du) const {
     const D d;
