@@ -105,7 +105,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
     }
   }
 
-  typename Loop::template Callers<const T> initial(int64_t which) const {
+  typename Loop::template CallerMatrix<const T> initial(int64_t which) const {
     return {which == kP ? forward_.initial_P : forward_.initial_E, plan_.hidden, 0};
   }
   bool has_final_gradient() const {
@@ -150,10 +150,10 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
  private:
   // The arrays of step t, which is in the current interval: z[t] (a presynaptic array), h[t]
   // (neuron values), m[t] (repeated to the width of PerSample) and du[t] (neuron values).
-  T* z(int64_t t) const { return z_ + this->within(t) * plan_.presynaptic(S); }
-  T* h(int64_t t) const { return h_ + this->within(t) * plan_.neurons(S); }
-  T* m(int64_t t) const { return m_ + this->within(t) * Plan::padded(S); }
-  T* du(int64_t t) const { return du_ + this->within(t) * plan_.neurons(S); }
+  T* z(int64_t t) const { return z_ + this->step_in_interval(t) * plan_.presynaptic(S); }
+  T* h(int64_t t) const { return h_ + this->step_in_interval(t) * plan_.neurons(S); }
+  T* m(int64_t t) const { return m_ + this->step_in_interval(t) * Plan::padded(S); }
+  T* du(int64_t t) const { return du_ + this->step_in_interval(t) * plan_.neurons(S); }
 
   template <int kCount>
   HWY_INLINE void recompute_rows(int64_t t, int64_t i) {

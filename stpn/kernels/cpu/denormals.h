@@ -1,6 +1,6 @@
-// Fast weights decay geometrically towards zero and so make denormal numbers, which cost the
-// processor a hundred times a normal one. Inside the CPU kernels, and what answers them in
-// a closed loop, they are flushed to zero.
+// Fast weights decay geometrically towards zero and so become denormal numbers, which cost the
+// processor a hundred times as much as normal ones. The CPU kernels, and the closed loops that they
+// call, flush them to zero.
 #pragma once
 
 #include <hwy/base.h>
@@ -11,7 +11,7 @@
 
 namespace stpn::kernels {
 
-// Flushes denormals of this thread for as long as it lives, then restores what was set before.
+// Flushes denormals to zero on this thread during its lifetime, then restores the previous setting.
 class FlushDenormals {
  public:
 #if HWY_ARCH_X86

@@ -1,4 +1,5 @@
-// Sums of the gradients of parameters, of groups of either layout. Compiled once a target.
+// Sums of the gradients of parameters, for groups of either layout. Compiled once for each SIMD
+// target.
 
 #if defined(STPN_KERNELS_CPU_GRADIENT_SUMS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_CPU_GRADIENT_SUMS_INL_H_
@@ -11,9 +12,9 @@
 
 #include <algorithm>
 
-#include "stpn/kernels/cpu/scratch_pool.h"
 #include "stpn/kernels/cpu/parameters.h"
 #include "stpn/kernels/cpu/plan.h"
+#include "stpn/kernels/cpu/scratch_pool.h"
 #include "stpn/kernels/cpu/vector_math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -21,48 +22,50 @@ namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Where steps of either layout add their gradients of parameters. BatchInterleaved the samples each lane has
-// its own sum; they come together at the end, or at that of a neuron_block.
+// Where backward passes add their gradients of parameters. In the batch-interleaved layout every
+// SIMD lane has a sum of its own; lanes are added up at the end of the shard, or at that of a
+// neuron block.
 template <typename T>
 class Gradients {
   using D = hn::ScalableTag<T>;
 
  public:
-  // Lanes for so many of the first matrices, and so many rows at a time: all where groups run
-  // across, unless in neuron_blocks or elsewhere.
-  Gradients(const PlasticPlan<T>& plan, const GradientSums<T>& sums, int64_t lanes_matrices,
-            int64_t lanes_rows)
+  // The first `lane_matrices` matrices have sums for each lane, of `lane_rows` rows at a time: of
+  // all rows with batch-interleaved groups, of one block with neuron blocks, of none without
+  // either.
+  Gradients(const PlasticPlan<T>& plan, const GradientSums<T>& sums, int64_t lane_matrices,
+            int64_t lane_rows)
       : plan_(plan),
         sums_(sums),
-        lanes_matrices_(lanes_matrices),
-        lanes_rows_(lanes_rows),
+        lane_matrices_(lane_matrices),
+        lane_rows_(lane_rows),
         lanes_(lanes_size()) {
     std::fill_n(lanes_.get(), lanes_size(), T(0));
   }
 
   T* vector(int64_t which) const { return sums_.vector(which); }
-  // From a row to the next, within a neuron_block.
+  // How far it is from a row to the next, in the same neuron block.
   template <class Layout>
   int64_t row_size() const {
     return Layout::kBatchInterleaved ? lanes_of_row() : plan_.row;
   }
-  // What all lanes of row i come to in the end.
+  // Row i of the sums over all lanes.
   T* row(int64_t which, int64_t i) const { return sums_.matrix(which) + i * plan_.row; }
-  // Of rows i to i + kRows.
+  // Where a pass adds the gradients of the rows [i, i + kRows).
   template <class Layout>
   T* rows(int64_t which, int64_t i) const {
     if constexpr (!Layout::kBatchInterleaved) return sums_.matrix(which) + i * plan_.row;
-    if constexpr (Layout::kNeuronBlocks) i &= lanes_rows_ - 1;
+    if constexpr (Layout::kNeuronBlocks) i &= lane_rows_ - 1;
     return lanes(which, i);
   }
   void add_up_lanes() const {
-    if (lanes_rows_ > 0) add_up_lanes({0, plan_.hidden});
+    if (lane_rows_ > 0) add_up_lanes({0, plan_.hidden});
   }
-  // Of a neuron_block.
+  // The rows of a neuron block.
   void add_up_lanes(Rows rows) const {
     const D d;
     const int64_t count = lanes_of_row();
-    for (int64_t which = 0; which < lanes_matrices_; ++which) {
+    for (int64_t which = 0; which < lane_matrices_; ++which) {
       for (int64_t i = rows.begin; i < rows.end; ++i) {
         T* HWY_RESTRICT from = lanes(which, i - rows.begin);
         T* HWY_RESTRICT to = sums_.matrix(which) + i * plan_.row;
@@ -85,13 +88,13 @@ class Gradients {
  private:
   int64_t lanes_of_row() const { return plan_.fan_in * hn::Lanes(D()); }
   T* lanes(int64_t which, int64_t i) const {
-    return lanes_.get() + (which * lanes_rows_ + i) * lanes_of_row();
+    return lanes_.get() + (which * lane_rows_ + i) * lanes_of_row();
   }
-  int64_t lanes_size() const { return lanes_matrices_ * lanes_rows_ * lanes_of_row(); }
+  int64_t lanes_size() const { return lane_matrices_ * lane_rows_ * lanes_of_row(); }
 
   const PlasticPlan<T>& plan_;
   const GradientSums<T>& sums_;
-  const int64_t lanes_matrices_, lanes_rows_;
+  const int64_t lane_matrices_, lane_rows_;
   const ScratchArray<T> lanes_;
 };
 

@@ -1,32 +1,36 @@
 // The loop over time of every unit with plastic synapses, forward and backward: groups of samples,
-// resets, checkpoints and replay. A unit states its step. Compiled once a target.
+// resets, checkpoints and recomputation. A unit adds a pass: what it does at each time step.
+// Compiled once for each SIMD target.
 //
-// A step of a group of samples forward, of either layout (plastic_layout-inl.h),
-// `template <class Layout> class Step : public ForwardGroup<Step<Layout>, Layout>`, has
+// The forward pass of a group, in either layout (layout-inl.h), is
+// `template <class Layout> class Pass : public ForwardGroup<Pass<Layout>, Layout>` with
 //   static int64_t scratch(plan)
-//                  how much it takes of the scratch memory, besides the matrices
+//                  values of scratch memory that it needs as zeros, besides the matrices
 //   static int64_t activity(plan)
-//                  the same, for what it writes before it reads, but for the padding of rows
-//   begin()        state in
-//   forget(s)      a reset: what it holds of sample s besides the matrices becomes zero
-//   forward(t)     one step; leaves the matrices as backward of step t will want to see them
-//   end()          updates that still wait; state out
+//                  values of scratch memory that it writes before it reads, except in the padding
+//                  of rows
+//   begin()        reads the initial state
+//   forget(s)      a reset: sets its state of sample s to zero, except the matrices
+//   forward(t)     one time step; leaves the matrices as backward of step t needs to find them
+//   end()          makes updates that are still to be made, and writes the final state
 //
-// and backward, `class Step : public BackwardGroup<Step<Layout>, Layout>`,
+// The backward pass is `class Pass : public BackwardGroup<Pass<Layout>, Layout>` with
 //   static int64_t scratch(plan), activity(plan)
 //                  as forward
-//   begin(), end() gradients of the final state in, of the initial state out
-//   kSeesNext      whether it reads seen(t + 1) to go back from there into step t
+//   begin(), end() read the gradients of the final state, write those of the initial state
+//   kSeesNext      whether backward of step t reads seen(t + 1), the matrices after its update
 //   has_final_gradient()
-//                  whether the final state has one
-//   initial(which) a matrix of the initial state
-//   load(t)        what step t needs besides the matrices
-//   replay(t)      seen(t + 1) from seen(t), with what forward kept; or in its place
-//                  recompute_interval(begin, end): seen(end) from seen(begin), resets too
-//   enter(t)       from the gradient of the matrices that step t sees into step t - 1, the last of
-//                  an interval; not called at the end of time if there is none
-//   back(t, more)  step t, from the gradient of what comes after it to that of what comes before;
-//                  more: step t - 1 is of the same interval and comes next
+//                  whether there is a gradient of the final state
+//   initial(which) a matrix of the initial state, in the caller's memory
+//   load(t)        reads what step t needs besides the matrices
+//   recompute(t)   seen(t + 1) from seen(t), with what forward saved; or, in its place,
+//                  recompute_interval(begin, end): from seen(begin) to seen(end), with resets
+//   enter(t)       from the gradient of seen(t) into step t - 1, the last of an interval; at the
+//   end of
+//                  time it is only called if has_final_gradient()
+//   back(t, more)  step t, from the gradient of what follows it to that of what precedes it.
+//   `more`:
+//                  step t - 1 is of the same interval and comes next
 
 #if defined(STPN_KERNELS_CPU_GROUP_LOOP_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_CPU_GROUP_LOOP_INL_H_
@@ -42,10 +46,10 @@
 
 #include "stpn/kernels/closed_loop.h"
 #include "stpn/kernels/cpu/denormals.h"
-#include "stpn/kernels/cpu/scratch_pool.h"
 #include "stpn/kernels/cpu/gradient_sums-inl.h"
 #include "stpn/kernels/cpu/layout-inl.h"
 #include "stpn/kernels/cpu/plan.h"
+#include "stpn/kernels/cpu/scratch_pool.h"
 #include "stpn/kernels/cpu/vector_math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -53,7 +57,7 @@ namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// A group's scratch memory: hands out pieces that are all zeros, and others.
+// The scratch memory of a group, from which its passes take arrays: zeros, or not written.
 template <typename T>
 struct Scratch {
   T* take(int64_t count) {
@@ -72,7 +76,8 @@ struct Scratch {
   T* unwritten;
 };
 
-// What groups forward and backward have in common.
+// What the passes over a group have in common: its layout, resets, and copies between its arrays
+// and the caller's.
 template <class Layout>
 class Group {
  protected:
@@ -98,58 +103,59 @@ class Group {
     }
     return false;
   }
-  // Where the values of step t of sample s begin in a (T, B, width) array.
+  // Offset of the values of step t and sample s in a (T, B, width) array.
   int64_t place(int64_t t, int s, int64_t width) const {
     return (t * plan_.batch + first_ + s) * width;
   }
   static bool all_zero(const T* values, int64_t count) {
     return values[0] == T(0) && std::memcmp(values, values + 1, (count - 1) * sizeof(T)) == 0;
   }
-  // Where the rows of unit i begin in a matrix.
+  // Offset of the rows of neuron i in a matrix.
   int64_t row_of(int64_t i) const { return i * S * layout_.width; }
   Rows all_rows() const { return {0, plan_.rows(S)}; }
 
+  // Sets a sample's values to zero: in all matrices, or in some rows of one.
   void clear_sample(T* matrices, int s) const {
     clear_sample(matrices, plan_.matrices * plan_.rows(S), s);
   }
-  // Of some rows.
   void clear_sample(T* rows, int64_t count, int s) const {
     for (int64_t i = 0; i < count; ++i) clear_presynaptic(s, layout_.width, 0, rows + row_of(i));
   }
 
-  // A matrix of the caller's, (B, H, columns), whose columns are ours from `column` on.
+  // A matrix in the caller's memory, (B, H, columns), which holds our columns from `column` on.
   template <typename U>
-  struct Callers {
+  struct CallerMatrix {
     U* values;  // null: zero, or not wanted
     int64_t columns, column;
   };
-  bool is_zero(const Callers<const T>& from) const {
+  bool is_zero(const CallerMatrix<const T>& from) const {
     const int64_t size = plan_.hidden * from.columns;
     return from.values == nullptr || all_zero(from.values + first_ * size, S * size);
   }
-  // Into zeros; some rows, or all.
-  void copy_in(const Callers<const T>& from, Rows rows, T* to) const {
+  // Copies some rows or all into a matrix of zeros.
+  void copy_in(const CallerMatrix<const T>& from, Rows rows, T* to) const {
     const int64_t columns = from.columns;
     for (int64_t i = rows.begin; i < std::min(rows.end, plan_.hidden); ++i) {
-      rows_to_presynaptic(from.values + (first_ * plan_.hidden + i) * columns, plan_.hidden * columns,
-                      columns, from.column, to + row_of(i - rows.begin));
+      rows_to_presynaptic(from.values + (first_ * plan_.hidden + i) * columns,
+                          plan_.hidden * columns, columns, from.column,
+                          to + row_of(i - rows.begin));
     }
   }
-  void copy_in(const Callers<const T>& from, T* matrix) const {
+  void copy_in(const CallerMatrix<const T>& from, T* matrix) const {
     if (!is_zero(from)) copy_in(from, all_rows(), matrix);
   }
-  void copy_out(const T* matrix, const Callers<T>& to) const {
+  void copy_out(const T* matrix, const CallerMatrix<T>& to) const {
     if (to.values == nullptr) return;
     for (int64_t i = 0; i < plan_.hidden; ++i) {
       presynaptic_to_rows(matrix + row_of(i), to.column, to.columns,
-                      to.values + (first_ * plan_.hidden + i) * to.columns,
-                      plan_.hidden * to.columns);
+                          to.values + (first_ * plan_.hidden + i) * to.columns,
+                          plan_.hidden * to.columns);
     }
   }
-  // Between rows of `count` values, a sample's each `stride` after the other, and presynaptic
-  // activity, or a unit's row, from source `begin` on.
+  // Between `count` values a sample, at `rows + s * stride`, and a presynaptic array or one row of
+  // a matrix, from presynaptic index `begin` on.
   void rows_to_presynaptic(const T* HWY_RESTRICT rows, int64_t stride, int64_t count, int64_t begin,
-                       T* HWY_RESTRICT to) const {
+                           T* HWY_RESTRICT to) const {
     if constexpr (Layout::kBatchInterleaved) {
       transpose(rows, stride, S, count, to + layout_.value(0, begin), S);
     } else {
@@ -157,63 +163,65 @@ class Group {
     }
   }
   void presynaptic_to_rows(const T* HWY_RESTRICT from, int64_t begin, int64_t count,
-                       T* HWY_RESTRICT rows, int64_t stride) const {
+                           T* HWY_RESTRICT rows, int64_t stride) const {
     if constexpr (Layout::kBatchInterleaved) {
       transpose(from + layout_.value(0, begin), S, count, S, rows, stride);
     } else {
       for (int s = 0; s < S; ++s) copy(from + layout_.value(s, begin), count, rows + s * stride);
     }
   }
-  // Zeros in place of `count` values of a sample.
+  // Sets `count` values of a sample to zero, from presynaptic index `begin` on.
   void clear_presynaptic(int s, int64_t count, int64_t begin, T* HWY_RESTRICT of) const {
     for (int64_t j = 0; j < count; ++j) of[layout_.value(s, begin + j)] = T(0);
   }
-  // The h that step t found, of the caller's arrays, as presynaptic activity from source `begin`
-  // on.
+  // The h that step t finds, from the caller's arrays, from presynaptic index `begin` on; zero
+  // after a reset.
   void activity_before(const T* initial_h, const T* output, int64_t t, int64_t begin, T* to) const {
     const int64_t hidden = plan_.hidden;
     rows_to_presynaptic(t > 0 ? output + place(t - 1, 0, hidden) : initial_h + place(0, 0, hidden),
-                    hidden, hidden, begin, to);
+                        hidden, hidden, begin, to);
     for (int s = 0; s < S; ++s) {
       if (is_reset(t, s)) clear_presynaptic(s, hidden, begin, to);
     }
   }
-  // Unit values as presynaptic activity from source `begin` on, and back.
-  void neurons_to_presynaptic(const T* HWY_RESTRICT neurons, int64_t begin, T* HWY_RESTRICT to) const {
+  // From neuron values to a presynaptic array, from index `begin` on, and back.
+  void neurons_to_presynaptic(const T* HWY_RESTRICT neurons, int64_t begin,
+                              T* HWY_RESTRICT to) const {
     if constexpr (Layout::kBatchInterleaved) {
       std::copy_n(neurons, plan_.hidden * S, to + layout_.value(0, begin));
     } else {
       neurons_to_rows(neurons, layout_.width, to + begin);
     }
   }
-  void presynaptic_to_neurons(const T* HWY_RESTRICT from, int64_t begin, T* HWY_RESTRICT neurons) const {
+  void presynaptic_to_neurons(const T* HWY_RESTRICT from, int64_t begin,
+                              T* HWY_RESTRICT neurons) const {
     if constexpr (Layout::kBatchInterleaved) {
       std::copy_n(from + layout_.value(0, begin), plan_.hidden * S, neurons);
     } else {
       rows_to_neurons(from + begin, layout_.width, neurons);
     }
   }
-  // Unit values from rows of units, a sample's each `stride` after the other, and back.
+  // From (S, H) values in rows `stride` apart to neuron values, and back.
   void rows_to_neurons(const T* HWY_RESTRICT rows, int64_t stride, T* HWY_RESTRICT neurons) const {
     transpose(rows, stride, S, plan_.hidden, neurons, S);
   }
   void neurons_to_rows(const T* HWY_RESTRICT neurons, int64_t stride, T* HWY_RESTRICT rows) const {
     transpose(neurons, S, plan_.hidden, S, rows, stride);
   }
-  // Values of the units of step t in a (T, B, H) array, or of the state in a (B, H) array (t = 0).
+  // Between neuron values and step t of a (T, B, H) array; with t = 0, also a (B, H) array of the
+  // state.
   void neurons_in(const T* from, int64_t t, T* neurons) const {
     rows_to_neurons(from + place(t, 0, plan_.hidden), plan_.hidden, neurons);
   }
   void neurons_out(const T* neurons, int64_t t, T* to) const {
     neurons_to_rows(neurons, plan_.hidden, to + place(t, 0, plan_.hidden));
   }
-  // Of some rows.
   void neurons_out(const T* neurons, int64_t t, Rows rows, T* to) const {
     transpose(neurons + rows.begin * S, S, std::min(rows.end, plan_.hidden) - rows.begin, S,
               to + place(t, 0, plan_.hidden) + rows.begin, plan_.hidden);
   }
 
-  // Activity has to begin as zeros only where rows are padded.
+  // Arrays of activity have to start as zeros only where rows are padded.
   static int64_t zeros_of_activity(int64_t count) { return Layout::kBatchInterleaved ? 0 : count; }
   static int64_t unwritten_activity(int64_t count) { return count - zeros_of_activity(count); }
   static T* take_activity(Scratch<T>& scratch, int64_t count) {
@@ -245,15 +253,15 @@ class ForwardGroup : public Group<Layout> {
   }
 
   void run() {
-    Pass& step = static_cast<Pass&>(*this);
-    step.begin();
+    Pass& pass = static_cast<Pass&>(*this);
+    pass.begin();
     for (int64_t t = 0; t < this->plan_.steps; ++t) {
       forget_reset_samples(t);
-      step.forward(t);
-      answer(t);
+      pass.forward(t);
+      call_closed_loop(t);
       save(t);
     }
-    step.end();
+    pass.end();
   }
 
  protected:
@@ -274,7 +282,7 @@ class ForwardGroup : public Group<Layout> {
       static_cast<Pass&>(*this).forget(s);
     }
   }
-  // The initial state is the caller's to keep.
+  // Step 0 finds the initial state, which the caller has.
   bool is_checkpoint(int64_t t) const {
     return this->saved_ && t > 0 && t % this->plan_.interval == 0;
   }
@@ -288,9 +296,9 @@ class ForwardGroup : public Group<Layout> {
       stream(matrices_, count, checkpoint);
     }
   }
-  bool is_answered() const { return closed_loop_ != nullptr; }
-  void answer(int64_t t) const {
-    if (!is_answered()) return;
+  bool in_closed_loop() const { return closed_loop_ != nullptr; }
+  void call_closed_loop(int64_t t) const {
+    if (!in_closed_loop()) return;
     closed_loop_->after_step(t, this->first_, S, output_ + this->place(t, 0, this->plan_.hidden));
   }
 
@@ -314,30 +322,30 @@ class BackwardGroup : public Group<Layout> {
   static int64_t unwritten(const PlasticPlan<T>& plan) {
     return Pass::recomputed(plan) + Group<Layout>::unwritten_activity(Pass::activity(plan));
   }
-  // The matrices that replay leaves.
+  // Values of scratch memory for the recomputed matrices of an interval.
   static int64_t recomputed(const PlasticPlan<T>& plan) {
     return (plan.interval + 1) * plan.all_matrices(S);
   }
 
   void run() {
-    Pass& step = static_cast<Pass&>(*this);
+    Pass& pass = static_cast<Pass&>(*this);
     const PlasticPlan<T>& plan = this->plan_;
-    step.begin();
+    pass.begin();
     for (int64_t k = plan.checkpoints - 1; k >= 0; --k) {
       begin_ = k * plan.interval;
       const int64_t end = std::min(begin_ + plan.interval, plan.steps);
-      const bool enters = end < plan.steps || step.has_final_gradient();
-      for (int64_t t = begin_; t < end; ++t) step.load(t);
+      const bool enters = end < plan.steps || pass.has_final_gradient();
+      for (int64_t t = begin_; t < end; ++t) pass.load(t);
       if (k > 0) {
         std::copy_n(this->saved_.checkpoint(k), plan.all_matrices(S), seen_);
       } else {
-        begin_again();
+        load_initial_state();
       }
-      step.recompute_interval(begin_, enters && Pass::kSeesNext ? end : end - 1);
-      if (enters) step.enter(end);
-      for (int64_t t = end - 1; t >= begin_; --t) step.back(t, t > begin_);
+      pass.recompute_interval(begin_, enters && Pass::kSeesNext ? end : end - 1);
+      if (enters) pass.enter(end);
+      for (int64_t t = end - 1; t >= begin_; --t) pass.back(t, t > begin_);
     }
-    step.end();
+    pass.end();
   }
 
  protected:
@@ -347,8 +355,8 @@ class BackwardGroup : public Group<Layout> {
         seen_(scratch.take_unwritten(Pass::recomputed(plan))),
         d_matrices_(scratch.take(plan.all_matrices(S))) {}
 
-  // seen(0)
-  void begin_again() {
+  // Writes seen(0).
+  void load_initial_state() {
     std::fill_n(seen_, this->plan_.all_matrices(S), T(0));
     for (int64_t which = 0; which < this->plan_.matrices; ++which) {
       this->copy_in(static_cast<Pass&>(*this).initial(which), seen(0, which));
@@ -357,7 +365,7 @@ class BackwardGroup : public Group<Layout> {
       if (this->is_reset(0, s)) this->clear_sample(seen_, s);
     }
   }
-  // From seen(begin) to seen(end), of all rows a step.
+  // From seen(begin) to seen(end), all rows at each step.
   void recompute_interval(int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       static_cast<Pass&>(*this).recompute(t);
@@ -367,26 +375,27 @@ class BackwardGroup : public Group<Layout> {
     }
   }
 
-  // The matrices as step t sees them, as replay left them.
+  // The recomputed matrices that step t finds, or one of them.
   T* seen(int64_t t, int64_t which = 0) const {
-    return seen_ + within(t) * this->plan_.all_matrices(S) + which * this->plan_.matrix(S);
+    return seen_ + step_in_interval(t) * this->plan_.all_matrices(S) +
+           which * this->plan_.matrix(S);
   }
-  // Of a unit of one matrix, from row i on.
+  // From row i on, for a unit with one matrix.
   T* seen_rows(int64_t t, int64_t i) const { return seen(t) + this->row_of(i); }
-  // Passes of the interval before t.
-  int64_t within(int64_t t) const { return t - begin_; }
+  // Steps from the beginning of the interval to t.
+  int64_t step_in_interval(int64_t t) const { return t - begin_; }
   T* d_matrix(int64_t which) const { return d_matrices_ + which * this->plan_.matrix(S); }
 
-  int64_t begin_ = 0;  // first step of the replayed interval
+  int64_t begin_ = 0;  // first step of the recomputed interval
   T* const seen_;
 
  private:
   T* const d_matrices_;
 };
 
-// Runs groups one after the other, in scratch memory that they share. Step<Layout> is made of the
-// plan, the group's first sample, its part of `kept` (null when only predicting), its scratch
-// memory and the unit's own arguments.
+// Runs groups one after the other, in scratch memory that they share. A Pass<Layout> is constructed
+// from the plan, the group's first sample, its part of the saved activations (null when only
+// predicting), its scratch memory, and the unit's own arguments.
 template <template <class> class Pass, typename T>
 class GroupRunner {
  public:
@@ -412,15 +421,17 @@ class GroupRunner {
   int64_t last_size_ = 0;
 };
 
-// Runs the groups of a shard, but for those across if not kBatchInterleavedToo.
+// Runs the groups of a shard; the batch-interleaved ones only if kBatchInterleavedToo.
 template <template <class> class Pass, bool kBatchInterleavedToo, typename T, class... Arguments>
 void run_shard(const PlasticPlan<T>& plan, int64_t shard, T* saved, const Arguments&... arguments) {
   GroupRunner<Pass, T> runner(plan, saved);
-  const int64_t first = std::max(plan.first_group(shard), kBatchInterleavedToo ? 0 : plan.interleaved_groups);
+  const int64_t first =
+      std::max(plan.first_group(shard), kBatchInterleavedToo ? 0 : plan.interleaved_groups);
   for (int64_t g = first; g < plan.first_group(shard + 1); ++g) {
     switch (plan.size(g)) {
       case kInterleavedSamples<T>:
-        if constexpr (kBatchInterleavedToo) runner.template run<BatchInterleaved<T>>(g, arguments...);
+        if constexpr (kBatchInterleavedToo)
+          runner.template run<BatchInterleaved<T>>(g, arguments...);
         break;
       case kTileRows:
         runner.template run<RowVectorised<T, kTileRows>>(g, arguments...);

@@ -1,6 +1,6 @@
-// What inputs drive the units of a group of samples with through fixed weights, W x[t] + b, and its
-// gradient. Vectors run along the units, whatever the layout of the plastic matrices. Compiled once
-// a target.
+// The input projection W x[t] + b of a group of samples, with fixed weights, and its gradients.
+// Vectors run along the neurons, whatever the layout of the plastic matrices. Compiled once for
+// each SIMD target.
 
 #if defined(STPN_KERNELS_CPU_INPUT_PROJECTION_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_CPU_INPUT_PROJECTION_INL_H_
@@ -25,15 +25,15 @@ template <typename T, int S>
 class InputProjection {
   using D = hn::ScalableTag<T>;
   using V = hn::Vec<D>;
-  // Samples that a row of W is loaded for at once: as many sums as hide the latency of an addition.
-  static constexpr int kBlock = std::min(S, 8);
+  // Samples that share each load of W: as many as hide the latency of an addition.
+  static constexpr int kTileSamples = std::min(S, 8);
 
  public:
   static int64_t scratch(const PlasticPlan<T>& plan) { return S * plan.padded(plan.hidden); }
 
-  // x (T, B, I), from which `first` is the group's first sample.
+  // x (T, B, I); `first`: the first sample of the group.
   InputProjection(const PlasticPlan<T>& plan, int64_t first, const T* x,
-             const PaddedInputWeights<T>& weights, Scratch<T>& scratch)
+                  const PaddedInputWeights<T>& weights, Scratch<T>& scratch)
       : weights_(weights),
         first_(first),
         batch_(plan.batch),
@@ -42,57 +42,60 @@ class InputProjection {
         x_(x),
         neurons_(scratch.take(S * width_)) {}
 
-  // (S, width): a row of units a sample; forward's drive, or the gradient that backward reads.
+  // (S, width), a row of neurons a sample: the projection, or the gradient of it that backward
+  // reads.
   T* neurons() const { return neurons_; }
   int64_t width() const { return width_; }
 
-  // Writes units().
+  // Writes neurons().
   void forward(int64_t t) const {
-    for (int s = 0; s < S; s += kBlock) forward_block(t, s);
+    for (int s = 0; s < S; s += kTileSamples) forward_tile(t, s);
   }
 
-  // Adds to `sums`, the gradients of W and b as PaddedInputWeights has them; writes grad_x
-  // (T, B, I), or null.
+  // Adds the gradients of W and b to `sums`, laid out as PaddedInputWeights is; writes grad_x
+  // (T, B, I), unless it is null.
   void backward(int64_t t, T* sums, T* grad_x) const {
-    for (int s = 0; s < S; s += kBlock) {
-      backward_block(t, s, sums);
-      if (grad_x != nullptr) inputs_block(s, grad_x + place(t, s));
+    for (int s = 0; s < S; s += kTileSamples) {
+      backward_tile(t, s, sums);
+      if (grad_x != nullptr) inputs_tile(s, grad_x + place(t, s));
     }
   }
 
  private:
-  // Where the inputs of sample s of the group begin in a (T, B, I) array.
+  // Offset of the inputs of sample s of the group in a (T, B, I) array.
   int64_t place(int64_t t, int s) const { return (t * batch_ + first_ + s) * inputs_; }
 
-  HWY_INLINE void forward_block(int64_t t, int s) const {
+  HWY_INLINE void forward_tile(int64_t t, int s) const {
     const D d;
     const T* HWY_RESTRICT x = x_ + place(t, s);
     const int64_t inputs = inputs_;
     for (int64_t k = 0; k < width_; k += hn::Lanes(d)) {
-      V preactivation[kBlock];
+      V preactivation[kTileSamples];
       STPN_UNROLL
-      for (int b = 0; b < kBlock; ++b) preactivation[b] = hn::Load(d, weights_.row(inputs) + k);
+      for (int b = 0; b < kTileSamples; ++b)
+        preactivation[b] = hn::Load(d, weights_.row(inputs) + k);
       for (int64_t j = 0; j < inputs; ++j) {
         const V w = hn::Load(d, weights_.row(j) + k);
         STPN_UNROLL
-        for (int b = 0; b < kBlock; ++b) {
+        for (int b = 0; b < kTileSamples; ++b) {
           preactivation[b] = hn::MulAdd(w, hn::Set(d, x[b * inputs + j]), preactivation[b]);
         }
       }
       STPN_UNROLL
-      for (int b = 0; b < kBlock; ++b) hn::Store(preactivation[b], d, neurons_ + (s + b) * width_ + k);
+      for (int b = 0; b < kTileSamples; ++b)
+        hn::Store(preactivation[b], d, neurons_ + (s + b) * width_ + k);
     }
   }
 
-  HWY_INLINE void backward_block(int64_t t, int s, T* HWY_RESTRICT sums) const {
+  HWY_INLINE void backward_tile(int64_t t, int s, T* HWY_RESTRICT sums) const {
     const D d;
     const T* HWY_RESTRICT x = x_ + place(t, s);
     const int64_t inputs = inputs_;
     for (int64_t k = 0; k < width_; k += hn::Lanes(d)) {
-      V du[kBlock];
+      V du[kTileSamples];
       V of_bias = hn::Load(d, sums + inputs * width_ + k);
       STPN_UNROLL
-      for (int b = 0; b < kBlock; ++b) {
+      for (int b = 0; b < kTileSamples; ++b) {
         du[b] = hn::Load(d, neurons_ + (s + b) * width_ + k);
         of_bias = hn::Add(of_bias, du[b]);
       }
@@ -100,7 +103,7 @@ class InputProjection {
       for (int64_t j = 0; j < inputs; ++j) {
         V of_weight = hn::Load(d, sums + j * width_ + k);
         STPN_UNROLL
-        for (int b = 0; b < kBlock; ++b) {
+        for (int b = 0; b < kTileSamples; ++b) {
           of_weight = hn::MulAdd(du[b], hn::Set(d, x[b * inputs + j]), of_weight);
         }
         hn::Store(of_weight, d, sums + j * width_ + k);
@@ -108,22 +111,22 @@ class InputProjection {
     }
   }
 
-  HWY_INLINE void inputs_block(int s, T* HWY_RESTRICT grad_x) const {
+  HWY_INLINE void inputs_tile(int s, T* HWY_RESTRICT grad_x) const {
     const D d;
     for (int64_t j = 0; j < inputs_; ++j) {
-      V dots[kBlock];
+      V dots[kTileSamples];
       STPN_UNROLL
-      for (int b = 0; b < kBlock; ++b) dots[b] = hn::Zero(d);
+      for (int b = 0; b < kTileSamples; ++b) dots[b] = hn::Zero(d);
       for (int64_t k = 0; k < width_; k += hn::Lanes(d)) {
         const V w = hn::Load(d, weights_.row(j) + k);
         STPN_UNROLL
-        for (int b = 0; b < kBlock; ++b) {
+        for (int b = 0; b < kTileSamples; ++b) {
           dots[b] = hn::MulAdd(w, hn::Load(d, neurons_ + (s + b) * width_ + k), dots[b]);
         }
       }
       alignas(64) T sums[64 / sizeof(T)];
-      sums_of_lanes<kBlock>(d, dots, sums);
-      for (int b = 0; b < kBlock; ++b) grad_x[b * inputs_ + j] = sums[b];
+      sums_of_lanes<kTileSamples>(d, dots, sums);
+      for (int b = 0; b < kTileSamples; ++b) grad_x[b * inputs_ + j] = sums[b];
     }
   }
 

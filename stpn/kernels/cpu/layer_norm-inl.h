@@ -1,5 +1,5 @@
-// Layer norm of a group's presynaptic arrays, of either layout, each sample by itself. Compiled
-// once a target.
+// Layer norm of a group's presynaptic arrays, in either layout, each sample by itself. Compiled
+// once for each SIMD target.
 
 #if defined(STPN_KERNELS_CPU_LAYER_NORM_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_CPU_LAYER_NORM_INL_H_
@@ -10,16 +10,16 @@
 
 #include <hwy/highway.h>
 
-#include "stpn/kernels/layer_norm.h"
 #include "stpn/kernels/cpu/products-inl.h"
+#include "stpn/kernels/layer_norm.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// The sums of value(j) over the sources of a sample, in each of its lanes; value gives the vector
-// of values that begins there, zero where there is no source.
+// For each sample the sum of value(j) over the presynaptic index, in all of the sample's lanes.
+// value(j) returns a vector of values, zero in the padding.
 template <class Layout, class Value>
 HWY_INLINE typename Layout::V sum_over_fan_in(const Layout& layout, const Value& value) {
   typename Layout::V sum = hn::Zero(typename Layout::D());
@@ -27,8 +27,8 @@ HWY_INLINE typename Layout::V sum_over_fan_in(const Layout& layout, const Value&
   return over_fan_in<Layout>(sum);
 }
 
-// In place: minus the mean. Returns one over the deviation, which is still to be multiplied with.
-// `weights`, common to all samples: one over the number of sources where there is one, else 0.
+// Subtracts the mean, in place, and returns one over the standard deviation, which the caller still
+// has to multiply by. `weights`, the same for all samples: 1 / fan-in, and 0 in the padding.
 template <class Layout, typename T = typename Layout::Value>
 HWY_INLINE typename Layout::V centre(const Layout layout, const T* HWY_RESTRICT weights,
                                      T* HWY_RESTRICT values) {
@@ -43,12 +43,11 @@ HWY_INLINE typename Layout::V centre(const Layout layout, const T* HWY_RESTRICT 
     hn::Store(centred, d, at);
     return hn::Mul(centred, centred);
   });
-  const V floor = hn::Set(d, static_cast<T>(kLayerNormEpsilon));
-  return hn::Div(hn::Set(d, T(1)), hn::Sqrt(hn::MulAdd(squares, part, floor)));
+  const V epsilon = hn::Set(d, static_cast<T>(kLayerNormEpsilon));
+  return hn::Div(hn::Set(d, T(1)), hn::Sqrt(hn::MulAdd(squares, part, epsilon)));
 }
 
-// In place: from the gradient of what the layer norm left, `normalised`, to that of what it was
-// given.
+// In place: from the gradient of the normalised values to that of the values that were normalised.
 template <class Layout, typename T = typename Layout::Value>
 HWY_INLINE void back_through_normalise(const Layout layout, const T* HWY_RESTRICT weights,
                                        const T* HWY_RESTRICT normalised, typename Layout::V inverse,
@@ -56,18 +55,18 @@ HWY_INLINE void back_through_normalise(const Layout layout, const T* HWY_RESTRIC
   using V = typename Layout::V;
   const typename Layout::D d;
   V sum = hn::Zero(d);
-  V along = hn::Zero(d);
+  V dot = hn::Zero(d);
   for (int64_t j = 0; j < layout.width; j += Layout::kColumns) {
     const V dn = hn::Load(d, gradient + layout.presynaptic(0, j));
     sum = hn::Add(sum, dn);
-    along = hn::MulAdd(dn, hn::LoadU(d, normalised + layout.presynaptic(0, j)), along);
+    dot = hn::MulAdd(dn, hn::LoadU(d, normalised + layout.presynaptic(0, j)), dot);
   }
   sum = over_fan_in<Layout>(sum);
-  along = hn::Mul(over_fan_in<Layout>(along), hn::Set(d, weights[0]));
+  dot = hn::Mul(over_fan_in<Layout>(dot), hn::Set(d, weights[0]));
   for (int64_t j = 0; j < layout.width; j += Layout::kColumns) {
     T* HWY_RESTRICT at = gradient + layout.presynaptic(0, j);
     V du = hn::NegMulAdd(sum, common<Layout>(weights + j), hn::Load(d, at));
-    du = hn::NegMulAdd(along, hn::LoadU(d, normalised + layout.presynaptic(0, j)), du);
+    du = hn::NegMulAdd(dot, hn::LoadU(d, normalised + layout.presynaptic(0, j)), du);
     hn::Store(hn::Mul(du, inverse), d, at);
   }
 }

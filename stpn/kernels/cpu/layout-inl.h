@@ -1,10 +1,12 @@
-// The two layouts of a group's values, as plastic_plan.h has them, in the vectors of a target: what
-// a unit's step says once for both. Compiled once a target.
+// The two layouts of a group's arrays (cpu/plan.h), in the vectors of a SIMD target, so that a
+// kernel states its loops once for both. Compiled once for each SIMD target.
 //
-// A step goes over its rows kRows at a time, across over the last few one by one, and over their
-// sources:
+// A pass goes over its rows one register tile of kRows rows at a time, and in a tile over the
+// presynaptic index j:
 //   for (int64_t j = 0; j < layout.width; j += Layout::kColumns)
 //     for r < kRows, v < kVectors:     vector q = r * kVectors + v of kTileVectors
+// A vector belongs to one row. Row-vectorised it holds kColumns presynaptic inputs of sample v;
+// batch-interleaved, one presynaptic input of as many samples as it has SIMD lanes.
 
 #if defined(STPN_KERNELS_CPU_LAYOUT_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_CPU_LAYOUT_INL_H_
@@ -19,6 +21,7 @@
 #include <numeric>
 
 #include "stpn/kernels/cpu/plan.h"
+#include "stpn/kernels/cpu/scratch_pool.h"
 #include "stpn/kernels/cpu/vector_math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -41,27 +44,29 @@ struct RowVectorised {
 
   explicit RowVectorised(const PlasticPlan<T>& plan) : width(plan.row) {}
 
-  // Offsets of vectors: of a presynaptic array; of rows of a matrix, from the first of kRows on; of
-  // rows of sums of gradients, likewise.
+  // Offsets of vectors: of a presynaptic array; of the rows of a matrix, and of the rows of sums of
+  // gradients, both from the first row of the tile.
   HWY_INLINE int64_t presynaptic(int v, int64_t j) const { return v * width + j; }
   HWY_INLINE int64_t synapse(int q, int64_t j) const { return q * width + j; }
   HWY_INLINE int64_t gradient(int r, int64_t j) const { return r * width + j; }
-  // Offset of one value of a presynaptic array.
+  // Offset of one value of a presynaptic array: sample s, presynaptic index j.
   HWY_INLINE int64_t value(int s, int64_t j) const { return s * width + j; }
-  // Sources from this one on are those from `first` on, and some before.
+  // The first presynaptic index of the vector that holds `first`.
   static int64_t vector_of(int64_t first) { return first / kColumns * kColumns; }
 
-  // Of padded rows of parameters, from the first of kRows on.
+  // A vector of row r of the tile, of padded rows of parameters.
   HWY_INLINE V parameter(const T* HWY_RESTRICT rows, int r, int64_t j) const {
     return hn::Load(D(), rows + r * width + j);
   }
-  // Of unit values, from those of the first of kRows on.
-  static HWY_INLINE V neuron(const T* HWY_RESTRICT neurons, int q) { return hn::Set(D(), neurons[q]); }
-  // One value a sample.
+  // Vector q of neuron values, from those of the first row of the tile.
+  static HWY_INLINE V neuron(const T* HWY_RESTRICT neurons, int q) {
+    return hn::Set(D(), neurons[q]);
+  }
+  // A vector of an array of one value a sample.
   static HWY_INLINE V sample(const T* HWY_RESTRICT values, int v) {
     return hn::Set(D(), values[v]);
   }
-  // Sums over the sources, to unit values.
+  // Reduces sums over j and stores them as neuron values.
   template <int N>
   static HWY_INLINE void store_sums(const V (&sums)[N], T* HWY_RESTRICT neurons) {
     sums_of_lanes<N>(D(), sums, neurons);
@@ -70,7 +75,7 @@ struct RowVectorised {
   const int64_t width;
 };
 
-// In neuron_blocks one row goes after the other: an update then hides behind the next row's sums.
+// In neuron blocks a tile is a single row: its update overlaps with the sums of the next row.
 template <typename T, bool kInNeuronBlocks = false>
 struct BatchInterleaved {
   using Value = T;
@@ -86,7 +91,9 @@ struct BatchInterleaved {
 
   explicit BatchInterleaved(const PlasticPlan<T>& plan) : width(plan.fan_in), row_(plan.row) {}
 
-  HWY_INLINE int64_t presynaptic(int v, int64_t j) const { return j * kSamples + v * hn::Lanes(D()); }
+  HWY_INLINE int64_t presynaptic(int v, int64_t j) const {
+    return j * kSamples + v * hn::Lanes(D());
+  }
   HWY_INLINE int64_t synapse(int q, int64_t j) const {
     return (q / kVectors * width + j) * kSamples + q % kVectors * hn::Lanes(D());
   }
@@ -118,38 +125,54 @@ struct BatchInterleaved {
 template <typename T>
 using NeuronBlocks = BatchInterleaved<T, true>;
 
-// A value for each sample, repeated as the samples are in unit values.
+// One value a sample, repeated the way the samples repeat in an array of neuron values.
 template <typename T, int S>
 struct PerSample {
   using D = hn::ScalableTag<T>;
-  static constexpr int64_t kTileVectors = hn::MaxLanes(D());
-  static constexpr int64_t kWidth = kTileVectors > S ? kTileVectors : S;
-  static_assert(kWidth % S == 0 && kWidth % kTileVectors == 0);
+  static constexpr int64_t kLanes = hn::MaxLanes(D());
+  static constexpr int64_t kWidth = kLanes > S ? kLanes : S;
+  static_assert(kWidth % S == 0 && kWidth % kLanes == 0);
 
   HWY_INLINE void set(int s, T value) {
     for (int64_t k = s; k < kWidth; k += S) values[k] = value;
   }
-  // For the vector of unit values that begins at `unit`.
+  // The vector that goes with the neuron values from index `neuron` on.
   HWY_INLINE hn::Vec<D> at(int64_t neuron) const { return hn::Load(D(), values + neuron % kWidth); }
 
   alignas(64) T values[kWidth];
 };
 
-// Of each sample, the sum over `units` unit values of value(k), the vector of those from k on.
+// sums[s] = for sample s, the sum of value(k) over an array of `neurons` neuron values; value(k)
+// returns the vector of those from index k on.
 template <class Layout, class Value, typename T = typename Layout::Value>
-HWY_INLINE void sums_over_neurons(int64_t neurons, const Value& value, T (&sums)[Layout::kSamples]) {
+HWY_INLINE void sums_over_neurons(int64_t neurons, const Value& value,
+                                  T (&sums)[Layout::kSamples]) {
   constexpr int S = Layout::kSamples;
   constexpr int64_t kWidth = PerSample<T, S>::kWidth;
   const typename Layout::D d;
-  alignas(64) T sums_of_places[kWidth] = {};
+  alignas(64) T partial_sums[kWidth] = {};
   for (int64_t place = 0; place < kWidth; place += hn::Lanes(d)) {
     typename Layout::V sum = hn::Zero(d);
     for (int64_t k = place; k < neurons; k += kWidth) sum = hn::Add(sum, value(k));
-    hn::Store(sum, d, sums_of_places + place);
+    hn::Store(sum, d, partial_sums + place);
   }
   std::fill_n(sums, S, T(0));
-  for (int64_t place = 0; place < kWidth; ++place) sums[place % S] += sums_of_places[place];
+  for (int64_t place = 0; place < kWidth; ++place) sums[place % S] += partial_sums[place];
 }
+
+// Arrays of neuron values, zero at first.
+template <typename T>
+class NeuronArrays {
+ public:
+  NeuronArrays(int64_t count, int64_t neurons) : neurons_(neurons), memory_(count * neurons) {
+    std::fill_n(memory_.get(), count * neurons, T(0));
+  }
+  T* operator[](int64_t which) const { return memory_.get() + which * neurons_; }
+
+ private:
+  int64_t neurons_;
+  ScratchArray<T> memory_;
+};
 
 // Writes one value a neuron, the same for all samples, as neuron values.
 template <int S, typename T>

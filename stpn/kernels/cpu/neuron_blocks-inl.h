@@ -1,13 +1,16 @@
-// The loop over time of units that do not hear each other, in neuron_blocks across the samples: a neuron_block of
-// units goes through a block of steps before the next neuron_block does. Compiled once a target.
+// The loop over time of layers whose neurons are independent of each other, in neuron blocks of the
+// batch-interleaved layout: a block of neurons runs through a time interval before the next block
+// does. Compiled once for each SIMD target.
 //
-// Here a step of ForwardGroup has, in place of forward(t),
-//   load(t)           inputs of step t, for all neuron_blocks: it keeps those of a block and a step before
-//   forward(t, rows)  one step of some rows
-//   store(t)          outputs of step t, of all neuron_blocks
-// and one of BackwardGroup, besides load and store of what goes in and comes out at step t,
-//   replay(begin, end, rows), enter(t, rows), back(t, more, rows)
-//   leave(rows)       the neuron_block has gone back through the interval
+// A forward pass has, in place of forward(t) of group_loop-inl.h,
+//   load(t)           reads the inputs of step t, for all blocks; it holds those of an interval and
+//   of
+//                     the step before it
+//   forward(t, rows)  one time step of some rows
+//   store(t)          writes the outputs of step t, of all blocks
+// and a backward pass, besides load(t) and store(t) of what step t reads and writes,
+//   recompute(begin, end, rows), enter(t, rows), back(t, more, rows)
+//   leave(rows)       after the last step of the interval of a block
 
 #if defined(STPN_KERNELS_CPU_NEURON_BLOCKS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_CPU_NEURON_BLOCKS_INL_H_
@@ -27,7 +30,7 @@ HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 
-// Calls run(rows) for each neuron_block, in order.
+// Calls run(rows) for each neuron block, in order.
 template <int S, typename T, typename Run>
 void for_each_neuron_block(const PlasticPlan<T>& plan, const Run& run) {
   const int64_t neuron_block = plan.neuron_block(S);
@@ -46,30 +49,30 @@ class ForwardNeuronBlocks : public ForwardGroup<Pass, Layout> {
 
  public:
   void run() {
-    Pass& step = static_cast<Pass&>(*this);
-    step.begin();
+    Pass& pass = static_cast<Pass&>(*this);
+    pass.begin();
     for (int64_t begin = 0, end; begin < this->plan_.steps; begin = end) {
-      end = end_of_block(begin);
+      end = end_of_interval(begin);
       this->forget_reset_samples(begin);
-      for (int64_t t = begin; t < end; ++t) step.load(t);
+      for (int64_t t = begin; t < end; ++t) pass.load(t);
       for_each_neuron_block<S>(this->plan_, [&](Rows rows) {
         for (int64_t t = begin; t < end; ++t) {
-          step.forward(t, rows);
+          pass.forward(t, rows);
           save(t, rows);
         }
       });
-      for (int64_t t = begin; t < end; ++t) step.store(t);
-      this->answer(begin);
+      for (int64_t t = begin; t < end; ++t) pass.store(t);
+      this->call_closed_loop(begin);
     }
-    step.end();
+    pass.end();
   }
 
  private:
-  // Where inputs depend on the outputs before them it is one step; and it ends where a sample may
-  // be reset.
-  int64_t end_of_block(int64_t begin) const {
+  // A time interval ends where a checkpoint is due or a sample may be reset. In a closed loop,
+  // where inputs depend on the outputs before them, it is one step.
+  int64_t end_of_interval(int64_t begin) const {
     int64_t end = begin + 1;
-    while (!this->is_answered() && end < this->plan_.steps && end % this->plan_.interval != 0 &&
+    while (!this->in_closed_loop() && end < this->plan_.steps && end % this->plan_.interval != 0 &&
            !this->any_reset(end)) {
       ++end;
     }
@@ -98,67 +101,70 @@ class BackwardNeuronBlocks : public BackwardGroup<Pass, Layout> {
   }
 
   void run() {
-    Pass& step = static_cast<Pass&>(*this);
+    Pass& pass = static_cast<Pass&>(*this);
     const PlasticPlan<T>& plan = this->plan_;
-    step.begin();
-    starts_at_zero_ = this->is_zero(step.initial(0));
+    pass.begin();
+    starts_at_zero_ = this->is_zero(pass.initial(0));
     for (int64_t k = plan.checkpoints - 1; k >= 0; --k) {
       const int64_t begin = this->begin_ = k * plan.interval;
       const int64_t end = std::min(begin + plan.interval, plan.steps);
-      for (int64_t t = begin; t < end; ++t) step.load(t);
+      for (int64_t t = begin; t < end; ++t) pass.load(t);
       for_each_neuron_block<S>(plan, [&](Rows rows) {
         neuron_block_ = rows;
-        const bool enters = end < plan.steps || step.has_final_gradient();
+        const bool enters = end < plan.steps || pass.has_final_gradient();
         recompute(enters && Pass::kSeesNext ? end : end - 1);
-        if (enters) step.enter(end, rows);
-        for (int64_t t = end - 1; t >= begin; --t) step.back(t, t > begin, rows);
-        step.leave(rows);
+        if (enters) pass.enter(end, rows);
+        for (int64_t t = end - 1; t >= begin; --t) pass.back(t, t > begin, rows);
+        pass.leave(rows);
       });
-      for (int64_t t = begin; t < end; ++t) step.store(t);
+      for (int64_t t = begin; t < end; ++t) pass.store(t);
     }
-    step.end();
+    pass.end();
   }
 
  protected:
-  // Of the neuron_block at hand, from row i on, as replay left it.
+  // The recomputed rows of the current neuron block that step t finds, from row i on.
   T* seen_rows(int64_t t, int64_t i) const {
-    return this->seen_ + this->row_of(this->within(t) * this->plan_.neuron_block(S) + i - neuron_block_.begin);
+    return this->seen_ + this->row_of(this->step_in_interval(t) * this->plan_.neuron_block(S) + i -
+                                      neuron_block_.begin);
   }
 
  private:
   void recompute(int64_t end) {
-    Pass& step = static_cast<Pass&>(*this);
+    Pass& pass = static_cast<Pass&>(*this);
     const int64_t begin = this->begin_;
     const int64_t rows = neuron_block_.end - neuron_block_.begin;
     T* const seen = seen_rows(begin, neuron_block_.begin);
     if (begin > 0) {
       const int64_t k = begin / this->plan_.interval;
-      std::copy_n(this->saved_.checkpoint(k) + this->row_of(neuron_block_.begin), this->row_of(rows), seen);
+      std::copy_n(this->saved_.checkpoint(k) + this->row_of(neuron_block_.begin),
+                  this->row_of(rows), seen);
     } else {
       std::fill_n(seen, this->row_of(rows), T(0));
-      if (!starts_at_zero_) this->copy_in(step.initial(0), neuron_block_, seen);
+      if (!starts_at_zero_) this->copy_in(pass.initial(0), neuron_block_, seen);
       for (int s = 0; s < S; ++s) {
         if (this->is_reset(0, s)) this->clear_sample(seen, rows, s);
       }
     }
-    step.recompute(begin, end, neuron_block_);
+    pass.recompute(begin, end, neuron_block_);
   }
 
   bool starts_at_zero_ = false;
   Rows neuron_block_{0, 0};
 };
 
-// The loops that a layout asks for.
+// The loop over time for a layout.
 template <class Pass, class Layout>
-using ForwardLoop =
-    std::conditional_t<Layout::kNeuronBlocks, ForwardNeuronBlocks<Pass, Layout>, ForwardGroup<Pass, Layout>>;
+using ForwardLoop = std::conditional_t<Layout::kNeuronBlocks, ForwardNeuronBlocks<Pass, Layout>,
+                                       ForwardGroup<Pass, Layout>>;
 template <class Pass, class Layout>
-using BackwardLoop =
-    std::conditional_t<Layout::kNeuronBlocks, BackwardNeuronBlocks<Pass, Layout>, BackwardGroup<Pass, Layout>>;
+using BackwardLoop = std::conditional_t<Layout::kNeuronBlocks, BackwardNeuronBlocks<Pass, Layout>,
+                                        BackwardGroup<Pass, Layout>>;
 
-// Runs those groups of a shard that are in neuron_blocks.
+// Runs those groups of a shard that run in neuron blocks.
 template <template <class> class Pass, typename T, class... Arguments>
-void run_neuron_blocks(const PlasticPlan<T>& plan, int64_t shard, T* saved, const Arguments&... arguments) {
+void run_neuron_blocks(const PlasticPlan<T>& plan, int64_t shard, T* saved,
+                       const Arguments&... arguments) {
   GroupRunner<Pass, T> runner(plan, saved);
   const int64_t end = std::min(plan.first_group(shard + 1), plan.interleaved_groups);
   for (int64_t g = plan.first_group(shard); g < end; ++g) {

@@ -1,5 +1,5 @@
 // Parameters as the CPU kernels of units with plastic synapses read them, and the sums of their
-// gradients: the same on every SIMD target.
+// gradients. The same on every SIMD target.
 #pragma once
 
 #include <hwy/base.h>
@@ -9,10 +9,10 @@
 #include <functional>
 
 #include "stpn/base/parallel.h"
-#include "stpn/kernels/extent.h"
-#include "stpn/kernels/cpu/scratch_pool.h"
-#include "stpn/kernels/input_projection.h"
 #include "stpn/kernels/cpu/plan.h"
+#include "stpn/kernels/cpu/scratch_pool.h"
+#include "stpn/kernels/extent.h"
+#include "stpn/kernels/input_projection.h"
 
 namespace stpn::kernels {
 
@@ -21,7 +21,7 @@ inline void for_each_shard(const base::ParallelFor* parallel, int64_t shards,
   parallel == nullptr ? base::serial_for(shards, body) : (*parallel)(shards, body);
 }
 
-// Parameter matrices, (rows, row) each, one after the other; zeros where there is no value.
+// Parameter matrices, one after the other, each (rows, row) with zeros in the padding.
 template <typename T>
 class PaddedMatrices {
  public:
@@ -36,9 +36,9 @@ class PaddedMatrices {
   ScratchArray<T> memory_;
 };
 
-// Fixed weights of inputs, turned so that a row is what one input is to all units, and after them
-// the bias; rows padded with zeros. Their gradients are summed up in the same shape, a vector of
-// GradientSums each row.
+// The weights W (H, I) of an input projection, transposed to (I, H), followed by the bias; rows
+// padded with zeros. The sums of their gradients have the same shape, one row in each vector of
+// GradientSums.
 template <typename T>
 class PaddedInputWeights {
  public:
@@ -62,14 +62,14 @@ class PaddedInputWeights {
   ScratchArray<T> memory_;
 };
 
-// Those of a unit that its inputs drive through fixed weights.
+// The parameters of a unit that has an input projection.
 template <typename T>
 struct ProjectedParameters {
   PaddedMatrices<T> matrices;
   PaddedInputWeights<T> inputs;
 };
 
-// Sums of the gradients of one shard's samples: matrices as above, and vectors of H values.
+// The sums of gradients over the samples of one shard: matrices as above, and vectors of H values.
 template <typename T>
 struct GradientSums {
   T* matrix(int64_t which) const { return base + which * matrix_size; }
@@ -79,7 +79,7 @@ struct GradientSums {
   int64_t matrices, matrix_size, vector_size;
 };
 
-// Those of all shards, and their total.
+// The sums of gradients of all shards and, after add_up(), their total.
 template <typename T>
 class ShardSums {
  public:
@@ -90,23 +90,24 @@ class ShardSums {
         size_(matrices * shape_.matrix_size + vectors * shape_.vector_size),
         memory_(shards_ * size_) {}
 
-  // The sums of a shard, zero.
+  // Sets the sums of a shard to zero and returns them.
   GradientSums<T> start(int64_t shard) const {
     std::fill_n(at(shard).base, size_, T(0));
     return at(shard);
   }
-  // In order, whoever made which; each thread a neuron_block.
+  // Adds up the shards in order, whichever thread made them: the result does not depend on threads.
   void add_up(const base::ParallelFor* parallel) const {
     constexpr int64_t kPiece = 4096;
     T* HWY_RESTRICT total = memory_.get();
-    for_each_shard(parallel, (size_ + kPiece - 1) / kPiece, [&](int64_t neuron_block) {
-      const int64_t end = std::min(size_, (neuron_block + 1) * kPiece);
+    for_each_shard(parallel, (size_ + kPiece - 1) / kPiece, [&](int64_t piece) {
+      const int64_t end = std::min(size_, (piece + 1) * kPiece);
       for (int64_t shard = 1; shard < shards_; ++shard) {
-        const T* HWY_RESTRICT mine = at(shard).base;
-        for (int64_t k = neuron_block * kPiece; k < end; ++k) total[k] += mine[k];
+        const T* HWY_RESTRICT sums = at(shard).base;
+        for (int64_t k = piece * kPiece; k < end; ++k) total[k] += sums[k];
       }
     });
   }
+  // The total.
   const T* row(int64_t which, int64_t i) const { return at(0).matrix(which) + i * row_; }
   const T* vector(int64_t which) const { return at(0).vector(which); }
 
@@ -123,7 +124,7 @@ class ShardSums {
   ScratchArray<T> memory_;
 };
 
-// The gradients of input weights, of which the first input's is vector `first`.
+// Writes the gradients of an input projection, whose sums begin with vector `first`.
 template <typename T>
 void store_input_weights(const ShardSums<T>& sums, int64_t first, const Extent& extent,
                          const InputWeights<T, T>& to) {

@@ -1,9 +1,10 @@
-// Products of a group's matrices and vectors, of either layout (plastic_layout-inl.h), a tile of
-// registers at a time. Compiled once a target.
+// Products of a group's matrices and vectors, in either layout, one register tile at a time.
+// Compiled once for each SIMD target.
 //
-// A group's vectors here are presynaptic arrays. Vectors of lanes belong to a sample along, to a
-// few samples across: pointers below are to the first value of those, layout.presynaptic(v, 0), and
-// layout.presynaptic(0, j) is how far it is from there to source j.
+// The vectors of these products are presynaptic arrays. Row-vectorised, a call works on one sample;
+// batch-interleaved, on as many samples as a SIMD vector has lanes. Pointers are to the first value
+// of those samples, layout.presynaptic(v, 0), from where presynaptic index j is
+// layout.presynaptic(0, j) values away.
 
 #if defined(STPN_KERNELS_CPU_PRODUCTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_CPU_PRODUCTS_INL_H_
@@ -22,7 +23,7 @@ namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// A value that all samples have, for each source from this one on.
+// A vector of values that are the same for all samples, from a presynaptic index on.
 template <class Layout, typename T = typename Layout::Value>
 HWY_INLINE typename Layout::V common(const T* HWY_RESTRICT values) {
   const typename Layout::D d;
@@ -33,7 +34,7 @@ HWY_INLINE typename Layout::V common(const T* HWY_RESTRICT values) {
   }
 }
 
-// Sums over the sources of R rows, to R values next to each other.
+// Reduces the sums over j of R rows and stores them next to each other.
 template <class Layout, int R, typename T = typename Layout::Value>
 HWY_INLINE void store_row_sums(const typename Layout::V (&sums)[R], T* HWY_RESTRICT to) {
   const typename Layout::D d;
@@ -45,7 +46,7 @@ HWY_INLINE void store_row_sums(const typename Layout::V (&sums)[R], T* HWY_RESTR
   }
 }
 
-// In each of a sample's lanes, the sum of all of them.
+// The sum over j of each sample, in all of the sample's lanes.
 template <class Layout>
 HWY_INLINE typename Layout::V over_fan_in(typename Layout::V sums) {
   if constexpr (Layout::kSamples == kInterleavedSamples<typename Layout::Value>) {
@@ -55,7 +56,7 @@ HWY_INLINE typename Layout::V over_fan_in(typename Layout::V sums) {
   }
 }
 
-// One value a sample, [S]; the same for all sources.
+// Stores one value a sample into an array [S], from vector v of samples.
 template <class Layout, typename T = typename Layout::Value>
 HWY_INLINE void store_of_samples(typename Layout::V values, int v, T* HWY_RESTRICT to) {
   const typename Layout::D d;
@@ -66,28 +67,32 @@ HWY_INLINE void store_of_samples(typename Layout::V values, int v, T* HWY_RESTRI
   }
 }
 
-// Value (r, k) of a few vectors, or row (r, k) of a few matrices: where it is.
+// A two-dimensional array with strides: element (vector, index), which may be a value or a row.
 template <typename T>
-struct Strided {
+struct StridedArray {
   T* first;
-  int64_t r, k;
+  int64_t vector_stride, index_stride;
 
-  HWY_INLINE T* at(int64_t vector, int64_t index) const { return first + vector * r + index * k; }
-  HWY_INLINE Strided from(int64_t vector) const { return {at(vector, 0), r, k}; }
+  HWY_INLINE T* at(int64_t vector, int64_t index) const {
+    return first + vector * vector_stride + index * index_stride;
+  }
+  HWY_INLINE StridedArray from(int64_t vector) const {
+    return {at(vector, 0), vector_stride, index_stride};
+  }
 };
 
-// Whose the rows of a product are.
+// What the rows of a product are rows of.
 enum class RowsOf {
-  parameters,  // all samples'
-  shared,      // of one matrix for all r
-  own          // each r's
+  parameters,  // a parameter matrix that all samples share
+  shared,      // one matrix for all r
+  own          // another matrix for each r
 };
 
 // sums[r][n] += sum over k of factor (r, k) * row (r, k)[j + n]
 template <RowsOf kRows, int R, int N, class Layout, typename T = typename Layout::Value>
 HWY_INLINE void add_products(const Layout& layout, int64_t j, int64_t count,
-                             const Strided<const T>& factors, const Strided<const T>& rows,
-                             typename Layout::V (&sums)[R][N]) {
+                             const StridedArray<const T>& factors,
+                             const StridedArray<const T>& rows, typename Layout::V (&sums)[R][N]) {
   using V = typename Layout::V;
   const typename Layout::D d;
   const auto load = [&](int64_t r, int64_t k, int n) HWY_ATTR {
@@ -114,14 +119,14 @@ HWY_INLINE void add_products(const Layout& layout, int64_t j, int64_t count,
   }
 }
 
-// Vectors of a tile next to each other; as many as there are registers for.
+// Vectors of a row in a register tile: as many as there are registers for.
 template <class D>
 inline constexpr int kTileColumns = hn::MaxLanes(D()) * sizeof(hn::TFromD<D>) == 64 ? 4 : 2;
 
 // to[r] = scale * to[r] + sum over k < count of factor (r, k) * row (r, k), r < R
 template <RowsOf kRows, int R, class Layout, typename T = typename Layout::Value>
 HWY_INLINE void sum_rows(const Layout layout, T scale, int64_t count,
-                         const Strided<const T> factors, const Strided<const T> rows,
+                         const StridedArray<const T> factors, const StridedArray<const T> rows,
                          T* HWY_RESTRICT to, int64_t to_r) {
   using D = typename Layout::D;
   const D d;
@@ -132,7 +137,8 @@ HWY_INLINE void sum_rows(const Layout layout, T scale, int64_t count,
     for (int r = 0; r < R; ++r) {
       STPN_UNROLL
       for (int n = 0; n < N; ++n) {
-        const T* HWY_RESTRICT from = to + r * to_r + layout.presynaptic(0, j + n * Layout::kColumns);
+        const T* HWY_RESTRICT from =
+            to + r * to_r + layout.presynaptic(0, j + n * Layout::kColumns);
         sums[r][n] = scale == T(0) ? hn::Zero(d) : hn::Mul(hn::Set(d, scale), hn::Load(d, from));
       }
     }
@@ -147,7 +153,7 @@ HWY_INLINE void sum_rows(const Layout layout, T scale, int64_t count,
   });
 }
 
-// to[i] = sum over j of row i [j] * x[j], i < count; next to each other.
+// to[i] = sum over j of row_i[j] * x[j] for i < count; with kMagnitudes, of |row_i[j]| * x[j]^2.
 template <bool kMagnitudes = false, class Layout, typename T = typename Layout::Value>
 HWY_INLINE void dot_rows(const Layout layout, int64_t count, const T* HWY_RESTRICT rows,
                          int64_t stride, const T* HWY_RESTRICT x, T* HWY_RESTRICT to) {
@@ -174,12 +180,12 @@ HWY_INLINE void dot_rows(const Layout layout, int64_t count, const T* HWY_RESTRI
   });
 }
 
-// matrix = scale * matrix + sum over k < count of a_k outer b_k: one sample's along, a few across.
-// Of a: values (unit, k); of b: vectors (0, k).
+// matrix = scale * matrix + sum over k < count of a_k outer b_k, where `a` holds values (neuron, k)
+// and `b` vectors (0, k).
 template <class Layout, typename T = typename Layout::Value>
 HWY_INLINE void add_outer_products(const Layout layout, T scale, int64_t hidden, int64_t count,
-                                   const Strided<const T> a, const Strided<const T> b, T* matrix,
-                                   int64_t row_stride) {
+                                   const StridedArray<const T> a, const StridedArray<const T> b,
+                                   T* matrix, int64_t row_stride) {
   for_tiles<kTileRows>(hidden, 1, [&](auto tile, int64_t i) HWY_ATTR {
     constexpr int R = decltype(tile)::value;
     sum_rows<RowsOf::shared, R>(layout, scale, count, a.from(i), b, matrix + i * row_stride,
@@ -190,8 +196,9 @@ HWY_INLINE void add_outer_products(const Layout layout, T scale, int64_t hidden,
 // The same for the gradient of a parameter matrix, (hidden, row), summed over samples too.
 template <class Layout, typename T = typename Layout::Value>
 HWY_INLINE void add_outer_products_of_all(const Layout layout, int64_t hidden, int64_t count,
-                                          const Strided<const T> a, const Strided<const T> b,
-                                          T* HWY_RESTRICT matrix, int64_t row) {
+                                          const StridedArray<const T> a,
+                                          const StridedArray<const T> b, T* HWY_RESTRICT matrix,
+                                          int64_t row) {
   using D = typename Layout::D;
   if constexpr (Layout::kSamples != kInterleavedSamples<T>) {
     add_outer_products(layout, T(1), hidden, count, a, b, matrix, row);

@@ -12,14 +12,14 @@
 namespace stpn::kernels {
 namespace {
 
-// Sizes are powers of two; what is never written of a block costs no memory.
-constexpr int kSmallest = 12;
-constexpr int kLargest = 26;
-constexpr size_t kMostOfASize = 4;
-constexpr size_t kMostBytes = size_t{1} << kLargest;
+// Sizes are powers of two. Pages of a block that are never written cost no memory.
+constexpr int kMinSizeClass = 12;
+constexpr int kMaxSizeClass = 26;
+constexpr size_t kMaxBlocksOfASize = 4;
+constexpr size_t kMaxPoolBytes = size_t{1} << kMaxSizeClass;
 
 int size_class(size_t bytes) {
-  return bytes == 0 ? 0 : std::max(kSmallest, static_cast<int>(std::bit_width(bytes - 1)));
+  return bytes == 0 ? 0 : std::max(kMinSizeClass, static_cast<int>(std::bit_width(bytes - 1)));
 }
 
 class Pool {
@@ -30,7 +30,7 @@ class Pool {
     }
   }
   void* take(int size_class) {
-    if (size_class <= kLargest && !held_[size_class].empty()) {
+    if (size_class <= kMaxSizeClass && !held_[size_class].empty()) {
       void* const block = held_[size_class].back();
       held_[size_class].pop_back();
       bytes_ -= size_t{1} << size_class;
@@ -40,8 +40,8 @@ class Pool {
   }
   void put(int size_class, void* block) {
     const size_t bytes = size_t{1} << size_class;
-    if (size_class > kLargest || bytes_ + bytes > kMostBytes ||
-        held_[size_class].size() == kMostOfASize) {
+    if (size_class > kMaxSizeClass || bytes_ + bytes > kMaxPoolBytes ||
+        held_[size_class].size() == kMaxBlocksOfASize) {
       free(block);
       return;
     }
@@ -52,7 +52,7 @@ class Pool {
  private:
   static void free(void* block) { hwy::FreeAlignedBytes(block, nullptr, nullptr); }
 
-  std::array<std::vector<void*>, kLargest + 1> held_;
+  std::array<std::vector<void*>, kMaxSizeClass + 1> held_;
   size_t bytes_ = 0;
 };
 
@@ -63,7 +63,7 @@ thread_local Pool pool;
 ScratchBlock::ScratchBlock(size_t bytes)
     : size_class_(size_class(bytes)), memory_(bytes == 0 ? nullptr : pool.take(size_class_)) {
 #ifdef __SANITIZE_ADDRESS__
-  // NaN: shows where it is read before it is written.
+  // NaN in every value, so that tests see a read before the first write.
   if (bytes > 0) std::memset(memory_, 0xff, bytes);
 #endif
 }

@@ -1,6 +1,6 @@
-// Scratch memory of kernels, held between calls: a training loop asks for the same blocks thousands
-// of times, and what goes back to the system in between is faulted in and zeroed anew, page by
-// page.
+// A pool of scratch memory for kernels, which keeps blocks between calls. A training loop asks for
+// the same blocks thousands of times; were they returned to the system in between, each page would
+// be faulted in and zeroed again.
 #pragma once
 
 #include <cstddef>
@@ -8,8 +8,9 @@
 
 namespace stpn::kernels {
 
-// A block of at least so many bytes, aligned for every SIMD target and not written; from those that
-// this thread holds, if one fits. Each thread holds a few of each size, 64 MiB at most, to its end.
+// A block of at least `bytes` bytes, aligned for every SIMD target, not initialised. It comes from
+// the pool of this thread if a block there fits, and goes to the pool of the thread that destroys
+// it. A pool keeps a few blocks of each size, 64 MiB at most, until its thread ends.
 class ScratchBlock {
  public:
   explicit ScratchBlock(size_t bytes);
@@ -23,7 +24,7 @@ class ScratchBlock {
   void* memory_;
 };
 
-// `count` values of T.
+// A scratch block of `count` values of T.
 template <typename T>
 class ScratchArray {
  public:

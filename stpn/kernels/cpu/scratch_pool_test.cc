@@ -40,7 +40,7 @@ TEST(ScratchPoolTest, MovesWithItsContent) {
   EXPECT_EQ(std::count(other.get(), other.get() + kSize, 7), kSize);
 }
 
-// A thread that ends with blocks held, and one that gets another's.
+// A thread ends while its pool has blocks, and another thread destroys a block it did not make.
 TEST(ScratchPoolTest, BlocksMayChangeThreads) {
   ScratchArray<int> made;
   std::thread([&] { made = ScratchArray<int>(kSize); }).join();

@@ -1,4 +1,5 @@
-// What the SIMD kernels of all units share. Compiled once a target (Highway's foreach_target).
+// SIMD functions that the kernels of all units share: sums of lanes, transposition, activations.
+// Compiled once for each SIMD target (Highway's foreach_target).
 
 #if defined(STPN_KERNELS_CPU_VECTOR_MATH_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_CPU_VECTOR_MATH_INL_H_
@@ -17,9 +18,9 @@
 
 #include "stpn/kernels/activation.h"
 
-// For loops over a fixed few vectors: unrolled, they stay in registers. Where a vector is one value
-// they are not few, and with sanitizers it would gain nothing: either would take minutes to
-// compile.
+// Put before a loop over a small constant number of vectors: unrolled, they stay in registers. Not
+// where a vector is a single value, as there are too many of them then, nor with sanitizers, where
+// it gains nothing: either would take minutes to compile.
 #undef STPN_UNROLL
 #if HWY_TARGET == HWY_SCALAR || defined(__SANITIZE_ADDRESS__)
 #define STPN_UNROLL
@@ -32,8 +33,8 @@ namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Calls body(N, first) for tiles of N from `first` on that make up `count`, N a constant: kTile,
-// and at the end one by one.
+// Calls body(N, first) for tiles of N = kTile that make up `count`, with N = 1 for the last few; N
+// is a std::integral_constant. `step` is the width of one.
 template <int kTile, class Body>
 HWY_INLINE void for_tiles(int64_t count, int64_t step, const Body& body) {
   int64_t first = 0;
@@ -45,6 +46,7 @@ HWY_INLINE void for_tiles(int64_t count, int64_t step, const Body& body) {
   }
 }
 
+// *sum += value
 template <class D, class V = hn::Vec<D>, class T = hn::TFromD<D>>
 HWY_INLINE void add_to(D d, V value, T* HWY_RESTRICT sum) {
   hn::Store(hn::Add(hn::Load(d, sum), value), d, sum);
@@ -63,7 +65,7 @@ HWY_INLINE V sum_of_blocks(D d, V v) {
   return v;
 }
 
-// Writes the lowest 128-bit block.
+// Stores the lowest 128-bit block.
 template <class D, class V = hn::Vec<D>, class T = hn::TFromD<D>>
 HWY_INLINE void store_block(D d, V v, T* HWY_RESTRICT to) {
   if constexpr (hn::MaxLanes(D()) * sizeof(T) > 16) {
@@ -74,7 +76,7 @@ HWY_INLINE void store_block(D d, V v, T* HWY_RESTRICT to) {
   }
 }
 
-// Writes the 128-bit blocks, so far apart.
+// Stores the 128-bit blocks, `apart` values apart.
 template <class D, class V = hn::Vec<D>, class T = hn::TFromD<D>>
 HWY_INLINE void store_blocks(D d, V v, int64_t apart, T* HWY_RESTRICT to) {
   if constexpr (hn::MaxLanes(D()) * sizeof(T) > 16) {
@@ -89,8 +91,8 @@ HWY_INLINE void store_blocks(D d, V v, int64_t apart, T* HWY_RESTRICT to) {
 
 #endif  // HWY_SCALAR
 
-// sums[s] = sum of the lanes of v[s]. Four float sums at once take a tree of 9 shuffles and adds,
-// not 4 x 8.
+// sums[s] = sum of the lanes of v[s]. Four float vectors together take 9 shuffles and additions,
+// where each by itself would take 8.
 template <int S, class D, class V = hn::Vec<D>, class T = hn::TFromD<D>>
 HWY_INLINE void sums_of_lanes([[maybe_unused]] D d, const V (&v)[S], T* HWY_RESTRICT sums) {
 #if HWY_TARGET == HWY_SCALAR
@@ -113,7 +115,7 @@ HWY_INLINE void sums_of_lanes([[maybe_unused]] D d, const V (&v)[S], T* HWY_REST
 #endif
 }
 
-// For a few values: a call of memmove costs more than to move them.
+// Copies a few values, for which a call of memmove would cost more than the copy.
 template <typename T>
 HWY_INLINE void copy(const T* HWY_RESTRICT from, int64_t count, T* HWY_RESTRICT to) {
   const hn::ScalableTag<T> d;
@@ -126,7 +128,7 @@ HWY_INLINE void copy(const T* HWY_RESTRICT from, int64_t count, T* HWY_RESTRICT 
   hn::StoreU(hn::LoadU(d, from + count - lanes), d, to + count - lanes);
 }
 
-// For many values, in whole vectors, that are not read again soon: past the caches, if `to` is
+// Copies many values, in whole vectors, that are not read again soon: past the caches, if `to` is
 // aligned as `from` is.
 template <typename T>
 HWY_INLINE void stream(const T* HWY_RESTRICT from, int64_t count, T* HWY_RESTRICT to) {
@@ -140,7 +142,7 @@ HWY_INLINE void stream(const T* HWY_RESTRICT from, int64_t count, T* HWY_RESTRIC
   hwy::FlushStream();
 }
 
-// As many rows as 16 bytes hold values, of as many columns as D has lanes: to rows of columns.
+// Transposes a block of as many rows as 16 bytes hold values, and as many columns as D has lanes.
 template <class D, class V = hn::Vec<D>, class T = hn::TFromD<D>>
 HWY_INLINE void transpose_rows(D d, const T* HWY_RESTRICT from, int64_t from_stride,
                                T* HWY_RESTRICT to, int64_t to_stride) {
@@ -151,7 +153,7 @@ HWY_INLINE void transpose_rows(D d, const T* HWY_RESTRICT from, int64_t from_str
   constexpr int64_t kRows = 16 / sizeof(T);
   const V a = hn::LoadU(d, from);
   const V b = hn::LoadU(d, from + from_stride);
-  // Every kRows-th column from this one on.
+  // Stores the columns first, first + kRows, first + 2 kRows ...
   const auto store = [&](auto columns, int64_t first) HWY_ATTR {
     store_blocks(d, columns, kRows * to_stride, to + first * to_stride);
   };
@@ -174,7 +176,7 @@ HWY_INLINE void transpose_rows(D d, const T* HWY_RESTRICT from, int64_t from_str
 #endif
 }
 
-// to[c][r] = from[r][c], of arrays whose rows are so far apart.
+// to[c][r] = from[r][c]; rows are `from_stride` and `to_stride` values apart.
 template <typename T>
 HWY_INLINE void transpose(const T* HWY_RESTRICT from, int64_t from_stride, int64_t rows,
                           int64_t columns, T* HWY_RESTRICT to, int64_t to_stride) {
@@ -187,7 +189,7 @@ HWY_INLINE void transpose(const T* HWY_RESTRICT from, int64_t from_stride, int64
     }
     return;
   }
-  // The last few rows and columns again with some before them.
+  // The last blocks overlap those before them where rows or columns are no multiple of a block.
   for (int64_t first = 0; first < rows; first += kRows) {
     const int64_t r = std::min(first, rows - kRows);
     int64_t c = 0;
@@ -219,7 +221,7 @@ HWY_INLINE V activate(D d, Activation activation, V preactivation) {
   return preactivation;
 }
 
-// The derivative, from the activity.
+// The derivative of the activation, from its value.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V activation_slope(D d, Activation activation, V activity) {
   using T = hn::TFromD<D>;

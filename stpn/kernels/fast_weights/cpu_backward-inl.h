@@ -207,7 +207,7 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
   void prefetch_before(int64_t t) const {
     this->prefetch_presynaptic(call_.grad_output, t - 1);
     this->prefetch_presynaptic(forward_.output, t - 1 - plan_.interval);
-    if (t > 0) this->prefetch(saved_.presynaptic(t - 1, 0), plan_.saved_besides(S));
+    if (t > 0) this->prefetch(saved_.presynaptic(t - 1, 0), plan_.saved_unblocked(S));
     if (begin_ == 0) return;
     const int64_t part = plan_.matrix(S) / plan_.interval;
     this->prefetch(saved_.checkpoint(begin_ / plan_.interval - 1) + (t - begin_) * part, part);

@@ -13,7 +13,7 @@
 // dot product, norm or activation is computed again.
 //
 // Norm `post`, F = C / m with m = |W + C|:
-//   dC = dF / m - k (W + C),   dW gets - k (W + C),   k = (dF . C) / m^3
+//   dC = dF / m - kappa (W + C),   dW gets - kappa (W + C),   kappa = (dF . C) / m^3
 // This takes no pass of its own: dF . C is the sum of Lambda dA C, which the update half takes,
 // plus terms in C z and C G, which forward saved; and W + C = G + (1 - scale) C.
 //
@@ -220,13 +220,13 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
  private:
   // An array of F or of its gradient, and which columns of a row of synapses it covers.
   template <typename U>
-  typename Loop::template Callers<U> plastic_columns(U* F) const {
+  typename Loop::template CallerMatrix<U> plastic_columns(U* F) const {
     const auto& v = forward_.variant;
     return {F, plastic_fan_in(forward_.extent, v), first_plastic_input(forward_.extent, v)};
   }
   // The gradients of z and h: with neuron blocks of all steps of an interval, otherwise of one.
   static int64_t slots(const Plan& plan) { return Layout::kNeuronBlocks ? plan.interval : 1; }
-  int64_t slot(int64_t t) const { return Layout::kNeuronBlocks ? this->within(t) : 0; }
+  int64_t slot(int64_t t) const { return Layout::kNeuronBlocks ? this->step_in_interval(t) : 0; }
   T* dz(int64_t t) const { return dz_ + slot(t) * plan_.presynaptic(S); }
   T* dh(int64_t t) const { return dh_ + slot(t) * plan_.neurons(S); }
   void clear_dz(int64_t t) const {
@@ -241,11 +241,11 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     return kPre ? saved_.neurons(t, kSavedInverseNorm, i) : ones_ + i * S;
   }
   // For the steps of the interval: z, the presynaptic term of the update, and h.
-  T* z(int64_t t) const { return z_ + this->within(t) * plan_.presynaptic(S); }
+  T* z(int64_t t) const { return z_ + this->step_in_interval(t) * plan_.presynaptic(S); }
   T* hebbian(int64_t t) const {
-    return current_ || oja_ ? hebbian_ + this->within(t) * plan_.presynaptic(S) : z(t);
+    return current_ || oja_ ? hebbian_ + this->step_in_interval(t) * plan_.presynaptic(S) : z(t);
   }
-  T* h(int64_t t) const { return h_ + this->within(t) * plan_.neurons(S); }
+  T* h(int64_t t) const { return h_ + this->step_in_interval(t) * plan_.neurons(S); }
 
   // z[t] with h[t] (`current`) or h[t-1] as its recurrent part; the latter is zero after a reset.
   void load_presynaptic(int64_t t, bool current, T* z) const {
@@ -272,8 +272,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     const int64_t matrix = this->seen_rows(begin + 1, i) - pass.before;
     for (int64_t t = begin; t < end; ++t) {
       pass.after = this->seen_rows(begin, i) + (t + 1 - begin) * matrix;
-      // F was recomputed just outside the bound where it was clamped, but for the first of the
-      // interval.
+      // Where F was clamped, it was recomputed just outside the bound, except the first one.
       pass.before_bound = t == this->begin_ ? std::numeric_limits<T>::infinity() : bound_;
       sweep_tile(pass, this->layout_, 0);
       if (t + 1 < plan_.steps && this->any_reset(t + 1)) {
@@ -360,12 +359,12 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
       }
       const V inverse = saved(kSavedInverseNorm, k);
       const V du_over_n = hn::Mul(du, inverse);
-      // -dn, with the norm in the update if it is there; then dn / n.
+      // u = G z / n, and with norm `pre` also the `scale` 1/n of the update, depend on n.
       V minus_dn = hn::Mul(du_over_n, saved(kSavedPreactivation, k));
       if constexpr (kPre) {
         minus_dn = hn::MulAdd(hn::Load(d, d_scale_ + k), hn::Mul(inverse, inverse), minus_dn);
       }
-      const V dn_over_n = or_zero(d, inverse, hn::Neg(hn::Mul(minus_dn, inverse)));
+      const V dn_over_n = zero_if_no_norm(d, inverse, hn::Neg(hn::Mul(minus_dn, inverse)));
       hn::Store(du_over_n, d, du_over_n_ + k);
       V dF_from_G = dn_over_n;
       V dW_from_W = dn_over_n;
@@ -376,22 +375,16 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
                        hn::MulAdd(du_over_n, saved(kSavedCz, k), hn::Load(d, d_scale_ + k)));
         const V scale_cubed = hn::Mul(hn::Mul(scale, scale), scale);
         // The initial F was not divided by m.
-        const V c = t == 0 ? hn::Zero(d) : or_zero(d, scale, hn::Mul(scale_cubed, dF_dot_C));
-        dW_from_W = hn::Sub(dn_over_n, c);
-        dF_from_G = hn::MulSub(scale, dn_over_n, c);
+        const V kappa =
+            t == 0 ? hn::Zero(d) : zero_if_no_norm(d, scale, hn::Mul(scale_cubed, dF_dot_C));
+        dW_from_W = hn::Sub(dn_over_n, kappa);
+        dF_from_G = hn::MulSub(scale, dn_over_n, kappa);
         hn::Store(hn::Mul(scale, du_over_n), d, dF_from_z_ + k);
-        hn::Store(hn::MulSub(c, scale, c), d, dF_from_C_ + k);
+        hn::Store(hn::MulSub(kappa, scale, kappa), d, dF_from_C_ + k);
       }
       hn::Store(dF_from_G, d, dF_from_G_ + k);
       add_to(d, dW_from_W, dW_from_W_ + k);
     }
-  }
-
-  // The gradient of a norm of zero is taken as zero; the inverse of such a norm is larger than
-  // this.
-  static constexpr double kNoNorm = 0.5 / kNormEpsilon;
-  static HWY_INLINE V or_zero(D d, V inverse, V value) {
-    return hn::IfThenElseZero(hn::Lt(inverse, hn::Set(d, static_cast<T>(kNoNorm))), value);
   }
 
   void add_multiple_of_W(int64_t i, T coefficient) {
@@ -449,25 +442,12 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   // Norm `post`, after the last step: from the gradient of the final F to that of its C.
   void backpropagate_last_norm(Rows which) {
     for (int64_t i = which.begin; i < std::min(which.end, plan_.hidden); ++i) {
-      const T* W = parameters_.row(kWeight, i);
-      T* sum = gradients_.row(kWeight, i);
       for (int s = 0; s < S; ++s) {
-        const T* C = this->seen_rows(plan_.steps, i) + layout_.value(s, 0);
-        T* dF = this->d_matrix(0) + this->row_of(i) + layout_.value(s, 0);
-        const int64_t stride = layout_.value(0, 1);
-        T squares = 0, dF_dot_C = 0;
-        for (int64_t j = 0; j < plan_.fan_in; ++j) {
-          const T G = W[j] + C[j * stride];
-          squares += G * G;
-          dF_dot_C += dF[j * stride] * C[j * stride];
-        }
-        const T scale = 1 / (std::sqrt(squares) + static_cast<T>(kNormEpsilon));
-        const T m = scale < static_cast<T>(kNoNorm) ? dF_dot_C * scale * scale * scale : T(0);
-        for (int64_t j = 0; j < plan_.fan_in; ++j) {
-          const T of_G = -m * (W[j] + C[j * stride]);
-          sum[j] += of_G;
-          dF[j * stride] = dF[j * stride] * scale + of_G;
-        }
+        const int64_t first = layout_.value(s, 0);
+        backpropagate_division(parameters_.row(kWeight, i), plan_.fan_in,
+                               this->seen_rows(plan_.steps, i) + first, layout_.value(s, 1) - first,
+                               this->d_matrix(0) + this->row_of(i) + first,
+                               gradients_.row(kWeight, i));
       }
     }
   }
@@ -486,16 +466,16 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   T* const h_;              // neuron values of the steps of the interval
   T* dz_;                   // presynaptic array: gradient of z[t]
   T* d_hebbian_;            // and of hebbian(t - 1)
-  // Neuron values, as all below. F is C with norm `post`; k is that of the comment at the top.
+  // Neuron values, as all below. F is C with norm `post`; kappa as at the top.
   T* const dh_;              // gradient of h, without dh_from_update_
   T* const dh_from_update_;  // sum over j of Gamma dA z: what the update adds to the gradient of h
   T* const d_scale_;         // sum over j of Lambda dA F: gradient of the update's `scale`
   T* const du_over_n_;       // du / n: dW gets it times z, dz times G
-  T* const dF_from_G_;       // dn / n; `post`: scale dn / n - k. dF gets it times G, dW times F
+  T* const dF_from_G_;       // dn / n; `post`: scale dn / n - kappa. dF gets it times G, dW times F
   T* const d_bias_;
-  T* const dW_from_W_;  // the sum over steps of dn / n - k, which dW gets times W
+  T* const dW_from_W_;  // the sum over steps of dn / n - kappa, which dW gets times W
   T* const dF_from_z_;  // du / n; `post`: scale du / n. dF gets it times z
-  T* const dF_from_C_;  // k scale - k, which dF gets times C; `post` only
+  T* const dF_from_C_;  // kappa scale - kappa, which dF gets times C; `post` only
   T* const dh_term_;    // a term of dh on its way to dh_
   T* const ones_;
   const T bound_;

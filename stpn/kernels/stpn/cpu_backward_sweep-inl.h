@@ -12,6 +12,8 @@
 
 #include <hwy/highway.h>
 
+#include <cmath>
+
 #include "stpn/kernels/cpu/pack-inl.h"
 #include "stpn/kernels/stpn/cpu_forward_sweep-inl.h"
 #include "stpn/kernels/stpn/equations.h"
@@ -21,7 +23,35 @@ namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Through all that step t does with the F it finds (kStep), then through the update of step t - 1
+// The gradient of a norm of zero is taken as zero: that of a norm whose inverse is larger than
+// this.
+inline constexpr double kNoNorm = 0.5 / kNormEpsilon;
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V zero_if_no_norm(D d, V inverse, V gradient) {
+  return hn::IfThenElseZero(hn::Lt(inverse, hn::Set(d, static_cast<hn::TFromD<D>>(kNoNorm))),
+                            gradient);
+}
+
+// From the gradient of a row F = C / m, m = |W + C|, to that of C, in place; adds to that of W.
+// Values of C and dF are `stride` apart.
+template <typename T>
+void backpropagate_division(const T* W, int64_t fan_in, const T* C, int64_t stride, T* dF, T* dW) {
+  T squares = 0, dF_dot_C = 0;
+  for (int64_t j = 0; j < fan_in; ++j) {
+    const T G = W[j] + C[j * stride];
+    squares += G * G;
+    dF_dot_C += dF[j * stride] * C[j * stride];
+  }
+  const T scale = 1 / (std::sqrt(squares) + static_cast<T>(kNormEpsilon));
+  const T kappa = scale < static_cast<T>(kNoNorm) ? dF_dot_C * scale * scale * scale : T(0);
+  for (int64_t j = 0; j < fan_in; ++j) {
+    const T through_norm = -kappa * (W[j] + C[j * stride]);
+    dW[j] += through_norm;
+    dF[j * stride] = dF[j * stride] * scale + through_norm;
+  }
+}
+
+// Backpropagates all that step t does with the F it finds (kStep), then the update of step t - 1
 // that made this F (kUpdate). Pointers are to what belongs to the first row of the sweep.
 template <class Layout, Norm kNorm, bool kClamp, bool kStep, bool kUpdate>
 struct StpnBackwardSweep {

@@ -316,21 +316,23 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   const StpnForwardParams<T>& call_;
   const PaddedMatrices<T>& parameters_;
   const int64_t slots_;
-  T* const z_;  // presynaptic arrays, one a slot; from h_ on arrays of neuron values
-  T* const h_;
-  T* const z_squared_;  // presynaptic array
-  T* const inverse_norm_;
+  // Presynaptic arrays are z_, one for each slot, and z_squared_; all others are neuron values.
+  T* const z_;
+  T* const h_;  // one for each slot
+  T* const z_squared_;
+  T* const inverse_norm_;  // 1 / n
   T* const scale_;  // what the update multiplies F (norm `post`: C) by: 1/n (`pre`) or 1/m (`post`)
   T* const Gz_;     // G z; norm `post`: C z. Afterwards, the energy
   T* const squares_;  // |G|^2; norm `post`: |C|^2
   T* const bias_;
-  T* const Wz_;  // W z, and below W.C and |W|^2; norm `post` only
+  // Norm `post` only: W z, W.C and |W|^2.
+  T* const Wz_;
   T* const WC_;
   T* const W_squares_;
   std::optional<StpnPlasticBias<Layout>> plastic_bias_;
   std::optional<StpnLayerNorm<Layout>> layer_norm_;
   std::optional<StpnPrediction<Layout>> prediction_;  // Oja's rule
-  int64_t next_ = 0;                                  // the next time step
+  int64_t next_ = 0;                                  // the time step that forward() makes next
 };
 
 }  // namespace HWY_NAMESPACE

@@ -1,5 +1,5 @@
-// Layer norm of the STPN's drive, over the units of a sample: not in neuron_blocks, whose units do not
-// hear each other. Compiled once a target.
+// Layer norm of the STPN's pre-activation u, over the neurons of each sample. Not with neuron
+// blocks, whose neurons are independent of each other. Compiled once for each SIMD target.
 
 #if defined(STPN_KERNELS_STPN_CPU_LAYER_NORM_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_STPN_CPU_LAYER_NORM_INL_H_
@@ -13,12 +13,11 @@
 #include <algorithm>
 #include <cmath>
 
-#include "stpn/kernels/cpu/scratch_pool.h"
-#include "stpn/kernels/layer_norm.h"
 #include "stpn/kernels/cpu/gradient_sums-inl.h"
 #include "stpn/kernels/cpu/layout-inl.h"
-#include "stpn/kernels/stpn/equations.h"
+#include "stpn/kernels/layer_norm.h"
 #include "stpn/kernels/stpn/cpu_layout.h"
+#include "stpn/kernels/stpn/equations.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
@@ -34,17 +33,14 @@ class StpnLayerNorm {
 
  public:
   StpnLayerNorm(const PlasticPlan<T>& plan, const StpnForwardParams<T>& call)
-      : hidden_(plan.hidden), neurons_(plan.neurons(S)), memory_(5 * neurons_) {
-    std::fill_n(memory_.get(), 5 * neurons_, T(0));
-    for (int64_t i = 0; i < hidden_; ++i) {
-      std::fill_n(gain() + i * S, S, call.layer_norm_weight[i]);
-      std::fill_n(offset() + i * S, S, call.layer_norm_bias[i]);
-      std::fill_n(present() + i * S, S, T(1));
-    }
+      : hidden_(plan.hidden), neurons_(plan.neurons(S)), arrays_(5, neurons_) {
+    repeat_for_samples<S>(call.layer_norm_weight, hidden_, gain());
+    repeat_for_samples<S>(call.layer_norm_bias, hidden_, offset());
+    std::fill_n(present(), hidden_ * S, T(1));
   }
 
-  // In place, from u to what is activated. Leaves what backward reads, if not null: the normalised
-  // unit values, and of each sample one over its deviation.
+  // Normalises u in place and applies gain and offset. Writes what backward reads, unless null: the
+  // neuron values before gain and offset, and for each sample one over its standard deviation.
   void forward(T* HWY_RESTRICT u, T* HWY_RESTRICT normalised, T* HWY_RESTRICT inverses) const {
     const D d;
     T sums[S];
@@ -74,10 +70,10 @@ class StpnLayerNorm {
     }
   }
 
-  // In place, from the gradient of what forward made of u to that of u; adds to those of gain and
-  // offset.
+  // In place, from the gradient of what forward() left to that of u; adds to the gradients of gain
+  // and offset.
   void backpropagate(const T* HWY_RESTRICT normalised, const T* HWY_RESTRICT inverses,
-            T* HWY_RESTRICT du) const {
+                     T* HWY_RESTRICT du) const {
     const D d;
     for (int64_t k = 0; k < neurons_; k += hn::Lanes(d)) {
       const V gradient = hn::Load(d, du + k);
@@ -85,21 +81,21 @@ class StpnLayerNorm {
       add_to(d, gradient, d_offset() + k);
       hn::Store(hn::Mul(gradient, hn::Load(d, gain() + k)), d, du + k);
     }
-    T sums[S], sums_along[S];
+    T sums[S], dots[S];
     sums_over_neurons<Layout>(
         neurons_, [&](int64_t k) HWY_ATTR { return hn::Load(d, du + k); }, sums);
     sums_over_neurons<Layout>(
         neurons_,
         [&](int64_t k)
             HWY_ATTR { return hn::Mul(hn::Load(d, du + k), hn::LoadU(d, normalised + k)); },
-        sums_along);
+        dots);
     const auto mean = means(sums);
-    const auto along = means(sums_along);
+    const auto dot = means(dots);
     PerSample<T, S> inverse;
     for (int s = 0; s < S; ++s) inverse.set(s, inverses[s]);
     for (int64_t k = 0; k < neurons_; k += hn::Lanes(d)) {
       V gradient = hn::Sub(hn::Load(d, du + k), mean.at(k));
-      gradient = hn::NegMulAdd(hn::LoadU(d, normalised + k), along.at(k), gradient);
+      gradient = hn::NegMulAdd(hn::LoadU(d, normalised + k), dot.at(k), gradient);
       gradient = hn::Mul(gradient, hn::Mul(inverse.at(k), hn::Load(d, present() + k)));
       hn::Store(gradient, d, du + k);
     }
@@ -118,15 +114,14 @@ class StpnLayerNorm {
     for (int s = 0; s < S; ++s) means.set(s, sums[s] / static_cast<T>(hidden_));
     return means;
   }
-  // Unit values.
-  T* gain() const { return memory_.get(); }
-  T* offset() const { return gain() + neurons_; }
-  T* present() const { return offset() + neurons_; }  // 1; 0 in padding
-  T* d_gain() const { return present() + neurons_; }
-  T* d_offset() const { return d_gain() + neurons_; }
+  T* gain() const { return arrays_[0]; }
+  T* offset() const { return arrays_[1]; }
+  T* present() const { return arrays_[2]; }  // 1, and 0 in the padding
+  T* d_gain() const { return arrays_[3]; }
+  T* d_offset() const { return arrays_[4]; }
 
   const int64_t hidden_, neurons_;
-  const ScratchArray<T> memory_;
+  const NeuronArrays<T> arrays_;
 };
 
 }  // namespace HWY_NAMESPACE

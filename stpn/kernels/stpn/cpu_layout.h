@@ -1,4 +1,5 @@
-// Which of the STPN's parameter matrices and kept values is which, in its CPU kernel.
+// The order of the STPN's parameter matrices, gradients and saved values in its CPU kernel, and its
+// plan.
 #pragma once
 
 #include "stpn/kernels/cpu/plan.h"
@@ -6,18 +7,20 @@
 
 namespace stpn::kernels {
 
-// Parameter matrices and the sums of their gradients: one value a synapse whatever the rates; zero
-// Lambda and Gamma where a synapse has no fast weight, which keeps F zero there.
+// Parameter matrices and the sums of their gradients. Each has one value a synapse, whatever
+// `rates` is; Lambda and Gamma are zero where a synapse has no fast weight, which keeps F zero
+// there.
 enum StpnMatrix { kWeight, kLambda, kGamma, kStpnMatrices };
-// Sums of gradients, besides.
+// The other sums of gradients, (H) each.
 enum StpnVector { kBias, kLayerNormWeight, kLayerNormBias, kBiasLambda, kBiasGamma, kStpnVectors };
 
-// SavedActivations at each step: the drive G z / n; with a norm, the inverse of n; with norm `post`, of the
-// matrix C that the step sees: its scale, where F = scale C, and C z and C G.
+// Neuron values saved at each step: the pre-activation G z / n without bias; with a norm, 1 / n;
+// with norm `post`, of the matrix C that the step finds: its scale 1 / m, where F = C / m, and C z
+// and C.G.
 enum StpnSaved { kSavedPreactivation, kSavedInverseNorm, kSavedScale, kSavedCz, kSavedCG };
 
-// After those, where the variant has them: the plastic bias that the step sees, and what layer norm
-// makes of its drive. A layer norm also keeps a value a sample, Oja's rule one a source.
+// After those, where the variant has them: the plastic bias that the step finds, and the normalised
+// pre-activation. A layer norm also saves one value a sample, Oja's rule one a presynaptic input.
 inline int64_t saved_plastic_bias(const StpnVariant& variant) {
   if (variant.norm == Norm::post) return kSavedCG + 1;
   return variant.norm == Norm::none ? kSavedPreactivation + 1 : kSavedInverseNorm + 1;
@@ -26,24 +29,25 @@ inline int64_t saved_layer_norm(const StpnVariant& variant) {
   return saved_plastic_bias(variant) + variant.plastic_bias;
 }
 
-// A sample's units hear each other.
+// Whether the neurons of a layer depend on each other.
 inline bool has_coupled_neurons(const StpnVariant& variant) {
   return variant.recurrent || variant.layer_norm || variant.rule == Rule::oja;
 }
 
 template <typename T>
 PlasticPlan<T> stpn_plan(const Extent& extent, const StpnVariant& variant) {
-  return PlasticPlan<T>({.steps = extent.steps,
-                         .batch = extent.batch,
-                         .hidden = extent.hidden,
-                         .fan_in = fan_in(extent, variant),
-                         .matrices = 1,
-                         .saved_per_neuron = saved_layer_norm(variant) + variant.layer_norm,
-                         .saved_per_presynaptic = variant.rule == Rule::oja,
-                         .saved_per_sample = variant.layer_norm,
-                         // With coupled units it would be slower: three parameters a synapse.
-                         .interleaved = !has_coupled_neurons(variant),
-                         .neuron_blocks = !has_coupled_neurons(variant)});
+  return PlasticPlan<T>(
+      {.steps = extent.steps,
+       .batch = extent.batch,
+       .hidden = extent.hidden,
+       .fan_in = fan_in(extent, variant),
+       .matrices = 1,
+       .saved_per_neuron = saved_layer_norm(variant) + variant.layer_norm,
+       .saved_per_presynaptic = variant.rule == Rule::oja,
+       .saved_per_sample = variant.layer_norm,
+       // With coupled neurons it would be slower: there are three parameters a synapse.
+       .interleaved = !has_coupled_neurons(variant),
+       .neuron_blocks = !has_coupled_neurons(variant)});
 }
 
 }  // namespace stpn::kernels

@@ -1,8 +1,9 @@
-// Oja's rule of the STPN: synapses grow by what the units' activities do not yet predict of their
-// presynaptic term z,
-//   h outer (z - prediction),   prediction = sum over units of f F,   f = h scale
-// with scale F as it enters the update. In passes of its own: the rule is seldom used. Not in
-// neuron_blocks, whose units do not hear each other. Compiled once a target.
+// Oja's rule of the STPN: synapses grow by the part of their presynaptic term z that the activities
+// of the neurons do not predict,
+//   h outer (z - prediction),   prediction = sum over neurons of f F,   f = h scale
+// with `scale` as in the update of F. It takes passes of its own, as the rule is seldom used. Not
+// with neuron blocks, whose neurons are independent of each other. Compiled once for each SIMD
+// target.
 
 #if defined(STPN_KERNELS_STPN_CPU_OJA_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_STPN_CPU_OJA_INL_H_
@@ -15,15 +16,15 @@
 
 #include <algorithm>
 
-#include "stpn/kernels/cpu/scratch_pool.h"
 #include "stpn/kernels/cpu/products-inl.h"
+#include "stpn/kernels/cpu/scratch_pool.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Of one step; `F` and `dF` are a group's matrices.
+// The prediction at one time step; `F` and `dF` are matrices of the group.
 template <class Layout>
 class StpnPrediction {
   using T = typename Layout::Value;
@@ -42,7 +43,7 @@ class StpnPrediction {
     std::fill_n(memory_.get(), neurons_ + presynaptic_ + S * padded_, T(0));
   }
 
-  // Unit values; a scale of null is 1.
+  // Neuron values; null for `scale` means 1.
   void set_activity(const T* HWY_RESTRICT h, const T* HWY_RESTRICT scale) const {
     const D d;
     for (int64_t k = 0; k < neurons_; k += hn::Lanes(d)) {
@@ -52,7 +53,7 @@ class StpnPrediction {
     }
   }
 
-  // From z to the term.
+  // In place, from z to z - prediction.
   void subtract(const T* F, T* term) const {
     for (int s = 0; s < S; ++s) {
       const int64_t sample = layout_.presynaptic(s, 0);
@@ -61,7 +62,7 @@ class StpnPrediction {
     }
   }
 
-  // From the gradient of the term to that of minus f, unit values.
+  // From the gradient of z - prediction to that of -f, neuron values.
   void backpropagate(const T* d_term, const T* F, T* d_minus_f) const {
     std::copy_n(d_term, presynaptic_, this->d_term());
     for (int s = 0; s < S; ++s) {
@@ -71,7 +72,7 @@ class StpnPrediction {
     }
     transpose(of_samples(), padded_, S, hidden_, d_minus_f, S);
   }
-  // What the gradient of F gets.
+  // Adds the gradient of F, after backpropagate().
   void add_gradient(T* dF) const {
     for (int s = 0; s < S; ++s) {
       const int64_t sample = layout_.presynaptic(s, 0);
@@ -83,7 +84,7 @@ class StpnPrediction {
  private:
   T* minus_f() const { return memory_.get(); }
   T* d_term() const { return minus_f() + neurons_; }
-  T* of_samples() const { return d_term() + presynaptic_; }  // [S][units]
+  T* of_samples() const { return d_term() + presynaptic_; }  // (S, H), padded
 
   const Layout layout_;
   const int64_t hidden_, padded_, neurons_, presynaptic_;

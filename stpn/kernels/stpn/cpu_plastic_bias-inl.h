@@ -1,8 +1,8 @@
-// The fast part of the STPN's bias, one value a unit and sample. Compiled once a target.
+// The plastic bias of the STPN, one value a neuron and sample. Compiled once for each SIMD target.
 //
 //   u[t] = ... + beta[t-1];   beta[t] = clamp(lambda beta[t-1] + gamma h[t], +-c)
 //
-// where gamma, with decay after the update, stands for lambda gamma.
+// With decay after the update, `gamma` here is lambda gamma.
 
 #if defined(STPN_KERNELS_STPN_CPU_PLASTIC_BIAS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_STPN_CPU_PLASTIC_BIAS_INL_H_
@@ -15,18 +15,18 @@
 
 #include <algorithm>
 
-#include "stpn/kernels/cpu/scratch_pool.h"
 #include "stpn/kernels/cpu/gradient_sums-inl.h"
 #include "stpn/kernels/cpu/layout-inl.h"
-#include "stpn/kernels/stpn/equations.h"
 #include "stpn/kernels/stpn/cpu_layout.h"
+#include "stpn/kernels/stpn/equations.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Forward it holds beta; backward, its gradient. Vectors are of the unit values from k on.
+// Holds beta in the forward pass and its gradient in the backward pass. A vector is of the neuron
+// values from index k on.
 template <class Layout>
 class StpnPlasticBias {
   using T = typename Layout::Value;
@@ -37,10 +37,8 @@ class StpnPlasticBias {
  public:
   StpnPlasticBias(const PlasticPlan<T>& plan, const StpnForwardParams<T>& call)
       : hidden_(plan.hidden),
-        neurons_(plan.neurons(S)),
         bound_(static_cast<T>(call.variant.clamp)),
-        memory_(5 * neurons_) {
-    std::fill_n(memory_.get(), 5 * neurons_, T(0));
+        arrays_(5, plan.neurons(S)) {
     for (int64_t i = 0; i < hidden_; ++i) {
       const int64_t rate = call.variant.scalar_bias_rates ? 0 : i;
       const T growth = call.variant.decay == Decay::after_update ? call.bias_lambda[rate] : T(1);
@@ -49,9 +47,9 @@ class StpnPlasticBias {
     }
   }
 
-  T* values() const { return memory_.get(); }
+  T* values() const { return arrays_[0]; }
   V at(int64_t k) const { return hn::Load(D(), values() + k); }
-  // Of sample s, unit values from `begin` to `end`.
+  // A reset of sample s, for the neuron values [begin, end).
   void forget(int s, int64_t begin, int64_t end) const {
     for (int64_t k = begin + s; k < end; k += S) values()[k] = T(0);
   }
@@ -59,15 +57,15 @@ class StpnPlasticBias {
   void update(int64_t k, V h) const {
     const D d;
     const V bound = hn::Set(d, bound_);
-    const V next = grown(k, at(k), h);
+    const V next = updated(k, at(k), h);
     hn::Store(hn::Min(hn::Max(next, hn::Neg(bound)), bound), d, values() + k);
   }
 
-  // Back through the update of `beta` by h. Returns what the gradient of h gets.
+  // Backpropagates the update of `beta` by h. Returns its part of the gradient of h.
   V backpropagate(int64_t k, V beta, V h) const {
     const D d;
     const V inside =
-        hn::IfThenElseZero(hn::Le(hn::Abs(grown(k, beta, h)), hn::Set(d, bound_)), at(k));
+        hn::IfThenElseZero(hn::Le(hn::Abs(updated(k, beta, h)), hn::Set(d, bound_)), at(k));
     add_to(d, hn::Mul(inside, beta), d_lambda() + k);
     add_to(d, hn::Mul(inside, h), d_gamma() + k);
     hn::Store(hn::Mul(inside, hn::Load(d, lambda() + k)), d, values() + k);
@@ -83,19 +81,19 @@ class StpnPlasticBias {
   }
 
  private:
-  V grown(int64_t k, V beta, V h) const {
+  // Before the clamp.
+  V updated(int64_t k, V beta, V h) const {
     const D d;
     return hn::MulAdd(hn::Load(d, lambda() + k), beta, hn::Mul(hn::Load(d, gamma() + k), h));
   }
-  // Unit values.
-  T* lambda() const { return values() + neurons_; }
-  T* gamma() const { return lambda() + neurons_; }
-  T* d_lambda() const { return gamma() + neurons_; }
-  T* d_gamma() const { return d_lambda() + neurons_; }
+  T* lambda() const { return arrays_[1]; }
+  T* gamma() const { return arrays_[2]; }
+  T* d_lambda() const { return arrays_[3]; }
+  T* d_gamma() const { return arrays_[4]; }
 
-  const int64_t hidden_, neurons_;
+  const int64_t hidden_;
   const T bound_;
-  const ScratchArray<T> memory_;
+  const NeuronArrays<T> arrays_;
 };
 
 }  // namespace HWY_NAMESPACE

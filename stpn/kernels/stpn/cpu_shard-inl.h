@@ -1,5 +1,5 @@
-// A shard of the STPN (stpn_chunk.h), with the steps that its variant takes. Compiled once a
-// target.
+// One shard of the STPN's CPU kernel (cpu_shard.h), with the passes that its variant needs.
+// Compiled once for each SIMD target.
 
 #if defined(STPN_KERNELS_STPN_CPU_SHARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_STPN_CPU_SHARD_INL_H_
@@ -17,64 +17,70 @@ HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 
-template <typename T, Norm kNorm, bool kClamp>
-struct Passes {
+// The forward and backward pass of a variant.
+template <Norm kNorm, bool kClamp>
+struct VariantPasses {
   template <class Layout>
   using Forward = StpnForward<Layout, kNorm, kClamp>;
   template <class Layout>
   using Backward = StpnBackward<Layout, kNorm, kClamp>;
 };
 
-// Calls run(steps) with the steps made for the variant. Norm `post` always clamps, if only at
-// infinity.
-template <typename T, typename Run>
+// Calls run(VariantPasses<...>()) with the passes for the variant. Norm `post` always clamps, if
+// only at infinity; for the other norms that would cost up to a tenth.
+template <typename Run>
 void with_passes(const StpnVariant& v, const Run& run) {
   const bool clamp = v.clamp < std::numeric_limits<double>::infinity();
   switch (v.norm) {
     case Norm::none:
-      return clamp ? run(Passes<T, Norm::none, true>()) : run(Passes<T, Norm::none, false>());
+      return clamp ? run(VariantPasses<Norm::none, true>())
+                   : run(VariantPasses<Norm::none, false>());
     case Norm::preactivation:
-      return clamp ? run(Passes<T, Norm::preactivation, true>()) : run(Passes<T, Norm::preactivation, false>());
+      return clamp ? run(VariantPasses<Norm::preactivation, true>())
+                   : run(VariantPasses<Norm::preactivation, false>());
     case Norm::pre:
-      return clamp ? run(Passes<T, Norm::pre, true>()) : run(Passes<T, Norm::pre, false>());
+      return clamp ? run(VariantPasses<Norm::pre, true>()) : run(VariantPasses<Norm::pre, false>());
     case Norm::post:
-      return run(Passes<T, Norm::post, true>());
+      return run(VariantPasses<Norm::post, true>());
   }
 }
 
 template <typename T>
 void row_vectorised_forward(const StpnForwardParams<T>& p, const PaddedMatrices<T>& parameters,
-                   const PlasticPlan<T>& plan, int64_t shard) {
-  with_passes<T>(p.variant, [&](auto steps) {
-    run_shard<decltype(steps)::template Forward, false>(plan, shard, p.saved, p, parameters);
+                            const PlasticPlan<T>& plan, int64_t shard) {
+  with_passes(p.variant, [&](auto passes) {
+    run_shard<decltype(passes)::template Forward, false>(plan, shard, p.saved, p, parameters);
   });
 }
 
 template <typename T>
 void row_vectorised_backward(const StpnBackwardParams<T>& p, const PaddedMatrices<T>& parameters,
-                    const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t shard) {
-  const Gradients<T> without_lane_sums(plan, gradients, 0, 0);
-  with_passes<T>(p.forward.variant, [&](auto steps) {
-    run_shard<decltype(steps)::template Backward, false>(plan, shard, p.forward.saved, p, parameters,
-                                                         without_lane_sums);
+                             const PlasticPlan<T>& plan, const GradientSums<T>& gradients,
+                             int64_t shard) {
+  const Gradients<T> gradient_sums(plan, gradients, 0, 0);
+  with_passes(p.forward.variant, [&](auto passes) {
+    run_shard<decltype(passes)::template Backward, false>(plan, shard, p.forward.saved, p,
+                                                          parameters, gradient_sums);
   });
 }
 
 template <typename T>
 void neuron_blocks_forward(const StpnForwardParams<T>& p, const PaddedMatrices<T>& parameters,
-                    const PlasticPlan<T>& plan, int64_t shard) {
-  with_passes<T>(p.variant, [&](auto steps) {
-    run_neuron_blocks<decltype(steps)::template Forward>(plan, shard, p.saved, p, parameters);
+                           const PlasticPlan<T>& plan, int64_t shard) {
+  with_passes(p.variant, [&](auto passes) {
+    run_neuron_blocks<decltype(passes)::template Forward>(plan, shard, p.saved, p, parameters);
   });
 }
 
 template <typename T>
 void neuron_blocks_backward(const StpnBackwardParams<T>& p, const PaddedMatrices<T>& parameters,
-                     const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t shard) {
-  const Gradients<T> of_neuron_blocks(plan, gradients, kStpnMatrices, plan.neuron_block(plan.interleaved));
-  with_passes<T>(p.forward.variant, [&](auto steps) {
-    run_neuron_blocks<decltype(steps)::template Backward>(plan, shard, p.forward.saved, p, parameters,
-                                                   of_neuron_blocks);
+                            const PlasticPlan<T>& plan, const GradientSums<T>& gradients,
+                            int64_t shard) {
+  const Gradients<T> gradient_sums(plan, gradients, kStpnMatrices,
+                                   plan.neuron_block(plan.interleaved_samples));
+  with_passes(p.forward.variant, [&](auto passes) {
+    run_neuron_blocks<decltype(passes)::template Backward>(plan, shard, p.forward.saved, p,
+                                                           parameters, gradient_sums);
   });
 }
 

@@ -1,5 +1,5 @@
-// One shard of the batch of the STPN's CPU kernel (cpu_shard.h), on the best SIMD target of this
-// machine. Compiled four times, at the same time, as each takes long: CMake defines
+// One shard of the STPN's CPU kernel (cpu_shard.h), on the best SIMD target of this machine. CMake
+// compiles this source four times, in parallel, as each takes long, and defines
 //   STPN_SHARD_TYPE    float or double
 //   STPN_SHARD_LAYOUT  row_vectorised or neuron_blocks
 
@@ -7,7 +7,7 @@
 #define HWY_TARGET_INCLUDE "stpn/kernels/stpn/cpu_shard.cc"
 #include <hwy/foreach_target.h>
 
-// Highway's own headers come after its list of targets.
+// After foreach_target.h, which sets the target.
 #include <hwy/highway.h>
 
 #include "stpn/kernels/stpn/cpu_shard-inl.h"
@@ -20,7 +20,7 @@ HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 
-// What is exported has to be a function, not a template.
+// HWY_EXPORT takes functions, not templates.
 static constexpr auto& kForward = STPN_JOIN(STPN_SHARD_LAYOUT, _forward)<STPN_SHARD_TYPE>;
 static constexpr auto& kBackward = STPN_JOIN(STPN_SHARD_LAYOUT, _backward)<STPN_SHARD_TYPE>;
 
