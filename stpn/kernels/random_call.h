@@ -35,7 +35,7 @@ struct NamedArray {
 //   Variant, Fields<T>, kTensors                the unit's own
 //   has(name, variant)                          whether the variant has this tensor
 //   alternative(name, variant)                  which of a shape's alternatives it has
-//   range(name)                                 what its values are drawn from
+//   range(name), or range(name, extent)         the interval that its values are drawn from
 //   forward_ref<T>, backward_ref<T>, forward_cpu<T>, backward_cpu<T>, cpu_plan<T>
 //
 // Every array that is written starts as NaN, so that an element that is never written shows.
@@ -52,7 +52,7 @@ struct RandomCall {
       : extent(its_extent), variant(its_variant), random(seed, base::Stream::parameters, 0) {
     for (const TensorSpec& tensor : Unit::kTensors) {
       const bool has = Unit::has(tensor.name, variant);
-      const auto [low, high] = Unit::range(tensor.name);
+      const auto [low, high] = range_of(tensor.name);
       arrays.push_back(has ? draw(tensor, low, high) : Array{tensor.name, {}, 0});
       const bool has_final = has && tensor.role == Role::state;
       grad_finals.push_back(has_final ? draw(tensor, -1, 1) : Array{tensor.name, {}, 0});
@@ -163,6 +163,14 @@ struct RandomCall {
   std::vector<uint8_t> reset;
 
  private:
+  std::pair<double, double> range_of(std::string_view name) const {
+    if constexpr (requires { Unit::range(name, extent); }) {
+      return Unit::range(name, extent);
+    } else {
+      return Unit::range(name);
+    }
+  }
+
   template <typename Arrays>
   static auto& find(Arrays& arrays, std::string_view name) {
     for (auto& array : arrays) {
