@@ -79,8 +79,8 @@ void list_experiments() {
 }  // namespace
 
 void add_list(CLI::App& app) {
-  CLI::App* command =
-      app.add_subcommand("list", "List units, ops, tasks, trainers or experiments, with their options");
+  CLI::App* command = app.add_subcommand(
+      "list", "List units, ops, tasks, trainers or experiments, with their options");
   auto kind = std::make_shared<std::string>();
   command->add_option("KIND", *kind, "units, ops, tasks, trainers or experiments")
       ->required()

@@ -35,7 +35,7 @@ struct NamedArray {
 //   Variant, Fields<T>, kTensors                the unit's own
 //   has(name, variant)                          whether the variant has this tensor
 //   alternative(name, variant)                  which of a shape's alternatives it has
-//   range(name), or range(name, extent)         the interval that its values are drawn from
+//   range(name, extent)                         the interval that its values are drawn from
 //   forward_ref<T>, backward_ref<T>, forward_cpu<T>, backward_cpu<T>, cpu_plan<T>
 //
 // Every array that is written starts as NaN, so that an element that is never written shows.
@@ -51,14 +51,15 @@ struct RandomCall {
              bool with_reset = true)
       : extent(its_extent), variant(its_variant), random(seed, base::Stream::parameters, 0) {
     for (const TensorSpec& tensor : Unit::kTensors) {
-      const bool has = Unit::has(tensor.name, variant);
-      const auto [low, high] = range_of(tensor.name);
-      arrays.push_back(has ? draw(tensor, low, high) : Array{tensor.name, {}, 0});
-      const bool has_final = has && tensor.role == Role::state;
-      grad_finals.push_back(has_final ? draw(tensor, -1, 1) : Array{tensor.name, {}, 0});
+      const auto [low, high] = Unit::range(tensor.name, extent);
+      arrays.push_back(draw(tensor, Unit::has(tensor.name, variant), low, high));
     }
     grad_output.resize(extent.steps * extent.batch * extent.hidden);
     for (T& value : grad_output) value = static_cast<T>(random.uniform(-1, 1));
+    for (const TensorSpec& tensor : Unit::kTensors) {
+      const bool has = tensor.role == Role::state && Unit::has(tensor.name, variant);
+      grad_finals.push_back(draw(tensor, has, -1, 1));
+    }
     reset.assign(extent.steps * extent.batch, 0);
     for (uint8_t& mark : reset) mark = with_reset && random.below(4) == 0;
   }
@@ -163,14 +164,6 @@ struct RandomCall {
   std::vector<uint8_t> reset;
 
  private:
-  std::pair<double, double> range_of(std::string_view name) const {
-    if constexpr (requires { Unit::range(name, extent); }) {
-      return Unit::range(name, extent);
-    } else {
-      return Unit::range(name);
-    }
-  }
-
   template <typename Arrays>
   static auto& find(Arrays& arrays, std::string_view name) {
     for (auto& array : arrays) {
@@ -179,7 +172,9 @@ struct RandomCall {
     throw std::out_of_range(std::string(name));
   }
 
-  Array draw(const TensorSpec& tensor, double low, double high) {
+  // Empty unless the variant has it.
+  Array draw(const TensorSpec& tensor, bool has, double low, double high) {
+    if (!has) return {tensor.name, {}, 0};
     const char* shape = tensor.shape;
     for (size_t skip = Unit::alternative(tensor.name, variant); skip > 0; --skip) {
       shape = std::find(shape, shape + std::string_view(shape).size(), '|') + 1;

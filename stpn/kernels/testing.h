@@ -103,9 +103,9 @@ class TargetTest : public ::testing::TestWithParam<int64_t> {
   void TearDown() override { choose(0); }
 
  private:
-  // The better of two targets has the lower bit, so SetUp leaves the one that is asked for and those
-  // below it: what is not compiled for it (double, for AVX-512) falls back to the next. 0: whatever
-  // the machine has.
+  // The better of two targets has the lower bit, so SetUp leaves the one that is asked for and
+  // those below it: what is not compiled for it (double, for AVX-512) falls back to the next. 0:
+  // whatever the machine has.
   static void choose(int64_t targets) {
     hwy::SetSupportedTargetsForTest(targets);
     hwy::GetChosenTarget().Update(hwy::SupportedTargets());

@@ -21,9 +21,8 @@ kernels::BackpropamineVariant variant_of(const BackpropamineOptions& options) {
 
 std::vector<base::Field> BackpropamineOptions::fields() {
   BackpropamineOptions& options = *this;
-  std::vector<base::Field> fields =
-      option_fields(kernels::kBackpropamine,
-                    [&](const auto& visit) { BACKPROPAMINE_OPTIONS(STPN_CONFIG_VISIT) });
+  std::vector<base::Field> fields = option_fields(
+      kernels::kBackpropamine, [&](const auto& visit) { BACKPROPAMINE_OPTIONS(STPN_CONFIG_VISIT) });
   fields.insert(fields.begin(), base::field("hidden_size", hidden_size,
                                             "neurons; memory and cost grow with its square",
                                             {.least = 1, .most = kMostNeurons}));

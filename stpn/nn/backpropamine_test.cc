@@ -30,18 +30,16 @@ UnitCase variant(const std::string& name, Backend backend, const std::string& ne
 
 INSTANTIATE_TEST_SUITE_P(
     Backpropamine, UnitContract,
-    testing::Values(variant("modplast_clamp_cpu", Backend::cpu, "modplast", "clamp"),
-                    variant("modplast_clamp_reference", Backend::reference, "modplast", "clamp"),
-                    variant("modplast_soft_clamp_sigmoid_cpu", Backend::cpu, "modplast",
-                            "soft_clamp", "sigmoid"),
-                    variant("plastic_decaying_cpu", Backend::cpu, "plastic", "decaying"),
-                    variant("plastic_additive_reference", Backend::reference, "plastic",
-                            "additive"),
-                    variant("modul_clamp_cpu", Backend::cpu, "modul", "clamp"),
-                    variant("modul_soft_clamp_reference", Backend::reference, "modul",
-                            "soft_clamp"),
-                    variant("modul_decaying_linear_cpu", Backend::cpu, "modul", "decaying",
-                            "linear")),
+    testing::Values(
+        variant("modplast_clamp_cpu", Backend::cpu, "modplast", "clamp"),
+        variant("modplast_clamp_reference", Backend::reference, "modplast", "clamp"),
+        variant("modplast_soft_clamp_sigmoid_cpu", Backend::cpu, "modplast", "soft_clamp",
+                "sigmoid"),
+        variant("plastic_decaying_cpu", Backend::cpu, "plastic", "decaying"),
+        variant("plastic_additive_reference", Backend::reference, "plastic", "additive"),
+        variant("modul_clamp_cpu", Backend::cpu, "modul", "clamp"),
+        variant("modul_soft_clamp_reference", Backend::reference, "modul", "soft_clamp"),
+        variant("modul_decaying_linear_cpu", Backend::cpu, "modul", "decaying", "linear")),
     unit_case_name);
 
 ops::BackpropamineCall small_call(const std::string& neuromodulation) {
@@ -137,8 +135,7 @@ TEST(BackpropamineTest, RejectsWrongArguments) {
   rejects("plastic", [](auto& c) { c.modulator_weight = c.bias; });
   rejects("modul", [](auto& c) { c.E = torch::Tensor(); });
   rejects("modul", [](auto& c) { c.E = c.E[0]; });
-  rejects("modul",
-          [](auto& c) { c.variant.neuromodulation = kernels::Neuromodulation::plastic; });
+  rejects("modul", [](auto& c) { c.variant.neuromodulation = kernels::Neuromodulation::plastic; });
   for (const char* option : {"neuromodulation", "addition", "modulator"}) {
     BackpropamineOptions options;
     for (const base::Field& field : options.fields()) {

@@ -22,9 +22,8 @@ kernels::FastWeightsVariant variant_of(const FastWeightsOptions& options) {
 
 std::vector<base::Field> FastWeightsOptions::fields() {
   FastWeightsOptions& options = *this;
-  std::vector<base::Field> fields =
-      option_fields(kernels::kFastWeights,
-                    [&](const auto& visit) { FAST_WEIGHTS_OPTIONS(STPN_CONFIG_VISIT) });
+  std::vector<base::Field> fields = option_fields(
+      kernels::kFastWeights, [&](const auto& visit) { FAST_WEIGHTS_OPTIONS(STPN_CONFIG_VISIT) });
   fields.insert(fields.begin(), base::field("hidden_size", hidden_size,
                                             "neurons; memory and cost grow with its square",
                                             {.least = 1, .most = kMostNeurons}));

@@ -7,8 +7,8 @@
 #include <string>
 
 #include "stpn/base/error.h"
-#include "stpn/ops/units/fast_weights.h"
 #include "stpn/nn/unit_contract.h"
+#include "stpn/ops/units/fast_weights.h"
 
 namespace stpn::nn {
 namespace {

@@ -14,8 +14,8 @@
 #include <ostream>
 #include <string>
 
-#include "stpn/ops/runtime/backend.h"
 #include "stpn/nn/unit.h"
+#include "stpn/ops/runtime/backend.h"
 
 namespace stpn::nn {
 

@@ -33,8 +33,8 @@ Tensors refuse_second_derivative(const std::string& op, Tensors gradients) {
 
 }  // namespace
 
-CallNode::CallNode(const UnitOp& op, const Call& call,
-                   std::shared_ptr<const PreparedCall> prepared, Backend backend)
+CallNode::CallNode(const UnitOp& op, const Call& call, std::shared_ptr<const PreparedCall> prepared,
+                   Backend backend)
     : torch::autograd::Node(torch::autograd::collect_next_edges(inputs_of(op, call))),
       op_(op),
       prepared_(std::move(prepared)),

@@ -1,5 +1,5 @@
-// A call of a unit's op in autograd's graph. torch::autograd::Function would do as much, but its maps
-// and lists take a twentieth of the time of a small unit.
+// A call of a unit's op in autograd's graph. torch::autograd::Function would do as much, but its
+// maps and lists take a twentieth of the time of a small unit.
 #pragma once
 
 #include <torch/csrc/autograd/function.h>

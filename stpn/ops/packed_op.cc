@@ -76,9 +76,9 @@ PackedOp::PackedOp(const UnitOp& op, torch::Library& m) {
                    const std::optional<at::Tensor>& reset, const std::vector<double>& options,
                    const std::string& backend) {
          const Call call = call_of(tensors, reset, options, /*energy=*/false);
-         return only_defined(op.backward(
-             call, backend_of(backend), tensors_of(grads), output, saved,
-             flags_of(needed, call.tensors.size(), op.signature().name), real));
+         return only_defined(
+             op.backward(call, backend_of(backend), tensors_of(grads), output, saved,
+                         flags_of(needed, call.tensors.size(), op.signature().name), real));
        });
   }
   const auto find = [](const std::string& name) {
@@ -98,9 +98,9 @@ Tensors PackedOp::backward(const Call& call, Backend backend, const Tensors& gra
                            const std::vector<bool>& needed) const {
   c10::List<bool> flags;
   for (const bool flag : needed) flags.push_back(flag);
-  Tensors found = backward_->call(optionals_of(grads), output, saved, flags,
-                                  optionals_of(call.tensors), optional_of(call.reset),
-                                  call.options, name_of(backend));
+  Tensors found =
+      backward_->call(optionals_of(grads), output, saved, flags, optionals_of(call.tensors),
+                      optional_of(call.reset), call.options, name_of(backend));
   Tensors gradients(needed.size());
   size_t next = 0;
   for (size_t row = 0; row < needed.size(); ++row) {

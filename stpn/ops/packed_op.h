@@ -1,5 +1,5 @@
-// The two ops behind a unit's op that tracing sees: stpn::NAME_forward and stpn::NAME_backward. Their
-// arguments are packed in lists, so that one code serves all units.
+// The two ops behind a unit's op that tracing sees: stpn::NAME_forward and stpn::NAME_backward.
+// Their arguments are packed in lists, so that one code serves all units.
 #pragma once
 
 #include <ATen/core/List.h>

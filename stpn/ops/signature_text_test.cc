@@ -65,8 +65,7 @@ TEST(SignatureTextTest, AWordThatIsNoChoiceIsRefused) {
       parse_choice(norm, word);
       ADD_FAILURE() << '"' << word << "\" was taken";
     } catch (const base::UserError& error) {
-      EXPECT_NE(std::string(error.what()).find("none, preactivation, pre, post"),
-                std::string::npos)
+      EXPECT_NE(std::string(error.what()).find("none, preactivation, pre, post"), std::string::npos)
           << error.what();
     }
   }

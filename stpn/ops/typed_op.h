@@ -74,8 +74,7 @@ class TypedOp : public UnitOp {
       option = static_cast<std::remove_reference_t<decltype(option)>>(call.options[next++]);
     });
     Unit::complete(variant, call);
-    check_tensors(call,
-                  [&](char letter) { return kernels::size_of(letter, extent, variant); });
+    check_tensors(call, [&](char letter) { return kernels::size_of(letter, extent, variant); });
     Unit::check(call, variant);
     if (x.scalar_type() == at::kFloat) {
       return std::make_shared<Typed<float>>(backend, extent, variant);

@@ -206,8 +206,7 @@ void UnitOp::check_grads(const Call& call, const PreparedCall& prepared, const T
                    tensor.scalar_type() == call.tensors.front().scalar_type(),
                "{}: {} is {} {}, wants {} {}", signature_.name, name,
                c10::toString(tensor.scalar_type()), c10::str(tensor.sizes()),
-               c10::toString(call.tensors.front().scalar_type()),
-               c10::str(at::IntArrayRef(shape)));
+               c10::toString(call.tensors.front().scalar_type()), c10::str(at::IntArrayRef(shape)));
   };
   STPN_CHECK(grads.size() == 1 + state_names_.size(), "{}: {} grads, wants {}", signature_.name,
              grads.size(), 1 + state_names_.size());
@@ -230,9 +229,8 @@ void UnitOp::check_dimensions(const char* name, const at::Tensor& tensor,
 void UnitOp::check_presence(const Call& call) const {
   STPN_CHECK(call.tensors.size() == signature_.tensors.size() &&
                  call.options.size() == signature_.options.size(),
-             "{}: {} tensors and {} options, wants {} and {}", signature_.name,
-             call.tensors.size(), call.options.size(), signature_.tensors.size(),
-             signature_.options.size());
+             "{}: {} tensors and {} options, wants {} and {}", signature_.name, call.tensors.size(),
+             call.options.size(), signature_.tensors.size(), signature_.options.size());
   for (size_t row = 0; row < call.tensors.size(); ++row) {
     const TensorSpec& spec = signature_.tensors[row];
     const bool taken = takes(signature_, spec.name);
@@ -265,15 +263,15 @@ void UnitOp::check_shapes(const Call& call, const Sizes& sizes) const {
     const at::Tensor& tensor = call.tensors[row];
     if (!tensor.defined()) continue;
     check_type(signature_.tensors[row].name, tensor, type);
-    const bool right = std::any_of(shapes_[row].begin(), shapes_[row].end(),
-                                   [&](const std::string& letters) { return fits(tensor, letters); });
+    const bool right =
+        std::any_of(shapes_[row].begin(), shapes_[row].end(),
+                    [&](const std::string& letters) { return fits(tensor, letters); });
     if (!right) fail_shape(row, tensor, sizes);
   }
   if (!call.reset.defined()) return;
   check_type("reset", call.reset, at::kBool);
   STPN_CHECK(fits(call.reset, "TB"), "{}: reset has shape {}, wants (T, B) = ({}, {})",
-             signature_.name, c10::str(call.reset.sym_sizes()), sizes['T'],
-             sizes['B']);
+             signature_.name, c10::str(call.reset.sym_sizes()), sizes['T'], sizes['B']);
 }
 
 void UnitOp::fail_shape(size_t row, const at::Tensor& tensor, const Sizes& sizes) const {
@@ -283,10 +281,10 @@ void UnitOp::fail_shape(size_t row, const at::Tensor& tensor, const Sizes& sizes
     for (const char letter : letters) shape.push_back(sizes[letter]);
     wanted += (wanted.empty() ? "" : " or ") + c10::str(at::IntArrayRef(shape));
   }
-  throw base::UserError(fmt::format(
-      "{}: {} has shape {}, wants {} = {}; T, B and I are those of x, with time first",
-      signature_.name, signature_.tensors[row].name, c10::str(tensor.sym_sizes()),
-      shape_text(signature_.tensors[row].shape), wanted));
+  throw base::UserError(
+      fmt::format("{}: {} has shape {}, wants {} = {}; T, B and I are those of x, with time first",
+                  signature_.name, signature_.tensors[row].name, c10::str(tensor.sym_sizes()),
+                  shape_text(signature_.tensors[row].shape), wanted));
 }
 
 // Arguments on a stack, in the order of the schema.

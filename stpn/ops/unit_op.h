@@ -18,8 +18,8 @@
 #include "stpn/kernels/closed_loop.h"
 #include "stpn/kernels/extent.h"
 #include "stpn/kernels/signature.h"
-#include "stpn/ops/runtime/backend.h"
 #include "stpn/ops/packed_op.h"
+#include "stpn/ops/runtime/backend.h"
 #include "stpn/ops/signature_text.h"
 
 namespace stpn::ops {
@@ -37,8 +37,8 @@ struct Call {
   kernels::ClosedLoop* closed_loop = nullptr;
 };
 
-// A call that was checked and planned once, for its float type and backend: forward, shape inference
-// and backward read it. Holds no tensors.
+// A call that was checked and planned once, for its float type and backend: forward, shape
+// inference and backward read it. Holds no tensors.
 class PreparedCall {
  public:
   PreparedCall(Backend the_backend, const kernels::Extent& the_extent)

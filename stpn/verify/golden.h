@@ -23,8 +23,8 @@ struct GoldenResult {
   std::string backend;  // reference, cpu or libtorch
   std::string dtype;    // double or float
   // The largest error of an array, max|ours - golden| / max|golden| (absolute where golden is all
-  // zero); infinite where ours is not finite. If each array is within its tolerance but a row of one
-  // is not, the largest error of a row (stpn/nn/tolerances.h says relative to what).
+  // zero); infinite where ours is not finite. If each array is within its tolerance but a row of
+  // one is not, the largest error of a row (stpn/nn/tolerances.h says relative to what).
   double largest_error = 0;
   std::string array;  // the one it is of; "a row of NAME" for a row
   double tolerance = 0;

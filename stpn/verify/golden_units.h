@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "stpn/nn/unit.h"
 #include "stpn/ops/runtime/backend.h"
 #include "stpn/verify/golden_file.h"
-#include "stpn/nn/unit.h"
 
 namespace stpn::verify {
 

@@ -39,12 +39,12 @@ template <class Layout, bool kPlain, bool kTrace>
 class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain, kTrace>, Layout> {
   using Loop = BackwardGroup<ModulatedBackward, Layout>;
   using Loop::is_reset;
-  using Loop::saved_;
   using Loop::kRows;
   using Loop::kVectors;
   using Loop::layout_;
   using Loop::plan_;
   using Loop::S;
+  using Loop::saved_;
   using typename Loop::D;
   using typename Loop::Plan;
   using typename Loop::T;
@@ -265,10 +265,10 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
     const int64_t steps = std::min(plan_.interval, plan_.steps - this->begin_);
     for (int v = 0; v < kVectors; ++v) {
       const int64_t first = v * (S / kVectors);
-      add_outer_products_of_all<Layout, T>(layout_, plan_.hidden, steps,
-                                           {du_ + first, S, plan_.neurons(S)},
-                                           {z_ + layout_.presynaptic(v, 0), 0, plan_.presynaptic(S)},
-                                           gradients_.row(kWeight, 0), plan_.row);
+      add_outer_products_of_all<Layout, T>(
+          layout_, plan_.hidden, steps, {du_ + first, S, plan_.neurons(S)},
+          {z_ + layout_.presynaptic(v, 0), 0, plan_.presynaptic(S)}, gradients_.row(kWeight, 0),
+          plan_.row);
     }
   }
 

@@ -28,12 +28,12 @@ namespace hn = hwy::HWY_NAMESPACE;
 template <class Layout, bool kPlain, bool kTrace>
 class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kTrace>, Layout> {
   using Loop = ForwardGroup<ModulatedForward, Layout>;
-  using Loop::saved_;
   using Loop::kRows;
   using Loop::kVectors;
   using Loop::layout_;
   using Loop::plan_;
   using Loop::S;
+  using Loop::saved_;
   using typename Loop::D;
   using typename Loop::Plan;
   using typename Loop::T;

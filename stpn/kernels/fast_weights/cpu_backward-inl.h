@@ -24,8 +24,8 @@
 
 #include <algorithm>
 
-#include "stpn/kernels/fast_weights/cpu_time_block-inl.h"
 #include "stpn/kernels/cpu/input_projection-inl.h"
+#include "stpn/kernels/fast_weights/cpu_time_block-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
@@ -273,8 +273,9 @@ class FastWeightsBackwardGroup : public FastWeightsGroup<Layout> {
   void backpropagate_A_product(int64_t m, const T* du) {
     if (A_ != nullptr) {
       const int64_t v = layout_.presynaptic(1, 0);
-      sum_rows<RowsOf::own, kVectors>(layout_, T(0), plan_.hidden, {du, v, layout_.presynaptic(0, 1)},
-                                      {A_, v, matrix_row_}, ds_, v);
+      sum_rows<RowsOf::own, kVectors>(layout_, T(0), plan_.hidden,
+                                      {du, v, layout_.presynaptic(0, 1)}, {A_, v, matrix_row_}, ds_,
+                                      v);
       for (int s = 0; s < S; ++s) {
         if (A_is_hidden_[s]) clear_entries(ds_, s, 0, 1);
       }

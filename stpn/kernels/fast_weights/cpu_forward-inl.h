@@ -11,8 +11,8 @@
 
 #include <algorithm>
 
-#include "stpn/kernels/fast_weights/cpu_time_block-inl.h"
 #include "stpn/kernels/cpu/input_projection-inl.h"
+#include "stpn/kernels/fast_weights/cpu_time_block-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {

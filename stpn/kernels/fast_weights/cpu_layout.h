@@ -2,8 +2,8 @@
 // and the plan of a call.
 #pragma once
 
-#include "stpn/kernels/fast_weights/equations.h"
 #include "stpn/kernels/cpu/plan.h"
+#include "stpn/kernels/fast_weights/equations.h"
 
 namespace stpn::kernels {
 

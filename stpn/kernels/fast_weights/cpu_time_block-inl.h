@@ -21,10 +21,10 @@
 
 #include <algorithm>
 
-#include "stpn/kernels/fast_weights/cpu_layout.h"
-#include "stpn/kernels/cpu/layer_norm-inl.h"
 #include "stpn/kernels/cpu/group_loop-inl.h"
+#include "stpn/kernels/cpu/layer_norm-inl.h"
 #include "stpn/kernels/cpu/products-inl.h"
+#include "stpn/kernels/fast_weights/cpu_layout.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
@@ -39,11 +39,11 @@ class FastWeightsGroup : public Group<Layout> {
   using Base = Group<Layout>;
 
  protected:
-  using Base::saved_;
   using Base::kVectors;
   using Base::layout_;
   using Base::plan_;
   using Base::S;
+  using Base::saved_;
   using typename Base::D;
   using typename Base::Plan;
   using typename Base::T;
@@ -112,7 +112,7 @@ class FastWeightsGroup : public Group<Layout> {
   }
   void presynaptic_out(const T* from, int64_t t, T* to) const {
     this->presynaptic_to_rows(from, 0, plan_.hidden, to + this->place(t, 0, plan_.hidden),
-                          plan_.hidden);
+                              plan_.hidden);
   }
   // Prefetches what a later step reads. The hardware does not predict it, because the next values
   // in memory belong to another group.
@@ -133,8 +133,8 @@ class FastWeightsGroup : public Group<Layout> {
   void matrices_out(const T* from, T* to) const {
     for (int64_t i = 0; i < plan_.hidden; ++i) {
       this->presynaptic_to_rows(from + i * matrix_row_, 0, plan_.hidden,
-                            to + this->place(0, 0, matrix_size()) + i * plan_.hidden,
-                            matrix_size());
+                                to + this->place(0, 0, matrix_size()) + i * plan_.hidden,
+                                matrix_size());
     }
   }
   // The saved s_k of step t, k < S, and the saved output of its layer norm before gain and offset.
@@ -188,8 +188,8 @@ class FastWeightsGroup : public Group<Layout> {
   void add_parameter_product(T scale, const T* parameter, const T* x, T* to) const {
     const int64_t v = layout_.presynaptic(1, 0);
     sum_rows<RowsOf::parameters, kVectors>(layout_, scale, plan_.hidden,
-                                           {x, v, layout_.presynaptic(0, 1)}, {parameter, 0, plan_.row},
-                                           to, v);
+                                           {x, v, layout_.presynaptic(0, 1)},
+                                           {parameter, 0, plan_.row}, to, v);
   }
 
   int64_t matrix_size() const { return plan_.hidden * plan_.hidden; }

@@ -136,11 +136,8 @@ TEST_P(FastWeightsCpuTest, SkipsZerosWithoutChangingResults) {
   for (const int64_t batch : {5, 21}) {  // row-vectorised, batch-interleaved
     for (const int64_t steps : {9, 40}) {
       for (const bool with_reset : {false, true}) {
-        // The seed matters: over 40 steps without resets some networks are chaotic. With seed 5, a
-        // rounding error in the weights and in h changes the reference's gradients by 3e-11; with
-        // seed 7, by 2e-14.
         RandomFastWeightsCall<double> call(
-            {.steps = steps, .batch = batch, .inputs = 3, .hidden = 13}, {}, 7, with_reset);
+            {.steps = steps, .batch = batch, .inputs = 3, .hidden = 13}, {}, 5, with_reset);
         std::fill(call["A"].begin(), call["A"].end(), 0.0);
         const auto cpu = run_without_energy_and_gradients_of_A(
             call, fast_weights_forward_cpu<double>, fast_weights_backward_cpu<double>, true);

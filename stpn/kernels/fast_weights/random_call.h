@@ -21,7 +21,7 @@ struct FastWeightsTestUnit {
     return !name.starts_with("layer_norm_") || v.layer_norm;
   }
   static size_t alternative(std::string_view, const FastWeightsVariant&) { return 0; }
-  static std::pair<double, double> range(std::string_view name) {
+  static std::pair<double, double> range(std::string_view name, const Extent&) {
     if (name == "x" || name == "h") return {-1, 1};
     if (name == "A") return {-0.3, 0.3};
     if (name == "layer_norm_weight") return {0.5, 1.5};

@@ -1,5 +1,5 @@
-// The STPN's CPU kernel: shards of the batch over the caller's threads. What a shard does is compiled
-// elsewhere (cpu_shard.cc).
+// The STPN's CPU kernel: shards of the batch over the caller's threads. What a shard does is
+// compiled elsewhere (cpu_shard.cc).
 
 #include <algorithm>
 #include <cstdint>
@@ -38,8 +38,8 @@ void for_each_rate(const Extent& extent, const StpnVariant& variant, const Use& 
   }
 }
 
-// With decay after the update, F = Lambda (F + Gamma change) = Lambda F + (Lambda Gamma) change: the
-// kernel then gets Lambda Gamma for its Gamma.
+// With decay after the update, F = Lambda (F + Gamma change) = Lambda F + (Lambda Gamma) change:
+// the kernel then gets Lambda Gamma for its Gamma.
 template <typename T>
 PaddedMatrices<T> padded(const StpnForwardParams<T>& p, const PlasticPlan<T>& plan) {
   PaddedMatrices<T> parameters(plan, kStpnMatrices);

@@ -25,7 +25,7 @@ struct StpnTestUnit {
     if (name.starts_with("weight_")) return static_cast<size_t>(v.rates);
     return name.starts_with("bias_") ? v.scalar_bias_rates : 0;
   }
-  static std::pair<double, double> range(std::string_view name) {
+  static std::pair<double, double> range(std::string_view name, const Extent&) {
     if (name == "x" || name == "h") return {-1, 1};
     if (name == "F" || name == "beta") return {-0.3, 0.3};
     if (name.ends_with("_lambda")) return {0.2, 1};

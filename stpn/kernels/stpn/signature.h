@@ -15,41 +15,41 @@ STPN_CHOICES(Presynaptic, previous, current);
 
 // N: presynaptic inputs of a neuron, I + H, or I without recurrent synapses. P: how many of them
 // have fast weights.
-#define STPN_TENSORS(X)                                                                         \
-  X(input, x, "T B I", required, differentiable, "inputs")                                      \
-  X(activity, h, "B H", required, differentiable, "activity before the first step")             \
-  X(state, F, "B H P", required, differentiable, "fast weights")                                \
-  X(parameter, weight, "H N", required, differentiable, "W: inputs first, then recurrent")      \
-  X(parameter, bias, "H", nullable, differentiable, "b")                                        \
-  X(parameter, weight_lambda, "H P | P | 1", required, differentiable,                          \
-    "Lambda, the decay of F: one a synapse, one a presynaptic input, or one in all")            \
-  X(parameter, weight_gamma, "H P | P | 1", required, differentiable,                           \
-    "Gamma, the rate at which F grows, of the same shape")                                      \
-  X(state, beta, "B H", optional, differentiable, "plastic bias: its fast part")                \
-  X(parameter, bias_lambda, "H | 1", optional, differentiable, "plastic bias: its decay")       \
-  X(parameter, bias_gamma, "H | 1", optional, differentiable, "plastic bias: its growth")       \
-  X(parameter, layer_norm_weight, "H", optional, differentiable, "layer norm: gain")            \
-  X(parameter, layer_norm_bias, "H", optional, differentiable, "layer norm: offset")            \
-  X(input, measured, "N", optional, constant,                                                   \
+#define STPN_TENSORS(X)                                                                    \
+  X(input, x, "T B I", required, differentiable, "inputs")                                 \
+  X(activity, h, "B H", required, differentiable, "activity before the first step")        \
+  X(state, F, "B H P", required, differentiable, "fast weights")                           \
+  X(parameter, weight, "H N", required, differentiable, "W: inputs first, then recurrent") \
+  X(parameter, bias, "H", nullable, differentiable, "b")                                   \
+  X(parameter, weight_lambda, "H P | P | 1", required, differentiable,                     \
+    "Lambda, the decay of F: one a synapse, one a presynaptic input, or one in all")       \
+  X(parameter, weight_gamma, "H P | P | 1", required, differentiable,                      \
+    "Gamma, the rate at which F grows, of the same shape")                                 \
+  X(state, beta, "B H", optional, differentiable, "plastic bias: its fast part")           \
+  X(parameter, bias_lambda, "H | 1", optional, differentiable, "plastic bias: its decay")  \
+  X(parameter, bias_gamma, "H | 1", optional, differentiable, "plastic bias: its growth")  \
+  X(parameter, layer_norm_weight, "H", optional, differentiable, "layer norm: gain")       \
+  X(parameter, layer_norm_bias, "H", optional, differentiable, "layer norm: offset")       \
+  X(input, measured, "N", optional, constant,                                              \
     "energy: 1 for presynaptic inputs that count, 0 for others")
 
-#define STPN_OPTIONS(X)                                                                         \
-  X(choice, Norm, norm, pre, 0, 0,                                                              \
-    "what the norm of each neuron's efficacies divides: the pre-activation and the fast "       \
-    "weights as they enter their update (pre), the pre-activation and the new fast weights "    \
-    "(post), the pre-activation only (preactivation), nothing (none)")                          \
-  X(bound, double, clamp, kInfinity, std::numeric_limits<double>::min(), kInfinity,             \
-    "bound of the fast weights; inf: none. Set it where norm is none or post")                  \
-  X(choice, Connections, connections, all, 0, 0, "synapses that have fast weights")             \
-  X(choice, Rule, rule, hebb, 0, 0,                                                             \
-    "what the fast weights learn: the product of activities (hebb), or that less what they "    \
-    "already predict (oja)")                                                                    \
-  X(choice, Decay, decay, before_update, 0, 0,                                                  \
-    "whether only old fast weights decay (before_update) or what was just learnt too "          \
-    "(after_update)")                                                                           \
-  X(choice, Presynaptic, presynaptic, previous, 0, 0,                                           \
-    "recurrent activity in the Hebbian term: h[t-1] (previous, the paper) or h[t] (current, "   \
-    "the published retrieval code)")                                                            \
+#define STPN_OPTIONS(X)                                                                       \
+  X(choice, Norm, norm, pre, 0, 0,                                                            \
+    "what the norm of each neuron's efficacies divides: the pre-activation and the fast "     \
+    "weights as they enter their update (pre), the pre-activation and the new fast weights "  \
+    "(post), the pre-activation only (preactivation), nothing (none)")                        \
+  X(bound, double, clamp, kInfinity, std::numeric_limits<double>::min(), kInfinity,           \
+    "bound of the fast weights; inf: none. Set it where norm is none or post")                \
+  X(choice, Connections, connections, all, 0, 0, "synapses that have fast weights")           \
+  X(choice, Rule, rule, hebb, 0, 0,                                                           \
+    "what the fast weights learn: the product of activities (hebb), or that less what they "  \
+    "already predict (oja)")                                                                  \
+  X(choice, Decay, decay, before_update, 0, 0,                                                \
+    "whether only old fast weights decay (before_update) or what was just learnt too "        \
+    "(after_update)")                                                                         \
+  X(choice, Presynaptic, presynaptic, previous, 0, 0,                                         \
+    "recurrent activity in the Hebbian term: h[t-1] (previous, the paper) or h[t] (current, " \
+    "the published retrieval code)")                                                          \
   X(choice, Activation, activation, tanh, 0, 0, "activation function of the neurons")
 
 inline constexpr TensorSpec kStpnTensors[] = {STPN_TENSORS(STPN_TENSOR_SPEC)};

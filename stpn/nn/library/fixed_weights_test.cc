@@ -1,7 +1,7 @@
+#include <gtest/gtest.h>
+
 #include "stpn/nn/library/normalised_rows.h"
 #include "stpn/ops/energy.h"
-
-#include <gtest/gtest.h>
 
 namespace stpn::nn {
 namespace {

@@ -4,9 +4,9 @@
 #include <utility>
 
 #include "stpn/base/error.h"
+#include "stpn/nn/initialisation.h"
 #include "stpn/nn/library/normalised_rows.h"
 #include "stpn/ops/energy.h"
-#include "stpn/nn/initialisation.h"
 
 namespace stpn::nn {
 namespace {

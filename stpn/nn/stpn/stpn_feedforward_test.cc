@@ -7,8 +7,8 @@
 
 #include "stpn/base/error.h"
 #include "stpn/nn/stpn/stpn_recurrent.h"
-#include "stpn/ops/units/stpn.h"
 #include "stpn/nn/unit_contract.h"
+#include "stpn/ops/units/stpn.h"
 
 namespace stpn::nn {
 namespace {

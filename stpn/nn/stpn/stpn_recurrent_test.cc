@@ -6,8 +6,8 @@
 #include <functional>
 
 #include "stpn/base/error.h"
-#include "stpn/ops/units/stpn.h"
 #include "stpn/nn/unit_contract.h"
+#include "stpn/ops/units/stpn.h"
 
 namespace stpn::nn {
 namespace {

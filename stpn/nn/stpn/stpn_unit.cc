@@ -15,11 +15,9 @@ const std::vector<std::string> kBiasRates{"neuron", "scalar"};
 // Throws base::UserError for a word that is none of the choices.
 kernels::StpnVariant variant_of(const StpnOptions& options) {
   kernels::StpnVariant variant;
-  set_variant(options.signature(),
-              [&](const auto& visit) { STPN_OPTIONS(STPN_CONFIG_VISIT_BOTH) });
+  set_variant(options.signature(), [&](const auto& visit) { STPN_OPTIONS(STPN_CONFIG_VISIT_BOTH) });
   variant.recurrent = options.recurrent();
-  variant.rates =
-      static_cast<kernels::Rates>(choice_index("rates", options.rates, kRates));
+  variant.rates = static_cast<kernels::Rates>(choice_index("rates", options.rates, kRates));
   variant.layer_norm = options.layer_norm;
   variant.plastic_bias = options.plastic_bias;
   variant.scalar_bias_rates =
@@ -31,8 +29,8 @@ kernels::StpnVariant variant_of(const StpnOptions& options) {
 
 std::vector<base::Field> StpnOptions::fields() {
   StpnOptions& options = *this;
-  std::vector<base::Field> fields = option_fields(
-      signature(), [&](const auto& visit) { STPN_OPTIONS(STPN_CONFIG_VISIT) });
+  std::vector<base::Field> fields =
+      option_fields(signature(), [&](const auto& visit) { STPN_OPTIONS(STPN_CONFIG_VISIT) });
   for (base::Field& field : fields) {
     if (field.key == "norm") field.old_choices["drive"] = "preactivation";
   }

@@ -15,8 +15,8 @@ const std::string& name_of(Backend backend);
 Backend backend_of(std::string_view name);
 
 // The backend of this thread: what the environment variable STPN_BACKEND says (cpu, the default, or
-// ref; read once), unless a BackendGuard says otherwise. Throws base::UserError for another value of
-// the variable.
+// ref; read once), unless a BackendGuard says otherwise. Throws base::UserError for another value
+// of the variable.
 Backend backend();
 
 // Sets the backend of this thread for as long as it lives.

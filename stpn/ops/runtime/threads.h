@@ -35,9 +35,9 @@ class KernelThreadsGuard {
 };
 
 // body(i) for each i in [0, count), on the pool of this thread's KernelThreadsGuard, each from
-// beginning to end on one thread: kernels inside it do not share out their work. Without a guard, on
-// this thread. The backend is this thread's; what `body` needs of libtorch's modes (NoGradGuard) it
-// sets itself.
+// beginning to end on one thread: kernels inside it do not share out their work. Without a guard,
+// on this thread. The backend is this thread's; what `body` needs of libtorch's modes (NoGradGuard)
+// it sets itself.
 void run_concurrently(int64_t count, const std::function<void(int64_t)>& body);
 
 // The loop the kernels share out their work with: the pool of this thread's KernelThreadsGuard;

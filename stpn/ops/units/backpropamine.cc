@@ -26,7 +26,7 @@ struct BackpropamineUnit {
            kernels::backpropamine_backward_cpu<T>, kernels::backpropamine_cpu_plan<T>},
           {Backend::reference, kernels::backpropamine_forward_ref<T>,
            kernels::backpropamine_backward_ref<T>, nullptr},
-      };
+  };
 
   template <typename Visit>
   static void for_each_option(Variant& variant, const Visit& visit) {

@@ -17,7 +17,8 @@ struct BackpropamineCall {
   at::Tensor reset;  // (T, B) bool, or undefined
   kernels::BackpropamineVariant variant;
   bool energy = false;
-  kernels::ClosedLoop* closed_loop = nullptr;  // writes x and reset meanwhile; null: they are complete
+  kernels::ClosedLoop* closed_loop =
+      nullptr;  // writes x and reset meanwhile; null: they are complete
 };
 
 struct BackpropamineResult {

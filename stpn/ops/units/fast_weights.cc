@@ -32,7 +32,7 @@ struct FastWeightsUnit {
            kernels::fast_weights_backward_cpu<T>, kernels::fast_weights_cpu_plan<T>},
           {Backend::reference, kernels::fast_weights_forward_ref<T>,
            kernels::fast_weights_backward_ref<T>, nullptr},
-      };
+  };
 
   template <typename Visit>
   static void for_each_option(Variant& variant, const Visit& visit) {

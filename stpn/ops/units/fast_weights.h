@@ -17,7 +17,8 @@ struct FastWeightsCall {
   at::Tensor reset;  // (T, B) bool, or undefined
   kernels::FastWeightsVariant variant;
   bool energy = false;
-  kernels::ClosedLoop* closed_loop = nullptr;  // writes x and reset meanwhile; null: they are complete
+  kernels::ClosedLoop* closed_loop =
+      nullptr;  // writes x and reset meanwhile; null: they are complete
 };
 
 struct FastWeightsResult {

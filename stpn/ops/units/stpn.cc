@@ -19,9 +19,7 @@ constexpr size_t kBiasGamma = row_of(kStpnRecurrent, "bias_gamma");
 constexpr size_t kLayerNormWeight = row_of(kStpnRecurrent, "layer_norm_weight");
 constexpr size_t kLayerNormBias = row_of(kStpnRecurrent, "layer_norm_bias");
 
-bool is_one_value(const at::Tensor& tensor) {
-  return tensor.dim() == 1 && length(tensor, 0) == 1;
-}
+bool is_one_value(const at::Tensor& tensor) { return tensor.dim() == 1 && length(tensor, 0) == 1; }
 
 template <bool recurrent>
 struct StpnUnit {
@@ -36,8 +34,9 @@ struct StpnUnit {
       kBackends[] = {
           {Backend::cpu, kernels::stpn_forward_cpu<T>, kernels::stpn_backward_cpu<T>,
            kernels::stpn_cpu_plan<T>},
-          {Backend::reference, kernels::stpn_forward_ref<T>, kernels::stpn_backward_ref<T>, nullptr},
-      };
+          {Backend::reference, kernels::stpn_forward_ref<T>, kernels::stpn_backward_ref<T>,
+           nullptr},
+  };
 
   template <typename Visit>
   static void for_each_option(Variant& variant, const Visit& visit) {
@@ -56,8 +55,7 @@ struct StpnUnit {
     variant.plastic_bias = call.tensors[kBeta].defined();
     const at::Tensor& lambda = call.tensors[kLambda];
     if (lambda.dim() == 1) {
-      variant.rates =
-          is_one_value(lambda) ? kernels::Rates::scalar : kernels::Rates::presynaptic;
+      variant.rates = is_one_value(lambda) ? kernels::Rates::scalar : kernels::Rates::presynaptic;
     }
     const at::Tensor& bias_lambda = call.tensors[kBiasLambda];
     variant.scalar_bias_rates = bias_lambda.defined() && is_one_value(bias_lambda);

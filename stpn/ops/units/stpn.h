@@ -19,7 +19,8 @@ struct StpnCall {
   at::Tensor reset;  // (T, B) bool, or undefined
   kernels::StpnVariant variant;
   bool energy = false;
-  kernels::ClosedLoop* closed_loop = nullptr;  // writes x and reset meanwhile; null: they are complete
+  kernels::ClosedLoop* closed_loop =
+      nullptr;  // writes x and reset meanwhile; null: they are complete
 };
 
 struct StpnResult {
