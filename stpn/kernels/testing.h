@@ -25,8 +25,8 @@ template <typename T>
 constexpr double kTolerance = sizeof(T) == 4 ? 2e-4 : 1e-11;
 
 // The largest difference in a row, relative to the row's largest value and kRowFloor times the
-// array's: at most 1.2e-3 in float and 5e-11 in double were measured, in gradients of which rounding
-// is all that is left, as of h through the layer norm of two neurons.
+// array's: at most 1.2e-3 in float and 5e-11 in double were measured, in gradients of which
+// rounding is all that is left, as of h through the layer norm of two neurons.
 template <typename T>
 constexpr double kRowTolerance = sizeof(T) == 4 ? 1e-2 : 5e-10;
 
@@ -104,9 +104,9 @@ class TargetTest : public ::testing::TestWithParam<int64_t> {
   void TearDown() override { choose(0); }
 
  private:
-  // The better of two targets has the lower bit, so SetUp leaves the one that is asked for and those
-  // below it: what is not compiled for it (double, for AVX-512) falls back to the next. 0: whatever
-  // the machine has.
+  // The better of two targets has the lower bit, so SetUp leaves the one that is asked for and
+  // those below it: what is not compiled for it (double, for AVX-512) falls back to the next. 0:
+  // whatever the machine has.
   static void choose(int64_t targets) {
     hwy::SetSupportedTargetsForTest(targets);
     hwy::GetChosenTarget().Update(hwy::SupportedTargets());
