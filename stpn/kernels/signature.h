@@ -19,7 +19,6 @@
 //     least, most   limits of a number, both allowed; 0, 0 for a choice
 #pragma once
 
-#include <limits>
 #include <span>
 
 namespace stpn::kernels {
@@ -29,8 +28,6 @@ namespace stpn::kernels {
   enum class Name { __VA_ARGS__ };                              \
   constexpr const char* names_of(Name) { return #__VA_ARGS__; } \
   static_assert(true)
-
-inline constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 enum class Role { input, parameter, state, activity, op_input };
 enum class Given { required, nullable, optional };

@@ -103,7 +103,7 @@ class Comparison {
     const double scale = size > 0 ? size : 1;  // the error is absolute where all is zero
     whole_.add(error.max().item<double>() / scale, name);
     if (golden.dim() == 0) return;
-    const auto rows = error.amax(-1) / (golden.abs().amax(-1) + kRowFloor * scale);
+    const auto rows = error.amax(-1) / (golden.abs().amax(-1) + nn::kRowFloor * scale);
     row_.add(rows.max().item<double>(), "a row of " + name);
   }
 

@@ -9,9 +9,15 @@
 // Highway's own headers come after its list of targets.
 #include <hwy/highway.h>
 
+#include "stpn/base/error.h"
+#include "stpn/kernels/backpropamine/cpu_shard.h"
+
+// The target that every processor has is not compiled where it has no vectors: dispatch.cc never
+// comes here then.
+#if HWY_TARGET != HWY_SCALAR
+
 #include "stpn/kernels/backpropamine/cpu_backward-inl.h"
 #include "stpn/kernels/backpropamine/cpu_forward-inl.h"
-#include "stpn/kernels/backpropamine/cpu_shard.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
@@ -68,6 +74,24 @@ static constexpr auto& kBackward = backward<STPN_SHARD_TYPE>;
 }  // namespace HWY_NAMESPACE
 }  // namespace stpn::kernels
 HWY_AFTER_NAMESPACE();
+
+#else
+
+namespace stpn::kernels::HWY_NAMESPACE {
+static void kForward(const BackpropamineForwardParams<STPN_SHARD_TYPE>&,
+                     const ProjectedParameters<STPN_SHARD_TYPE>&,
+                     const PlasticPlan<STPN_SHARD_TYPE>&, int64_t) {
+  throw base::Error("a kernel was called without a SIMD target");
+}
+static void kBackward(const BackpropamineBackwardParams<STPN_SHARD_TYPE>&,
+                      const ProjectedParameters<STPN_SHARD_TYPE>&,
+                      const PlasticPlan<STPN_SHARD_TYPE>&, const GradientSums<STPN_SHARD_TYPE>&,
+                      int64_t) {
+  throw base::Error("a kernel was called without a SIMD target");
+}
+}  // namespace stpn::kernels::HWY_NAMESPACE
+
+#endif
 
 #if HWY_ONCE
 namespace stpn::kernels {

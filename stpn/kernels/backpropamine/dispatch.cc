@@ -7,6 +7,7 @@
 
 #include "stpn/kernels/backpropamine/cpu_layout.h"
 #include "stpn/kernels/backpropamine/cpu_shard.h"
+#include "stpn/kernels/cpu/simd_targets.h"
 
 namespace stpn::kernels {
 namespace {
@@ -44,6 +45,7 @@ std::shared_ptr<const PlasticPlan<T>> backpropamine_cpu_plan(const Extent& exten
 
 template <typename T>
 void backpropamine_forward_cpu(const BackpropamineForwardParams<T>& p) {
+  if (!has_simd_target()) return backpropamine_forward_ref(p);
   const PlasticPlan<T> plan =
       p.plan != nullptr ? *p.plan : backpropamine_plan<T>(p.extent, p.variant);
   const ProjectedParameters<T> parameters = padded(p, plan);
@@ -53,6 +55,7 @@ void backpropamine_forward_cpu(const BackpropamineForwardParams<T>& p) {
 
 template <typename T>
 void backpropamine_backward_cpu(const BackpropamineBackwardParams<T>& p) {
+  if (!has_simd_target()) return backpropamine_backward_ref(p);
   const BackpropamineForwardParams<T>& f = p.forward;
   const PlasticPlan<T> plan =
       f.plan != nullptr ? *f.plan : backpropamine_plan<T>(f.extent, f.variant);

@@ -19,10 +19,9 @@
 #include "stpn/kernels/activation.h"
 
 // Put before a loop over a small constant number of vectors: unrolled, they stay in registers. Not
-// where a vector is a single value, as there are too many of them then, nor with sanitizers, where
-// it gains nothing: either would take minutes to compile.
+// with sanitizers, where it gains nothing and would take minutes to compile.
 #undef STPN_UNROLL
-#if HWY_TARGET == HWY_SCALAR || defined(__SANITIZE_ADDRESS__)
+#ifdef __SANITIZE_ADDRESS__
 #define STPN_UNROLL
 #else
 #define STPN_UNROLL _Pragma("GCC unroll 16")
@@ -52,7 +51,6 @@ HWY_INLINE void add_to(D d, V value, T* HWY_RESTRICT sum) {
   hn::Store(hn::Add(hn::Load(d, sum), value), d, sum);
 }
 
-#if HWY_TARGET != HWY_SCALAR
 // The sum of all 128-bit blocks, in each block.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V sum_of_blocks(D d, V v) {
@@ -89,15 +87,10 @@ HWY_INLINE void store_blocks(D d, V v, int64_t apart, T* HWY_RESTRICT to) {
   }
 }
 
-#endif  // HWY_SCALAR
-
 // sums[s] = sum of the lanes of v[s]. Four float vectors together take 9 shuffles and additions,
 // where each by itself would take 8.
 template <int S, class D, class V = hn::Vec<D>, class T = hn::TFromD<D>>
-HWY_INLINE void sums_of_lanes([[maybe_unused]] D d, const V (&v)[S], T* HWY_RESTRICT sums) {
-#if HWY_TARGET == HWY_SCALAR
-  for (int s = 0; s < S; ++s) sums[s] = hn::GetLane(v[s]);
-#else
+HWY_INLINE void sums_of_lanes(D d, const V (&v)[S], T* HWY_RESTRICT sums) {
   if constexpr (S == 4 && sizeof(T) == 4) {
     const V even = hn::Add(hn::InterleaveLower(d, v[0], v[2]), hn::InterleaveUpper(d, v[0], v[2]));
     const V odd = hn::Add(hn::InterleaveLower(d, v[1], v[3]), hn::InterleaveUpper(d, v[1], v[3]));
@@ -112,7 +105,6 @@ HWY_INLINE void sums_of_lanes([[maybe_unused]] D d, const V (&v)[S], T* HWY_REST
   } else {
     for (int s = 0; s < S; ++s) sums[s] = hn::GetLane(hn::SumOfLanes(d, v[s]));
   }
-#endif
 }
 
 // Copies a few values, for which a call of memmove would cost more than the copy.
@@ -146,10 +138,6 @@ HWY_INLINE void stream(const T* HWY_RESTRICT from, int64_t count, T* HWY_RESTRIC
 template <class D, class V = hn::Vec<D>, class T = hn::TFromD<D>>
 HWY_INLINE void transpose_rows(D d, const T* HWY_RESTRICT from, int64_t from_stride,
                                T* HWY_RESTRICT to, int64_t to_stride) {
-#if HWY_TARGET == HWY_SCALAR
-  (void)d, (void)from_stride, (void)to_stride;
-  *to = *from;
-#else
   constexpr int64_t kRows = 16 / sizeof(T);
   const V a = hn::LoadU(d, from);
   const V b = hn::LoadU(d, from + from_stride);
@@ -173,14 +161,13 @@ HWY_INLINE void transpose_rows(D d, const T* HWY_RESTRICT from, int64_t from_str
     store(hn::BitCast(d, hn::InterleaveLower(wide, upper(a, b), upper(c, e))), 2);
     store(hn::BitCast(d, hn::InterleaveUpper(wide, upper(a, b), upper(c, e))), 3);
   }
-#endif
 }
 
 // to[c][r] = from[r][c]; rows are `from_stride` and `to_stride` values apart.
 template <typename T>
 HWY_INLINE void transpose(const T* HWY_RESTRICT from, int64_t from_stride, int64_t rows,
                           int64_t columns, T* HWY_RESTRICT to, int64_t to_stride) {
-  constexpr int64_t kRows = HWY_TARGET == HWY_SCALAR ? 1 : 16 / sizeof(T);
+  constexpr int64_t kRows = 16 / sizeof(T);
   const hn::ScalableTag<T> d;
   const hn::CappedTag<T, kRows> block;
   if (rows < kRows || columns < kRows) {

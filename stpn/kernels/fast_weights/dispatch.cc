@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "stpn/kernels/cpu/simd_targets.h"
 #include "stpn/kernels/fast_weights/cpu_layout.h"
 #include "stpn/kernels/fast_weights/cpu_shard.h"
 
@@ -55,6 +56,7 @@ std::shared_ptr<const PlasticPlan<T>> fast_weights_cpu_plan(const Extent& extent
 
 template <typename T>
 void fast_weights_forward_cpu(const FastWeightsForwardParams<T>& p) {
+  if (!has_simd_target()) return fast_weights_forward_ref(p);
   const PlasticPlan<T> plan =
       p.plan != nullptr ? *p.plan : fast_weights_plan<T>(p.extent, p.variant);
   const ProjectedParameters<T> parameters = padded_for_forward(p, plan);
@@ -64,6 +66,7 @@ void fast_weights_forward_cpu(const FastWeightsForwardParams<T>& p) {
 
 template <typename T>
 void fast_weights_backward_cpu(const FastWeightsBackwardParams<T>& p) {
+  if (!has_simd_target()) return fast_weights_backward_ref(p);
   const FastWeightsForwardParams<T>& f = p.forward;
   const PlasticPlan<T> plan =
       f.plan != nullptr ? *f.plan : fast_weights_plan<T>(f.extent, f.variant);

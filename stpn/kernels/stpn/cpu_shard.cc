@@ -10,11 +10,17 @@
 // After foreach_target.h, which sets the target.
 #include <hwy/highway.h>
 
-#include "stpn/kernels/stpn/cpu_shard-inl.h"
+#include "stpn/base/error.h"
 #include "stpn/kernels/stpn/cpu_shard.h"
 
 #define STPN_JOIN_(a, b) a##b
 #define STPN_JOIN(a, b) STPN_JOIN_(a, b)
+
+// The target that every processor has is not compiled where it has no vectors: dispatch.cc never
+// comes here then.
+#if HWY_TARGET != HWY_SCALAR
+
+#include "stpn/kernels/stpn/cpu_shard-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
@@ -27,6 +33,23 @@ static constexpr auto& kBackward = STPN_JOIN(STPN_SHARD_LAYOUT, _backward)<STPN_
 }  // namespace HWY_NAMESPACE
 }  // namespace stpn::kernels
 HWY_AFTER_NAMESPACE();
+
+#else
+
+namespace stpn::kernels::HWY_NAMESPACE {
+static void kForward(const StpnForwardParams<STPN_SHARD_TYPE>&,
+                     const PaddedMatrices<STPN_SHARD_TYPE>&, const PlasticPlan<STPN_SHARD_TYPE>&,
+                     int64_t) {
+  throw base::Error("a kernel was called without a SIMD target");
+}
+static void kBackward(const StpnBackwardParams<STPN_SHARD_TYPE>&,
+                      const PaddedMatrices<STPN_SHARD_TYPE>&, const PlasticPlan<STPN_SHARD_TYPE>&,
+                      const GradientSums<STPN_SHARD_TYPE>&, int64_t) {
+  throw base::Error("a kernel was called without a SIMD target");
+}
+}  // namespace stpn::kernels::HWY_NAMESPACE
+
+#endif
 
 #if HWY_ONCE
 namespace stpn::kernels {

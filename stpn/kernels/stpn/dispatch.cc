@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "stpn/kernels/cpu/simd_targets.h"
 #include "stpn/kernels/stpn/cpu_layout.h"
 #include "stpn/kernels/stpn/cpu_shard.h"
 
@@ -116,6 +117,7 @@ std::shared_ptr<const PlasticPlan<T>> stpn_cpu_plan(const Extent& extent,
 
 template <typename T>
 void stpn_forward_cpu(const StpnForwardParams<T>& p) {
+  if (!has_simd_target()) return stpn_forward_ref(p);
   const PlasticPlan<T> plan = p.plan != nullptr ? *p.plan : stpn_plan<T>(p.extent, p.variant);
   const PaddedMatrices<T> parameters = padded(p, plan);
   for_each_shard(p.parallel, plan.shards, [&](int64_t shard) { run(p, parameters, plan, shard); });
@@ -123,6 +125,7 @@ void stpn_forward_cpu(const StpnForwardParams<T>& p) {
 
 template <typename T>
 void stpn_backward_cpu(const StpnBackwardParams<T>& p) {
+  if (!has_simd_target()) return stpn_backward_ref(p);
   const StpnForwardParams<T>& f = p.forward;
   const PlasticPlan<T> plan = f.plan != nullptr ? *f.plan : stpn_plan<T>(f.extent, f.variant);
   const PaddedMatrices<T> parameters = padded(f, plan);

@@ -2,6 +2,8 @@
 // Two ops share them: stpn_recurrent, and stpn_feedforward, which has no recurrent synapses.
 #pragma once
 
+#include <limits>
+
 #include "stpn/kernels/activation.h"
 #include "stpn/kernels/signature.h"
 
@@ -38,7 +40,8 @@ STPN_CHOICES(Presynaptic, previous, current);
     "what the norm of each neuron's efficacies divides: the pre-activation and the fast "     \
     "weights as they enter their update (pre), the pre-activation and the new fast weights "  \
     "(post), the pre-activation only (preactivation), nothing (none)")                        \
-  X(bound, double, clamp, kInfinity, std::numeric_limits<double>::min(), kInfinity,           \
+  X(bound, double, clamp, std::numeric_limits<double>::infinity(),                            \
+    std::numeric_limits<double>::min(), std::numeric_limits<double>::infinity(),              \
     "bound of the fast weights; inf: none. Set it where norm is none or post")                \
   X(choice, Connections, connections, all, 0, 0, "synapses that have fast weights")           \
   X(choice, Rule, rule, hebb, 0, 0,                                                           \
