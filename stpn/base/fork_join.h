@@ -12,8 +12,9 @@ namespace stpn::base {
 
 // Calls loop(count, body), which calls body(i) once for each i in [0, count) and returns when all
 // are done. ThreadSanitizer sees neither how the library starts its threads nor how it waits for
-// them, and would report a race between each body and what comes before or after the loop. It is
-// told of these two orders here, and of none among the bodies, whose races it still finds.
+// them, and would report a race between each body and what comes before or after the loop. Here
+// both of these orders are announced to it, and none between the bodies, so it still finds races
+// there.
 template <typename Loop>
 void fork_join(int64_t count, const std::function<void(int64_t)>& body, const Loop& loop) {
 #if defined(__SANITIZE_THREAD__)

@@ -123,7 +123,7 @@ struct RandomCall {
       }
     }
     backward(b);
-    // Of what is read only there is no gradient.
+    // Arrays without a gradient are removed from the result.
     for (size_t row = arrays.size(); row-- > 0;) {
       if (Fields::gradients[row] == nullptr || arrays[row].values.empty()) {
         r.gradients.erase(r.gradients.begin() + static_cast<int64_t>(row));
@@ -190,7 +190,7 @@ struct RandomCall {
   }
 };
 
-// All that a call writes is the same, within the tolerances.
+// Expects that two calls wrote the same values, within the tolerances.
 template <typename Result>
 void expect_same(const Result& got, const Result& want, const Extent& extent) {
   expect_close(got.output, want.output, extent.hidden, "output");

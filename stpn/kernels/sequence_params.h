@@ -1,5 +1,5 @@
-// What the parameter structs of all fused units have in common: one struct a call, forward and
-// backward through a whole sequence.
+// What the parameter structs of all fused units have in common. A struct holds the arguments of one
+// call, which runs forward or backward through a whole sequence.
 //
 // All pointers are borrowed for the call; arrays are dense and row-major (stpn/kernels/extent.h),
 // and those that are read must not overlap those that are written.
@@ -14,8 +14,8 @@
 
 namespace stpn::kernels {
 
-// How the CPU kernel of a unit cuts a call into pieces and lays out what it saves for backward
-// (stpn/kernels/cpu/plan.h): worked out once, used by forward and backward.
+// How the CPU kernel of a unit divides a call, and where the values lie that it saves for backward
+// (stpn/kernels/cpu/plan.h). Made once, used by forward and backward.
 template <typename T>
 struct PlasticPlan;
 
@@ -35,7 +35,7 @@ struct SequenceForward {
   // out (saved_size of the plan): what the CPU kernel saves for backward, in a layout of its own.
   // Null when there will be no backward; the reference saves nothing.
   T* saved = nullptr;
-  // The CPU kernel's plan of this call; null: it works one out.
+  // The CPU kernel's plan of this call; null: the kernel makes one.
   const PlasticPlan<T>* plan = nullptr;
 
   const base::ParallelFor* parallel = nullptr;  // null: all on the calling thread

@@ -5,9 +5,8 @@
 // A list is a macro that calls X for each row.
 //
 //   Tensors:  X(role, name, shape, given, gradient, meaning)
-//     role      input, parameter; state (has a final value too); activity (a state whose final
-//     value
-//               is the last output); op_input (an input of the op that the kernels do not see)
+//     role      input; parameter; state (it has a final value too); activity (a state whose final
+//               value is the last output); op_input (an input of the op, unknown to the kernels)
 //     shape     sizes by letter, alternatives after |: "H P | P | 1"
 //               T steps, B samples, I inputs, H neurons; other letters are the unit's
 //     given     required; nullable (an argument by position that may be None); optional (by name)
@@ -86,7 +85,7 @@ struct Signature {
 #define STPN_DEFAULT_integer(type, value) value
 #define STPN_DEFAULT_bound(type, value) value
 
-// The fields of a variant: an enum or a number an option.
+// The fields of a variant: one for each option, an enum or a number.
 #define STPN_VARIANT_FIELD(kind, type, name, value, least, most, meaning) \
   type name = STPN_VALUE_##kind(type, value);
 #define STPN_VALUE_choice(type, value) type::value

@@ -25,13 +25,13 @@ template <typename T>
 constexpr double kTolerance = sizeof(T) == 4 ? 2e-4 : 1e-11;
 
 // The largest difference in a row, relative to the row's largest value and kRowFloor times the
-// array's: at most 1.2e-3 in float and 5e-11 in double were measured, in gradients of which
-// rounding is all that is left, as of h through the layer norm of two neurons.
+// array's: at most 1.2e-3 in float and 5e-11 in double were measured, in gradients that are zero
+// but for rounding, such as that of h through the layer norm of two neurons.
 template <typename T>
 constexpr double kRowTolerance = sizeof(T) == 4 ? 1e-2 : 5e-10;
 
-// A row may be small because large terms cancel, and those leave their rounding behind. In float a
-// row of zeros may be off by 1e-5 of the array's largest value, which is 80 roundings of 1.2e-7.
+// Where large terms cancel, a row is small but its rounding errors are not. In float a row of zeros
+// may be off by 1e-5 of the array's largest value, which is 80 rounding errors of 1.2e-7.
 constexpr double kRowFloor = 1e-3;
 
 // The largest magnitude in an array and the largest difference; NaN if there is one.
@@ -41,7 +41,7 @@ struct Extremes {
     for (size_t k = 0; k < count; ++k) {
       const double expected = static_cast<double>(want[k]);
       const double off = std::abs(static_cast<double>(got[k]) - expected);
-      // A NaN compares false, so it has to be kept by hand.
+      // Comparisons with NaN are false, so a NaN needs a test of its own.
       if (std::isnan(off) || off > difference) difference = off;
       if (std::isnan(off)) return;
       largest = std::max(largest, std::abs(expected));
@@ -50,7 +50,7 @@ struct Extremes {
   double largest = 0, difference = 0;
 };
 
-constexpr double kNoScale = 1e-30;  // of an array of zeros
+constexpr double kNoScale = 1e-30;  // stands for the largest value of an array of zeros
 
 // The largest difference relative to the largest value; NaN if there is one.
 template <typename T>
@@ -88,7 +88,7 @@ void expect_close(const std::vector<T>& got, const std::vector<T>& want, int64_t
   EXPECT_LE(row_distance(got, want, row_length), kRowTolerance<T>) << "a row of " << what;
 }
 
-// A thread for each piece, the last first.
+// Runs each body(i) on a thread of its own, starting with the last.
 inline void a_thread_each(int64_t count, const std::function<void(int64_t)>& body) {
   std::vector<std::thread> pool;
   for (int64_t i = count - 1; i >= 0; --i) pool.emplace_back([&body, i] { body(i); });
@@ -104,9 +104,9 @@ class TargetTest : public ::testing::TestWithParam<int64_t> {
   void TearDown() override { choose(0); }
 
  private:
-  // The better of two targets has the lower bit, so SetUp leaves the one that is asked for and
-  // those below it: what is not compiled for it (double, for AVX-512) falls back to the next. 0:
-  // whatever the machine has.
+  // The better of two targets has the lower bit, so SetUp allows the target of this test and all
+  // worse ones: what is not compiled for it (double, for AVX-512) falls back to the next. 0: all
+  // targets of the machine.
   static void choose(int64_t targets) {
     hwy::SetSupportedTargetsForTest(targets);
     hwy::GetChosenTarget().Update(hwy::SupportedTargets());

@@ -24,7 +24,7 @@ UnitCase variant(const std::string& name, Backend backend, const Change& change)
                     return options.make(inputs);
                   },
                   backend};
-  result.same_bits = false;  // the drive is a matrix product of libtorch's
+  result.same_bits = false;  // the pre-activation is a matrix product of libtorch's
   return result;
 }
 

@@ -8,9 +8,9 @@
 
 namespace stpn::nn {
 
-// Fills the float or double `tensor` in place, row-major, with U(low, high). `index` tells the
-// parameter tensors of a model apart and is part of what a seed means: never renumber. Units count
-// from 0; heads from 1000.
+// Fills the float or double `tensor` in place, row-major, with U(low, high). `index` is a number
+// for each parameter tensor of a model. It decides, with the seed, which values are drawn: never
+// change it. Units use 0, 1, ...; heads 1000, 1001, ...
 void uniform_(torch::Tensor tensor, double low, double high, uint64_t seed, uint64_t index);
 
 // Weight and bias of a model's head, which are `index` and `index` + 1, with U(+-1/sqrt(inputs)).

@@ -17,8 +17,8 @@ inline constexpr double kGoldenFloatTolerance = 1e-4;
 // max(1, |gradient|).
 inline constexpr double kFiniteDifferenceTolerance = 1e-7;
 
-// The same numbers computed along two ways in double (split, alone, strided): only the order of
-// sums differs; relative to max(1, |value|).
+// The same numbers computed in two ways in double (a split sequence, single samples, strided
+// tensors): only the order of sums differs; relative to max(1, |value|).
 inline constexpr double kSameInDoubleTolerance = 1e-12;
 
 // The same in float, where a sum over a batch's steps has some hundred terms of 6e-8 each.

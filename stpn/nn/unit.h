@@ -18,11 +18,11 @@ using State = std::vector<std::pair<std::string, torch::Tensor>>;
 struct UnitInput {
   torch::Tensor x;  // (T, B, I)
   State state;      // empty: the initial one
-  torch::Tensor
-      reset;  // (T, B) bool, or undefined: none. True: that sample's state is zeroed before step t
+  // (T, B) bool; true: the sample's state is set to zero before step t. Undefined: no resets.
+  torch::Tensor reset;
   bool energy = false;  // also measure energy (not differentiable)
-  // Answers the outputs of each step with inputs and reset marks of the next: both are contiguous
-  // then, and x needs no gradient. Null: they are complete.
+  // Receives the outputs of each step and writes x and reset of the next, which have to be
+  // contiguous then; x must not require a gradient. Null: x and reset are complete.
   kernels::ClosedLoop* closed_loop = nullptr;
 };
 
@@ -59,8 +59,8 @@ class Unit : public torch::nn::Module {
   void leave_out_of_energy(const std::vector<int64_t>& inputs);
 
  protected:
-  // (I + H) of 0 or 1 in float, or undefined when all inputs count. The last H, all 1, are for the
-  // units that h[t-1] drives.
+  // (I + H) float: 1 for presynaptic inputs that count for the energy, else 0; undefined if all do.
+  // The last H, for h[t-1], are always 1.
   const torch::Tensor& measured() const { return measured_; }
 
   // Throws base::UserError unless x is (T, B, input_size) of the parameters' dtype and on the CPU,
@@ -68,9 +68,9 @@ class Unit : public torch::nn::Module {
   // shape of initial_state (B).
   void check_input(const UnitInput& input) const;
 
-  // For units that cannot be told of between steps: goes through the sequence a step at a time,
-  // without gradients, so that input.closed_loop has written all of it; what is returned is without
-  // a loop. Costs another forward pass.
+  // For units that cannot call the closed loop between steps of a sequence: if there is a closed
+  // loop, runs forward one step at a time, without gradients, and calls it after each, so that x
+  // and reset are complete. Returns the input without the loop. Costs a second forward pass.
   UnitInput walk_through(UnitInput input);
 
  private:

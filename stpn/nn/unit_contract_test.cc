@@ -338,8 +338,8 @@ void expect_closed_loop_equals_whole(Unit& unit, double tolerance) {
   for (size_t i = 0; i < whole_gradients.size(); ++i) {
     expect_close(looped_gradients[i], whole_gradients[i], tolerance, std::to_string(i));
   }
-  // And each step's output was there when its loop was called: a unit that had told of another
-  // could not give the same inputs again, one step at a time.
+  // And the closed loop got the output of the right step each time: if it had got another one, the
+  // same inputs could not result again, one step at a time.
   State state = unit.initial_state(kBatch);
   for (int64_t t = 0; t < kSteps; ++t) {
     UnitOutput step = unit.forward(steps_of(input, t, t + 1, state));

@@ -1,4 +1,4 @@
-// The explicit table of units: a name in an experiment's [unit] table to the unit it makes.
+// The table of all units: maps the name in an experiment's [unit] table to the unit's options.
 #pragma once
 
 #include <memory>
@@ -10,7 +10,7 @@
 
 namespace stpn::nn {
 
-// More units than this are a slip of the pen: their weights alone would fill any memory.
+// More neurons than this must be a typing error: their weights alone would fill any memory.
 inline constexpr double kMostNeurons = 1e5;
 
 // A unit's options, before its input size is known.

@@ -5,9 +5,9 @@
 
 namespace stpn::ops {
 
-// (T, B, R): the sum over j of measured[j] |W_ij| z_j^2, of `weight` (R, N) and what reaches its
-// synapses, `z` (T, B, N). `measured` holds 0 or 1 for each input, the first N count; undefined:
-// all do. Not differentiable.
+// Returns (T, B, R): the sum over j of measured[j] |W_ij| z_j^2, for `weight` (R, N) and its
+// presynaptic inputs `z` (T, B, N). `measured` holds 1 for each input that is counted, else 0; of
+// it the first N values are used. Undefined: all inputs are counted. Not differentiable.
 at::Tensor energy_of_fixed_weights(const at::Tensor& weight, const at::Tensor& z,
                                    const at::Tensor& measured);
 

@@ -1,2 +1,2 @@
-// libstpn_ops.so is the archives of ops and kernels, whole; a shared library needs a source of its
-// own.
+// libstpn_ops.so consists of all object files of the static libraries of ops and kernels. This
+// empty source is here because CMake wants a shared library to have at least one.

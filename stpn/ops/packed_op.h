@@ -1,5 +1,6 @@
-// The two ops behind a unit's op that tracing sees: stpn::NAME_forward and stpn::NAME_backward.
-// Their arguments are packed in lists, so that one code serves all units.
+// The two ops behind a unit's op, which appear in traced graphs: stpn::NAME_forward and
+// stpn::NAME_backward. Their arguments are packed into lists, so that the same code serves all
+// units.
 #pragma once
 
 #include <ATen/core/List.h>
@@ -19,7 +20,7 @@ class UnitOp;
 
 class PackedOp {
  public:
-  // Registers both for CPU tensors and for shape inference. The library keeps `op`.
+  // Registers both, for CPU tensors and for shape inference. `op` must outlive the library `m`.
   PackedOp(const UnitOp& op, torch::Library& m);
 
   // As UnitOp::run_forward and run_backward, through the dispatcher.

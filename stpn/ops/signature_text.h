@@ -1,5 +1,5 @@
-// What of an op can be told from its unit's signature (stpn/kernels/signature.h): its schema, the
-// order of its arguments, its choices, its description.
+// What follows from the signature of a unit (stpn/kernels/signature.h) for its op: the schema, the
+// order of the arguments, the choices of the options, the description.
 #pragma once
 
 #include <cstddef>
@@ -34,7 +34,7 @@ std::string schema_of(const kernels::Signature& signature);
 // "(H, P), (P) or (1)" from "H P | P | 1".
 std::string shape_text(std::string_view shape);
 
-// The arguments and results for people, a line each.
+// The arguments and results for a human reader, one line each.
 std::string description_of(const kernels::Signature& signature);
 
 }  // namespace stpn::ops

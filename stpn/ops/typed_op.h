@@ -6,8 +6,8 @@
 //   Fields<T>                                 the kernels' parameter structs (STPN_UNIT_FIELDS)
 //   kBackends<T>                              a row of BackendKernels for each backend it has
 //   for_each_option(Variant&, visit)          the fields of its options, in order
-//   extent_of(Call)                           REQUIRES: x has three dimensions
-//   complete(Variant&, Call)                  what shapes and absent tensors say of the variant
+//   extent_of(Call)                           REQUIRES: x, and h or weight, have their dimensions
+//   complete(Variant&, Call)                  sets what follows from shapes and absent tensors
 //   check(Call, Variant)                      its own rules; throws base::UserError
 //   lacks(name, Variant)                      whether the variant has no such final state
 #pragma once
@@ -32,7 +32,7 @@ struct BackendKernels {
   std::shared_ptr<const kernels::PlasticPlan<T>> (*plan)(const kernels::Extent&, const Variant&);
 };
 
-// The row of a table's tensor of this name.
+// The row of the tensor of this name in the signature.
 constexpr size_t row_of(const kernels::Signature& signature, std::string_view name) {
   size_t row = 0;
   while (row < signature.tensors.size() && signature.tensors[row].name != name) ++row;
@@ -64,6 +64,10 @@ class TypedOp : public UnitOp {
     check_presence(call);
     const at::Tensor& x = call.tensors[row_of(signature(), "x")];
     check_dimensions("x", x, "(T, B, I)");
+    const bool has_h = takes(signature(), "h");
+    const char* with_hidden_size = has_h ? "h" : "weight";
+    check_dimensions(with_hidden_size, call.tensors[row_of(signature(), with_hidden_size)],
+                     has_h ? "(B, H)" : "(H, I)");
     const kernels::Extent extent = Unit::extent_of(call);
     STPN_CHECK(extent.steps > 0 && extent.batch > 0 && extent.inputs > 0 && extent.hidden > 0,
                "{}: T, B, I and H are {}, {}, {} and {}; each wants to be at least 1",

@@ -24,10 +24,15 @@ int64_t length(const at::Tensor& tensor, int64_t dimension) {
   return tensor.sym_size(dimension).guard_int(__FILE__, __LINE__);
 }
 
+kernels::Extent extent_of(const at::Tensor& x, const at::Tensor& other, int64_t dimension) {
+  return {length(x, 0), length(x, 1), length(x, 2), length(other, dimension)};
+}
+
 namespace {
 
-// Whether the call can run here and now: nothing but tensors of a backend, and nobody who wants to
-// see the ops that it is made of. REQUIRES: autograd's keys are excluded by the caller.
+// Whether the kernels can be called directly: all tensors are plain CPU tensors, and nothing (such
+// as tracing or a dispatch mode) needs to see the ops. REQUIRES: the caller has excluded autograd's
+// dispatch keys.
 bool is_plain(const Call& call, const Tensors& others = {}) {
   c10::DispatchKeySet keys = call.reset.defined() ? call.reset.key_set() : c10::DispatchKeySet();
   for (const Tensors* tensors : {&call.tensors, &others}) {

@@ -1,11 +1,11 @@
 // The torch ops of one fused unit, for all that does not depend on its types: schema, checks,
 // dispatch, autograd, shape inference. A unit derives from TypedOp (stpn/ops/typed_op.h).
 //
-// A unit NAME has three ops. stpn::NAME has the signature's arguments; it is what people call.
-// Where only plain CPU tensors are involved it runs the kernels at once. Where something else looks
-// on (torch.compile, export, torch.func, a dispatch mode), it calls stpn::NAME_forward and, in
-// backward, stpn::NAME_backward, which those can see and trace: their arguments are packed, so that
-// one code serves all units. All are differentiable once.
+// A unit NAME has three ops. Users call stpn::NAME, which takes the signature's arguments and is
+// differentiable once. With plain CPU tensors it calls the kernels directly. Under torch.compile,
+// export, torch.func or a dispatch mode it calls the other two ops, which these can trace:
+// stpn::NAME_forward and, in backward, stpn::NAME_backward. Their arguments are packed into lists,
+// so that the same code serves all units.
 #pragma once
 
 #include <torch/library.h>
@@ -60,8 +60,11 @@ class PreparedCall {
   int64_t saved_size = 0;           // what this backend saves for backward
 };
 
-// A size as a plain number; a symbolic one (tracing) is fixed to what it stands for.
+// A size of a tensor as a plain number. A symbolic size (tracing) is specialised to its value.
 int64_t length(const at::Tensor& tensor, int64_t dimension);
+
+// T, B and I of x (T, B, I), and a size of another tensor for H.
+kernels::Extent extent_of(const at::Tensor& x, const at::Tensor& other, int64_t dimension);
 
 class UnitOp {
  public:
@@ -72,7 +75,7 @@ class UnitOp {
 
   const kernels::Signature& signature() const { return signature_; }
 
-  // Registers the three ops. The library keeps `this`. REQUIRES: before run.
+  // Registers the three ops; has to be called before run. The object must outlive the library `m`.
   void define(torch::Library& m);
 
   // Output, final states, energy; empty where there is none. Throws base::UserError for wrong
@@ -87,8 +90,8 @@ class UnitOp {
   Tensors backward(const Call& call, Backend backend, const Tensors& grads,
                    const at::Tensor& output, const at::Tensor& saved,
                    const std::vector<bool>& needed, bool real) const;
-  // The same for autograd's graph: with the call as `run` prepared it, or, where that was traced
-  // (null) or somebody looks on now, through the dispatcher.
+  // The same for autograd's graph. Uses the call as `run` prepared it; if `run` was traced
+  // (`prepared` is null), or if backward is being traced now, goes through the dispatcher.
   Tensors differentiate(const Call& call, Backend backend, const PreparedCall* prepared,
                         const Tensors& grads, const at::Tensor& output, const at::Tensor& saved,
                         const std::vector<bool>& needed) const;
@@ -99,9 +102,10 @@ class UnitOp {
   // Completes the energy of a call, if the op counts more than the kernel does.
   virtual void add_energy(const Call&, Tensors&) const {}
 
-  // Throw unless: all tensors that have to be there are, and no others; a tensor has as many
-  // dimensions as `layout` names, "(T, B, I)"; all tensors are of one float type, on one device and
-  // of the signature's shapes, with these sizes of the letters in them.
+  // These throw base::UserError. check_presence: unless all required tensors are given, and none
+  // that the op does not take. check_dimensions: unless the tensor has as many dimensions as
+  // `layout` names, "(T, B, I)". check_tensors: unless all tensors have the same float type and
+  // device, and the signature's shapes; size_of(letter) says the size that a letter stands for.
   void check_presence(const Call& call) const;
   void check_dimensions(const char* name, const at::Tensor& tensor, const char* layout) const;
   template <typename SizeOf>
@@ -133,8 +137,8 @@ class UnitOp {
   const std::vector<Argument> arguments_;
   // For each row, the alternatives of its shape, a letter for each dimension.
   std::vector<std::vector<std::string>> shapes_;
-  std::string letters_;                     // that occur in them
-  std::vector<std::string> state_names_;    // that have a final value
+  std::string letters_;                     // the letters that occur in shapes_
+  std::vector<std::string> state_names_;    // of the tensors that have a final value
   std::unique_ptr<const PackedOp> packed_;  // null: not defined yet
 };
 

@@ -192,8 +192,8 @@ TEST(GoldenTest, TakesScalarsOfAnyRank) {
   }
 }
 
-// One number for the layer is the same one for every source: forward results are the same and
-// gradients of the one are sums.
+// A single rate means the same rate for every presynaptic input: forward results are the same, and
+// the gradient of the single rate is the sum of the others.
 TEST(GoldenTest, TakesRatesPerSourceUnderEachOfTheirNames) {
   for (const std::string word : {"per_input", "per input", "per_source"}) {
     for (const json& shape : {json({7}), json({1, 7})}) {

@@ -18,7 +18,7 @@ void add_runs(GoldenUnit& golden, const std::string& name, ops::Backend backend)
   golden.runs.push_back({name, backend, torch::kFloat, nn::kGoldenFloatTolerance});
 }
 
-// The file's norm of G with one of F is our norm of that kind; alone, it divides the drive only.
+// Norms of G and of F in the file are our `pre` or `post`; one of G alone is `preactivation`.
 std::string norm_of(GoldenFile& file) {
   const auto weights = file.config.choice("weight_norm", {{"null", "null"}, {"G", "\"G\""}});
   const auto norm =
@@ -26,13 +26,14 @@ std::string norm_of(GoldenFile& file) {
   if (weights == "null" && norm != "none") {
     file.fail(
         fmt::format("config.weight_norm null with fast_weight_norm \"{}\" is not a variant of "
-                    "{}: F is divided by the norm of G only where the drive is",
+                    "{}: F is divided by the norm of G only where the pre-activation is",
                     norm, file.unit));
   }
   return weights != "null" && norm == "none" ? "preactivation" : norm;
 }
 
-// The file does not say whether the rates of the plastic bias are one in all; their size does.
+// Whether the plastic bias has a single rate is not in the file's configuration; its shape shows
+// it.
 std::string bias_rates_of(const GoldenFile& file) {
   const auto found = file.params.find("bias_lambda");
   return found != file.params.end() && found->second.numel() == 1 ? "scalar" : "neuron";

@@ -1,4 +1,4 @@
-// How the units of golden files map onto ours: one adapter a unit, in one table.
+// How the units of golden files map onto ours: one adapter per unit, in one table.
 #pragma once
 
 #include <torch/torch.h>
@@ -14,15 +14,15 @@
 
 namespace stpn::verify {
 
-// A parameter of the file is these of the unit's side by side (along the last dimension), and then
-// transposed if it says so.
+// A parameter of the file: these parameters of the unit, concatenated along the last dimension, and
+// then transposed if `transposed`.
 struct GoldenParameter {
   std::string name;
   std::vector<std::string> parts;
   bool transposed = false;
 };
 
-// A way to run the unit, and how near it must come.
+// A way to run the unit, and the tolerance of its results.
 struct GoldenRun {
   std::string backend_name;
   ops::Backend backend;

@@ -1,9 +1,9 @@
-// Backpropamine: a recurrent neuron whose synapses have a plastic part P, written under the control
-// of a modulator that the network computes of its own activity.
+// Backpropamine: a recurrent network whose synapses have a plastic part P. What is written into P
+// is controlled by a modulator m that the network computes from its own activity.
 //
 //   h[t] = tanh(W_i x[t] + b_i + (w + alpha * P[t-1]) h[t-1])
-//   D = h[t] outer h[t-1];   m = act(modulator_weight . h[t] + modulator_bias), one a sample
-//   P[t] = P[t-1] plus m D
+//   D = h[t] outer h[t-1];   m = act(modulator_weight . h[t] + modulator_bias), one per sample
+//   P[t] = P[t-1] "plus" m D, where the option `addition` says what is meant by "plus"
 //
 // Neuromodulation: `modplast` as above; `plastic` has a learned constant, rate, in place of m;
 // `modul` adds m E[t-1] for m D, where E is an eligibility trace:
@@ -13,11 +13,12 @@
 //   soft_clamp  P + max(d, 0) (1 - P) + min(d, 0) (P + 1), clamped to +-c, c = 0.99999 for `modul`
 //   additive    P + d
 //   decaying    (1 - m) P + d
-// Gradients pass a clamp inside and exactly at the bound; at d = 0 those of max and min both pass.
+// The gradient of a clamp is 1 inside the bounds and exactly at them; at d = 0 the gradients of
+// max(d, 0) and of min(d, 0) are both 1.
 //
 // Miconi, Rawal, Clune, Stanley: Backpropamine: training self-modifying neural networks with
-// differentiable neuromodulated plasticity, ICLR 2019, sections 3.1 and 3.2. After the published
-// code: the four additions, and the trace that is updated after its use.
+// differentiable neuromodulated plasticity, ICLR 2019, sections 3.1 and 3.2. The four additions,
+// and that E is updated after its use, follow the published code.
 #pragma once
 
 #include <memory>
@@ -78,7 +79,8 @@ struct BackpropamineBackwardParams : SequenceBackward<T> {
 STPN_UNIT_FIELDS(BackpropamineFields, BACKPROPAMINE_TENSORS, BackpropamineForwardParams,
                  BackpropamineBackwardParams);
 
-// The equations line by line: the oracle. Stores every state and takes one sample after the other.
+// The reference: the equations line by line. Stores every state and takes one sample after the
+// other.
 template <typename T>
 void backpropamine_forward_ref(const BackpropamineForwardParams<T>& p);
 template <typename T>

@@ -1,17 +1,20 @@
-// The loop over time of every unit with plastic synapses, forward and backward: groups of samples,
-// resets, checkpoints and recomputation. A unit adds a pass: what it does at each time step.
-// Compiled once for each SIMD target.
+// What the CPU kernels of units with plastic synapses share: running the groups of a shard, and
+// copies between a group's arrays and the caller's; for the STPN and Backpropamine also the loop
+// over time, forward and backward, with resets, checkpoints and recomputation. Such a unit adds a
+// pass: what it does at each time step. (Fast Weights has its own loop, over time blocks:
+// fast_weights/cpu_forward-inl.h.) Compiled once for each SIMD target.
 //
 // The forward pass of a group, in either layout (layout-inl.h), is
 // `template <class Layout> class Pass : public ForwardGroup<Pass<Layout>, Layout>` with
 //   static int64_t scratch(plan)
-//                  values of scratch memory that it needs as zeros, besides the matrices
+//                  how many values of scratch memory have to be zero at first, besides the matrices
 //   static int64_t activity(plan)
-//                  values of scratch memory that it writes before it reads, except in the padding
-//                  of rows
+//                  how many more it writes before it reads them, so that only padding of rows has
+//                  to be zero
 //   begin()        reads the initial state
 //   forget(s)      a reset: sets its state of sample s to zero, except the matrices
-//   forward(t)     one time step; leaves the matrices as backward of step t needs to find them
+//   forward(t)     one time step. Afterwards the matrices are those that backward calls seen(t):
+//                  the update of step t is still to be made
 //   end()          makes updates that are still to be made, and writes the final state
 //
 // The backward pass is `class Pass : public BackwardGroup<Pass<Layout>, Layout>` with
@@ -25,12 +28,11 @@
 //   load(t)        reads what step t needs besides the matrices
 //   recompute(t)   seen(t + 1) from seen(t), with what forward saved; or, in its place,
 //                  recompute_interval(begin, end): from seen(begin) to seen(end), with resets
-//   enter(t)       from the gradient of seen(t) into step t - 1, the last of an interval; at the
-//   end of
-//                  time it is only called if has_final_gradient()
-//   back(t, more)  step t, from the gradient of what follows it to that of what precedes it.
-//   `more`:
-//                  step t - 1 is of the same interval and comes next
+//   enter(t)       backpropagates the gradient of seen(t) through the update of step t - 1, the
+//                  last step of an interval; after the last step of all it is called only if
+//                  has_final_gradient()
+//   back(t, more)  backpropagates through step t and, if `more`, through the update of step t - 1:
+//                  that step is then in the same interval and comes next
 
 #if defined(STPN_KERNELS_CPU_GROUP_LOOP_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_CPU_GROUP_LOOP_INL_H_
@@ -231,7 +233,7 @@ class Group {
   const Plan& plan_;
   const Layout layout_;
   const int64_t first_;
-  const SavedActivations<T, S> saved_;  // false when only predicting
+  const SavedActivations<T, S> saved_;  // null without a backward pass
 
  private:
   const uint8_t* const reset_;
@@ -282,7 +284,7 @@ class ForwardGroup : public Group<Layout> {
       static_cast<Pass&>(*this).forget(s);
     }
   }
-  // Step 0 finds the initial state, which the caller has.
+  // Step 0 needs no checkpoint: it starts from the initial state, which the caller has.
   bool is_checkpoint(int64_t t) const {
     return this->saved_ && t > 0 && t % this->plan_.interval == 0;
   }
@@ -375,7 +377,7 @@ class BackwardGroup : public Group<Layout> {
     }
   }
 
-  // The recomputed matrices that step t finds, or one of them.
+  // The recomputed matrices at the start of step t, or one of them.
   T* seen(int64_t t, int64_t which = 0) const {
     return seen_ + step_in_interval(t) * this->plan_.all_matrices(S) +
            which * this->plan_.matrix(S);
@@ -394,8 +396,8 @@ class BackwardGroup : public Group<Layout> {
 };
 
 // Runs groups one after the other, in scratch memory that they share. A Pass<Layout> is constructed
-// from the plan, the group's first sample, its part of the saved activations (null when only
-// predicting), its scratch memory, and the unit's own arguments.
+// from the plan, the group's first sample, its part of the saved activations (null if there will be
+// no backward pass), its scratch memory, and the unit's own arguments.
 template <template <class> class Pass, typename T>
 class GroupRunner {
  public:

@@ -1,16 +1,17 @@
-// The loop over time of layers whose neurons are independent of each other, in neuron blocks of the
-// batch-interleaved layout: a block of neurons runs through a time interval before the next block
-// does. Compiled once for each SIMD target.
+// The loop over time of units whose neurons are independent of each other, in neuron blocks of the
+// batch-interleaved layout: a block of neurons runs through an interval of time steps before the
+// next block does. Compiled once for each SIMD target.
 //
 // A forward pass has, in place of forward(t) of group_loop-inl.h,
-//   load(t)           reads the inputs of step t, for all blocks; it holds those of an interval and
-//   of
-//                     the step before it
-//   forward(t, rows)  one time step of some rows
+//   load(t)           reads the inputs of step t, for all blocks; the inputs of an interval, and of
+//                     the step before it, are in memory at the same time
+//   forward(t, rows)  one time step of one block, the neurons `rows`
 //   store(t)          writes the outputs of step t, of all blocks
-// and a backward pass, besides load(t) and store(t) of what step t reads and writes,
+// and a backward pass has
+//   load(t), store(t)  what step t reads and writes, for all blocks
 //   recompute(begin, end, rows), enter(t, rows), back(t, more, rows)
-//   leave(rows)       after the last step of the interval of a block
+//                      as in group_loop-inl.h, for one block
+//   leave(rows)        called when backward has finished an interval of a block
 
 #if defined(STPN_KERNELS_CPU_NEURON_BLOCKS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_CPU_NEURON_BLOCKS_INL_H_
@@ -68,7 +69,7 @@ class ForwardNeuronBlocks : public ForwardGroup<Pass, Layout> {
   }
 
  private:
-  // A time interval ends where a checkpoint is due or a sample may be reset. In a closed loop,
+  // An interval ends where a checkpoint is due or a sample is reset. In a closed loop,
   // where inputs depend on the outputs before them, it is one step.
   int64_t end_of_interval(int64_t begin) const {
     int64_t end = begin + 1;

@@ -1,23 +1,23 @@
-// The plan of a call: how the CPU kernels of units with plastic synapses cut the batch into groups
-// of samples, and how they lay out what they compute and save. Arithmetic only, the same on every
-// SIMD target.
+// The plan of a call: how the CPU kernels of units with plastic synapses divide the batch into
+// groups of samples, and where the values lie that they compute and save. Arithmetic only, the same
+// on every SIMD target. docs/kernels.md explains the terms.
 //
-// Such a unit has one or more matrices a sample, (H, fan-in), that change at every time step.
-// Samples run in groups, in one of two layouts.
+// Such a unit has one or more matrices per sample, (H, fan-in), that change at every time step. The
+// samples are processed in groups, in one of two layouts.
 //
-// Row-vectorised: vectors run along the row of a neuron's synapses. kTileRows rows are one register
-// tile: their sums are independent of each other, which hides latencies, and end in one reduction
-// over SIMD lanes. The rows of a tile are the same rows of several samples as far as possible, so
-// that parameters are loaded once for all of them: a group has four samples, or two where four
-// would leave the cache, or one for the samples left over. Rows are padded with zeros to 64 bytes,
-// and there are rows of zeros up to a multiple of those in a tile, so that no loop has a tail.
+// Row-vectorised: a SIMD vector holds neighbouring synapses of one row. kTileRows rows are one
+// register tile: their sums are independent of each other, which hides latencies, and end in one
+// reduction over SIMD lanes. As far as possible these are the same row of several samples, so that
+// parameters are loaded once for all of them: a group has four samples, or two where four would not
+// fit in the cache, or one for the samples left over. Rows are padded with zeros to 64 bytes, and
+// rows of zeros fill the last tile, so that no loop has a tail.
 //
-// Batch-interleaved: vectors run across samples, 64 bytes of them at least. Nothing is padded or
-// reduced, but the gradient of each parameter is a vector, with a sum for each SIMD lane. This is
-// for small layers with few parameters a synapse, and for neurons that are independent of each
-// other. Independent neurons run in neuron blocks: each block of a few neurons runs through many
-// time steps before the next block starts, so that all it writes in a step stays in the first-level
-// cache.
+// Batch-interleaved: a SIMD vector holds the same synapse of neighbouring samples, which together
+// are at least 64 bytes. Nothing is padded or reduced, but the gradient of each parameter is a
+// vector, with a sum for each SIMD lane. This is for small units with few parameters per synapse,
+// and for neurons that are independent of each other. Such neurons are processed in neuron blocks:
+// a block of a few neurons runs through many time steps before the next block starts, so that all
+// it writes in a step stays in the first-level cache.
 //
 // Layout of the arrays of a group of S samples:
 //                  row-vectorised              batch-interleaved
@@ -32,7 +32,7 @@
 
 namespace stpn::kernels {
 
-// Added to every norm that divides.
+// Added to every norm before something is divided by it.
 inline constexpr double kNormEpsilon = 1e-16;
 
 // Rows in a register tile of the row-vectorised layout, over all samples.
@@ -44,10 +44,10 @@ inline constexpr int kInterleavedSamples = 64 / sizeof(T);
 template <typename T>
 inline constexpr int kNeuronBlockSamples = 2 * kInterleavedSamples<T>;
 
-// Gradients of parameters are summed within a shard, a range of groups, and then over the shards in
-// order. How the batch is cut depends on nothing but its size, so the bits of the result do not
-// depend on the number of threads. More shards than this would cost more memory and time to add up
-// than they gain.
+// Gradients of parameters are summed within a shard, which is a range of groups, and then over the
+// shards in order. The division into shards depends only on the shapes, so the bits of the result
+// do not depend on the number of threads. With more shards than this, memory and the time to add
+// them up would cost more than the parallelism gains.
 inline constexpr int64_t kMaxShards = 16;
 
 // Rows, that is neurons: [begin, end).
@@ -60,7 +60,7 @@ struct PlasticShape {
   int64_t steps, batch, hidden;
   int64_t fan_in;    // columns of a matrix
   int64_t matrices;  // plastic matrices of a sample
-  // Values saved for backward at each time step: of a neuron, a presynaptic input, a sample.
+  // Values saved for backward at each time step: per neuron, per presynaptic input, per sample.
   int64_t saved_per_neuron = 0;
   int64_t saved_per_presynaptic = 0;
   int64_t saved_per_sample = 0;
@@ -151,8 +151,8 @@ struct PlasticPlan {
 
   // What forward saves for backward, one group after the other. In a group: for each neuron block
   // and each time step, `saved_per_neuron` arrays of the block's neuron values; then for each time
-  // step the values of presynaptic inputs and of samples; then checkpoints, the matrices that the
-  // steps 0, interval, 2 interval ... find. Only Fast Weights writes those of step 0: the other
+  // step the values of presynaptic inputs and of samples; then checkpoints, the matrices at the
+  // start of steps 0, interval, 2 interval ... Only Fast Weights writes those of step 0: the other
   // units read the initial state again.
   int64_t saved_neurons(int64_t size) const {
     const int64_t count = (rows(size) + neuron_block(size) - 1) / neuron_block(size);
@@ -183,7 +183,7 @@ struct PlasticPlan {
   int64_t row_vectorised_samples, row_vectorised_groups;
   int64_t groups, shards;
   int64_t interval, checkpoints;
-  bool saved_fits_cache;  // the second level, where forward should then leave what it saves
+  bool saved_fits_cache;  // the second-level one; otherwise forward streams checkpoints past it
 
  private:
   static constexpr int64_t kBytes = sizeof(T);
@@ -198,8 +198,8 @@ struct PlasticPlan {
   bool has_neuron_blocks(int64_t size) const {
     return neuron_blocks && size >= kInterleavedSamples<T>;
   }
-  // What a backward step reads and writes of a row: a matrix and its gradient, and the sums of the
-  // gradients of three parameters, a 64-byte vector a synapse each.
+  // Bytes of one row that a backward step reads and writes: of a matrix and its gradient, and of
+  // the gradient sums of three parameters, each of which is a 64-byte vector per synapse.
   int64_t bytes_in_neuron_block() const {
     return 2 * presynaptic(kNeuronBlockSamples<T>) * kBytes + 3 * fan_in * 64;
   }
@@ -209,9 +209,9 @@ struct PlasticPlan {
   bool fits_batch_interleaved() const {
     return bytes(kInterleavedSamples<T>) <= kMaxBatchInterleavedBytes;
   }
-  // What backward holds of a recomputed time step: the matrices of one neuron block, and with
-  // neuron blocks z and h of all neurons and their gradients, as a block runs through all steps
-  // before the next.
+  // Bytes of scratch memory that backward needs for each recomputed time step: the matrices of one
+  // neuron block; and with neuron blocks also z and h of all neurons and their gradients, because a
+  // block runs through all steps before the next one does.
   int64_t bytes_in_scratch() const {
     const int64_t first = size(0);
     const int64_t recomputed = neuron_block(first) * presynaptic(first) * matrices;

@@ -1,6 +1,6 @@
-// A pool of scratch memory for kernels, which keeps blocks between calls. A training loop asks for
-// the same blocks thousands of times; were they returned to the system in between, each page would
-// be faulted in and zeroed again.
+// A pool of scratch buffers for kernels, which are reused from call to call. A training loop asks
+// for the same buffers thousands of times; if they went back to the system in between, each page
+// would be faulted in and zeroed again.
 #pragma once
 
 #include <cstddef>
@@ -8,9 +8,9 @@
 
 namespace stpn::kernels {
 
-// A block of at least `bytes` bytes, aligned for every SIMD target, not initialised. It comes from
-// the pool of this thread if a block there fits, and goes to the pool of the thread that destroys
-// it. A pool keeps a few blocks of each size, 64 MiB at most, until its thread ends.
+// A buffer of at least `bytes` bytes, aligned for every SIMD target, not initialised. It comes from
+// the pool of this thread if one there fits, and goes to the pool of the thread that destroys it. A
+// pool holds a few buffers of each size, 64 MiB at most in all, until its thread ends.
 class ScratchBlock {
  public:
   explicit ScratchBlock(size_t bytes);
@@ -24,7 +24,7 @@ class ScratchBlock {
   void* memory_;
 };
 
-// A scratch block of `count` values of T.
+// A scratch buffer of `count` values of T.
 template <typename T>
 class ScratchArray {
  public:

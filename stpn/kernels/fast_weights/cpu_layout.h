@@ -13,9 +13,9 @@ namespace stpn::kernels {
 enum FastWeightsMatrix { kSlowWeight, kFastWeightsMatrices };
 enum FastWeightsVector { kGain, kOffset, kInput };
 
-// Saved for backward at each time step, for its S + 1 activities s_k: the values of all but the
-// last (which is the output); with layer norm also its output before gain and offset, for each k;
-// and one over the standard deviation it divides by, one value per sample and k.
+// Saved for backward at each time step: the activities s_k but the last, which is the output. With
+// layer norm also, for each k, its output before gain and offset, and 1 / standard deviation, one
+// value per sample.
 inline int64_t saved_activity(int64_t k) { return k; }
 inline int64_t saved_normalised(const FastWeightsVariant& variant, int64_t k) {
   return variant.inner_steps + k;
@@ -25,7 +25,7 @@ inline int64_t saved_normalised(const FastWeightsVariant& variant, int64_t k) {
 inline constexpr bool kFastWeightsBatchInterleaved = true;
 
 // Time steps in a time block (cpu_time_block-inl.h), at whose end A is updated. A longer block
-// sweeps over A less often, but over more pending outer products in every step.
+// means fewer sweeps over A, but more pending outer products to evaluate in every step.
 inline constexpr int64_t kTimeBlock = 20;
 
 template <typename T>

@@ -12,8 +12,8 @@
 #include "stpn/base/error.h"
 #include "stpn/kernels/fast_weights/cpu_shard.h"
 
-// The target that every processor has is not compiled where it has no vectors: dispatch.cc never
-// comes here then.
+// Highway's scalar target is not compiled: where it would be chosen, dispatch.cc calls the
+// reference and never this code.
 #if HWY_TARGET != HWY_SCALAR
 
 #include "stpn/kernels/fast_weights/cpu_backward-inl.h"

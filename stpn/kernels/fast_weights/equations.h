@@ -1,6 +1,6 @@
-// Fast weights: a recurrent network of which every sample has a matrix A that decays and learns
-// each activity as an outer product; within a step, A pulls the activity towards those it learnt
-// lately.
+// Fast weights: a recurrent network with a matrix A for each sample. A decays, and at every step
+// the outer product of the activity with itself is added to it; within a step, A pulls the activity
+// towards recent ones.
 //
 //   A[t] = decay * A[t-1] + rate * (h[t-1] outer h[t-1])
 //   p = W [x[t]; h[t-1]] + b;   s_0 = tanh(LN(p))
@@ -10,8 +10,8 @@
 // (variant).
 //
 // Ba, Hinton, Mnih, Leibo, Ionescu: Using Fast Weights to Attend to the Recent Past, NIPS 2016,
-// section 3. Known choices where the paper is silent: the first activation is normalised as well;
-// variance is divided by H, and 1e-5 added to it.
+// section 3. Our choices where the paper says nothing: s_0 is normalised as well; the variance is
+// divided by H, and 1e-5 is added to it.
 #pragma once
 
 #include <memory>
@@ -52,14 +52,14 @@ struct FastWeightsBackwardParams : SequenceBackward<T> {
 STPN_UNIT_FIELDS(FastWeightsFields, FAST_WEIGHTS_TENSORS, FastWeightsForwardParams,
                  FastWeightsBackwardParams);
 
-// The equations line by line: the oracle. Stores every A and takes one sample after the other.
+// The reference: the equations line by line. Stores every A and takes one sample after the other.
 template <typename T>
 void fast_weights_forward_ref(const FastWeightsForwardParams<T>& p);
 template <typename T>
 void fast_weights_backward_ref(const FastWeightsBackwardParams<T>& p);
 
-// SIMD with run-time dispatch: a few samples at a time run through the whole sequence; A comes up
-// to date once in a block of steps. The same bits for any number of threads.
+// SIMD with run-time dispatch: a few samples at a time run through the whole sequence; A is updated
+// once per time block. The same bits for any number of threads.
 template <typename T>
 void fast_weights_forward_cpu(const FastWeightsForwardParams<T>& p);
 template <typename T>

@@ -14,11 +14,11 @@
 //
 // Norm `post`, F = C / m with m = |W + C|:
 //   dC = dF / m - kappa (W + C),   dW gets - kappa (W + C),   kappa = (dF . C) / m^3
-// This takes no pass of its own: dF . C is the sum of Lambda dA C, which the update half takes,
-// plus terms in C z and C G, which forward saved; and W + C = G + (1 - scale) C.
+// This needs no sweep of its own: dF . C is the sum of Lambda dA C, which the update half computes,
+// plus terms in C z and C.G, which forward saved; and W + C = G + (1 - scale) C.
 //
-// The part of dW that is a multiple of W itself, because of the norms, is summed as one coefficient
-// a row (dW_from_W_) and applied at the end.
+// Because of the norms, a part of dW is a multiple of W itself. Its coefficient is summed over the
+// time steps, one number per neuron and sample (dW_from_W_), and applied at the end.
 
 #if defined(STPN_KERNELS_STPN_CPU_BACKWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_STPN_CPU_BACKWARD_INL_H_
@@ -197,7 +197,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
 
   void leave(Rows which) { gradients_.add_up_lanes(which); }
 
-  // With the gradient of z[t] complete: writes that of x[t], and starts that of h[t-1].
+  // Called when the gradient of z[t] is complete: writes that of x[t], and starts that of h[t-1].
   void store(int64_t t) {
     if (call_.grad_x != nullptr) {
       this->presynaptic_to_rows(dz(t), 0, inputs_, call_.grad_x + this->place(t, 0, inputs_),
@@ -287,7 +287,8 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     }
   }
 
-  // The gradients of h[t] and z[t], but for what the sweep of step t adds. Not with neuron blocks.
+  // Computes the gradients of h[t] and z[t], except the terms that the sweep of step t adds. Not
+  // called with neuron blocks.
   void load_gradient(int64_t t) {
     if (oja_) backpropagate_prediction(t);
     if (call_.grad_output != nullptr) {
@@ -479,8 +480,8 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   T* const dh_term_;    // a term of dh on its way to dh_
   T* const ones_;
   const T bound_;
-  // Recomputed values are clamped to this, so that those that the clamp cut can be told from those
-  // that are as large as the bound.
+  // Recomputed values are clamped to this, so that a value that the clamp changed differs from one
+  // that was exactly at the bound.
   const T just_outside_;
   std::optional<StpnPlasticBias<Layout>> plastic_bias_;
   std::optional<StpnLayerNorm<Layout>> layer_norm_;

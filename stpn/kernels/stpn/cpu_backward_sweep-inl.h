@@ -1,6 +1,6 @@
 // What the STPN's backward pass does at the synapses of a row. Compiled once for each SIMD target.
 //
-// Here dF is the gradient of the matrix that step t finds: F or, with norm `post`, C (see
+// Here dF is the gradient of the matrix at the start of step t: F or, with norm `post`, C (see
 // cpu_backward-inl.h, which also says what the coefficients below are).
 
 #if defined(STPN_KERNELS_STPN_CPU_BACKWARD_SWEEP_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -51,8 +51,8 @@ void backpropagate_division(const T* W, int64_t fan_in, const T* C, int64_t stri
   }
 }
 
-// Backpropagates all that step t does with the F it finds (kStep), then the update of step t - 1
-// that made this F (kUpdate). Pointers are to what belongs to the first row of the sweep.
+// Backpropagates through everything that step t computes from F (kStep), then through the update of
+// step t - 1 that made this F (kUpdate). Pointers are to the values of the first row of the sweep.
 template <class Layout, Norm kNorm, bool kClamp, bool kStep, bool kUpdate>
 struct StpnBackwardSweep {
   using T = typename Layout::Value;

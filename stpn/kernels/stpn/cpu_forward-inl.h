@@ -25,11 +25,11 @@ namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Each time step passes over F once. The update of step t - 1 has to wait for all of h[t - 1], so
-// it is made at step t, in the same pass that takes the sums G z and |G|^2 of step t row by row.
+// Each time step sweeps over F once. The update of step t - 1 has to wait for all of h[t - 1], so
+// it is made at step t, in the same sweep that takes the sums G z and |G|^2 of step t row by row.
 //
 // Norm `post` divides the new F by m = |W + C|, where C is the clamped F before that division. No
-// pass over F does the division: the matrix in memory is C, and 1/m is a neuron value (`scale_`).
+// sweep over F does the division: the matrix in memory is C, and 1/m is a neuron value (`scale_`).
 // All that a step needs of F = C / m follows from sums over C:
 //   m^2 = |W|^2 + 2 W.C + |C|^2;   n^2 = |W|^2 + (2 W.C + |C|^2 / m) / m;   G z = W z + C z / m
 // Where C all but cancels W, m lacks the digits that the two share.
@@ -289,7 +289,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     }
   }
 
-  // Energy takes a pass of its own, as it is seldom asked for.
+  // Energy takes a sweep of its own, as it is seldom asked for.
   void measure(int64_t t, Rows which) {
     const T* HWY_RESTRICT active = z(t);
     for (int64_t j = 0; j < plan_.fan_in; ++j) {
@@ -316,9 +316,10 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   const StpnForwardParams<T>& call_;
   const PaddedMatrices<T>& parameters_;
   const int64_t slots_;
-  // Presynaptic arrays are z_, one for each slot, and z_squared_; all others are neuron values.
+  // z_ and z_squared_ are presynaptic arrays, all others are arrays of neuron values. z_ and h_
+  // have one array for each entry of the ring of time steps (slot()).
   T* const z_;
-  T* const h_;  // one for each slot
+  T* const h_;
   T* const z_squared_;
   T* const inverse_norm_;  // 1 / n
   T* const scale_;  // what the update multiplies F (norm `post`: C) by: 1/n (`pre`) or 1/m (`post`)

@@ -7,20 +7,21 @@
 
 namespace stpn::kernels {
 
-// Parameter matrices and the sums of their gradients. Each has one value a synapse, whatever
-// `rates` is; Lambda and Gamma are zero where a synapse has no fast weight, which keeps F zero
+// Parameter matrices and the sums of their gradients. Each has one value per synapse, whatever
+// `rates` is; Lambda and Gamma are zero where a synapse has no fast weight, so that F stays zero
 // there.
 enum StpnMatrix { kWeight, kLambda, kGamma, kStpnMatrices };
 // The other sums of gradients, (H) each.
 enum StpnVector { kBias, kLayerNormWeight, kLayerNormBias, kBiasLambda, kBiasGamma, kStpnVectors };
 
 // Neuron values saved at each step: the pre-activation G z / n without bias; with a norm, 1 / n;
-// with norm `post`, of the matrix C that the step finds: its scale 1 / m, where F = C / m, and C z
-// and C.G.
+// with norm `post`, where F = C / m (cpu_backward-inl.h), also 1 / m, C z and C.G, with the C of
+// the start of the step.
 enum StpnSaved { kSavedPreactivation, kSavedInverseNorm, kSavedScale, kSavedCz, kSavedCG };
 
-// After those, where the variant has them: the plastic bias that the step finds, and the normalised
-// pre-activation. A layer norm also saves one value a sample, Oja's rule one a presynaptic input.
+// After those, where the variant has them: the plastic bias at the start of the step, and the
+// normalised pre-activation. A layer norm also saves one value per sample, Oja's rule one per
+// presynaptic input.
 inline int64_t saved_plastic_bias(const StpnVariant& variant) {
   if (variant.norm == Norm::post) return kSavedCG + 1;
   return variant.norm == Norm::none ? kSavedPreactivation + 1 : kSavedInverseNorm + 1;
@@ -29,7 +30,7 @@ inline int64_t saved_layer_norm(const StpnVariant& variant) {
   return saved_plastic_bias(variant) + variant.plastic_bias;
 }
 
-// Whether the neurons of a layer depend on each other.
+// Whether the neurons of the unit depend on each other within a time step or from one to the next.
 inline bool has_coupled_neurons(const StpnVariant& variant) {
   return variant.recurrent || variant.layer_norm || variant.rule == Rule::oja;
 }
@@ -45,7 +46,7 @@ PlasticPlan<T> stpn_plan(const Extent& extent, const StpnVariant& variant) {
        .saved_per_neuron = saved_layer_norm(variant) + variant.layer_norm,
        .saved_per_presynaptic = variant.rule == Rule::oja,
        .saved_per_sample = variant.layer_norm,
-       // With coupled neurons it would be slower: there are three parameters a synapse.
+       // With coupled neurons this layout is slower: there are three parameters per synapse.
        .interleaved = !has_coupled_neurons(variant),
        .neuron_blocks = !has_coupled_neurons(variant)});
 }

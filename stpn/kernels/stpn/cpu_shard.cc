@@ -16,8 +16,8 @@
 #define STPN_JOIN_(a, b) a##b
 #define STPN_JOIN(a, b) STPN_JOIN_(a, b)
 
-// The target that every processor has is not compiled where it has no vectors: dispatch.cc never
-// comes here then.
+// Highway's scalar target is not compiled: where it would be chosen, dispatch.cc calls the
+// reference and never this code.
 #if HWY_TARGET != HWY_SCALAR
 
 #include "stpn/kernels/stpn/cpu_shard-inl.h"

@@ -10,7 +10,8 @@
 
 namespace stpn::kernels {
 
-// The groups that run in neuron blocks: neurons that do not act on each other.
+// The groups that run in neuron blocks: those of variants whose neurons do not depend on each
+// other.
 template <typename T>
 void stpn_neuron_blocks(const StpnForwardParams<T>& p, const PaddedMatrices<T>& parameters,
                         const PlasticPlan<T>& plan, int64_t shard);

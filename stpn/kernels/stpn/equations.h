@@ -1,21 +1,27 @@
 // Short-term plasticity neuron: every synapse has a fast weight F that decays and grows with use.
 //
-//   z[t] = [x[t]; h[t-1]]                       presynaptic activity, (N = I + H)
+//   z[t] = [x[t]; h[t-1]]                       presynaptic inputs, N = I + H of them
 //   G = W + F[t-1];   n = |G| + 1e-16           efficacies, and the 2-norm of each neuron's row
 //   u = G z / n + b + beta[t-1];   h[t] = act(u)
 //   F[t] = clamp(Lambda * F[t-1] / n + Gamma * (h[t] outer z[t]), +-c)
 //
-// Variants (StpnVariant): feed-forward (z[t] = x[t], N = I, no h in the state); no norm (n = 1);
-// norm `preactivation` (F enters its update undivided); norm `post` (that, and the new F is divided
-// by |W + F| + 1e-16 of its row); fast weights on the input or the recurrent synapses only (F then
-// has P = I or P = H columns, else P = N; where the norm is on, n stays the norm over all N); Oja's
-// rule; decay of what was just learnt too; layer norm of u; a plastic bias; h[t] in place of h[t-1]
-// in the Hebbian term (never in the pre-activation).
+// This is norm `pre`, without layer norm. Variants (StpnVariant):
+//   feed-forward         z[t] = x[t], N = I; h is not part of the state
+//   norm `none`          n = 1
+//   norm `preactivation` the pre-activation is divided by n, F in its update is not
+//   norm `post`          as `preactivation`; then each row of the new F is divided by
+//                        |W + F| + 1e-16
+//   connections          fast weights on the input or the recurrent synapses only: F has P = I or
+//                        P = H columns, else P = N. n remains the norm over all N synapses.
+//   rule `oja`, decay `after_update`, presynaptic `current` (h[t] in place of h[t-1] in the Hebbian
+//                        term, not in the pre-activation): stpn/kernels/stpn/ref.cc, update()
+//   layer norm of u      after the bias; epsilon 1e-5
+//   plastic bias         beta[t] = clamp(bias_lambda * beta[t-1] + bias_gamma * h[t], +-c), else 0;
+//                        it takes no part in the norms
 //
 // Garcia Rodriguez, Guo, Moraitis: Short-Term Plasticity Neurons Learning to Learn and Forget, ICML
-// 2022, section 3. Choices where the paper is silent, after the published code: layer norm includes
-// the bias (epsilon 1e-5); the plastic bias is clamped like F, takes no part in norms, and learns
-// h[t] under both rules.
+// 2022, section 3. What the paper leaves open about layer norm and plastic bias follows the
+// published code.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +32,8 @@
 
 namespace stpn::kernels {
 
-// How many values Lambda and Gamma have: one a synapse (H, P), one a presynaptic input (P), one in
-// all (1).
+// How many values Lambda and Gamma have: one per synapse (H, P), one per presynaptic input (P), or
+// a single one (1).
 enum class Rates { synapse, presynaptic, scalar };
 
 struct StpnVariant {
@@ -36,7 +42,7 @@ struct StpnVariant {
   Rates rates = Rates::synapse;
   bool layer_norm = false;
   bool plastic_bias = false;
-  // Lambda and Gamma of the plastic bias: one in all, else one a neuron.
+  // Lambda and Gamma of the plastic bias: a single value each, else one per neuron.
   bool scalar_bias_rates = false;
 };
 
@@ -46,7 +52,7 @@ inline int64_t fan_in(const Extent& extent, const StpnVariant& variant) {
   return variant.recurrent ? fan_in(extent) : extent.inputs;
 }
 
-// P: how many of them have fast weights, and the first of those.
+// P: how many of the presynaptic inputs have fast weights; and the index of the first of those.
 inline int64_t plastic_fan_in(const Extent& extent, Connections connections) {
   switch (connections) {
     case Connections::input:
@@ -98,7 +104,7 @@ struct StpnBackwardParams : SequenceBackward<T> {
 
 STPN_UNIT_FIELDS(StpnFields, STPN_TENSORS, StpnForwardParams, StpnBackwardParams);
 
-// The equations line by line: the oracle. Stores every F and takes one sample after the other.
+// The reference: the equations line by line. Stores every F and takes one sample after the other.
 // Every variant.
 template <typename T>
 void stpn_forward_ref(const StpnForwardParams<T>& p);

@@ -22,9 +22,10 @@ using testing::RandomStpnCall;
 
 using StpnFeedforwardCpuTest = testing::TargetTest;
 
-// Without recurrence units run in neuron_blocks across the samples: batches of several groups and
-// what is left over, numbers of units that no neuron_block divides, more steps than an interval of
-// replay (which is short where units are many), resets at many steps and at few.
+// Without recurrence, neurons run in neuron blocks, batch-interleaved. The cases: batches of
+// several groups and samples left over; numbers of neurons that are no multiple of a neuron block;
+// more steps than a recomputation interval (which is short for many neurons); resets at many steps
+// and at few.
 template <typename T>
 void matches_reference() {
   base::Random draw(13, base::Stream::test_data, 0);

@@ -116,7 +116,7 @@ template <typename T>
 void matches_reference() {
   base::Random sizes(11, base::Stream::test_data, 0);
   for (const StpnVariant& v : hebbian_variants()) {
-    // One source alone would leave a normed weight no gradient but rounding.
+    // With a single presynaptic input, the gradient of a normed weight would be rounding alone.
     const Extent e{1 + sizes.below(14), 1 + sizes.below(9), 2 + sizes.below(39),
                    1 + sizes.below(20)};
     SCOPED_TRACE(fmt::format("T {} B {} I {} H {} norm {} clamp {} presynaptic {}", e.steps,
@@ -180,7 +180,7 @@ TEST_P(StpnRecurrentCpuTest, LargeUnitsMatchReference) {
   }
 }
 
-// Longer than one interval of replay, with and without a remainder, at sizes whose interval is
+// Longer than one recomputation interval, with and without a remainder, at sizes whose interval is
 // short.
 TEST_P(StpnRecurrentCpuTest, RecomputesFromManyCheckpoints) {
   for (Norm norm : {Norm::none, Norm::pre, Norm::post}) {

@@ -5,8 +5,9 @@
 //   n    = tanh(W_in x[t] + b_in + r * (W_hn h[t-1] + b_hn))
 //   h[t] = (1 - u) * n + u * h[t-1]
 //
-// The reset gate r is the published one moved behind the recurrent sum, as the library has it; so
-// the recurrent synapses of n are driven by h[t-1] itself, and their energy counts like the others'
+// In the paper the reset gate r multiplies h[t-1] before the recurrent weights W_hn; in libtorch,
+// and so here, it multiplies W_hn h[t-1] + b_hn. The presynaptic input of these synapses is
+// therefore h[t-1] itself, and their energy is computed like that of the others
 // (library_recurrence.h).
 //
 // Cho et al.: Learning Phrase Representations using RNN Encoder-Decoder, EMNLP 2014.

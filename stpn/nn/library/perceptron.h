@@ -1,4 +1,4 @@
-// A layer without memory: what a task asks for beyond the step it is at, it cannot know.
+// A layer without memory: its output depends on the input of the same time step only.
 //
 //   h[t] = act(W x[t] + b)
 //

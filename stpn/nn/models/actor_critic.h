@@ -1,5 +1,5 @@
-// A unit with two linear layers on its hidden state at every step: what to do, and what it will
-// bring.
+// A unit with two linear layers on its hidden state at every step: the policy, and the value of the
+// state.
 #pragma once
 
 #include <torch/torch.h>

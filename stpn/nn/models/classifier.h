@@ -1,4 +1,4 @@
-// A unit over a whole sequence and a linear layer on its last hidden state: one class a sequence.
+// A unit, and a linear layer on its hidden state at the end of a sequence: one class per sequence.
 #pragma once
 
 #include <torch/torch.h>

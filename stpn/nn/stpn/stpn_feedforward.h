@@ -22,7 +22,7 @@ namespace stpn::nn {
 struct StpnFeedforwardOptions : StpnOptions {
   std::string parametrisation = "plain";  // plain | hebbff
 
-  StpnFeedforwardOptions() : StpnOptions(/*recurrent=*/false, /*units=*/13) {}
+  StpnFeedforwardOptions() : StpnOptions(/*recurrent=*/false, /*neurons=*/13) {}
   std::vector<base::Field> fields() override;
   std::shared_ptr<Unit> make(int64_t input_size) const override;
 };

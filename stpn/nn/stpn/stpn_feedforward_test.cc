@@ -80,7 +80,7 @@ ops::StpnCall small_call() {
   return call;
 }
 
-// Recurrent synapses of weight zero that have no fast weights drive nothing.
+// Recurrent synapses of weight zero without fast weights have no effect.
 TEST(StpnFeedforwardTest, IsTheRecurrentUnitWithoutRecurrentSynapses) {
   torch::manual_seed(4);
   for (const auto norm : {kernels::Norm::none, kernels::Norm::preactivation, kernels::Norm::pre,

@@ -10,7 +10,7 @@
 namespace stpn::nn {
 
 struct StpnRecurrentOptions : StpnOptions {
-  StpnRecurrentOptions() : StpnOptions(/*recurrent=*/true, /*units=*/11) {}
+  StpnRecurrentOptions() : StpnOptions(/*recurrent=*/true, /*neurons=*/11) {}
   std::shared_ptr<Unit> make(int64_t input_size) const override;
 };
 

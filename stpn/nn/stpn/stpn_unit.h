@@ -56,11 +56,11 @@ class StpnUnit : public Unit {
     torch::Tensor lambda, gamma;
   };
 
-  // The parameters behind Lambda and Gamma get these names.
+  // Names of the parameters that Lambda and Gamma are computed from.
   StpnUnit(int64_t input_size, const StpnOptions& options,
            const char* lambda_name = "weight_lambda", const char* gamma_name = "weight_gamma");
 
-  // Lambda and Gamma, of the parameters behind them.
+  // Lambda and Gamma, computed from those parameters.
   virtual Rates rates_of(const Rates& parameters) const { return parameters; }
   virtual void reset_rates(const Rates& parameters, uint64_t seed);
 

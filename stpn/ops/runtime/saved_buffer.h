@@ -7,10 +7,10 @@
 
 namespace stpn::ops {
 
-// An unwritten tensor (count). When it is freed, a buffer of 64 KiB or more stays here for the next
-// call that it fits; one buffer in all. What a sequence saves can be hundreds of megabytes in every
-// iteration: given back to the system in between, each of its pages would be faulted in and zeroed
-// anew. For tens of kilobytes, allocation would take longer than the look-up here.
+// Returns an uninitialised tensor (count). When a tensor of 64 KiB or more is freed, its memory is
+// cached for the next call that it fits; only one is cached at a time. What a sequence saves can be
+// hundreds of megabytes in every iteration: if that went back to the system in between, each page
+// would be faulted in and zeroed again.
 at::Tensor saved_buffer(int64_t count, const at::TensorOptions& options);
 
 }  // namespace stpn::ops

@@ -9,14 +9,15 @@
 
 namespace stpn::ops {
 
-// For as long as it lives, on this thread: libtorch's own ops run on one thread, and the kernels on
-// as many as libtorch had, in a pool of their own.
+// While an object of this class exists on a thread, libtorch's own ops called there run on one
+// thread, and the kernels run on as many threads as libtorch had, in a pool of their own.
 //
-// Two reasons. The kernels give the same bits for any number of threads; libtorch's matrix products
-// do not (measured: at::linear on 1 and 3 threads), nor does MKL promise it. And the pool steals
-// work: where another process holds a core, the thread that runs does it all, while OpenMP's
-// barrier spins for the one that does not (measured: an epoch in 3.9 s instead of 0.7 beside one
-// busy process on two cores).
+// There are two reasons. The kernels give the same bits for any number of threads; libtorch's
+// matrix products do not (measured: at::linear on 1 and 3 threads), and MKL does not promise it.
+// And the pool steals work: where another process occupies a core, the threads that do run take
+// over the work, while OpenMP's barrier spins until the other thread has run (measured on two
+// cores, one of them taken by a busy process: an epoch took 3.9 s with OpenMP, 0.7 s with the
+// pool).
 class KernelThreadsGuard {
  public:
   KernelThreadsGuard();
@@ -34,14 +35,14 @@ class KernelThreadsGuard {
   std::unique_ptr<Pool> pool_;
 };
 
-// body(i) for each i in [0, count), on the pool of this thread's KernelThreadsGuard, each from
-// beginning to end on one thread: kernels inside it do not share out their work. Without a guard,
-// on this thread. The backend is this thread's; what `body` needs of libtorch's modes (NoGradGuard)
-// it sets itself.
+// Runs body(i) for each i in [0, count) on the pool of this thread's KernelThreadsGuard, each from
+// beginning to end on one thread: kernels called in it do not use other threads. Without a guard,
+// all run on this thread. They use this thread's backend; libtorch's thread-local modes (such as
+// NoGradGuard) are not passed on, `body` has to set them.
 void run_concurrently(int64_t count, const std::function<void(int64_t)>& body);
 
-// The loop the kernels share out their work with: the pool of this thread's KernelThreadsGuard;
-// without one, libtorch's own threads (torch::set_num_threads).
+// The parallel loop that the kernels use: on the pool of this thread's KernelThreadsGuard; without
+// one, on libtorch's own threads (torch::set_num_threads).
 const base::ParallelFor& kernel_parallel_for();
 
 }  // namespace stpn::ops

@@ -10,6 +10,7 @@ namespace {
 
 constexpr const kernels::Signature& kSignature = kernels::kBackpropamine;
 constexpr size_t kX = row_of(kSignature, "x");
+constexpr size_t kH = row_of(kSignature, "h");
 constexpr size_t kWeightIh = row_of(kSignature, "weight_ih");
 constexpr size_t kMeasured = row_of(kSignature, "measured");
 
@@ -34,9 +35,7 @@ struct BackpropamineUnit {
   }
 
   static kernels::Extent extent_of(const Call& call) {
-    const at::Tensor& x = call.tensors[kX];
-    const at::Tensor& weight = call.tensors[kWeightIh];
-    return {length(x, 0), length(x, 1), length(x, 2), weight.dim() > 0 ? length(weight, 0) : 0};
+    return ops::extent_of(call.tensors[kX], call.tensors[kH], 1);
   }
 
   static void complete(Variant&, const Call&) {}

@@ -17,8 +17,8 @@ struct BackpropamineCall {
   at::Tensor reset;  // (T, B) bool, or undefined
   kernels::BackpropamineVariant variant;
   bool energy = false;
-  kernels::ClosedLoop* closed_loop =
-      nullptr;  // writes x and reset meanwhile; null: they are complete
+  // Writes x and reset while forward runs. Null: both are complete before the call.
+  kernels::ClosedLoop* closed_loop = nullptr;
 };
 
 struct BackpropamineResult {

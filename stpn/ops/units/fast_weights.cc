@@ -40,9 +40,7 @@ struct FastWeightsUnit {
   }
 
   static kernels::Extent extent_of(const Call& call) {
-    const at::Tensor& x = call.tensors[kX];
-    const at::Tensor& weight = call.tensors[kWeight];
-    return {length(x, 0), length(x, 1), length(x, 2), weight.dim() > 0 ? length(weight, 0) : 0};
+    return ops::extent_of(call.tensors[kX], call.tensors[kH], 1);
   }
 
   static void complete(Variant& variant, const Call& call) {

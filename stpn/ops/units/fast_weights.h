@@ -17,8 +17,8 @@ struct FastWeightsCall {
   at::Tensor reset;  // (T, B) bool, or undefined
   kernels::FastWeightsVariant variant;
   bool energy = false;
-  kernels::ClosedLoop* closed_loop =
-      nullptr;  // writes x and reset meanwhile; null: they are complete
+  // Writes x and reset while forward runs. Null: both are complete before the call.
+  kernels::ClosedLoop* closed_loop = nullptr;
 };
 
 struct FastWeightsResult {

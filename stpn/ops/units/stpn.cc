@@ -11,6 +11,7 @@ using kernels::kStpnFeedforward;
 using kernels::kStpnRecurrent;
 
 constexpr size_t kX = row_of(kStpnRecurrent, "x");
+constexpr size_t kH = row_of(kStpnRecurrent, "h");
 constexpr size_t kWeight = row_of(kStpnRecurrent, "weight");
 constexpr size_t kLambda = row_of(kStpnRecurrent, "weight_lambda");
 constexpr size_t kBeta = row_of(kStpnRecurrent, "beta");
@@ -44,9 +45,8 @@ struct StpnUnit {
   }
 
   static kernels::Extent extent_of(const Call& call) {
-    const at::Tensor& x = call.tensors[kX];
-    return {length(x, 0), length(x, 1), length(x, 2),
-            call.tensors[kWeight].dim() > 0 ? length(call.tensors[kWeight], 0) : 0};
+    return recurrent ? ops::extent_of(call.tensors[kX], call.tensors[kH], 1)
+                     : ops::extent_of(call.tensors[kX], call.tensors[kWeight], 0);
   }
 
   static void complete(Variant& variant, const Call& call) {

@@ -10,17 +10,18 @@
 namespace stpn::ops {
 
 // The tensors of stpn/kernels/stpn/signature.h, where their shapes stand; undefined where absent.
-// They say part of the variant: the shapes of weight_lambda and bias_lambda whether rates are one a
-// synapse, a presynaptic input, a neuron or one in all; beta, that there is a plastic bias;
-// layer_norm_weight, a layer norm. `variant` holds the options; its other fields are not read.
+// Part of the variant follows from them: from the shapes of weight_lambda and bias_lambda, whether
+// there is one rate per synapse, per presynaptic input or per neuron, or a single one; there is a
+// plastic bias if beta is defined, and a layer norm if layer_norm_weight is. `variant` holds the
+// options; its other fields are not read.
 struct StpnCall {
 #define STPN_TENSOR_FIELD(role, name, shape, given, gradient, meaning) at::Tensor name;
   STPN_TENSORS(STPN_TENSOR_FIELD)
   at::Tensor reset;  // (T, B) bool, or undefined
   kernels::StpnVariant variant;
   bool energy = false;
-  kernels::ClosedLoop* closed_loop =
-      nullptr;  // writes x and reset meanwhile; null: they are complete
+  // Writes x and reset while forward runs. Null: both are complete before the call.
+  kernels::ClosedLoop* closed_loop = nullptr;
 };
 
 struct StpnResult {

@@ -3,9 +3,9 @@
 //
 //   k1 v1 k2 v2 ... kP vP ? ? kq   ->   vq,   q uniform over 1..P
 //
-// The keys of a sequence are distinct, its values need not be; both are uniform. Since the pairs
-// are new in every sequence, a model cannot learn them into its weights: its state has to hold
-// them, and has to bind each value to its key.
+// The keys of a sequence are distinct, its values need not be; both are drawn uniformly. Since the
+// pairs are new in every sequence, trained weights cannot hold them: the model's state has to, and
+// it has to bind each value to its key.
 //
 // Input: T = 2 * pairs + 3 one-hot vectors over I = keys + values + 1 symbols, in the order keys,
 // values, `?`; every element is 0 or 1. Target: the symbol of the value, in [keys, keys + values);

@@ -6,8 +6,8 @@
 // (1), left (2) or right (3); if a wall is there, it stays where it is, without a penalty. An agent
 // that is on the reward cell after its action receives 10 and is moved to another free cell, drawn
 // uniformly from all but the reward cell; the reward cell stays the same for the whole episode.
-// Where the reward is differs between episodes, so only the agent's state can hold it, and the path
-// that led there.
+// The reward cell differs from episode to episode, so no trained weight can hold it: the agent has
+// to remember in its state where the reward is, and how it got there.
 //
 // Observation, 17 numbers: the 3 x 3 cells around the agent, row by row, 1 for a wall (9); 0,
 // unused; 1; steps done / steps; the last reward; the last action, one-hot (4). Before the first

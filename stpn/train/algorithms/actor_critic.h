@@ -2,13 +2,13 @@
 //
 // With reward r, value v, policy p and action a, over T steps of B environments:
 //   R_t = r_t + discount R_(t+1), or r_t at the last step of an episode
-//   R_T = the bootstrap value: the model's value of the observation after step T - 1; 0 where whole
-//         episodes are played
+//   R_T = the bootstrap value, which the model predicts for the observation after step T - 1; 0
+//         with whole episodes
 //   A_t = R_t - v_t
 //   loss = 1 / (T B) sum over t and b of
 //          - log p(a_t) A_t + value_weight A_t^2 + policy_l2_weight sum over a of p(a)^2
-// R, and A_t in the first term, are constants to the gradient. The last term, which is smallest for
-// a uniform policy, takes the place of an entropy bonus.
+// R, and A_t in the first term, are treated as constants: no gradient flows through them. The last
+// term, which is smallest for a uniform policy, takes the place of an entropy bonus.
 //
 // Each rollout begins with the state in which the last one ended; gradients do not flow between
 // them.
