@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "stpn/base/random.h"
+#include "stpn/kernels/cpu/simd_targets.h"
 #include "stpn/kernels/stpn/equations.h"
 #include "stpn/kernels/stpn/random_call.h"
 #include "stpn/kernels/testing.h"
@@ -79,6 +80,18 @@ TEST(StpnRecurrentRefTest, GradientMatchesFiniteDifference) {
       }
     }
   }
+}
+
+TEST(StpnSimdTargetTest, AMachineWithoutOneRunsTheReference) {
+  const RandomStpnCall<float> c({3, 5, 4, 6}, StpnVariant(), 7);
+  const auto reference = c.reference();
+  hwy::SetSupportedTargetsForTest(HWY_SCALAR);
+  EXPECT_FALSE(has_simd_target());
+  const auto cpu = c.cpu();
+  hwy::SetSupportedTargetsForTest(0);
+  EXPECT_EQ(cpu.output, reference.output);
+  EXPECT_EQ(cpu.finals, reference.finals);
+  EXPECT_EQ(cpu.gradients, reference.gradients);
 }
 
 using StpnRecurrentCpuTest = testing::TargetTest;
