@@ -154,8 +154,8 @@ struct Signature {
 #define STPN_UNIT_FIELDS(NAME, TENSORS, FORWARD, BACKWARD)                                  \
   template <typename T>                                                                     \
   struct NAME {                                                                             \
-    using Forward = FORWARD<T>;                                                             \
-    using Backward = BACKWARD<T>;                                                           \
+    using Forward = FORWARD<T>;   /* NOLINT(bugprone-macro-parentheses) */                  \
+    using Backward = BACKWARD<T>; /* NOLINT(bugprone-macro-parentheses) */                  \
     static constexpr const T* Forward::*values[] = {TENSORS(STPN_VALUE_OF)};                \
     static constexpr T* Backward::*gradients[] = {TENSORS(STPN_GRADIENT_OF)};               \
     static constexpr T* Forward::*finals[] = {TENSORS(STPN_FINAL_OF)};                      \
