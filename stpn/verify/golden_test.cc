@@ -156,13 +156,13 @@ TEST(GoldenTest, NamesTheRowThatIsOff) {
     if (largest(first, row) < largest(smallest, row)) smallest = first;
   }
   ASSERT_LT(largest(smallest, row), 0.5 * largest(0, values.size()));
-  values[smallest] += 0.8 * kGoldenDoubleTolerance * largest(0, values.size());
+  values[smallest] += 0.8 * nn::kGoldenDoubleTolerance * largest(0, values.size());
   array["data"] = values;
   const auto results = verify(content);
   EXPECT_EQ(results[0].dtype, "double");
   EXPECT_FALSE(results[0].ok);
   EXPECT_EQ(results[0].array, "a row of grad.x");
-  EXPECT_GT(results[0].largest_error, kGoldenDoubleTolerance);
+  EXPECT_GT(results[0].largest_error, nn::kGoldenDoubleTolerance);
 }
 
 TEST(GoldenTest, ValuesThatOverflowAreOffAndNotLost) {
