@@ -56,8 +56,9 @@ lint:  ## check the format of all C++ files, and the layers below torch with cla
 	@cmake/setup.sh
 	@cmake/setup.sh lint
 	clang-format-14 --dry-run --Werror $(SOURCES)
-	cmake --preset dev
-	printf '%s\n' $(TIDIED) | xargs -P $(CORES) -n 1 clang-tidy-14 --quiet -p build-dev
+	cmake --preset lint
+	$(PYTHON) cmake/one_command_a_source.py build-lint/compile_commands.json
+	printf '%s\n' $(TIDIED) | xargs -P $(CORES) -n 1 clang-tidy-14 --quiet -p build-lint
 
 format:  ## format all C++ files
 	@cmake/setup.sh lint
@@ -67,4 +68,4 @@ install: build  ## install the library, program and ops to PREFIX (/usr/local)
 	cmake --install build --prefix $(PREFIX)
 
 clean:  ## remove the build folders, but not .venv and runs/
-	rm -rf build build-dev build-asan build-tsan
+	rm -rf build build-dev build-lint build-asan build-tsan

@@ -28,7 +28,7 @@ namespace {
 namespace fs = std::filesystem;
 using train::PlannedRun;
 
-constexpr auto kRedraw = std::chrono::milliseconds(1000);
+constexpr auto kRedrawJobs = std::chrono::milliseconds(1000);
 constexpr const char* kWholeBudget = "full";
 
 struct ReproduceArguments {
@@ -176,7 +176,7 @@ std::vector<std::string> run_all(const std::vector<PlannedRun>& runs, const fs::
     }
     if (running.empty()) return failed;
     board.draw(running);
-    ended = pool.wait(kRedraw);
+    ended = pool.wait(kRedrawJobs);
     if (ended) std::erase(running, ended->key);
   }
 }
@@ -200,7 +200,7 @@ std::string report(const fs::path& folder) {
   ProcessPool pool;
   pool.start(0, command);
   for (;;) {
-    const auto ended = pool.wait(kRedraw);
+    const auto ended = pool.wait(kRedrawJobs);
     if (!ended) continue;
     if (ended->exit_code == 0) return "";
     const size_t last = ended->errors.find_last_of('\n', ended->errors.size() - 2);

@@ -5,19 +5,17 @@ set(CMAKE_LIBRARY_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/lib")
 set(CMAKE_ARCHIVE_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/lib")
 set(CMAKE_CXX_EXTENSIONS OFF)
 
-# A compiler cache where there is one; it needs to be told that precompiled headers are safe.
+# A compiler cache where there is one.
 find_program(STPN_CCACHE ccache)
 if(STPN_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-  set(CMAKE_CXX_COMPILER_LAUNCHER
-      "${CMAKE_COMMAND};-E;env;CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime;${STPN_CCACHE}")
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${STPN_CCACHE}")
 endif()
 
 # What our own code is compiled with and nobody else's: never exported.
 add_library(stpn_private_flags INTERFACE)
-# -fPIC everywhere: the static libraries also go into the op library, and executables can use the same
-# precompiled header as libraries.
+# -fPIC everywhere: the static libraries also go into the op library.
 target_compile_options(stpn_private_flags INTERFACE -fPIC -Wall -Wextra -Wno-psabi
-  $<$<BOOL:${STPN_WERROR}>:-Werror> $<$<BOOL:${STPN_CCACHE}>:-fpch-preprocess>)
+  $<$<BOOL:${STPN_WERROR}>:-Werror>)
 if(STPN_SANITIZE STREQUAL "address")
   set(sanitizers -fsanitize=address,undefined -fno-sanitize-recover=all)
 elseif(STPN_SANITIZE STREQUAL "thread")
@@ -45,43 +43,46 @@ function(stpn_library name)
   set_property(GLOBAL APPEND PROPERTY STPN_LIBRARIES stpn_${name})
 endfunction()
 
-# stpn_use_torch_header(TARGET)
-# torch/torch.h takes half a minute to read: it is precompiled once, with the first target that asks.
-function(stpn_use_torch_header target)
-  get_property(owner GLOBAL PROPERTY STPN_TORCH_HEADER)
-  if(owner)
-    target_precompile_headers(${target} REUSE_FROM ${owner})
-  else()
-    target_precompile_headers(${target} PRIVATE <torch/torch.h>)
-    set_property(GLOBAL PROPERTY STPN_TORCH_HEADER ${target})
-  endif()
+# stpn_optimise(TARGET LEVEL)
+# Another optimisation level than that of the build type, where that takes long to compile and the time
+# is not spent when the program runs: -O1, -O2.
+function(stpn_optimise target level)
+  target_compile_options(${target} PRIVATE $<$<CONFIG:Release,RelWithDebInfo>:${level}>)
 endfunction()
 
-# stpn_tests(NAME SOURCES file... [LINK lib...] [LABELS label...] [TORCH])
-# Program stpn_NAME_tests; each case in it is one test for ctest. TORCH: its sources include
-# torch/torch.h. With sanitizers a program that links torch takes seconds to start, so it runs as a
-# few shards of its cases, which the environment variable GTEST_FILTER may choose (CMakePresets.json).
+# stpn_unite(TARGET)
+# Compiles the sources of a target as one. A header of torch takes 20 to 30 seconds to compile, in every
+# source anew and, precompiled, still 15. So names in anonymous namespaces have to differ within a folder.
+function(stpn_unite target)
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ${STPN_UNITE} UNITY_BUILD_BATCH_SIZE 20)
+endfunction()
+
+# stpn_tests(NAME SOURCES file... [LINK lib...] [SHARDED])
+# Program stpn_NAME_tests. For ctest each case in it is one test; if SHARDED, all cases are four. A
+# program that links torch takes a second to start, with sanitizers several, which is longer than most
+# cases take.
 function(stpn_tests name)
   if(NOT STPN_BUILD_TESTS)
     return()
   endif()
-  cmake_parse_arguments(arg "TORCH" "" "SOURCES;LINK;LABELS" ${ARGN})
+  cmake_parse_arguments(arg "SHARDED" "" "SOURCES;LINK" ${ARGN})
   add_executable(stpn_${name}_tests ${arg_SOURCES})
   target_compile_definitions(stpn_${name}_tests PRIVATE
     STPN_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   target_link_libraries(stpn_${name}_tests PRIVATE ${arg_LINK} GTest::gtest_main
     stpn_private_flags)
-  if(arg_TORCH)
-    stpn_use_torch_header(stpn_${name}_tests)
-  endif()
-  if(STPN_SANITIZE AND STPN_WITH_TORCH)
+  stpn_unite(stpn_${name}_tests)
+  stpn_optimise(stpn_${name}_tests -O1)
+  # The presets with sanitizers choose cases by the environment variable GTEST_FILTER, which a test of
+  # one case would not read.
+  if(arg_SHARDED OR (STPN_SANITIZE AND STPN_WITH_TORCH))
     foreach(shard RANGE 3)
       add_test(NAME ${name}.shard${shard} COMMAND stpn_${name}_tests)
-      set_tests_properties(${name}.shard${shard} PROPERTIES TIMEOUT 1200 LABELS "${arg_LABELS}"
+      set_tests_properties(${name}.shard${shard} PROPERTIES TIMEOUT 1200
         ENVIRONMENT "GTEST_TOTAL_SHARDS=4;GTEST_SHARD_INDEX=${shard}")
     endforeach()
   else()
     gtest_discover_tests(stpn_${name}_tests TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60
-      PROPERTIES TIMEOUT 300 LABELS "${arg_LABELS}")
+      PROPERTIES TIMEOUT 300)
   endif()
 endfunction()

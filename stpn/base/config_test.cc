@@ -9,7 +9,7 @@
 #include "stpn/base/random.h"
 #include "stpn/base/testing.h"
 
-namespace stpn::base {
+namespace stpn::base::config_test {
 namespace {
 
 using testing::error_of;
@@ -340,4 +340,4 @@ TEST(Nearest, FindsTheFewestEditsAndNothingDistant) {
 }
 
 }  // namespace
-}  // namespace stpn::base
+}  // namespace stpn::base::config_test

@@ -9,7 +9,7 @@
 
 #include "stpn/base/testing.h"
 
-namespace stpn::base {
+namespace stpn::base::files_test {
 namespace {
 
 using testing::error_of;
@@ -229,4 +229,4 @@ TEST(FileLock, NamesTheFileItCannotOpen) {
 }
 
 }  // namespace
-}  // namespace stpn::base
+}  // namespace stpn::base::files_test

@@ -6,7 +6,7 @@
 #include <array>
 #include <set>
 
-namespace stpn::base {
+namespace stpn::base::random_test {
 namespace {
 
 // Philox 4x32-10 written after the paper, to check the library's implementation against.
@@ -147,4 +147,4 @@ TEST(Random, UniformStaysInItsIntervalOnAGridOfFloats) {
 }
 
 }  // namespace
-}  // namespace stpn::base
+}  // namespace stpn::base::random_test

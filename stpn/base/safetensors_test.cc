@@ -11,7 +11,7 @@
 #include "stpn/base/random.h"
 #include "stpn/base/testing.h"
 
-namespace stpn::base {
+namespace stpn::base::safetensors_test {
 namespace {
 
 using testing::error_of;
@@ -273,4 +273,4 @@ TEST(Safetensors, SurvivesEveryDamagedByteOfTheHeader) {
 }
 
 }  // namespace
-}  // namespace stpn::base
+}  // namespace stpn::base::safetensors_test

@@ -162,7 +162,9 @@ struct Signature {
     static constexpr const T* Backward::*final_gradients[] = {TENSORS(STPN_GRAD_FINAL_OF)}; \
   }
 
-// Calls visit(field) for each option's field of a variant, in the order of the table.
+// Calls visit(field) for each tensor of a call, and for each option's field of a variant, in the
+// order of the tables.
+#define STPN_VISIT_TENSOR(role, name, shape, given, gradient, meaning) visit(call.name);
 #define STPN_VISIT_OPTION(kind, type, name, value, least, most, meaning) visit(variant.name);
 
 }  // namespace stpn::kernels

@@ -67,14 +67,10 @@ void Backpropamine::reset_parameters(uint64_t seed) {
   if (rate_.defined()) rate_.fill_(0.01);
 }
 
-State Backpropamine::initial_state(int64_t batch) const {
+StateShapes Backpropamine::state_shapes() const {
   const int64_t H = hidden_size();
-  const auto zeros = [&](const std::vector<int64_t>& shape) {
-    return torch::zeros(shape, weight_hh_.options().requires_grad(false));
-  };
-  State state{{"h", zeros({batch, H})}, {"P", zeros({batch, H, H})}};
-  if (variant_.has_trace()) state.emplace_back("E", zeros({batch, H, H}));
-  return state;
+  if (variant_.has_trace()) return {{"h", {H}}, {"P", {H, H}}, {"E", {H, H}}};
+  return {{"h", {H}}, {"P", {H, H}}};
 }
 
 UnitOutput Backpropamine::forward(const UnitInput& input) {

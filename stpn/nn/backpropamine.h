@@ -36,7 +36,7 @@ class Backpropamine : public Unit {
   Backpropamine(int64_t input_size, const BackpropamineOptions& options);
 
   UnitOutput forward(const UnitInput& input) override;
-  State initial_state(int64_t batch) const override;
+  StateShapes state_shapes() const override;
   void reset_parameters(uint64_t seed) override;
 
  private:

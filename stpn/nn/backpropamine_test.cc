@@ -8,7 +8,7 @@
 #include "stpn/nn/unit_contract.h"
 #include "stpn/ops/units/backpropamine.h"
 
-namespace stpn::nn {
+namespace stpn::nn::backpropamine_test {
 namespace {
 
 UnitCase variant(const std::string& name, Backend backend, const std::string& neuromodulation,
@@ -188,4 +188,4 @@ TEST(BackpropamineTest, OptionsRefuseUnknownWords) {
 }
 
 }  // namespace
-}  // namespace stpn::nn
+}  // namespace stpn::nn::backpropamine_test

@@ -62,10 +62,9 @@ void FastWeights::reset_parameters(uint64_t seed) {
   }
 }
 
-State FastWeights::initial_state(int64_t batch) const {
-  const auto options = weight_.options().requires_grad(false);
+StateShapes FastWeights::state_shapes() const {
   const int64_t H = hidden_size();
-  return {{"h", torch::zeros({batch, H}, options)}, {"A", torch::zeros({batch, H, H}, options)}};
+  return {{"h", {H}}, {"A", {H, H}}};
 }
 
 UnitOutput FastWeights::forward(const UnitInput& input) {

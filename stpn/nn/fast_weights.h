@@ -34,7 +34,7 @@ class FastWeights : public Unit {
   FastWeights(int64_t input_size, const FastWeightsOptions& options);
 
   UnitOutput forward(const UnitInput& input) override;
-  State initial_state(int64_t batch) const override;
+  StateShapes state_shapes() const override;
   void reset_parameters(uint64_t seed) override;
 
  private:

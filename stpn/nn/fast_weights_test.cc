@@ -10,7 +10,7 @@
 #include "stpn/nn/unit_contract.h"
 #include "stpn/ops/units/fast_weights.h"
 
-namespace stpn::nn {
+namespace stpn::nn::fast_weights_test {
 namespace {
 
 using Change = std::function<void(FastWeightsOptions&)>;
@@ -166,4 +166,4 @@ TEST(FastWeightsTest, InitialValuesLieWithinTheirBounds) {
 }
 
 }  // namespace
-}  // namespace stpn::nn
+}  // namespace stpn::nn::fast_weights_test

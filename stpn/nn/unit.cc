@@ -14,12 +14,13 @@ std::string shape_of(const torch::Tensor& tensor) {
   return text.str();
 }
 
-void check_tensor(const torch::Tensor& tensor, const std::string& name, const torch::Tensor& like) {
-  STPN_CHECK(tensor.defined(), "{} is undefined", name);
-  STPN_CHECK(tensor.device().is_cpu(), "{} is on {}: move it to the CPU", name,
+void check_tensor(const torch::Tensor& tensor, const char* kind, const std::string& name,
+                  const torch::Tensor& like) {
+  STPN_CHECK(tensor.defined(), "{}{} is undefined", kind, name);
+  STPN_CHECK(tensor.device().is_cpu(), "{}{} is on {}: move it to the CPU", kind, name,
              tensor.device().str());
-  STPN_CHECK(tensor.scalar_type() == like.scalar_type(), "{} is {}, the parameters are {}", name,
-             c10::toString(tensor.scalar_type()), c10::toString(like.scalar_type()));
+  STPN_CHECK(tensor.scalar_type() == like.scalar_type(), "{}{} is {}, the parameters are {}", kind,
+             name, c10::toString(tensor.scalar_type()), c10::toString(like.scalar_type()));
 }
 
 }  // namespace
@@ -28,6 +29,15 @@ int64_t parameter_count(const torch::nn::Module& module) {
   int64_t count = 0;
   for (const auto& parameter : module.parameters()) count += parameter.numel();
   return count;
+}
+
+State Unit::initial_state(int64_t batch) const {
+  State state;
+  for (auto [name, shape] : state_shapes()) {
+    shape.insert(shape.begin(), batch);
+    state.emplace_back(name, torch::zeros(shape, any_parameter().options().requires_grad(false)));
+  }
+  return state;
 }
 
 void Unit::leave_out_of_energy(const std::vector<int64_t>& inputs) {
@@ -64,8 +74,8 @@ UnitInput Unit::walk_through(UnitInput input) {
 }
 
 void Unit::check_input(const UnitInput& input) const {
-  const auto like = parameters().front();
-  check_tensor(input.x, "x", like);
+  const torch::Tensor& like = any_parameter();
+  check_tensor(input.x, "", "x", like);
   STPN_CHECK(input.x.dim() == 3 && input.x.size(0) >= 1 && input.x.size(1) >= 1 &&
                  input.x.size(2) == input_size_,
              "x is {}, it must be (T, B, {}) with T and B at least 1", shape_of(input.x),
@@ -87,16 +97,18 @@ void Unit::check_input(const UnitInput& input) const {
   }
 
   if (input.state.empty()) return;
-  const State expected = initial_state(batch);
+  const StateShapes expected = state_shapes();
   STPN_CHECK(input.state.size() == expected.size(), "the state has {} tensors, it must have {}",
              input.state.size(), expected.size());
   for (size_t i = 0; i < expected.size(); ++i) {
     const auto& [name, tensor] = input.state[i];
     STPN_CHECK(name == expected[i].first, "state tensor {} is called {}, it must be {}", i, name,
                expected[i].first);
-    check_tensor(tensor, "state " + name, like);
-    STPN_CHECK(tensor.sizes() == expected[i].second.sizes(), "state {} is {}, it must be {}", name,
-               shape_of(tensor), shape_of(expected[i].second));
+    check_tensor(tensor, "state ", name, like);
+    std::vector<int64_t> shape = expected[i].second;
+    shape.insert(shape.begin(), batch);
+    STPN_CHECK(tensor.sizes() == torch::IntArrayRef(shape), "state {} is {}, it must be {}", name,
+               shape_of(tensor), c10::str(torch::IntArrayRef(shape)));
   }
 }
 

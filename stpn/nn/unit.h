@@ -12,8 +12,11 @@
 
 namespace stpn::nn {
 
-// A unit's memory between two calls: named tensors, each (B, ...), in the order of `initial_state`.
+// A unit's memory between two calls: named tensors, each (B, ...), in the order of
+// Unit::state_shapes.
 using State = std::vector<std::pair<std::string, torch::Tensor>>;
+// Of each state tensor its name and its shape for one sample.
+using StateShapes = std::vector<std::pair<std::string, std::vector<int64_t>>>;
 
 struct UnitInput {
   torch::Tensor x;  // (T, B, I)
@@ -47,8 +50,9 @@ class Unit : public torch::nn::Module {
   // Runs a whole sequence. Throws base::UserError for a wrong shape, dtype or device.
   virtual UnitOutput forward(const UnitInput& input) = 0;
 
+  virtual StateShapes state_shapes() const = 0;
   // Zeros for `batch` samples, of the parameters' dtype.
-  virtual State initial_state(int64_t batch) const = 0;
+  State initial_state(int64_t batch) const;
 
   // Draws all parameters anew from the counter-based generator: same seed, same bits, on every
   // machine.
@@ -64,8 +68,8 @@ class Unit : public torch::nn::Module {
   const torch::Tensor& measured() const { return measured_; }
 
   // Throws base::UserError unless x is (T, B, input_size) of the parameters' dtype and on the CPU,
-  // T and B at least 1, reset undefined or (T, B) bool, and each state tensor has the name and
-  // shape of initial_state (B).
+  // T and B at least 1, reset undefined or (T, B) bool, and the state tensors have the names and
+  // shapes of state_shapes.
   void check_input(const UnitInput& input) const;
 
   // For units that cannot call the closed loop between steps of a sequence: if there is a closed
@@ -74,6 +78,9 @@ class Unit : public torch::nn::Module {
   UnitInput walk_through(UnitInput input);
 
  private:
+  // A parameter, for its dtype. Not parameters(), which makes a list with names at every call.
+  const torch::Tensor& any_parameter() const { return parameters_.front().value(); }
+
   int64_t input_size_;
   int64_t hidden_size_;
   torch::Tensor measured_;

@@ -7,7 +7,7 @@
 
 #include "stpn/base/error.h"
 
-namespace stpn::nn {
+namespace stpn::nn::unit_registry_test {
 namespace {
 
 std::string error_of(const std::string& name) {
@@ -60,4 +60,4 @@ TEST(UnitRegistryTest, EachCallGivesFreshOptions) {
 }
 
 }  // namespace
-}  // namespace stpn::nn
+}  // namespace stpn::nn::unit_registry_test

@@ -7,7 +7,7 @@
 #include "stpn/kernels/fast_weights/signature.h"
 #include "stpn/kernels/stpn/signature.h"
 
-namespace stpn::ops {
+namespace stpn::ops::signature_text_test {
 namespace {
 
 const kernels::Signature* const kAll[] = {&kernels::kStpnRecurrent, &kernels::kStpnFeedforward,
@@ -90,4 +90,4 @@ TEST(SignatureTextTest, DescriptionsNameWhatAnOpTakesAndNothingElse) {
 }
 
 }  // namespace
-}  // namespace stpn::ops
+}  // namespace stpn::ops::signature_text_test

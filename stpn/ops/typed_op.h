@@ -1,10 +1,12 @@
 // The op of one fused unit: what UnitOp leaves to the unit's types, from its signature.
 //
-// `Unit` says the rest (stpn/ops/units/):
+// `Unit` says the rest (stpn/ops/units/); kernels::size_of is found by the type of its variant:
 //   kSignature                                its signature
 //   Variant                                   the kernels' variant
 //   Fields<T>                                 the kernels' parameter structs (STPN_UNIT_FIELDS)
 //   kBackends<T>                              a row of BackendKernels for each backend it has
+//   UnitCall                                  a call as C++ users write it (units/NAME.h)
+//   for_each_tensor(UnitCall, visit)          its tensors, in order
 //   for_each_option(Variant&, visit)          the fields of its options, in order
 //   extent_of(Call)                           REQUIRES: x, and h or weight, have their dimensions
 //   complete(Variant&, Call)                  sets what follows from shapes and absent tensors
@@ -59,6 +61,21 @@ class TypedOp : public UnitOp {
     return op;
   }
 
+  // Runs a call as C++ users write it; UnitOp::run says what it returns.
+  static Tensors run_call(const typename Unit::UnitCall& from) {
+    Call call;
+    call.tensors.reserve(Unit::kSignature.tensors.size());
+    Unit::for_each_tensor(from, [&](const at::Tensor& tensor) { call.tensors.push_back(tensor); });
+    call.reset = from.reset;
+    typename Unit::Variant variant = from.variant;
+    call.options.reserve(Unit::kSignature.options.size());
+    Unit::for_each_option(
+        variant, [&](auto option) { call.options.push_back(static_cast<double>(option)); });
+    call.energy = from.energy;
+    call.closed_loop = from.closed_loop;
+    return one().run(call);
+  }
+
  protected:
   std::shared_ptr<const PreparedCall> prepare(const Call& call, Backend backend) const override {
     check_presence(call);
@@ -78,7 +95,7 @@ class TypedOp : public UnitOp {
       option = static_cast<std::remove_reference_t<decltype(option)>>(call.options[next++]);
     });
     Unit::complete(variant, call);
-    check_tensors(call, [&](char letter) { return kernels::size_of(letter, extent, variant); });
+    check_tensors(call, [&](char letter) { return size_of(letter, extent, variant); });
     Unit::check(call, variant);
     if (x.scalar_type() == at::kFloat) {
       return std::make_shared<Typed<float>>(backend, extent, variant);
@@ -147,7 +164,7 @@ class TypedOp : public UnitOp {
       if (Unit::lacks(tensor.name, variant_)) return {0};
       Shape shape;
       for (const char* letter = tensor.shape; *letter != '\0'; ++letter) {
-        if (*letter != ' ') shape.push_back(kernels::size_of(*letter, extent, variant_));
+        if (*letter != ' ') shape.push_back(size_of(*letter, extent, variant_));
       }
       return shape;
     }

@@ -1,5 +1,6 @@
 #include "stpn/ops/unit_op.h"
 
+#include <ATen/EmptyTensor.h>
 #include <ATen/FuncTorchTLS.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/record_function.h>
@@ -115,10 +116,12 @@ Tensors UnitOp::run(const Call& call) const {
     if (call.closed_loop != nullptr || is_plain(call)) {
       std::optional<Call> storage;
       const Call& dense = contiguous(call, storage);
-      STPN_CHECK(call.closed_loop == nullptr || !storage,
-                 "{}: in a closed loop x and reset are written while it runs: all tensors have to "
-                 "be contiguous",
-                 signature_.name);
+      STPN_CHECK(
+          call.closed_loop == nullptr || (call.tensors.front().is_contiguous() &&
+                                          (!call.reset.defined() || call.reset.is_contiguous())),
+          "{}: in a closed loop x and reset are written while it runs: both have to be "
+          "contiguous",
+          signature_.name);
       prepared = prepare(dense, chosen);
       results = empty_results(dense, *prepared, /*save=*/differentiable);
       prepared->forward(dense, results);
@@ -137,14 +140,24 @@ Tensors UnitOp::run(const Call& call) const {
   return results;
 }
 
+namespace {
+
+// As at::empty, which on the CPU spends most of its time in the dispatcher.
+at::Tensor empty(at::IntArrayRef shape, const at::TensorOptions& options) {
+  if (!options.device().is_cpu()) return at::empty(shape, options);
+  return at::detail::empty_cpu(shape, options);
+}
+
+}  // namespace
+
 // Unwritten results: all that shape inference needs.
 Tensors UnitOp::empty_results(const Call& call, const PreparedCall& prepared, bool save) const {
   const auto options = call.tensors.front().options().requires_grad(false);
   Tensors results;
   results.reserve(state_names_.size() + 3);
-  results.push_back(at::empty(prepared.output_shape(), options));
-  for (const Shape& shape : prepared.state_shapes) results.push_back(at::empty(shape, options));
-  results.push_back(at::empty(call.energy ? prepared.output_shape() : Shape{0}, options));
+  results.push_back(empty(prepared.output_shape(), options));
+  for (const Shape& shape : prepared.state_shapes) results.push_back(empty(shape, options));
+  results.push_back(empty(call.energy ? prepared.output_shape() : Shape{0}, options));
   const int64_t saved = save ? prepared.saved_size : 0;
   results.push_back(options.device().is_cpu() ? saved_buffer(saved, options)
                                               : at::empty({saved}, options));
@@ -166,7 +179,9 @@ Tensors UnitOp::empty_gradients(const Call& call, const std::vector<bool>& neede
   Tensors gradients(call.tensors.size());
   for (size_t row = 0; row < gradients.size(); ++row) {
     if (needed[row]) {
-      gradients[row] = at::empty_symint(call.tensors[row].sym_sizes(), options);
+      const at::Tensor& tensor = call.tensors[row];
+      gradients[row] = options.device().is_cpu() ? empty(tensor.sizes(), options)
+                                                 : at::empty_symint(tensor.sym_sizes(), options);
     }
   }
   return gradients;

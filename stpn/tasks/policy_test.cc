@@ -10,7 +10,7 @@
 #include "stpn/base/testing.h"
 #include "stpn/tasks/task_registry.h"
 
-namespace stpn::tasks {
+namespace stpn::tasks::policy_test {
 namespace {
 
 // Episode n has n % 3 + 1 steps; the reward of a step is the action. An observation is the number
@@ -133,4 +133,4 @@ TEST(EnvironmentRegistry, SaysWhichTasksAreOfTheOtherKind) {
 }
 
 }  // namespace
-}  // namespace stpn::tasks
+}  // namespace stpn::tasks::policy_test

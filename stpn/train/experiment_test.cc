@@ -4,7 +4,7 @@
 
 #include "stpn/train/test_support.h"
 
-namespace stpn::train {
+namespace stpn::train::experiment_test {
 namespace {
 
 using testing::AllOf;
@@ -102,4 +102,4 @@ TEST_F(ExperimentTest, FirstDifferenceNamesKeyAndValuesAndIgnoresEpochs) {
 }
 
 }  // namespace
-}  // namespace stpn::train
+}  // namespace stpn::train::experiment_test

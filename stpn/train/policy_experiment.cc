@@ -7,8 +7,8 @@
 namespace stpn::train {
 namespace {
 
-constexpr int64_t kMaxEpisodes = 10'000'000;
-constexpr int64_t kMaxEnvironments = 512;
+constexpr int64_t kMaxEvaluated = 10'000'000;
+constexpr int64_t kMaxInParallel = 512;
 
 }  // namespace
 
@@ -40,11 +40,11 @@ PolicyEvaluation evaluate_policy(const PolicyExperiment& experiment,
                                  std::optional<int64_t> episodes) {
   const auto seed = static_cast<uint64_t>(experiment.seed);
   const int64_t count = episodes.value_or(experiment.task->make(seed, 1)->test_episodes());
-  if (count < 1 || count > kMaxEpisodes) {
+  if (count < 1 || count > kMaxEvaluated) {
     throw base::UserError(
-        fmt::format("{} episodes requested: must be from 1 to {}", count, kMaxEpisodes));
+        fmt::format("{} episodes requested: must be from 1 to {}", count, kMaxEvaluated));
   }
-  const auto environment = experiment.task->make(seed, std::min(count, kMaxEnvironments));
+  const auto environment = experiment.task->make(seed, std::min(count, kMaxInParallel));
   const auto policy = tasks::make_untrained_policy(experiment.policy, *environment, seed);
   const tasks::Episodes played = tasks::play(*environment, *policy, tasks::Split::test, count);
   return {.episodes = count,

@@ -7,7 +7,7 @@
 
 #include "stpn/train/test_support.h"
 
-namespace stpn::train {
+namespace stpn::train::policy_experiment_test {
 namespace {
 
 using testing::AllOf;
@@ -88,4 +88,4 @@ TEST_F(PolicyExperimentTest, TraceIsOfTheFirstEpisode) {
 }
 
 }  // namespace
-}  // namespace stpn::train
+}  // namespace stpn::train::policy_experiment_test

@@ -4,7 +4,7 @@
 
 #include "stpn/train/test_support.h"
 
-namespace stpn::train {
+namespace stpn::train::reproduction_test {
 namespace {
 
 using testing::ElementsAre;
@@ -119,4 +119,4 @@ TEST_F(ReproductionTest, ErrorsAreFoundBeforeAnythingRuns) {
 }
 
 }  // namespace
-}  // namespace stpn::train
+}  // namespace stpn::train::reproduction_test

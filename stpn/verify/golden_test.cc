@@ -14,7 +14,7 @@
 #include "stpn/base/error.h"
 #include "stpn/nn/tolerances.h"
 
-namespace stpn::verify {
+namespace stpn::verify::golden_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -382,4 +382,4 @@ TEST(GoldenTest, RefusesArraysItDoesNotKnow) {
 }
 
 }  // namespace
-}  // namespace stpn::verify
+}  // namespace stpn::verify::golden_test

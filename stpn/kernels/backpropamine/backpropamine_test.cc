@@ -16,7 +16,7 @@
 #include "stpn/kernels/backpropamine/random_call.h"
 #include "stpn/kernels/testing.h"
 
-namespace stpn::kernels {
+namespace stpn::kernels::backpropamine_test {
 namespace {
 
 using testing::distance;
@@ -288,4 +288,4 @@ INSTANTIATE_TEST_SUITE_P(Targets, BackpropamineCpuTest, testing::all_targets(),
                          testing::target_name);
 
 }  // namespace
-}  // namespace stpn::kernels
+}  // namespace stpn::kernels::backpropamine_test

@@ -6,7 +6,7 @@
 #include <thread>
 #include <utility>
 
-namespace stpn::kernels {
+namespace stpn::kernels::scratch_pool_test {
 namespace {
 
 constexpr int64_t kSize = 100'000;
@@ -49,4 +49,4 @@ TEST(ScratchPoolTest, BlocksMayChangeThreads) {
 }
 
 }  // namespace
-}  // namespace stpn::kernels
+}  // namespace stpn::kernels::scratch_pool_test

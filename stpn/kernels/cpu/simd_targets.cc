@@ -4,6 +4,14 @@
 
 namespace stpn::kernels {
 
-bool has_simd_target() { return (hwy::SupportedTargets() & HWY_TARGETS & ~HWY_SCALAR) != 0; }
+// Asks for the target that was chosen, as HWY_DYNAMIC_DISPATCH does: Highway 1.0 remembers that,
+// but asks the processor anew in each SupportedTargets(), which takes microseconds in a virtual
+// machine.
+bool has_simd_target() {
+  hwy::ChosenTarget& chosen = hwy::GetChosenTarget();
+  if (!chosen.IsInitialized()) chosen.Update(hwy::SupportedTargets());
+  constexpr size_t kScalar = HWY_MAX_DYNAMIC_TARGETS + 1;
+  return chosen.GetIndex() < kScalar;
+}
 
 }  // namespace stpn::kernels

@@ -14,7 +14,7 @@
 #include "stpn/kernels/fast_weights/random_call.h"
 #include "stpn/kernels/testing.h"
 
-namespace stpn::kernels {
+namespace stpn::kernels::fast_weights_test {
 namespace {
 
 using testing::distance;
@@ -183,4 +183,4 @@ TEST_P(FastWeightsCpuTest, ResetForgetsADivergedSample) {
 INSTANTIATE_TEST_SUITE_P(Targets, FastWeightsCpuTest, testing::all_targets(), testing::target_name);
 
 }  // namespace
-}  // namespace stpn::kernels
+}  // namespace stpn::kernels::fast_weights_test

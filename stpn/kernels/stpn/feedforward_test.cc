@@ -14,7 +14,7 @@
 #include "stpn/kernels/stpn/random_call.h"
 #include "stpn/kernels/testing.h"
 
-namespace stpn::kernels {
+namespace stpn::kernels::feedforward_test {
 namespace {
 
 using testing::expect_cpu_matches_reference;
@@ -158,4 +158,4 @@ INSTANTIATE_TEST_SUITE_P(Targets, StpnFeedforwardCpuTest, testing::all_targets()
                          testing::target_name);
 
 }  // namespace
-}  // namespace stpn::kernels
+}  // namespace stpn::kernels::feedforward_test

@@ -16,7 +16,7 @@
 #include "stpn/kernels/stpn/random_call.h"
 #include "stpn/kernels/testing.h"
 
-namespace stpn::kernels {
+namespace stpn::kernels::stpn_test {
 namespace {
 
 using testing::distance;
@@ -85,10 +85,10 @@ TEST(StpnRecurrentRefTest, GradientMatchesFiniteDifference) {
 TEST(StpnSimdTargetTest, AMachineWithoutOneRunsTheReference) {
   const RandomStpnCall<float> c({3, 5, 4, 6}, StpnVariant(), 7);
   const auto reference = c.reference();
-  hwy::SetSupportedTargetsForTest(HWY_SCALAR);
+  hwy::GetChosenTarget().Update(HWY_SCALAR);
   EXPECT_FALSE(has_simd_target());
   const auto cpu = c.cpu();
-  hwy::SetSupportedTargetsForTest(0);
+  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
   EXPECT_EQ(cpu.output, reference.output);
   EXPECT_EQ(cpu.finals, reference.finals);
   EXPECT_EQ(cpu.gradients, reference.gradients);
@@ -340,4 +340,4 @@ INSTANTIATE_TEST_SUITE_P(Targets, StpnRecurrentCpuTest, testing::all_targets(),
                          testing::target_name);
 
 }  // namespace
-}  // namespace stpn::kernels
+}  // namespace stpn::kernels::stpn_test

@@ -3,7 +3,7 @@
 #include "stpn/nn/library/normalised_rows.h"
 #include "stpn/ops/energy.h"
 
-namespace stpn::nn {
+namespace stpn::nn::fixed_weights_test {
 namespace {
 
 TEST(FixedWeightsTest, RowsHaveNormOneAndKeepTheirDirection) {
@@ -44,4 +44,4 @@ TEST(FixedWeightsTest, EnergyIsStrengthTimesSquareOfWhatIsMeasured) {
 }
 
 }  // namespace
-}  // namespace stpn::nn
+}  // namespace stpn::nn::fixed_weights_test

@@ -7,7 +7,7 @@
 #include "stpn/base/error.h"
 #include "stpn/nn/unit_contract.h"
 
-namespace stpn::nn {
+namespace stpn::nn::gru_test {
 namespace {
 
 std::shared_ptr<Unit> make_gru(int64_t inputs, int64_t hidden) {
@@ -68,4 +68,4 @@ TEST(GruTest, OptionsRefuseNoUnits) {
 }
 
 }  // namespace
-}  // namespace stpn::nn
+}  // namespace stpn::nn::gru_test

@@ -91,13 +91,10 @@ UnitOutput LibraryRecurrence::forward(const UnitInput& all_input) {
   return output;
 }
 
-State LibraryRecurrence::initial_state(int64_t batch) const {
-  State state;
-  for (const auto& name : layout_.state) {
-    state.emplace_back(
-        name, torch::zeros({batch, hidden_size()}, weight_ih_.options().requires_grad(false)));
-  }
-  return state;
+StateShapes LibraryRecurrence::state_shapes() const {
+  StateShapes shapes;
+  for (const auto& name : layout_.state) shapes.push_back({name, {hidden_size()}});
+  return shapes;
 }
 
 void LibraryRecurrence::reset_parameters(uint64_t seed) {

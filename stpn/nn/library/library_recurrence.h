@@ -32,7 +32,7 @@ struct LibraryLayout {
 class LibraryRecurrence : public Unit {
  public:
   UnitOutput forward(const UnitInput& input) final;
-  State initial_state(int64_t batch) const final;
+  StateShapes state_shapes() const final;
   void reset_parameters(uint64_t seed) final;
 
  protected:

@@ -7,7 +7,7 @@
 #include "stpn/base/error.h"
 #include "stpn/nn/unit_contract.h"
 
-namespace stpn::nn {
+namespace stpn::nn::lstm_test {
 namespace {
 
 std::shared_ptr<Unit> make_lstm(int64_t inputs, int64_t hidden, bool normalised) {
@@ -84,4 +84,4 @@ TEST(LstmTest, OptionsRefuseNoUnits) {
 }
 
 }  // namespace
-}  // namespace stpn::nn
+}  // namespace stpn::nn::lstm_test

@@ -64,7 +64,7 @@ UnitOutput Perceptron::forward(const UnitInput& all_input) {
   return output;
 }
 
-State Perceptron::initial_state(int64_t /*batch*/) const { return {}; }
+StateShapes Perceptron::state_shapes() const { return {}; }
 
 void Perceptron::reset_parameters(uint64_t seed) {
   const double bound = 1 / std::sqrt(static_cast<double>(input_size()));

@@ -32,7 +32,7 @@ class Perceptron : public Unit {
   Perceptron(int64_t input_size, const PerceptronOptions& options);
 
   UnitOutput forward(const UnitInput& input) override;
-  State initial_state(int64_t batch) const override;
+  StateShapes state_shapes() const override;
   void reset_parameters(uint64_t seed) override;
 
  private:

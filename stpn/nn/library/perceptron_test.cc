@@ -7,7 +7,7 @@
 #include "stpn/base/error.h"
 #include "stpn/nn/unit_contract.h"
 
-namespace stpn::nn {
+namespace stpn::nn::perceptron_test {
 namespace {
 
 std::shared_ptr<Unit> make_perceptron(int64_t inputs, int64_t hidden,
@@ -88,4 +88,4 @@ TEST(PerceptronTest, OptionsRefuseNoUnitsAndUnknownActivations) {
 }
 
 }  // namespace
-}  // namespace stpn::nn
+}  // namespace stpn::nn::perceptron_test

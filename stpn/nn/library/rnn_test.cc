@@ -7,7 +7,7 @@
 #include "stpn/base/error.h"
 #include "stpn/nn/unit_contract.h"
 
-namespace stpn::nn {
+namespace stpn::nn::rnn_test {
 namespace {
 
 std::shared_ptr<Unit> make_rnn(int64_t inputs, int64_t hidden, bool normalised) {
@@ -95,4 +95,4 @@ TEST(RnnTest, OptionsRefuseNoUnits) {
 }
 
 }  // namespace
-}  // namespace stpn::nn
+}  // namespace stpn::nn::rnn_test

@@ -4,7 +4,7 @@
 
 #include "stpn/nn/library/lstm.h"
 
-namespace stpn::nn {
+namespace stpn::nn::actor_critic_test {
 namespace {
 
 ActorCritic make_actor_critic() {
@@ -51,4 +51,4 @@ TEST(ActorCriticTest, HeadsLieWithinTheirBoundAndDependOnTheSeed) {
 }
 
 }  // namespace
-}  // namespace stpn::nn
+}  // namespace stpn::nn::actor_critic_test

@@ -7,7 +7,7 @@
 #include "stpn/base/error.h"
 #include "stpn/nn/library/lstm.h"
 
-namespace stpn::nn {
+namespace stpn::nn::classifier_test {
 namespace {
 
 Classifier make_classifier(int64_t inputs = 3, int64_t hidden = 4, int64_t classes = 5) {
@@ -84,4 +84,4 @@ TEST(ClassifierTest, RefusesWhatCannotBe) {
 }
 
 }  // namespace
-}  // namespace stpn::nn
+}  // namespace stpn::nn::classifier_test

@@ -10,7 +10,7 @@
 #include "stpn/nn/unit_contract.h"
 #include "stpn/ops/units/stpn.h"
 
-namespace stpn::nn {
+namespace stpn::nn::stpn_feedforward_test {
 namespace {
 
 using Change = std::function<void(StpnFeedforwardOptions&)>;
@@ -179,4 +179,4 @@ TEST(StpnFeedforwardTest, HebbFFNeedsScalarRates) {
 }
 
 }  // namespace
-}  // namespace stpn::nn
+}  // namespace stpn::nn::stpn_feedforward_test

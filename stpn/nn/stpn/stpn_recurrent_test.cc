@@ -9,7 +9,7 @@
 #include "stpn/nn/unit_contract.h"
 #include "stpn/ops/units/stpn.h"
 
-namespace stpn::nn {
+namespace stpn::nn::stpn_recurrent_test {
 namespace {
 
 using Change = std::function<void(StpnRecurrentOptions&)>;
@@ -171,4 +171,4 @@ TEST(StpnRecurrentTest, InitialValuesLieWithinTheirBounds) {
 }
 
 }  // namespace
-}  // namespace stpn::nn
+}  // namespace stpn::nn::stpn_recurrent_test

@@ -109,17 +109,14 @@ void StpnUnit::reset_parameters(uint64_t seed) {
   }
 }
 
-State StpnUnit::initial_state(int64_t batch) const {
-  const auto zeros = [&](std::vector<int64_t> shape) {
-    return torch::zeros(shape, weight_.options().requires_grad(false));
-  };
+StateShapes StpnUnit::state_shapes() const {
   const int64_t H = hidden_size();
-  State state;
-  if (variant_.recurrent) state.emplace_back("h", zeros({batch, H}));
   const kernels::Extent extent{.inputs = input_size(), .hidden = H};
-  state.emplace_back("F", zeros({batch, H, kernels::plastic_fan_in(extent, variant_)}));
-  if (variant_.plastic_bias) state.emplace_back("beta", zeros({batch, H}));
-  return state;
+  StateShapes shapes;
+  if (variant_.recurrent) shapes.push_back({"h", {H}});
+  shapes.push_back({"F", {H, kernels::plastic_fan_in(extent, variant_)}});
+  if (variant_.plastic_bias) shapes.push_back({"beta", {H}});
+  return shapes;
 }
 
 UnitOutput StpnUnit::forward(const UnitInput& input) {

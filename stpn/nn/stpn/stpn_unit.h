@@ -48,7 +48,7 @@ struct StpnOptions : UnitOptions {
 class StpnUnit : public Unit {
  public:
   UnitOutput forward(const UnitInput& input) override;
-  State initial_state(int64_t batch) const override;
+  StateShapes state_shapes() const override;
   void reset_parameters(uint64_t seed) override;
 
  protected:

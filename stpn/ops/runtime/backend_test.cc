@@ -13,7 +13,7 @@
 #include "stpn/base/error.h"
 #include "stpn/ops/runtime/threads.h"
 
-namespace stpn::ops {
+namespace stpn::ops::backend_test {
 namespace {
 
 TEST(BackendGuardTest, NestsAndPutsBackWhatWas) {
@@ -146,4 +146,4 @@ TEST(RunSideBySideTest, WithoutAGuardRunsHere) {
 }
 
 }  // namespace
-}  // namespace stpn::ops
+}  // namespace stpn::ops::backend_test

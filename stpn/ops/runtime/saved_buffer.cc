@@ -1,6 +1,7 @@
 #include "stpn/ops/runtime/saved_buffer.h"
 
 #include <ATen/ATen.h>
+#include <ATen/EmptyTensor.h>
 #include <c10/core/CPUAllocator.h>
 
 #include <mutex>
@@ -46,7 +47,7 @@ Held& held() {
 
 at::Tensor saved_buffer(int64_t count, const at::TensorOptions& options) {
   const size_t bytes = count * options.dtype().itemsize();
-  if (bytes < kLarge) return at::empty({count}, options);
+  if (bytes < kLarge) return at::detail::empty_cpu({count}, options);
   auto* block = new Block(held().take(bytes));
   const auto let_go = [block](void*) {
     held().put(std::move(*block));

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
-namespace stpn::ops {
+namespace stpn::ops::saved_buffer_test {
 namespace {
 
 constexpr int64_t kLarge = 1 << 16;
@@ -42,4 +42,4 @@ TEST(SavedBufferTest, AMuchLargerBlockIsLeftForThoseThatNeedIt) {
 }
 
 }  // namespace
-}  // namespace stpn::ops
+}  // namespace stpn::ops::saved_buffer_test

@@ -8,12 +8,6 @@
 namespace stpn::ops {
 namespace {
 
-constexpr const kernels::Signature& kSignature = kernels::kBackpropamine;
-constexpr size_t kX = row_of(kSignature, "x");
-constexpr size_t kH = row_of(kSignature, "h");
-constexpr size_t kWeightIh = row_of(kSignature, "weight_ih");
-constexpr size_t kMeasured = row_of(kSignature, "measured");
-
 struct BackpropamineUnit {
   static constexpr const kernels::Signature& kSignature = kernels::kBackpropamine;
   using Variant = kernels::BackpropamineVariant;
@@ -29,6 +23,11 @@ struct BackpropamineUnit {
            kernels::backpropamine_backward_ref<T>, nullptr},
   };
 
+  using UnitCall = BackpropamineCall;
+  template <typename Visit>
+  static void for_each_tensor(const UnitCall& call, const Visit& visit) {
+    BACKPROPAMINE_TENSORS(STPN_VISIT_TENSOR)
+  }
   template <typename Visit>
   static void for_each_option(Variant& variant, const Visit& visit) {
     BACKPROPAMINE_OPTIONS(STPN_VISIT_OPTION)
@@ -65,23 +64,18 @@ struct BackpropamineUnit {
     energy = energy + energy_of_fixed_weights(call.tensors[kWeightIh], call.tensors[kX],
                                               call.tensors[kMeasured]);
   }
+
+ private:
+  static constexpr size_t kX = row_of(kSignature, "x");
+  static constexpr size_t kH = row_of(kSignature, "h");
+  static constexpr size_t kWeightIh = row_of(kSignature, "weight_ih");
+  static constexpr size_t kMeasured = row_of(kSignature, "measured");
 };
 
 }  // namespace
 
 BackpropamineResult backpropamine(const BackpropamineCall& from) {
-  Call call;
-#define BACKPROPAMINE_GIVE_TENSOR(role, name, shape, given, gradient, meaning) \
-  call.tensors.push_back(from.name);
-  call.tensors.reserve(std::size(kernels::kBackpropamineTensors));
-  BACKPROPAMINE_TENSORS(BACKPROPAMINE_GIVE_TENSOR)
-  call.reset = from.reset;
-  kernels::BackpropamineVariant variant = from.variant;
-  BackpropamineUnit::for_each_option(
-      variant, [&](auto option) { call.options.push_back(static_cast<double>(option)); });
-  call.energy = from.energy;
-  call.closed_loop = from.closed_loop;
-  Tensors results = TypedOp<BackpropamineUnit>::one().run(call);
+  Tensors results = TypedOp<BackpropamineUnit>::run_call(from);
   return {std::move(results[0]), std::move(results[1]), std::move(results[2]),
           std::move(results[3])};
 }

@@ -11,14 +11,6 @@
 namespace stpn::ops {
 namespace {
 
-constexpr const kernels::Signature& kSignature = kernels::kFastWeights;
-constexpr size_t kX = row_of(kSignature, "x");
-constexpr size_t kH = row_of(kSignature, "h");
-constexpr size_t kWeight = row_of(kSignature, "weight");
-constexpr size_t kLayerNormWeight = row_of(kSignature, "layer_norm_weight");
-constexpr size_t kLayerNormBias = row_of(kSignature, "layer_norm_bias");
-constexpr size_t kMeasured = row_of(kSignature, "measured");
-
 struct FastWeightsUnit {
   static constexpr const kernels::Signature& kSignature = kernels::kFastWeights;
   using Variant = kernels::FastWeightsVariant;
@@ -34,6 +26,11 @@ struct FastWeightsUnit {
            kernels::fast_weights_backward_ref<T>, nullptr},
   };
 
+  using UnitCall = FastWeightsCall;
+  template <typename Visit>
+  static void for_each_tensor(const UnitCall& call, const Visit& visit) {
+    FAST_WEIGHTS_TENSORS(STPN_VISIT_TENSOR)
+  }
   template <typename Visit>
   static void for_each_option(Variant& variant, const Visit& visit) {
     FAST_WEIGHTS_OPTIONS(STPN_VISIT_OPTION)
@@ -70,23 +67,20 @@ struct FastWeightsUnit {
                                               at::cat({call.tensors[kX], before}, 2),
                                               call.tensors[kMeasured]);
   }
+
+ private:
+  static constexpr size_t kX = row_of(kSignature, "x");
+  static constexpr size_t kH = row_of(kSignature, "h");
+  static constexpr size_t kWeight = row_of(kSignature, "weight");
+  static constexpr size_t kLayerNormWeight = row_of(kSignature, "layer_norm_weight");
+  static constexpr size_t kLayerNormBias = row_of(kSignature, "layer_norm_bias");
+  static constexpr size_t kMeasured = row_of(kSignature, "measured");
 };
 
 }  // namespace
 
 FastWeightsResult fast_weights(const FastWeightsCall& from) {
-  Call call;
-#define FAST_WEIGHTS_GIVE_TENSOR(role, name, shape, given, gradient, meaning) \
-  call.tensors.push_back(from.name);
-  call.tensors.reserve(std::size(kernels::kFastWeightsTensors));
-  FAST_WEIGHTS_TENSORS(FAST_WEIGHTS_GIVE_TENSOR)
-  call.reset = from.reset;
-  kernels::FastWeightsVariant variant = from.variant;
-  FastWeightsUnit::for_each_option(
-      variant, [&](auto option) { call.options.push_back(static_cast<double>(option)); });
-  call.energy = from.energy;
-  call.closed_loop = from.closed_loop;
-  Tensors results = TypedOp<FastWeightsUnit>::one().run(call);
+  Tensors results = TypedOp<FastWeightsUnit>::run_call(from);
   return {std::move(results[0]), std::move(results[1]), std::move(results[2])};
 }
 

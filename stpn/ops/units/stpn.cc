@@ -10,16 +10,6 @@ namespace {
 using kernels::kStpnFeedforward;
 using kernels::kStpnRecurrent;
 
-constexpr size_t kX = row_of(kStpnRecurrent, "x");
-constexpr size_t kH = row_of(kStpnRecurrent, "h");
-constexpr size_t kWeight = row_of(kStpnRecurrent, "weight");
-constexpr size_t kLambda = row_of(kStpnRecurrent, "weight_lambda");
-constexpr size_t kBeta = row_of(kStpnRecurrent, "beta");
-constexpr size_t kBiasLambda = row_of(kStpnRecurrent, "bias_lambda");
-constexpr size_t kBiasGamma = row_of(kStpnRecurrent, "bias_gamma");
-constexpr size_t kLayerNormWeight = row_of(kStpnRecurrent, "layer_norm_weight");
-constexpr size_t kLayerNormBias = row_of(kStpnRecurrent, "layer_norm_bias");
-
 bool is_one_value(const at::Tensor& tensor) { return tensor.dim() == 1 && length(tensor, 0) == 1; }
 
 template <bool recurrent>
@@ -39,6 +29,11 @@ struct StpnUnit {
            nullptr},
   };
 
+  using UnitCall = StpnCall;
+  template <typename Visit>
+  static void for_each_tensor(const UnitCall& call, const Visit& visit) {
+    STPN_TENSORS(STPN_VISIT_TENSOR)
+  }
   template <typename Visit>
   static void for_each_option(Variant& variant, const Visit& visit) {
     STPN_OPTIONS(STPN_VISIT_OPTION)
@@ -78,6 +73,16 @@ struct StpnUnit {
   }
 
  private:
+  static constexpr size_t kX = row_of(kStpnRecurrent, "x");
+  static constexpr size_t kH = row_of(kStpnRecurrent, "h");
+  static constexpr size_t kWeight = row_of(kStpnRecurrent, "weight");
+  static constexpr size_t kLambda = row_of(kStpnRecurrent, "weight_lambda");
+  static constexpr size_t kBeta = row_of(kStpnRecurrent, "beta");
+  static constexpr size_t kBiasLambda = row_of(kStpnRecurrent, "bias_lambda");
+  static constexpr size_t kBiasGamma = row_of(kStpnRecurrent, "bias_gamma");
+  static constexpr size_t kLayerNormWeight = row_of(kStpnRecurrent, "layer_norm_weight");
+  static constexpr size_t kLayerNormBias = row_of(kStpnRecurrent, "layer_norm_bias");
+
   static void same_shape(const Call& call, size_t one, size_t other) {
     STPN_CHECK(call.tensors[one].dim() == call.tensors[other].dim() &&
                    length(call.tensors[one], 0) == length(call.tensors[other], 0),
@@ -89,18 +94,7 @@ struct StpnUnit {
 
 template <bool recurrent>
 StpnResult run(const StpnCall& from) {
-  Call call;
-#define STPN_GIVE_TENSOR(role, name, shape, given, gradient, meaning) \
-  call.tensors.push_back(from.name);
-  call.tensors.reserve(std::size(kernels::kStpnTensors));
-  STPN_TENSORS(STPN_GIVE_TENSOR)
-  call.reset = from.reset;
-  kernels::StpnVariant variant = from.variant;
-  StpnUnit<recurrent>::for_each_option(
-      variant, [&](auto option) { call.options.push_back(static_cast<double>(option)); });
-  call.energy = from.energy;
-  call.closed_loop = from.closed_loop;
-  Tensors results = TypedOp<StpnUnit<recurrent>>::one().run(call);
+  Tensors results = TypedOp<StpnUnit<recurrent>>::run_call(from);
   return {std::move(results[0]), std::move(results[1]), std::move(results[2]),
           std::move(results[3])};
 }

@@ -12,7 +12,7 @@
 #include "stpn/base/testing.h"
 #include "stpn/tasks/sequence_task_contract.h"
 
-namespace stpn::tasks {
+namespace stpn::tasks::associative_retrieval_test {
 namespace {
 
 using base::testing::error_of;
@@ -257,4 +257,4 @@ TEST(SequenceTaskRegistry, NamesTheNearestTask) {
 }
 
 }  // namespace
-}  // namespace stpn::tasks
+}  // namespace stpn::tasks::associative_retrieval_test

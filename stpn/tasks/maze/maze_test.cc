@@ -13,7 +13,7 @@
 #include "stpn/tasks/environment_contract.h"
 #include "stpn/tasks/policy.h"
 
-namespace stpn::tasks {
+namespace stpn::tasks::maze_test {
 namespace {
 
 using base::testing::error_of;
@@ -370,4 +370,4 @@ TEST(Maze, ReadsItsOptionsFromAnExperiment) {
 }
 
 }  // namespace
-}  // namespace stpn::tasks
+}  // namespace stpn::tasks::maze_test

@@ -11,7 +11,7 @@
 #include "stpn/tasks/maze/maze.h"
 #include "stpn/train/test_support.h"
 
-namespace stpn::train {
+namespace stpn::train::actor_critic_test {
 namespace {
 
 using tasks::Split;
@@ -386,4 +386,4 @@ TEST_F(ActorCriticTrainerTest, RejectsASupervisedTask) {
 }
 
 }  // namespace
-}  // namespace stpn::train
+}  // namespace stpn::train::actor_critic_test

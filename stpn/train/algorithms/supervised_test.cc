@@ -7,7 +7,7 @@
 #include "stpn/ops/runtime/threads.h"
 #include "stpn/train/test_support.h"
 
-namespace stpn::train {
+namespace stpn::train::supervised_test {
 namespace {
 
 using tasks::Split;
@@ -41,7 +41,7 @@ class SumUnit : public nn::Unit {
     if (input.energy) output.energy = torch::cat({output.y, 2 * output.y}, 2);
     return output;
   }
-  nn::State initial_state(int64_t) const override { return {}; }
+  nn::StateShapes state_shapes() const override { return {}; }
   void reset_parameters(uint64_t) override {}
 };
 
@@ -145,4 +145,4 @@ TEST_F(SupervisedTest, LearnsMoreThanChance) {
 }
 
 }  // namespace
-}  // namespace stpn::train
+}  // namespace stpn::train::supervised_test

@@ -6,7 +6,7 @@
 #include "stpn/base/safetensors.h"
 #include "stpn/train/test_support.h"
 
-namespace stpn::train {
+namespace stpn::train::checkpoint_test {
 namespace {
 
 using testing::HasSubstr;
@@ -149,4 +149,4 @@ TEST_F(CheckpointTest, FollowsThePublishedUpdate) {
 }
 
 }  // namespace
-}  // namespace stpn::train
+}  // namespace stpn::train::checkpoint_test

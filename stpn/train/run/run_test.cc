@@ -10,7 +10,7 @@
 #include "stpn/train/run/run_folder.h"
 #include "stpn/train/test_support.h"
 
-namespace stpn::train {
+namespace stpn::train::run_test {
 namespace {
 
 using testing::HasSubstr;
@@ -362,4 +362,4 @@ TEST_F(RunTest, EvaluationRejectsWhatIsNotARun) {
 }
 
 }  // namespace
-}  // namespace stpn::train
+}  // namespace stpn::train::run_test
