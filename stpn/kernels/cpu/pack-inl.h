@@ -244,24 +244,24 @@ class PresynapticGradient {
   V sums_[Tile::kVectors];
 };
 
-// Runs a pass over the rows [i, i + Layout::kRows) of all samples of a group. A pass has
+// Runs a sweep over the rows [i, i + Layout::kRows) of all samples of a group. A sweep has
 //   Tile, Sums     the tile it works in; its sums over j, for the whole register tile
-//   Row            the pass over one tile of these rows:
-//     Row(pass, tile, i)   loads what is the same for all j
+//   Row            the sweep over one tile of these rows:
+//     Row(sweep, tile, i)  loads what is the same for all j
 //     at(j)                one vector of presynaptic indices
 //     end(sums)            puts its sums among those of the register tile
 //   store(sums, i) writes the sums of the rows
-template <class Pass, class Layout>
-HWY_INLINE void sweep_tile(const Pass& pass, const Layout layout, int64_t i) {
-  using Tile = typename Pass::Tile;
-  typename Pass::Sums sums;
+template <class Sweep, class Layout>
+HWY_INLINE void sweep_tile(const Sweep& sweep, const Layout layout, int64_t i) {
+  using Tile = typename Sweep::Tile;
+  typename Sweep::Sums sums;
   STPN_UNROLL
   for (int part = 0; part < Tile::kParts; ++part) {
-    typename Pass::Row row(pass, Tile(layout, part), i);
+    typename Sweep::Row row(sweep, Tile(layout, part), i);
     for (int64_t j = 0; j < layout.width; j += Layout::kColumns) row.at(j);
     row.end(sums);
   }
-  pass.store(sums, i);
+  sweep.store(sums, i);
 }
 
 }  // namespace HWY_NAMESPACE

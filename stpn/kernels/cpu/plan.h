@@ -105,7 +105,7 @@ struct PlasticPlan {
     interval = std::clamp(kScratchBytes / bytes_in_scratch(), int64_t{4}, int64_t{64});
     interval = std::min(shape.interval > 0 ? shape.interval : interval, steps);
     checkpoints = (steps + interval - 1) / interval;
-    saved_fits_cache = saved_size() * kBytes <= kMaxSavedBytes;
+    saved_fits_cache = saved_size() * kElementBytes <= kMaxSavedBytes;
   }
 
   static int64_t padded(int64_t count) {
@@ -138,7 +138,7 @@ struct PlasticPlan {
     return has_neuron_blocks(size) ? int64_t{1} << block_shift : rows(size);
   }
   int neuron_block_shift(int64_t size) const {
-    return has_neuron_blocks(size) ? block_shift : kOneNeuronBlock;
+    return has_neuron_blocks(size) ? block_shift : kShiftOfAllRows;
   }
   // Values of an array of neuron values, a presynaptic array, a matrix, all matrices of a group.
   int64_t neurons(int64_t size) const { return padded(rows(size) * size); }
@@ -186,22 +186,24 @@ struct PlasticPlan {
   bool saved_fits_cache;  // the second-level one; otherwise forward streams checkpoints past it
 
  private:
-  static constexpr int64_t kBytes = sizeof(T);
-  static constexpr int kOneNeuronBlock = 62;
+  static constexpr int64_t kElementBytes = sizeof(T);
+  static constexpr int kShiftOfAllRows = 62;  // so that every row is in block 0
   // Most bytes of a group's matrices: batch-interleaved in the first-level cache, row-vectorised in
   // the second-level cache.
   static constexpr int64_t kMaxBatchInterleavedBytes = 32 * 1024;
   static constexpr int64_t kMaxRowVectorisedBytes = 512 * 1024;
   // Most bytes that all groups save, in the second-level cache.
   static constexpr int64_t kMaxSavedBytes = 2 * 1024 * 1024;
-  int64_t bytes(int64_t size) const { return hidden * presynaptic(size) * matrices * kBytes; }
+  int64_t bytes(int64_t size) const {
+    return hidden * presynaptic(size) * matrices * kElementBytes;
+  }
   bool has_neuron_blocks(int64_t size) const {
     return neuron_blocks && size >= kInterleavedSamples<T>;
   }
   // Bytes of one row that a backward step reads and writes: of a matrix and its gradient, and of
   // the gradient sums of three parameters, each of which is a 64-byte vector per synapse.
   int64_t bytes_in_neuron_block() const {
-    return 2 * presynaptic(kNeuronBlockSamples<T>) * kBytes + 3 * fan_in * 64;
+    return 2 * presynaptic(kNeuronBlockSamples<T>) * kElementBytes + 3 * fan_in * 64;
   }
   bool fits_in_neuron_blocks() const {
     return bytes_in_neuron_block() <= kMaxBatchInterleavedBytes;
@@ -218,7 +220,7 @@ struct PlasticPlan {
     return (recomputed + (interleaved_groups > 0 && neuron_blocks
                               ? 2 * (presynaptic(first) + neurons(first))
                               : 0)) *
-           kBytes;
+           kElementBytes;
   }
 
   // The sum of has(size) over the groups before this one.

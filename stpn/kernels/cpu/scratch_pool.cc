@@ -60,19 +60,19 @@ thread_local Pool pool;
 
 }  // namespace
 
-ScratchBlock::ScratchBlock(size_t bytes)
+ScratchBuffer::ScratchBuffer(size_t bytes)
     : size_class_(size_class(bytes)), memory_(bytes == 0 ? nullptr : pool.take(size_class_)) {
 #ifdef __SANITIZE_ADDRESS__
   // NaN in every value, so that tests see a read before the first write.
   if (bytes > 0) std::memset(memory_, 0xff, bytes);
 #endif
 }
-ScratchBlock::~ScratchBlock() {
+ScratchBuffer::~ScratchBuffer() {
   if (memory_ != nullptr) pool.put(size_class_, memory_);
 }
-ScratchBlock::ScratchBlock(ScratchBlock&& other) noexcept
+ScratchBuffer::ScratchBuffer(ScratchBuffer&& other) noexcept
     : size_class_(other.size_class_), memory_(std::exchange(other.memory_, nullptr)) {}
-ScratchBlock& ScratchBlock::operator=(ScratchBlock&& other) noexcept {
+ScratchBuffer& ScratchBuffer::operator=(ScratchBuffer&& other) noexcept {
   std::swap(size_class_, other.size_class_);
   std::swap(memory_, other.memory_);
   return *this;

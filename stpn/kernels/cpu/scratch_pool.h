@@ -11,12 +11,12 @@ namespace stpn::kernels {
 // A buffer of at least `bytes` bytes, aligned for every SIMD target, not initialised. It comes from
 // the pool of this thread if one there fits, and goes to the pool of the thread that destroys it. A
 // pool holds a few buffers of each size, 64 MiB at most in all, until its thread ends.
-class ScratchBlock {
+class ScratchBuffer {
  public:
-  explicit ScratchBlock(size_t bytes);
-  ~ScratchBlock();
-  ScratchBlock(ScratchBlock&& other) noexcept;
-  ScratchBlock& operator=(ScratchBlock&& other) noexcept;
+  explicit ScratchBuffer(size_t bytes);
+  ~ScratchBuffer();
+  ScratchBuffer(ScratchBuffer&& other) noexcept;
+  ScratchBuffer& operator=(ScratchBuffer&& other) noexcept;
   void* get() const { return memory_; }
 
  private:
@@ -33,7 +33,7 @@ class ScratchArray {
   T* get() const { return static_cast<T*>(block_.get()); }
 
  private:
-  ScratchBlock block_;
+  ScratchBuffer block_;
 };
 
 }  // namespace stpn::kernels

@@ -13,13 +13,13 @@
 namespace stpn::nn {
 namespace {
 
-using Activation = torch::Tensor (*)(const torch::Tensor& drive);
+using Activation = torch::Tensor (*)(const torch::Tensor& preactivation);
 
 const std::vector<std::pair<std::string, Activation>> kActivations = {
     {"tanh", at::tanh},
     {"sigmoid", at::sigmoid},
     {"relu", at::relu},
-    {"identity", [](const torch::Tensor& drive) { return drive; }}};
+    {"identity", [](const torch::Tensor& preactivation) { return preactivation; }}};
 
 std::vector<std::string> activation_names() {
   std::vector<std::string> names;

@@ -36,7 +36,7 @@ class Perceptron : public Unit {
   void reset_parameters(uint64_t seed) override;
 
  private:
-  torch::Tensor (*activation_)(const torch::Tensor& drive);
+  torch::Tensor (*activation_)(const torch::Tensor& preactivation);
   torch::Tensor weight_, bias_;
 };
 
