@@ -280,7 +280,8 @@ TEST(GoldenTest, RefusesUnknownSwitchesAndValues) {
         "backpropamine_plastic_addpw0", "fast_weights_s3_ln"}) {
     EXPECT_THAT(error_of(name, [](json& c) { c["config"]["dropout"] = 0.5; }),
                 AllOf(HasSubstr("config.dropout"), HasSubstr("0.5")));
-    for (const auto& [key, value] : load(name)["config"].items()) {
+    const json config = load(name)["config"];
+    for (const auto& [key, value] : config.items()) {
       for (const json& wrong : {json("nonsense"), json(-3), json({1})}) {
         EXPECT_THAT(error_of(name, [&](json& c) { c["config"][key] = wrong; }),
                     HasSubstr("config." + key));
