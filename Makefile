@@ -44,7 +44,7 @@ test: configure  ## run all tests, then those of the layers below torch with san
 	cmake --build --preset dev
 	ctest --preset dev -j $(CORES)
 
-sanitize: setup  ## every layer with sanitizers: address and undefined behaviour, then threads; an hour
+sanitize: setup  ## every layer with sanitizers: address and undefined behaviour, then threads; half an hour
 	for preset in asan tsan; do \
 	  cmake --preset $$preset && cmake --build --preset $$preset && \
 	  ctest --preset $$preset -j $(CORES) || exit 1; done

@@ -39,3 +39,7 @@ target_link_libraries(stpn_torch INTERFACE
   ${stpn_torch_openmp})
 target_link_options(stpn_torch INTERFACE "-Wl,-rpath,${STPN_TORCH_DIR}/lib"
   "-Wl,--no-as-needed,${STPN_TORCH_DIR}/lib/libtorch.so,--as-needed")
+# torch's headers have fences, of which GCC warns that its thread sanitizer does not see them.
+if(STPN_SANITIZE STREQUAL "thread")
+  target_compile_options(stpn_torch INTERFACE -Wno-tsan)
+endif()
