@@ -17,11 +17,10 @@ add_library(stpn_private_flags INTERFACE)
 target_compile_options(stpn_private_flags INTERFACE -fPIC -Wall -Wextra -Wno-psabi
   $<$<BOOL:${STPN_WERROR}>:-Werror>)
 if(STPN_SANITIZE STREQUAL "address")
-  # A pointer that is null or outside its object is found by the address sanitizer, and one that is not
-  # aligned as a load wants stops the processor: the checks before each access would double the time to
-  # compile.
-  set(sanitizers -fsanitize=address,undefined -fno-sanitize=null,alignment,object-size
-    -fno-sanitize-recover=all)
+  # STPN_FEWER_CHECKS, of a target: without the checks of every pointer before it is used, which double
+  # the time to compile a kernel.
+  set(sanitizers -fsanitize=address,undefined -fno-sanitize-recover=all
+    $<$<BOOL:$<TARGET_PROPERTY:STPN_FEWER_CHECKS>>:-fno-sanitize=null,alignment,object-size>)
 elseif(STPN_SANITIZE STREQUAL "thread")
   set(sanitizers -fsanitize=thread)
 elseif(STPN_SANITIZE)
@@ -30,7 +29,10 @@ endif()
 if(STPN_SANITIZE)
   target_compile_options(stpn_private_flags INTERFACE
     "$<$<NOT:$<BOOL:$<TARGET_PROPERTY:STPN_NOT_SANITIZED>>>:${sanitizers};-fno-omit-frame-pointer>")
-  target_link_options(stpn_private_flags INTERFACE ${sanitizers})
+  target_link_options(stpn_private_flags INTERFACE -fsanitize=${STPN_SANITIZE})
+  if(STPN_SANITIZE STREQUAL "address")
+    target_link_options(stpn_private_flags INTERFACE -fsanitize=undefined)
+  endif()
 endif()
 
 # stpn_library(NAME SOURCES file... HEADERS file... [PUBLIC lib...] [PRIVATE lib...])
@@ -63,7 +65,7 @@ function(stpn_unite target)
 endfunction()
 
 # stpn_tests(NAME SOURCES file... [LINK lib...] [SHARDED])
-# Program stpn_NAME_tests. For ctest each case in it is one test; if SHARDED, all cases are four. A
+# Program stpn_NAME_tests. For ctest each case in it is one test; if SHARDED, a quarter of them is. A
 # program that links torch takes a second to start, with sanitizers several, which is longer than most
 # cases take.
 function(stpn_tests name)
