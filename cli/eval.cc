@@ -1,4 +1,6 @@
 // stpn eval
+#include <fmt/ranges.h>
+
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -32,32 +34,36 @@ void print_json(const Json& json) {
 }
 
 void eval_run(const EvalArguments& arguments) {
-  if (!arguments.settings.empty()) {
-    throw base::UserError(
-        fmt::format("{}: is a run folder, and --set is only for experiments", arguments.subject));
-  }
-  const train::RunEvaluation result =
-      train::evaluate_run(arguments.subject, arguments.episodes, !arguments.trace.empty());
+  const train::RunEvaluation result = train::evaluate_run(
+      arguments.subject, arguments.episodes, !arguments.trace.empty(), arguments.settings);
   if (!arguments.trace.empty()) base::write_file(arguments.trace, result.trace + "\n");
   if (arguments.json) {
     Json metrics = Json::object();
     for (const auto& [name, value] : result.metrics) metrics[name] = value;
+    Json baselines = Json::object();
+    for (const auto& [name, value] : result.baselines) baselines[name] = value;
     print_json({{"run", arguments.subject},
                 {"task", result.task},
                 {"unit", result.unit},
                 {"epoch", result.epoch},
+                {"settings", arguments.settings},
                 {result.items, result.count},
-                {"metrics", metrics}});
+                {"metrics", metrics},
+                {"baselines", baselines}});
     return;
   }
-  fmt::print("{} on {}, weights of epoch {}, {} test {}\n{}\n", result.unit, result.task,
-             result.epoch, result.count, result.items, listed(result.metrics));
+  fmt::print(
+      "{} on {}{}, weights of epoch {}, {} test {}\n{}\n", result.unit, result.task,
+      arguments.settings.empty() ? "" : fmt::format(" with {}", fmt::join(arguments.settings, " ")),
+      result.epoch, result.count, result.items, listed(result.metrics));
+  for (const auto& [name, value] : result.baselines) fmt::print("{} {:.4g}\n", name, value);
 }
 
 void eval_policy(const EvalArguments& arguments) {
   const train::PolicyExperiment experiment =
       train::read_policy_experiment(arguments.subject, arguments.settings);
-  const train::PolicyEvaluation result = train::evaluate_policy(experiment, arguments.episodes);
+  const train::PolicyEvaluation result =
+      train::evaluate_policy(experiment, arguments.episodes, !arguments.trace.empty());
   if (!arguments.trace.empty()) base::write_file(arguments.trace, result.trace + "\n");
   if (arguments.json) {
     print_json({{"experiment", experiment.name},
@@ -99,7 +105,8 @@ void add_eval(CLI::App& app) {
       ->check(CLI::PositiveNumber);
   command
       ->add_option("--set", arguments->settings,
-                   "TABLE.KEY=VALUE: overrides an option of the experiment; may be repeated")
+                   "TABLE.KEY=VALUE: overrides an option of the experiment; may be repeated. Of a "
+                   "run only options of the task, task.KEY: tries it on a harder or longer one")
       ->allow_extra_args(false);
   command->add_option("--trace", arguments->trace,
                       "write the first episode to this file, as input of python -m "
@@ -108,6 +115,7 @@ void add_eval(CLI::App& app) {
   command->footer(
       "Examples:\n"
       "  stpn eval runs/associative_retrieval/stpn/seed1 --json\n"
+      "  stpn eval runs/associative_retrieval/stpn/seed1 --set task.pairs=8\n"
       "  stpn eval experiments/maze/oracle.toml --set task.size=9 --episodes 20000");
   command->callback([arguments] {
     std::error_code missing;  // the functions that read it report an error

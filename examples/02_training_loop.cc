@@ -34,7 +34,7 @@ int main() {
   torch::manual_seed(0);
   for (int step = 1; step <= 600; ++step) {
     const Batch batch = draw(64);
-    const torch::Tensor logits = model.forward(batch.x).logits;
+    const torch::Tensor logits = model.forward({.x = batch.x}, kSteps - 1).logits;
     const torch::Tensor loss = torch::nn::functional::cross_entropy(logits, batch.symbol);
     optimizer.zero_grad();
     loss.backward();
@@ -44,7 +44,7 @@ int main() {
 
   const torch::NoGradGuard no_gradients;
   const Batch test = draw(1000);
-  const torch::Tensor answer = model.forward(test.x).logits.argmax(-1);
+  const torch::Tensor answer = model.forward({.x = test.x}, kSteps - 1).logits.argmax(-1);
   const double accuracy = answer.eq(test.symbol).to(torch::kDouble).mean().item<double>();
   std::cout << "Correct for " << 100 * accuracy << "% of 1000 new sequences (chance: 25%).\n";
   return accuracy > 0.9 ? 0 : 1;

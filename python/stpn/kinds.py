@@ -2,7 +2,7 @@
 show of each."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -12,6 +12,7 @@ class Measure:
     decimals: int | None = None  # None: three significant digits or more
     scale: float = 1  # a table shows scale * value; 100 gives percent
     unit: str = ""
+    optional: bool = False  # whether there are tasks without it
 
     @property
     def percent(self):
@@ -36,13 +37,24 @@ class Kind:
     learnt: float | None  # this value; None: half of the best model's result
     names: dict = field(default_factory=dict)  # names of models that differ from those in runs.NAMES
 
+    def of(self, metrics):
+        """This kind without the optional measures that are not among the metrics."""
+        def known(measures):
+            return tuple(measure for measure in measures
+                         if not measure.optional or measure.key in metrics)
+
+        scores = known(self.scores)
+        return replace(self, scores=scores, costs=known(self.costs),
+                       learning=self.learning if scores == self.scores else scores[0])
+
 
 CONDUCTANCE = "V² × conductance"
 EPOCHS = Measure("epoch", "epochs", decimals=0)
 VALIDATION_ACCURACY = Measure("validation_accuracy", "validation accuracy", scale=100)
 ENERGY_PER_STEP = Measure("energy_per_step", "energy per step", unit=CONDUCTANCE)
 ENERGY_PER_SEQUENCE = Measure("energy_per_sequence", "energy per sequence", unit=CONDUCTANCE)
-REWARD_SHARE = Measure("reward_share", "share of the oracle's margin", decimals=1, scale=100)
+REWARD_SHARE = Measure("reward_share", "share of the oracle's margin", decimals=1, scale=100,
+                       optional=True)
 ENERGY_PER_NEURON = Measure("energy_per_neuron", "energy per neuron and step", unit=CONDUCTANCE)
 
 SUPERVISED = Kind(
@@ -61,7 +73,7 @@ RL = Kind(
     noun="reward",
     scores=(Measure("reward", "reward per episode", decimals=1), REWARD_SHARE),
     costs=(ENERGY_PER_NEURON,
-           Measure("energy_per_neuron_without_reward", "without the reward input")),
+           Measure("energy_per_neuron_without_reward", "without the reward input", optional=True)),
     energy=ENERGY_PER_NEURON,
     seconds=Measure("seconds_per_iteration", "seconds per iteration"),
     time=Measure("episodes", "thousand episodes", scale=1e-3),
@@ -78,7 +90,7 @@ def kind_of(metrics):
     """The kind of task of a run with these metrics in its summary."""
     for kind in KINDS:
         if kind.scores[0].key in metrics:
-            return kind
+            return kind.of(metrics)
     raise ValueError("its metrics have no " + " and no ".join(kind.scores[0].key for kind in KINDS))
 
 

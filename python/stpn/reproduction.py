@@ -1,9 +1,11 @@
-"""Table and figures of the runs of `stpn reproduce`, from their summary.json and metrics.jsonl.
+"""Table and figures of runs of one task, several models and several seeds, from their summary.json
+and metrics.jsonl.
 
-python -m stpn.reproduction FOLDER [-o OUT] [--keep RESULTS]
+python -m stpn.reproduction FOLDER... [-o OUT] [--keep RESULTS]
 
-FOLDER holds <set>/<model>/seed<N>/summary.json and metrics.jsonl; runs that have not ended are left
-out. Writes to OUT (default: FOLDER):
+A FOLDER is that of `stpn reproduce` or any folder with runs in it, such as runs/maze, where `stpn
+train` puts runs of different seeds. Runs are told apart by the ends of their paths,
+<set>/<model>/<seed>; those that have not ended are left out. Writes to OUT (default: the first FOLDER):
 
     table.md          for each set, mean and standard deviation over seeds, and the task's baselines
     <set>.png         accuracy and energy over epochs; for an RL task, reward over training episodes
@@ -25,7 +27,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from stpn.kinds import number
+from stpn.kinds import number, plain
 from stpn.learning_curves import COLOURS, HEIGHTS, baseline_text, score_axis, time_axis
 from stpn.runs import NAMES, RunError, baseline_label, of_one_task, read_run
 
@@ -45,26 +47,55 @@ def by_number(name):
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
-def find_runs(folder):
+def finished_runs(folders):
+    """{(set, model, seed): the folder of a run that has ended}, in the order of their names."""
+    found = {}
+    for folder in folders:
+        before = len(found)
+        for summary in sorted(Path(folder).resolve().rglob("summary.json")):
+            run = summary.parent
+            place = run.parts[-3:]
+            if len(place) < 3:
+                raise RunError(f"{run}: must be in a folder <set>/<model>/<seed>")
+            if found.setdefault(place, run) != run:
+                raise RunError(f"{found[place]} and {run}: both are {'/'.join(place)}; give one of "
+                               "them")
+        if len(found) == before:
+            raise RunError(f"{folder}: has no run that has ended (a summary.json)")
+    return dict(sorted(found.items(), key=lambda item: by_number("/".join(item[0]))))
+
+
+def find_runs(folders):
     """{set: {model: runs by seed}}, in the order in which they are shown."""
     sets = defaultdict(lambda: defaultdict(list))
-    for summary in sorted(Path(folder).glob("*/*/seed*/summary.json"), key=lambda p: by_number(str(p))):
-        run = summary.parent
-        sets[run.parent.parent.name][run.parent.name].append(read_run(run))
-    if not sets:
-        raise RunError(f"{folder}: has no run that has ended (<set>/<model>/seed<N>/summary.json)")
+    for (name, model, _), folder in finished_runs(folders).items():
+        run = read_run(folder)
+        if run.model != model:  # given a name of its own with `stpn train --out`
+            run.name = model
+        sets[name][model].append(run)
     of_one_task([run for models in sets.values() for runs in models.values() for run in runs])
+    for models in sets.values():
+        of_different_seeds(models)
     return {name: {model: sets[name][model] for model in sorted(sets[name], key=position)}
             for name in sorted(sets, key=by_number)}
 
 
-def keep(folder, results):
+def of_different_seeds(models):
+    for model, runs in models.items():
+        seeds = [run.seed for run in runs]
+        for seed in seeds:
+            if seeds.count(seed) > 1:
+                raise RunError(f"{model}: has several runs of seed {seed}, which would count as "
+                               "independent: put variants into folders of their own")
+
+
+def keep(folders, results):
     """Copies the files that tables and figures need of each finished run."""
-    for summary in sorted(Path(folder).glob("*/*/seed*/summary.json")):
-        to = Path(results) / summary.parent.relative_to(folder)
+    for place, folder in finished_runs(folders).items():
+        to = Path(results, *place)
         to.mkdir(parents=True, exist_ok=True)
         for name in ("summary.json", "metrics.jsonl"):
-            shutil.copyfile(summary.parent / name, to / name)
+            shutil.copyfile(folder / name, to / name)
 
 
 def with_std(values, measure):
@@ -112,7 +143,7 @@ def table(name, models):
     """The Markdown table of a set."""
     kind, level = kind_of_set(models), learnt_at(models)
     rows = [["model", "seeds", "parameters", *(measure.label for measure in kind.scores),
-             f"{kind.time.label} to {level:.0%}", *(measure.label for measure in kind.costs),
+             f"{kind.time.label} to {f'{level:.0%}' if kind.learning.percent else plain(level)}", *(measure.label for measure in kind.costs),
              kind.seconds.label]]
     for runs in models.values():
         rows.append([
@@ -293,9 +324,9 @@ def ladder_figure(word, steps, style, path):
     save(figure, path)
 
 
-def report(folder, out):
+def report(folders, out):
     """Writes table and figures. Returns the table and the paths of the figures."""
-    sets = find_runs(folder)
+    sets = find_runs(folders)
     style = styles(sets)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -314,16 +345,19 @@ def report(folder, out):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m stpn.reproduction",
-                                     description="Table and figures of the runs of `stpn reproduce`.")
-    parser.add_argument("folder", metavar="FOLDER", help="folder that holds <set>/<model>/seed<N>")
-    parser.add_argument("-o", "--output", metavar="OUT", help="folder to write to (default: FOLDER)")
+                                     description="Table and figures of runs of one task, several "
+                                                 "models and several seeds.")
+    parser.add_argument("folders", metavar="FOLDER", nargs="+",
+                        help="folder with runs in it: <set>/<model>/seed<N>, or runs/<task>")
+    parser.add_argument("-o", "--output", metavar="OUT",
+                        help="folder to write to (default: the first FOLDER)")
     parser.add_argument("--keep", metavar="RESULTS",
                         help="copy summary.json and metrics.jsonl of every finished run to this folder")
     given = parser.parse_args(arguments)
     try:
-        text, figures = report(given.folder, given.output or given.folder)
+        text, figures = report(given.folders, given.output or given.folders[0])
         if given.keep:
-            keep(given.folder, given.keep)
+            keep(given.folders, given.keep)
     except (RunError, OSError) as error:
         print(f"reproduction: {error}", file=sys.stderr)
         return 2

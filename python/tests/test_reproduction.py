@@ -1,5 +1,6 @@
 import contextlib
 import io
+import json
 import re
 import tempfile
 import unittest
@@ -80,6 +81,25 @@ class ReproductionTest(unittest.TestCase):
                          ["LSTM", "1", "4321", "58.5", "20.0 %", "never", "1.20", "0.300", "0.123"])
         self.assertEqual(self.row(out, "random"), ["random", "", "", "5.5", "", "", "", "", ""])
         self.assertEqual(self.row(out, "oracle")[3], "270.3")
+
+    def test_table_of_an_rl_task_without_an_oracle(self):
+        for seed, reward in ((1, 5.0), (2, 6.0)):
+            run = Path(self.write_rl("hold", "stpn", seed, reward=reward, rewards=(0.5, 2.0, 6.0)))
+            summary = json.loads((run / "summary.json").read_text())
+            del summary["metrics"]["reward_share"], summary["baselines"]["oracle_reward"]
+            del summary["metrics"]["energy_per_neuron_without_reward"]
+            (run / "summary.json").write_text(json.dumps(summary))
+            lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+            for line in lines:
+                del line["reward_share"]
+            (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        code, out, err = self.run_main()
+        self.assertEqual((code, err), (0, ""))
+        # Half of the best, 5.5, is reached in the third epoch.
+        self.assertEqual(self.row(out, "model")[3:6], [
+            "reward per episode", "thousand episodes to 2.75", "energy per neuron and step"])
+        self.assertEqual(self.row(out, "STPNr")[3:5], ["5.5 ± 0.7", "19.2 ± 0.0"])
+        self.assertTrue((self.folder / "hold.png").exists())
 
     def test_no_model_has_learnt_if_all_act_at_random(self):
         self.write_rl("size13", "stpn", 1, rewards=(5.5, 5.6), reward=5.4)
@@ -166,6 +186,46 @@ class ReproductionTest(unittest.TestCase):
         self.folder = results
         _, again, _ = self.run_main("-o", self.folder.parent / "figures")
         self.assertEqual(first.split("Figures")[0], again.split("Figures")[0])
+
+    def test_takes_ordinary_runs_of_several_seeds(self):
+        task = self.folder / "associative_retrieval"  # as `stpn train` makes it
+        for seed, accuracy in ((1, 0.5), (2, 0.7)):
+            for model in ("stpn", "lstm"):
+                write_run(task / model / f"seed{seed}", model, seed=seed, test_accuracy=accuracy)
+        self.write("others", "stpn_200", 1)
+        (self.folder / "others" / "stpn_200").rename(task / "stpn_200")  # `--out`
+        for place in (task, self.folder):
+            out_folder = self.folder.parent / "out"
+            out, err = io.StringIO(), io.StringIO()
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                code = reproduction.main([str(place), "-o", str(out_folder)])
+            self.assertEqual((code, err.getvalue()), (0, ""))
+            self.assertIn("## associative_retrieval\n", out.getvalue())
+            self.assertEqual(self.row(out.getvalue(), "STPN")[1:4], ["2", "1234", "60.00 ± 14.14 %"])
+
+    def test_a_model_is_named_by_its_folder(self):
+        write_run(self.folder / "pairs3" / "wide" / "seed1", "stpn")
+        write_run(self.folder / "pairs3" / "stpn" / "seed1", "stpn")
+        _, out, _ = self.run_main()
+        self.assertEqual(self.row(out, "wide")[1], "1")
+        self.assertEqual(self.row(out, "STPN")[1], "1")
+
+    def test_takes_several_folders(self):
+        for model in ("stpn", "lstm"):
+            self.write("pairs3", model, 1)
+        models = sorted((self.folder / "pairs3").iterdir())
+        self.folder = models[0]
+        code, out, _ = self.run_main(models[1])
+        self.assertEqual(code, 0)
+        self.assertEqual(self.row(out, "LSTM")[1], "1")
+        self.assertEqual(self.row(out, "STPN")[1], "1")
+
+    def test_refuses_what_would_count_twice(self):
+        self.write("pairs3", "stpn", 1)
+        write_run(self.folder / "pairs3" / "stpn" / "again", "stpn", seed=1)
+        self.assert_refused("stpn: has several runs of seed 1")
+        write_run(self.folder / "copy" / "pairs3" / "stpn" / "seed1", "stpn", seed=1)
+        self.assert_refused("both are pairs3/stpn/seed1")
 
     def assert_refused(self, message):
         code, _, err = self.run_main()

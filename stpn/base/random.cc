@@ -39,4 +39,10 @@ double Random::uniform(double low, double high) {
   return std::fma(high - low, (next() >> 8) * 0x1p-24, low);
 }
 
+// Box and Muller: A Note on the Generation of Random Normal Deviates, 1958; the sine is not used.
+double Random::normal() {
+  const double radius = std::sqrt(-2 * std::log((next() + 1.0) * 0x1p-32));
+  return radius * std::cos(2 * M_PI * (next() * 0x1p-32));
+}
+
 }  // namespace stpn::base

@@ -33,6 +33,9 @@ class Random {
   // Uniformly distributed in [low, high): low + k 2^-24 (high - low) for an integer k. In [0, 1)
   // every value is exact as a float.
   double uniform(double low, double high);
+  // Of the standard normal distribution. Two draws of `next` each. Its last bits may depend on the
+  // machine's mathematical functions.
+  double normal();
 
  private:
   uint64_t seed_;

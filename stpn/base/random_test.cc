@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <set>
 
 namespace stpn::base::random_test {
@@ -144,6 +145,31 @@ TEST(Random, UniformStaysInItsIntervalOnAGridOfFloats) {
   EXPECT_NEAR(sum / 100'000, 0.5, 0.005);
   EXPECT_LT(smallest, 1e-3);
   EXPECT_GT(largest, 1 - 1e-3);
+}
+
+TEST(Random, NormalHasTheMomentsAndTailsOfTheNormalDistribution) {
+  constexpr int kDraws = 200'000;
+  double sum = 0, squares = 0, cubes = 0, fourths = 0;
+  int beyond_one = 0, beyond_three = 0;
+  for (int i = 0; i < kDraws; ++i) {
+    Random random(5, Stream::actions, static_cast<uint64_t>(i));
+    const double value = random.normal();
+    ASSERT_TRUE(std::isfinite(value));
+    sum += value;
+    squares += value * value;
+    cubes += value * value * value;
+    fourths += value * value * value * value;
+    beyond_one += std::abs(value) > 1;
+    beyond_three += std::abs(value) > 3;
+  }
+  // Five standard errors each.
+  const double n = kDraws;
+  EXPECT_NEAR(sum / n, 0, 5 / std::sqrt(n));
+  EXPECT_NEAR(squares / n, 1, 5 * std::sqrt(2 / n));
+  EXPECT_NEAR(cubes / n, 0, 5 * std::sqrt(15 / n));
+  EXPECT_NEAR(fourths / n, 3, 5 * std::sqrt(96 / n));
+  EXPECT_NEAR(beyond_one / n, 0.317311, 5 * std::sqrt(0.2166 / n));
+  EXPECT_NEAR(beyond_three / n, 0.0026998, 5 * std::sqrt(0.0027 / n));
 }
 
 }  // namespace

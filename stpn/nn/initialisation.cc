@@ -16,10 +16,11 @@ void uniform_(torch::Tensor tensor, double low, double high, uint64_t seed, uint
   tensor.copy_(values);
 }
 
-void reset_head(const torch::nn::Linear& head, uint64_t seed, uint64_t index) {
-  const double bound = 1 / std::sqrt(static_cast<double>(head->options.in_features()));
-  uniform_(head->weight, -bound, bound, seed, index);
-  uniform_(head->bias, -bound, bound, seed, index + 1);
+void reset_head(const torch::Tensor& weight, const torch::Tensor& bias, uint64_t seed,
+                uint64_t index) {
+  const double bound = 1 / std::sqrt(static_cast<double>(weight.size(1)));
+  uniform_(weight, -bound, bound, seed, index);
+  uniform_(bias, -bound, bound, seed, index + 1);
 }
 
 }  // namespace stpn::nn

@@ -13,7 +13,9 @@ namespace stpn::nn {
 // change it. Units use 0, 1, ...; heads 1000, 1001, ...
 void uniform_(torch::Tensor tensor, double low, double high, uint64_t seed, uint64_t index);
 
-// Weight and bias of a model's head, which are `index` and `index` + 1, with U(+-1/sqrt(inputs)).
-void reset_head(const torch::nn::Linear& head, uint64_t seed, uint64_t index);
+// Weight (outputs, inputs) and bias of a model's head, which are `index` and `index` + 1, with
+// U(+-1/sqrt(inputs)).
+void reset_head(const torch::Tensor& weight, const torch::Tensor& bias, uint64_t seed,
+                uint64_t index);
 
 }  // namespace stpn::nn

@@ -50,7 +50,7 @@ void Unit::leave_out_of_energy(const std::vector<int64_t>& inputs) {
   measured_ = inputs.empty() ? torch::Tensor() : measured;
 }
 
-UnitInput Unit::walk_through(UnitInput input) {
+UnitInput run_loop(UnitInput input, const std::function<UnitOutput(const UnitInput&)>& forward) {
   kernels::ClosedLoop* const loop = std::exchange(input.closed_loop, nullptr);
   if (loop == nullptr) return input;
   const torch::NoGradGuard no_grad;
@@ -71,6 +71,10 @@ UnitInput Unit::walk_through(UnitInput input) {
     state = std::move(output.state);
   }
   return input;
+}
+
+UnitInput Unit::walk_through(UnitInput input) {
+  return run_loop(std::move(input), [this](const UnitInput& step) { return forward(step); });
 }
 
 void Unit::check_input(const UnitInput& input) const {

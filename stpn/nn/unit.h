@@ -4,6 +4,7 @@
 #include <torch/torch.h>
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,10 +20,10 @@ using State = std::vector<std::pair<std::string, torch::Tensor>>;
 using StateShapes = std::vector<std::pair<std::string, std::vector<int64_t>>>;
 
 struct UnitInput {
-  torch::Tensor x;  // (T, B, I)
-  State state;      // empty: the initial one
+  torch::Tensor x = {};  // (T, B, I)
+  State state = {};      // empty: the initial one
   // (T, B) bool; true: the sample's state is set to zero before step t. Undefined: no resets.
-  torch::Tensor reset;
+  torch::Tensor reset = {};
   bool energy = false;  // also measure energy (not differentiable)
   // Receives the outputs of each step and writes x and reset of the next, which have to be
   // contiguous then; x must not require a gradient. Null: x and reset are complete.
@@ -35,6 +36,10 @@ struct UnitOutput {
   torch::Tensor energy;  // (T, B, neurons), undefined unless asked for; neurons = H (times gates:
                          // LSTM 4H, GRU 3H)
 };
+
+// If there is a closed loop: runs `forward` one step at a time, without gradients, and calls the
+// loop after each, so that x and reset are complete. Returns the input without the loop.
+UnitInput run_loop(UnitInput input, const std::function<UnitOutput(const UnitInput&)>& forward);
 
 // Of all parameters of a unit or a model.
 int64_t parameter_count(const torch::nn::Module& module);
@@ -72,9 +77,8 @@ class Unit : public torch::nn::Module {
   // shapes of state_shapes.
   void check_input(const UnitInput& input) const;
 
-  // For units that cannot call the closed loop between steps of a sequence: if there is a closed
-  // loop, runs forward one step at a time, without gradients, and calls it after each, so that x
-  // and reset are complete. Returns the input without the loop. Costs a second forward pass.
+  // For units that cannot call the closed loop between steps of a sequence: run_loop. Costs a
+  // second forward pass.
   UnitInput walk_through(UnitInput input);
 
  private:

@@ -1,12 +1,10 @@
-// The tests that every Environment has to pass, as one call.
+// The tests that every EnvironmentTask has to pass, as one call.
 #pragma once
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <iterator>
 #include <limits>
 #include <memory>
 #include <string>
@@ -19,209 +17,218 @@
 
 namespace stpn::tasks::contract {
 
-// The observations, rewards and ends of the steps of one environment, in their order.
+// What an episode showed, step by step.
 struct Trace {
   std::vector<float> observations;  // (steps + 1, I)
   std::vector<float> rewards;       // (steps)
-  std::vector<bool> ended;          // (steps)
+  std::vector<bool> terminated, truncated;
   bool operator==(const Trace&) const = default;
+  bool ended() const { return !rewards.empty() && (terminated.back() || truncated.back()); }
 };
 
 // Plays without a policy: an action depends on the number of the episode and the step alone. Before
-// each call the buffers are filled with impossible values, as is a margin after them, which must
-// not change.
+// each call the observation is filled with NaN, as is a margin after it, which must not change.
 class Player {
  public:
-  explicit Player(Environment& environment)
-      : environment_(environment),
-        B_(environment.batch()),
-        I_(environment.observation_size()),
-        episode_(B_),
-        steps_(B_),
-        traces_(B_) {}
+  explicit Player(const EnvironmentTask& task)
+      : task_(task), environment_(task.make_environment()) {}
 
-  void start(int64_t b, Split split, int64_t episode) {
-    std::vector<float> observation = unwritten(I_);
-    environment_.start(b, split, episode, observation.data());
-    expect_margin(observation, I_);
-    episode_[b] = episode;
-    steps_[b] = 0;
-    traces_[b] = {};
-    append(b, observation.data());
+  void start(Split split, int64_t episode) {
+    episode_ = episode;
+    trace_ = {};
+    std::vector<float> observation = unwritten();
+    environment_->start(split, episode, observation.data());
+    append(observation);
   }
 
-  // Plays `steps` more steps. Where an episode ends, its trace is complete, and the environment is
-  // started again with the same episode, which is not traced.
+  // At most so many steps, or until the episode ends.
   void play(int64_t steps, bool look = true) {
-    for (int64_t t = 0; t < steps; ++t) step(look);
+    for (int64_t t = 0; t < steps && !trace_.ended(); ++t) {
+      const std::vector<float> numbers = action_of(static_cast<int64_t>(trace_.rewards.size()));
+      std::vector<float> observation = unwritten();
+      const Step step = environment_->step(task_.actions().is_box()
+                                               ? Action{.numbers = numbers.data()}
+                                               : Action{.choice = static_cast<int64_t>(numbers[0])},
+                                           look ? observation.data() : nullptr);
+      ASSERT_TRUE(std::isfinite(step.reward));
+      trace_.rewards.push_back(step.reward);
+      trace_.terminated.push_back(step.terminated);
+      trace_.truncated.push_back(step.truncated);
+      ASSERT_LE(static_cast<int64_t>(trace_.rewards.size()), task_.max_steps());
+      if (look) append(observation);
+    }
   }
 
-  const Trace& trace(int64_t b) const { return traces_[b]; }
-  std::vector<int64_t> actions_of(int64_t episode, int64_t steps) const {
-    std::vector<int64_t> actions;
-    for (int64_t t = 0; t < steps; ++t) actions.push_back(action_of(episode, t));
-    return actions;
+  const Trace& whole(Split split, int64_t episode, bool look = true) {
+    start(split, episode);
+    play(task_.max_steps(), look);
+    EXPECT_TRUE(trace_.ended()) << "the episode does not end";
+    if (task_.fixed_length()) {
+      EXPECT_EQ(static_cast<int64_t>(trace_.rewards.size()), task_.max_steps());
+    }
+    return trace_;
+  }
+
+  const Trace& trace() const { return trace_; }
+  Environment& environment() { return *environment_; }
+
+  // The numbers of the action of a step: one choice, or those of a box.
+  std::vector<float> action_of(int64_t step) const {
+    base::Random random(99, base::Stream::actions, static_cast<uint64_t>(episode_ << 20 | step));
+    const ActionSpec& actions = task_.actions();
+    if (!actions.is_box()) {
+      return {static_cast<float>(random.below(static_cast<uint32_t>(actions.choices)))};
+    }
+    std::vector<float> numbers;
+    for (size_t k = 0; k < actions.low.size(); ++k) {
+      numbers.push_back(static_cast<float>(random.uniform(actions.low[k], actions.high[k])));
+    }
+    return numbers;
   }
 
  private:
   static constexpr int64_t kMargin = 8;
-  static constexpr int64_t kMostBatch = 8;
 
-  static std::vector<float> unwritten(int64_t size) {
-    return std::vector<float>(static_cast<size_t>(size + kMargin),
+  std::vector<float> unwritten() const {
+    return std::vector<float>(static_cast<size_t>(task_.observation_size() + kMargin),
                               std::numeric_limits<float>::quiet_NaN());
   }
-  static void expect_margin(const std::vector<float>& values, int64_t size) {
-    for (auto i = static_cast<size_t>(size); i < values.size(); ++i) {
-      ASSERT_TRUE(std::isnan(values[i])) << "wrote past the end";
-    }
-  }
-  int64_t action_of(int64_t episode, int64_t step) const {
-    base::Random random(99, base::Stream::actions, static_cast<uint64_t>(episode << 20 | step));
-    return random.below(static_cast<uint32_t>(environment_.actions()));
-  }
-  void append(int64_t b, const float* observation) {
-    for (int64_t i = 0; i < I_; ++i) {
-      ASSERT_TRUE(std::isfinite(observation[i])) << "left unwritten";
-      traces_[b].observations.push_back(observation[i]);
-    }
-  }
-
-  void step(bool look) {
-    std::vector<int64_t> action;
-    for (int64_t b = 0; b < B_; ++b) action.push_back(action_of(episode_[b], steps_[b]));
-    std::vector<float> observation = unwritten(B_ * I_), reward = unwritten(B_);
-    bool ended[kMostBatch + 1];
-    std::fill(std::begin(ended), std::end(ended), true);
-    environment_.step(action.data(), look ? observation.data() : nullptr, reward.data(), ended);
-    expect_margin(observation, look ? B_ * I_ : 0);
-    expect_margin(reward, B_);
-    ASSERT_TRUE(ended[B_]) << "wrote past the end";
-    for (int64_t b = 0; b < B_; ++b) {
-      ASSERT_TRUE(std::isfinite(reward[b]));
-      ++steps_[b];
-      ASSERT_LE(steps_[b], environment_.episode_length());
-      const bool whole = !traces_[b].ended.empty() && traces_[b].ended.back();
-      if (!whole) {
-        if (look) append(b, observation.data() + b * I_);
-        traces_[b].rewards.push_back(reward[b]);
-        traces_[b].ended.push_back(ended[b]);
-      }
-      if (ended[b]) {
-        environment_.start(b, Split::training, episode_[b], observation.data());
-        steps_[b] = 0;
+  void append(const std::vector<float>& observation) {
+    const auto size = static_cast<size_t>(task_.observation_size());
+    for (size_t i = 0; i < observation.size(); ++i) {
+      if (i < size) {
+        ASSERT_TRUE(std::isfinite(observation[i])) << "left unwritten";
+        trace_.observations.push_back(observation[i]);
+      } else {
+        ASSERT_TRUE(std::isnan(observation[i])) << "wrote past the end";
       }
     }
   }
 
-  Environment& environment_;
-  int64_t B_, I_;
-  std::vector<int64_t> episode_, steps_;
-  std::vector<Trace> traces_;
+  const EnvironmentTask& task_;
+  std::unique_ptr<Environment> environment_;
+  int64_t episode_ = 0;
+  Trace trace_;
 };
 
-// Plays episodes first .. first+batch-1 of a split to their ends.
-inline std::vector<Trace> play_all(Environment& environment, Split split, int64_t first = 0) {
-  Player player(environment);
+inline std::vector<Trace> play_all(const EnvironmentTask& task, Split split, int64_t count) {
+  Player player(task);
   std::vector<Trace> traces;
-  for (int64_t b = 0; b < environment.batch(); ++b) player.start(b, split, first + b);
-  player.play(environment.episode_length());
-  for (int64_t b = 0; b < environment.batch(); ++b) {
-    traces.push_back(player.trace(b));
-    EXPECT_TRUE(traces.back().ended.back()) << "the episode does not end";
+  for (int64_t episode = 0; episode < count; ++episode) {
+    traces.push_back(player.whole(split, episode));
   }
   return traces;
 }
 
-inline void expect_index_and_batch_do_not_matter(const EnvironmentOptions& options,
-                                                 const std::vector<Trace>& all) {
-  const auto count = static_cast<int64_t>(all.size());
-  const auto alone = options.make(1, 1);
-  EXPECT_EQ(play_all(*alone, Split::training, count - 1)[0], all[count - 1]);
-
-  // In another order; and environment 0 is started again while the others are in mid-episode.
-  const auto environment = options.make(1, count);
-  Player player(*environment);
-  for (int64_t b = 0; b < count; ++b) player.start(b, Split::training, count - 1 - b);
-  player.play(1);
-  player.start(0, Split::training, 0);
-  player.play(environment->episode_length());
-  EXPECT_EQ(player.trace(0), all[0]);
-  for (int64_t b = 1; b < count; ++b) EXPECT_EQ(player.trace(b), all[count - 1 - b]) << b;
+// Two environments of a task that take turns, and one that is started again in mid-episode.
+inline void expect_environments_keep_apart(const EnvironmentTask& task,
+                                           const std::vector<Trace>& all) {
+  Player one(task), other(task);
+  one.start(Split::training, 2);
+  one.play(1);
+  one.start(Split::training, 0);
+  other.start(Split::training, 1);
+  for (int64_t t = 0; t < task.max_steps(); ++t) {
+    one.play(1);
+    other.play(1);
+  }
+  EXPECT_EQ(one.trace(), all[0]);
+  EXPECT_EQ(other.trace(), all[1]);
 }
 
-inline void expect_goes_on_where_it_was_saved(const EnvironmentOptions& options) {
-  const auto environment = options.make(1, 3);
-  Player player(*environment);
-  const int64_t half = environment->episode_length() / 2;
-  for (int64_t b = 0; b < 3; ++b) player.start(b, Split::training, b);
-  player.play(half);
-  const std::string saved = environment->save();
-  const Player before = player;
-  player.play(environment->episode_length());  // beyond the end of the episode
-  Player again = before;
-  const std::vector<Trace> went = {player.trace(0), player.trace(1), player.trace(2)};
+inline void expect_goes_on_where_it_was_saved(const EnvironmentTask& task,
+                                              const std::vector<Trace>& all) {
+  Player player(task);
+  for (int64_t episode = 0; episode < 3; ++episode) {
+    player.start(Split::training, episode);
+    player.play(static_cast<int64_t>(all[episode].rewards.size()) / 2);
+    const std::string saved = player.environment().save();
+    player.play(task.max_steps());
+    EXPECT_EQ(player.trace(), all[episode]);
 
-  environment->restore(saved);
-  EXPECT_EQ(environment->save(), saved);
-  again.play(environment->episode_length());
-  for (int64_t b = 0; b < 3; ++b) EXPECT_EQ(again.trace(b), went[b]) << b;
+    Player fresh(task);
+    fresh.start(Split::training, episode);  // so that it knows the actions
+    fresh.play(static_cast<int64_t>(all[episode].rewards.size()) / 2);
+    fresh.environment().start(Split::test, 7, std::vector<float>(task.observation_size()).data());
+    fresh.environment().restore(saved);
+    EXPECT_EQ(fresh.environment().save(), saved);
+    fresh.play(task.max_steps());
+    EXPECT_EQ(fresh.trace(), all[episode]);
+  }
+}
 
-  const std::string now = environment->save();
-  const auto wider = options.make(1, 4);
+inline void expect_refuses_damaged_states(const EnvironmentTask& task) {
+  Player player(task);
+  player.start(Split::training, 0);
+  player.play(1);
+  Environment& environment = player.environment();
+  const std::string saved = environment.save();
+  player.play(1);
+  const std::string now = environment.save();
   for (const std::string& bad : {std::string(), saved.substr(1), saved.substr(0, saved.size() - 1),
-                                 saved + '\0', std::string(saved.size(), '\xff'), wider->save()}) {
-    base::testing::error_of([&] { environment->restore(bad); });
-    EXPECT_EQ(environment->save(), now);
+                                 saved + '\0', std::string(saved.size(), '\xff')}) {
+    base::testing::error_of([&] { environment.restore(bad); });
+    EXPECT_EQ(environment.save(), now);
   }
   // A damaged byte gives an error or another possible state.
   for (size_t i = 0; i < saved.size(); ++i) {
     std::string damaged = saved;
     damaged[i] = static_cast<char>(damaged[i] ^ 0x80);
     try {
-      environment->restore(damaged);
+      environment.restore(damaged);
     } catch (const base::UserError&) {
       continue;
     }
-    EXPECT_EQ(environment->save(), damaged);
+    EXPECT_EQ(environment.save(), damaged);
   }
 }
 
 // `options` should make episodes that are short, yet so long that no two are likely to be equal.
 inline void expect_environment_contract(const EnvironmentOptions& options) {
-  constexpr int64_t kBatch = 7;
-  const auto environment = options.make(1, kBatch);
-  ASSERT_EQ(environment->batch(), kBatch);
-  ASSERT_GE(environment->observation_size(), 1);
-  ASSERT_GE(environment->actions(), 2);
-  ASSERT_GE(environment->episode_length(), 2);
-  ASSERT_GE(environment->test_episodes(), 1);
+  constexpr int64_t kEpisodes = 7;
+  const auto task = options.make(1);
+  ASSERT_GE(task->observation_size(), 1);
+  ASSERT_GE(task->max_steps(), 2);
+  ASSERT_GE(task->test_episodes(), 1);
+  const ActionSpec& actions = task->actions();
+  ASSERT_EQ(actions.low.size(), actions.high.size());
+  ASSERT_TRUE(actions.is_box() ? actions.numbers() >= 1 : actions.choices >= 2);
+  for (size_t k = 0; k < actions.low.size(); ++k) ASSERT_LT(actions.low[k], actions.high[k]);
+  for (const int64_t input : task->reward_inputs()) ASSERT_LT(input, task->observation_size());
 
-  const std::vector<Trace> all = play_all(*environment, Split::training);
-  EXPECT_EQ(play_all(*environment, Split::training), all)
+  const std::vector<Trace> all = play_all(*task, Split::training, kEpisodes);
+  EXPECT_EQ(play_all(*task, Split::training, kEpisodes), all)
       << "the same episodes differ the second time";
-  EXPECT_EQ(play_all(*options.make(1, kBatch), Split::training), all);
-  EXPECT_NE(play_all(*options.make(2, kBatch), Split::training), all) << "the seed is not used";
-  EXPECT_NE(play_all(*environment, Split::test), all);
-  EXPECT_NE(play_all(*environment, Split::validation), all);
-  EXPECT_NE(play_all(*environment, Split::validation), play_all(*environment, Split::test));
-  expect_index_and_batch_do_not_matter(options, all);
-  expect_goes_on_where_it_was_saved(options);
+  EXPECT_EQ(play_all(*options.make(1), Split::training, kEpisodes), all);
+  EXPECT_NE(play_all(*options.make(2), Split::training, kEpisodes), all) << "the seed is not used";
+  const auto of_split = [&](Split split) { return play_all(*task, split, kEpisodes); };
+  EXPECT_NE(of_split(Split::test), all);
+  EXPECT_NE(of_split(Split::validation), all);
+  EXPECT_NE(of_split(Split::validation), of_split(Split::test));
+  EXPECT_EQ(Player(*task).whole(Split::training, kEpisodes - 1), all.back());
+  EXPECT_EQ(Player(*task).whole(Split::training, 1, /*look=*/false).rewards, all[1].rewards);
+  expect_environments_keep_apart(*task, all);
+  expect_goes_on_where_it_was_saved(*task, all);
+  expect_refuses_damaged_states(*task);
+}
 
-  Player blind(*environment);
-  for (int64_t b = 0; b < kBatch; ++b) blind.start(b, Split::training, b);
-  blind.play(environment->episode_length(), /*look=*/false);
-  for (int64_t b = 0; b < kBatch; ++b) EXPECT_EQ(blind.trace(b).rewards, all[b].rewards);
-
-  // A trace changes no environment.
-  const std::string before = environment->save();
-  const std::vector<int64_t> actions = blind.actions_of(1, 3);
-  EXPECT_EQ(environment->trace(Split::training, 1, actions),
-            options.make(1, 1)->trace(Split::training, 1, actions));
-  EXPECT_EQ(environment->save(), before);
-
-  base::testing::error_of([&] { options.make(1, 0); });
-  base::testing::error_of([&] { options.make(1, -1); });
+// For tasks that draw an episode: a trace depends on its arguments alone.
+inline void expect_trace_contract(const EnvironmentOptions& options) {
+  const auto task = options.make(1);
+  Player player(*task);
+  player.start(Split::training, 1);
+  std::vector<float> actions;
+  for (int64_t step = 0; step < 3; ++step) {
+    const std::vector<float> numbers = player.action_of(step);
+    actions.insert(actions.end(), numbers.begin(), numbers.end());
+  }
+  const std::string trace = task->trace(Split::training, 1, actions);
+  player.play(2);
+  const std::string before = player.environment().save();
+  EXPECT_EQ(task->trace(Split::training, 1, actions), trace);
+  EXPECT_EQ(options.make(1)->trace(Split::training, 1, actions), trace);
+  EXPECT_NE(task->trace(Split::test, 1, actions), trace);
+  EXPECT_EQ(player.environment().save(), before);
 }
 
 }  // namespace stpn::tasks::contract

@@ -11,30 +11,34 @@ namespace {
 
 class RandomPolicy : public Policy {
  public:
-  RandomPolicy(int64_t batch, int64_t actions, uint64_t seed)
-      : actions_(static_cast<uint32_t>(actions)),
-        seed_(seed),
-        random_(batch, base::Random(seed, base::Stream::actions, 0)) {}
+  RandomPolicy(const ActionSpec& actions, uint64_t seed)
+      : actions_(actions), seed_(seed), numbers_(actions.low.size()) {}
 
-  void start(int64_t b, int64_t episode) override {
-    random_[b] = base::Random(seed_, base::Stream::actions, static_cast<uint64_t>(episode));
+  void start(int64_t episode) override {
+    random_ = base::Random(seed_, base::Stream::actions, static_cast<uint64_t>(episode));
   }
-  void act(const float* /*observation*/, int64_t* action) override {
-    for (base::Random& random : random_) *action++ = random.below(actions_);
+  Action act(const float* /*observation*/) override {
+    if (!actions_.is_box())
+      return {.choice = random_.below(static_cast<uint32_t>(actions_.choices))};
+    for (size_t k = 0; k < numbers_.size(); ++k) {
+      numbers_[k] = static_cast<float>(random_.uniform(actions_.low[k], actions_.high[k]));
+    }
+    return {.numbers = numbers_.data()};
   }
 
  private:
-  uint32_t actions_;
+  const ActionSpec& actions_;
   uint64_t seed_;
-  std::vector<base::Random> random_;  // by environment
+  base::Random random_{0, base::Stream::actions, 0};
+  std::vector<float> numbers_;
 };
 
 class Oracle : public Policy {
  public:
   explicit Oracle(Environment& environment) : environment_(environment) {}
-  void start(int64_t /*b*/, int64_t /*episode*/) override {}
-  void act(const float* /*observation*/, int64_t* action) override {
-    environment_.best_actions(action);
+  void start(int64_t /*episode*/) override {}
+  Action act(const float* /*observation*/) override {
+    return {.choice = environment_.best_choice()};
   }
 
  private:
@@ -48,48 +52,45 @@ const std::vector<std::string>& untrained_policies() {
   return names;
 }
 
-std::unique_ptr<Policy> make_untrained_policy(const std::string& name, Environment& environment,
-                                              uint64_t seed) {
+std::unique_ptr<Policy> make_untrained_policy(const std::string& name, const EnvironmentTask& task,
+                                              Environment& environment, uint64_t seed) {
   assert(name == "random" || name == "oracle");
   if (name == "oracle") return std::make_unique<Oracle>(environment);
-  return std::make_unique<RandomPolicy>(environment.batch(), environment.actions(), seed);
+  return std::make_unique<RandomPolicy>(task.actions(), seed);
 }
 
-Episodes play(Environment& environment, Policy& policy, Split split, int64_t count) {
+Episodes play(const EnvironmentTask& task, Environment& environment, Policy& policy, Split split,
+              int64_t count) {
   assert(count >= 1);
-  const int64_t batch = environment.batch(), size = environment.observation_size();
-  std::vector<float> observation(batch * size), reward(batch);
-  std::vector<int64_t> action(batch), episode(batch);
-  std::vector<double> total(batch), steps(batch);
-  const auto ended = std::make_unique<bool[]>(batch);
-  const auto start = [&](int64_t b, int64_t number) {
-    episode[b] = number;
-    total[b] = steps[b] = 0;
-    environment.start(b, split, number, observation.data() + b * size);
-    policy.start(b, number);
-  };
-
+  std::vector<float> observation(task.observation_size());
   Episodes played;
-  played.rewards.resize(count);
-  played.lengths.resize(count);
-  for (int64_t b = 0; b < batch; ++b) start(b, b);
-  for (int64_t left = count; left > 0;) {
-    policy.act(observation.data(), action.data());
-    if (episode[0] == 0) played.first_actions.push_back(action[0]);
-    environment.step(action.data(), observation.data(), reward.data(), ended.get());
-    for (int64_t b = 0; b < batch; ++b) {
-      total[b] += reward[b];
-      ++steps[b];
-      if (!ended[b]) continue;
-      if (episode[b] < count) {  // the others only keep their environment busy
-        played.rewards[episode[b]] = total[b];
-        played.lengths[episode[b]] = steps[b];
-        --left;
+  for (int64_t episode = 0; episode < count; ++episode) {
+    environment.start(split, episode, observation.data());
+    policy.start(episode);
+    double total = 0, steps = 0;
+    for (bool ended = false; !ended; ++steps) {
+      const Action action = policy.act(observation.data());
+      if (episode == 0 && task.actions().is_box()) {
+        played.first_actions.insert(played.first_actions.end(), action.numbers,
+                                    action.numbers + task.actions().numbers());
+      } else if (episode == 0) {
+        played.first_actions.push_back(static_cast<float>(action.choice));
       }
-      start(b, episode[b] + batch);
+      const Step step = environment.step(action, observation.data());
+      total += step.reward;
+      ended = step.ended();
     }
+    played.rewards.push_back(total);
+    played.lengths.push_back(steps);
   }
   return played;
+}
+
+Episodes play_untrained(const EnvironmentTask& task, const std::string& policy, uint64_t seed,
+                        Split split, int64_t count) {
+  const auto environment = task.make_environment();
+  return play(task, *environment, *make_untrained_policy(policy, task, *environment, seed), split,
+              count);
 }
 
 Spread spread_of(const std::vector<double>& values) {

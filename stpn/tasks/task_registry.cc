@@ -6,6 +6,8 @@
 
 #include "stpn/base/error.h"
 #include "stpn/tasks/associative_retrieval/associative_retrieval.h"
+#include "stpn/tasks/delayed_copy/delayed_copy.h"
+#include "stpn/tasks/hold/hold.h"
 #include "stpn/tasks/maze/maze.h"
 
 namespace stpn::tasks {
@@ -55,6 +57,8 @@ const std::vector<SequenceTaskEntry>& sequence_task_registry() {
       {"associative_retrieval",
        "key-value pairs followed by one of the keys; the target is its value (Ba et al. 2016)",
        options<SequenceTaskOptions, AssociativeRetrievalOptions>},
+      {"delayed_copy", "a toy: symbols, a pause, and then the question for all of them in order",
+       options<SequenceTaskOptions, DelayedCopyOptions>},
   };
   return registry;
 }
@@ -63,6 +67,8 @@ const std::vector<EnvironmentEntry>& environment_registry() {
   static const std::vector<EnvironmentEntry> registry = {
       {"maze", "a maze with a hidden reward to find and return to (Miconi et al. 2019)",
        options<EnvironmentOptions, MazeOptions>},
+      {"hold", "a toy: a sign to remember; actions are numbers, episodes of different lengths",
+       options<EnvironmentOptions, HoldOptions>},
   };
   return registry;
 }

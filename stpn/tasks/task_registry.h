@@ -31,8 +31,8 @@ class SequenceTaskOptions : public TaskOptions {
 // The options of an RL task.
 class EnvironmentOptions : public TaskOptions {
  public:
-  // A batch of `batch` environments. Throws base::UserError for impossible options.
-  virtual std::unique_ptr<Environment> make(uint64_t seed, int64_t batch) const = 0;
+  // Throws base::UserError for impossible options.
+  virtual std::unique_ptr<EnvironmentTask> make(uint64_t seed) const = 0;
 };
 
 template <typename Options>

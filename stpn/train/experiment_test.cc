@@ -79,7 +79,7 @@ TEST_F(ExperimentTest, SeedDecidesDataAndParameters) {
     const Experiment experiment = small({seed});
     const auto task = task_of(experiment);
     std::vector<float> x(static_cast<size_t>(task->steps() * 70 * task->input_size()));
-    std::vector<int64_t> target(70);
+    std::vector<int64_t> target(static_cast<size_t>(task->steps() * 70));
     task->batch(tasks::Split::training, 0, 70, x.data(), target.data());
     const auto weight = model_of(experiment)->parameters()[0].detach().flatten();
     return std::make_tuple(x, target, weight[0].item<float>());

@@ -8,7 +8,6 @@ namespace stpn::train {
 namespace {
 
 constexpr int64_t kMaxEvaluated = 10'000'000;
-constexpr int64_t kMaxInParallel = 512;
 
 }  // namespace
 
@@ -37,20 +36,20 @@ PolicyExperiment read_policy_experiment(const std::filesystem::path& path,
 }
 
 PolicyEvaluation evaluate_policy(const PolicyExperiment& experiment,
-                                 std::optional<int64_t> episodes) {
+                                 std::optional<int64_t> episodes, bool trace) {
   const auto seed = static_cast<uint64_t>(experiment.seed);
-  const int64_t count = episodes.value_or(experiment.task->make(seed, 1)->test_episodes());
+  const auto task = experiment.task->make(seed);
+  const int64_t count = episodes.value_or(task->test_episodes());
   if (count < 1 || count > kMaxEvaluated) {
     throw base::UserError(
         fmt::format("{} episodes requested: must be from 1 to {}", count, kMaxEvaluated));
   }
-  const auto environment = experiment.task->make(seed, std::min(count, kMaxInParallel));
-  const auto policy = tasks::make_untrained_policy(experiment.policy, *environment, seed);
-  const tasks::Episodes played = tasks::play(*environment, *policy, tasks::Split::test, count);
+  const tasks::Episodes played =
+      tasks::play_untrained(*task, experiment.policy, seed, tasks::Split::test, count);
   return {.episodes = count,
           .reward = tasks::spread_of(played.rewards),
           .episode_length = tasks::spread_of(played.lengths),
-          .trace = environment->trace(tasks::Split::test, 0, played.first_actions)};
+          .trace = trace ? task->trace(tasks::Split::test, 0, played.first_actions) : ""};
 }
 
 }  // namespace stpn::train

@@ -32,12 +32,12 @@ struct PolicyEvaluation {
   int64_t episodes = 0;
   tasks::Spread reward;  // over episodes
   tasks::Spread episode_length;
-  std::string trace;  // Environment::trace of the first episode
+  std::string trace;  // EnvironmentTask::trace of the first episode, if asked for
 };
 
 // Plays the first `episodes` episodes of the test split; if not given, as many as the task tests
 // on.
 PolicyEvaluation evaluate_policy(const PolicyExperiment& experiment,
-                                 std::optional<int64_t> episodes);
+                                 std::optional<int64_t> episodes, bool trace = false);
 
 }  // namespace stpn::train

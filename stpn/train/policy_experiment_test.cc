@@ -77,14 +77,14 @@ TEST_F(PolicyExperimentTest, PlaysTheRequestedEpisodesOrThoseOfTheTest) {
 }
 
 TEST_F(PolicyExperimentTest, TraceIsOfTheFirstEpisode) {
-  const auto one = evaluate_policy(read(kOracle), 1);
+  const auto one = evaluate_policy(read(kOracle), 1, /*trace=*/true);
   const auto trace = nlohmann::json::parse(one.trace);
   EXPECT_EQ(trace.at("episode"), 0);
   EXPECT_EQ(trace.at("actions").size(), 50);
   double reward = 0;
   for (const double step : trace.at("rewards")) reward += step;
   EXPECT_EQ(reward, one.reward.mean);
-  EXPECT_EQ(evaluate_policy(read(kOracle), 600).trace, one.trace);
+  EXPECT_EQ(evaluate_policy(read(kOracle), 600, /*trace=*/true).trace, one.trace);
 }
 
 }  // namespace

@@ -85,8 +85,8 @@ REGISTRIES = {"stpn/nn/unit_registry.cc": r"stpn/nn/",
 def is_test(path):
     """Tests and what only tests include; these may use GoogleTest, and name units and tasks."""
     name = path.rsplit("/", 1)[-1]
-    return (name.endswith(("_test.cc", "_contract.h"))
-            or name in ("testing.h", "test_support.h", "random_call.h"))
+    return (name.endswith(("_test.cc", "_contract.h", "test_support.h"))
+            or name in ("testing.h", "random_call.h"))
 
 
 def layer_of(path):

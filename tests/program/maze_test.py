@@ -55,8 +55,7 @@ class Maze(support.ProgramTest):
         self.expect_user_error(("eval", "rl.toml"), "rl.toml", "stpn train")
         self.expect_user_error(("train", "small.toml", "--set", "task.name=maze"), "maze")
         self.succeed("train", "small.toml", "--out", "run", "--set", "train.epochs=1", "--quiet")
-        for option in (("--trace", "trace.json"), ("--set", "task.pairs=1")):
-            self.expect_user_error(("eval", "run", *option), option[0])
+        self.expect_user_error(("eval", "run", "--trace", "trace.json"), "--trace")
 
     def test_trains_and_tests_an_agent(self):
         code, out, err = self.run_stpn("train", "rl.toml", "--out", "run")
@@ -78,6 +77,12 @@ class Maze(support.ProgramTest):
         self.assertEqual((trace["size"], len(trace["actions"])), (5, 20))
         more = json.loads(self.succeed("eval", "run", "--json", "--episodes", "1"))
         self.assertEqual(more["metrics"]["reward"], sum(trace["rewards"]))
+        longer = json.loads(self.succeed("eval", "run", "--json", "--episodes", "1", "--trace",
+                                         "trace.json", "--set", "task.steps=50",
+                                         "--set", "task.size=7"))
+        trace = json.loads((self.folder / "trace.json").read_text())
+        self.assertEqual((trace["size"], len(trace["actions"])), (7, 50))
+        self.assertEqual(longer["metrics"]["reward"], sum(trace["rewards"]))
 
     def test_threads_and_resuming_change_no_bit(self):
         self.succeed("train", "rl.toml", "--out", "whole", "--quiet", "--threads", "1")

@@ -125,6 +125,29 @@ class Runs(support.ProgramTest):
                          ["sequences"], 7)
         self.assertIn(f"{summary['metrics']['test_accuracy']:.4g}", self.succeed("eval", "run"))
 
+    def test_eval_on_another_task(self):
+        self.succeed(*self.train("run", "--quiet"))
+        alone = json.loads(self.succeed("eval", "run", "--json"))
+        same = json.loads(self.succeed("eval", "run", "--json", "--set", "task.training=900"))
+        self.assertEqual(same["metrics"], alone["metrics"])
+        harder = json.loads(self.succeed("eval", "run", "--json", "--set", "task.pairs=5",
+                                         "--set", "task.test=70"))
+        self.assertEqual(harder["sequences"], 70)
+        self.assertEqual(harder["settings"], ["task.pairs=5", "task.test=70"])
+        self.assertLess(harder["baselines"]["no_binding_accuracy"],
+                        alone["baselines"]["no_binding_accuracy"])
+        self.assertIn("with task.pairs=5", self.succeed("eval", "run", "--set", "task.pairs=5"))
+
+        def refused(setting, *parts):
+            self.expect_user_error(("eval", "run", "--set", setting), *parts)
+
+        refused("task.keys=30", "task.keys=30", "another size", "run")
+        refused("unit.hidden_size=3", "unit.hidden_size=3", "task.KEY")
+        refused("train.seed=3", "train.seed=3", "task.KEY")
+        refused("task.name=maze", "task.name=maze", "task.KEY")
+        refused("task.pears=3", "pears", "pairs")
+        refused("task.pairs=99", "pairs = 99")
+
     def test_list_help_and_version(self):
         units = self.succeed("list", "units")
         self.assertIn("stpn_recurrent: ", units)

@@ -4,6 +4,21 @@
 #include "stpn/nn/initialisation.h"
 
 namespace stpn::nn {
+namespace {
+
+torch::Tensor cross_entropy(const torch::Tensor& logits, const torch::Tensor& targets,
+                            at::Reduction::Reduction reduction) {
+  if (logits.size(1) > 1) {
+    return at::cross_entropy_loss(logits, targets, /*weight=*/{}, reduction,
+                                  /*ignore_index=*/kNoTarget);
+  }
+  const torch::Tensor asked = targets.ne(kNoTarget).to(logits.scalar_type());
+  return at::binary_cross_entropy_with_logits(logits.squeeze(1),
+                                              targets.clamp_min(0).to(logits.scalar_type()), asked,
+                                              /*pos_weight=*/{}, reduction);
+}
+
+}  // namespace
 
 Classifier::Classifier(std::shared_ptr<Unit> unit, int64_t classes) : unit_(std::move(unit)) {
   STPN_CHECK(unit_ != nullptr, "there is no unit");
@@ -12,17 +27,31 @@ Classifier::Classifier(std::shared_ptr<Unit> unit, int64_t classes) : unit_(std:
   head_ = register_module("head", torch::nn::Linear(unit_->hidden_size(), classes));
 }
 
-Classifier::Output Classifier::forward(const torch::Tensor& x, bool energy) {
-  UnitInput input;
-  input.x = x;
-  input.energy = energy;
+Classifier::Output Classifier::forward(const UnitInput& input, int64_t first) {
   UnitOutput output = unit_->forward(input);
-  return {head_(output.y[-1]), output.energy};
+  // What a trainer asks for most often, the last step, in as few steps of autograd as possible.
+  const torch::Tensor y = first + 1 == output.y.size(0) ? output.y.select(0, first)
+                                                        : output.y.slice(0, first).flatten(0, 1);
+  return {head_(y), std::move(output.energy), std::move(output.state)};
 }
 
 void Classifier::reset_parameters(uint64_t seed) {
   unit_->reset_parameters(seed);
-  reset_head(head_, seed, 1000);
+  reset_head(head_->weight, head_->bias, seed, 1000);
+}
+
+torch::Tensor sum_of_losses(const torch::Tensor& logits, const torch::Tensor& targets) {
+  return cross_entropy(logits, targets, at::Reduction::Sum);
+}
+
+torch::Tensor losses(const torch::Tensor& logits, const torch::Tensor& targets) {
+  return cross_entropy(logits, targets, at::Reduction::None);
+}
+
+int64_t count_right(const torch::Tensor& logits, const torch::Tensor& targets) {
+  const torch::Tensor answer =
+      logits.size(1) > 1 ? logits.argmax(1) : logits.squeeze(1).gt(0).to(torch::kInt64);
+  return answer.eq(targets).sum().item<int64_t>();
 }
 
 }  // namespace stpn::nn

@@ -1,4 +1,5 @@
-// A unit, and a linear layer on its hidden state at the end of a sequence: one class per sequence.
+// A unit, and a linear layer on its hidden state: one of a number of classes, or yes or no, at each
+// step of a sequence; and the loss and the accuracy of what it says.
 #pragma once
 
 #include <torch/torch.h>
@@ -10,16 +11,21 @@
 
 namespace stpn::nn {
 
+// The target of a step at which nothing is asked.
+inline constexpr int64_t kNoTarget = -1;
+
 class Classifier : public torch::nn::Module {
  public:
+  // One class: the output is the logit of yes.
   Classifier(std::shared_ptr<Unit> unit, int64_t classes);
 
   struct Output {
-    torch::Tensor logits;  // (B, classes)
+    torch::Tensor logits;  // ((T - first) B, classes), in the order of (T - first, B)
     torch::Tensor energy;  // (T, B, neurons), undefined unless asked for
+    State state;           // the unit's, after the last step
   };
-  // x (T, B, I). The state starts at zero.
-  Output forward(const torch::Tensor& x, bool energy = false);
+  // As Unit::forward, with logits from step `first` on. REQUIRES: 0 <= first <= T.
+  Output forward(const UnitInput& input, int64_t first = 0);
 
   // Unit and head anew: head weight and bias ~ U(+-1/sqrt(H)).
   void reset_parameters(uint64_t seed);
@@ -30,5 +36,15 @@ class Classifier : public torch::nn::Module {
   std::shared_ptr<Unit> unit_;
   torch::nn::Linear head_{nullptr};
 };
+
+// The cross-entropy between a classifier's answers and the targets, binary if there is one class:
+// summed over the targets, or of each, (N), with 0 where there is no target.
+//   logits   (N, classes)
+//   targets  (N) int64: 0 .. classes-1, of one class 0 and 1; or kNoTarget
+torch::Tensor sum_of_losses(const torch::Tensor& logits, const torch::Tensor& targets);
+torch::Tensor losses(const torch::Tensor& logits, const torch::Tensor& targets);
+
+// How many targets the most probable answers equal.
+int64_t count_right(const torch::Tensor& logits, const torch::Tensor& targets);
 
 }  // namespace stpn::nn

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "stpn/base/error.h"
@@ -18,21 +19,87 @@ Classifier make_classifier(int64_t inputs = 3, int64_t hidden = 4, int64_t class
   return model;
 }
 
-TEST(ClassifierTest, LogitsAreTheHeadOfTheLastHiddenState) {
+TEST(ClassifierTest, LogitsAreTheHeadOfTheHiddenStates) {
   auto model = make_classifier();
   const auto x = torch::randn({6, 2, 3});
-  const auto output = model.forward(x);
+  const auto output = model.forward({.x = x});
   const auto named = model.named_parameters();
-  const auto last = model.unit().forward({x, {}, {}}).y[5];
-  EXPECT_TRUE(output.logits.allclose(last.matmul(named["head.weight"].t()) + named["head.bias"]));
-  EXPECT_EQ(output.logits.sizes(), torch::IntArrayRef({2, 5}));
+  const auto of_unit = model.unit().forward({.x = x});
+  const auto expected = of_unit.y.matmul(named["head.weight"].t()) + named["head.bias"];
+  EXPECT_EQ(output.logits.sizes(), torch::IntArrayRef({12, 5}));
+  EXPECT_TRUE(output.logits.allclose(expected.flatten(0, 1)));
   EXPECT_FALSE(output.energy.defined());
+  for (size_t i = 0; i < of_unit.state.size(); ++i) {
+    EXPECT_TRUE(output.state[i].second.equal(of_unit.state[i].second));
+  }
+  EXPECT_TRUE(model.forward({.x = x}, 4).logits.allclose(expected.slice(0, 4).flatten(0, 1)));
+  EXPECT_TRUE(model.forward({.x = x}, 5).logits.allclose(expected[5]));
+  EXPECT_EQ(model.forward({.x = x}, 6).logits.sizes(), torch::IntArrayRef({0, 5}));
+}
+
+TEST(ClassifierTest, GoesOnFromAState) {
+  auto model = make_classifier();
+  const auto x = torch::randn({6, 2, 3});
+  const auto first = model.forward({.x = x.slice(0, 0, 2)});
+  const auto rest = model.forward({.x = x.slice(0, 2), .state = first.state});
+  EXPECT_TRUE(
+      torch::cat({first.logits, rest.logits}).allclose(model.forward({.x = x}).logits, 1e-5, 1e-6));
+}
+
+// The definition, target by target.
+double loss_of(const torch::Tensor& logits, int64_t target) {
+  const auto values = logits.to(torch::kDouble);
+  if (values.numel() == 1) {
+    const double yes = 1 / (1 + std::exp(-values.item<double>()));
+    return -std::log(target == 1 ? yes : 1 - yes);
+  }
+  return -(values[target] - values.logsumexp(0)).item<double>();
+}
+
+TEST(ClassifierTest, LossesLeaveOutStepsWithoutATarget) {
+  torch::manual_seed(2);
+  for (const int64_t classes : {1, 2, 5}) {
+    SCOPED_TRACE(classes);
+    const auto logits = torch::randn({12, classes}).requires_grad_();
+    auto targets = torch::randint(std::max<int64_t>(classes, 2), {12}, torch::kInt64);
+    targets[1] = targets[6] = targets[11] = kNoTarget;
+    const auto each = losses(logits, targets);
+    EXPECT_EQ(each.sizes(), torch::IntArrayRef({12}));
+    double sum = 0;
+    int64_t right = 0;
+    for (int64_t i = 0; i < 12; ++i) {
+      const int64_t target = targets[i].item<int64_t>();
+      const auto row = logits.detach()[i];
+      const double expected = target == kNoTarget ? 0 : loss_of(row, target);
+      EXPECT_NEAR(each[i].item<double>(), expected, 1e-5) << i;
+      sum += expected;
+      const int64_t answer = classes == 1 ? row.item<float>() > 0 : row.argmax().item<int64_t>();
+      right += answer == target;
+    }
+    const auto loss = sum_of_losses(logits, targets);
+    EXPECT_NEAR(loss.item<double>(), sum, 1e-5);
+    EXPECT_EQ(count_right(logits, targets), right);
+    const auto gradient = torch::autograd::grad({loss}, {logits})[0];
+    const auto asked = gradient.abs().sum(-1).gt(0);
+    EXPECT_TRUE(asked.equal(targets.ne(kNoTarget)));
+  }
+}
+
+TEST(ClassifierTest, LossesOfNoTargetsAreZero) {
+  for (const int64_t classes : {1, 3}) {
+    const auto logits = torch::randn({4, classes});
+    const auto none = torch::full({4}, kNoTarget, torch::kInt64);
+    EXPECT_EQ(sum_of_losses(logits, none).item<double>(), 0);
+    EXPECT_EQ(losses(logits, none).abs().sum().item<double>(), 0);
+    EXPECT_EQ(count_right(logits, none), 0);
+  }
 }
 
 TEST(ClassifierTest, EnergyIsTheUnitsAndNotTheHeads) {
   auto model = make_classifier();
   const auto x = torch::randn({6, 2, 3});
-  EXPECT_TRUE(model.forward(x, true).energy.equal(model.unit().forward({x, {}, {}, true}).energy));
+  const UnitInput input = {.x = x, .energy = true};
+  EXPECT_TRUE(model.forward(input).energy.equal(model.unit().forward(input).energy));
 }
 
 TEST(ClassifierTest, CountsUnitAndHead) {
@@ -68,11 +135,11 @@ TEST(ClassifierTest, LearnsWhichInputCameFirst) {
   for (int step = 0; step < 200; ++step) {
     const auto [x, label] = batch(64);
     adam.zero_grad();
-    torch::nn::functional::cross_entropy(model.forward(x).logits, label).backward();
+    torch::nn::functional::cross_entropy(model.forward({.x = x}, 3).logits, label).backward();
     adam.step();
   }
   const auto [x, label] = batch(1000);
-  const auto right = model.forward(x).logits.argmax(1).eq(label).sum().item<int64_t>();
+  const auto right = model.forward({.x = x}, 3).logits.argmax(1).eq(label).sum().item<int64_t>();
   EXPECT_GT(right, 850);
 }
 
@@ -80,7 +147,7 @@ TEST(ClassifierTest, RefusesWhatCannotBe) {
   EXPECT_THROW(Classifier(nullptr, 2), base::UserError);
   EXPECT_THROW(Classifier(LstmOptions().make(2), 0), base::UserError);
   auto model = make_classifier();
-  EXPECT_THROW(model.forward(torch::randn({6, 2, 4})), base::UserError);
+  EXPECT_THROW(model.forward({.x = torch::randn({6, 2, 4})}), base::UserError);
 }
 
 }  // namespace

@@ -36,9 +36,9 @@ class KernelThreadsGuard {
 };
 
 // Runs body(i) for each i in [0, count) on the pool of this thread's KernelThreadsGuard, each from
-// beginning to end on one thread: kernels called in it do not use other threads. Without a guard,
-// all run on this thread. They use this thread's backend; libtorch's thread-local modes (such as
-// NoGradGuard) are not passed on, `body` has to set them.
+// beginning to end on one thread: kernels called in it do not use other threads, unless count is 1.
+// Without a guard, all run on this thread. They use this thread's backend; libtorch's thread-local
+// modes (such as NoGradGuard) are not passed on, `body` has to set them.
 void run_concurrently(int64_t count, const std::function<void(int64_t)>& body);
 
 // The parallel loop that the kernels use: on the pool of this thread's KernelThreadsGuard; without

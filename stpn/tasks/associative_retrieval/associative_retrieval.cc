@@ -142,10 +142,11 @@ void AssociativeRetrieval::batch(Split split, int64_t first, int64_t count, floa
   const Sequences& sequences = splits_[static_cast<size_t>(split)];
   const int64_t T = steps(), I = input_size();
   std::fill_n(x, T * count * I, 0.0f);
+  std::fill_n(target, (T - 1) * count, kNoTarget);
   for (int64_t b = 0; b < count; ++b) {
     const uint16_t* symbols = sequences.symbols.data() + (first + b) * T;
     for (int64_t t = 0; t < T; ++t) x[(t * count + b) * I + symbols[t]] = 1.0f;
-    target[b] = sequences.targets[first + b];
+    target[(T - 1) * count + b] = sequences.targets[first + b];
   }
 }
 

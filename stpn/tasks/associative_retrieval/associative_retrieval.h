@@ -8,8 +8,8 @@
 // it has to bind each value to its key.
 //
 // Input: T = 2 * pairs + 3 one-hot vectors over I = keys + values + 1 symbols, in the order keys,
-// values, `?`; every element is 0 or 1. Target: the symbol of the value, in [keys, keys + values);
-// there are I classes.
+// values, `?`; every element is 0 or 1. Target, at the last step: the symbol of the value, in
+// [keys, keys + values); there are I classes.
 //
 // | option     | default |                                            |
 // | ---------- | ------- | ------------------------------------------ |
@@ -61,9 +61,8 @@ class AssociativeRetrieval : public SequenceTask {
 
   // chance_accuracy       that of guessing a value at random: 1 / values
   // no_binding_accuracy   a bound: the best that a model can do which remembers the values shown,
-  // but
-  //                       not their keys. It answers the value that was shown most often, and is
-  //                       right with probability (expected largest count of a value) / pairs.
+  //                       but not their keys. It answers the value that was shown most often, and
+  //                       is right with probability (expected largest count of a value) / pairs.
   std::vector<Baseline> baselines() const override;
 
  private:

@@ -30,10 +30,21 @@ AssociativeRetrievalOptions small(int64_t pairs, int64_t keys, int64_t values,
   return options;
 }
 
+int64_t sequences_in(const SequenceTask& task, const Batch& batch) {
+  return static_cast<int64_t>(batch.target.size()) / task.steps();
+}
+
+// The target of sequence b, which is at its last step.
+int64_t target_of(const SequenceTask& task, const Batch& batch, int64_t b) {
+  const int64_t count = sequences_in(task, batch);
+  for (int64_t t = 0; t + 1 < task.steps(); ++t) EXPECT_EQ(batch.target[t * count + b], kNoTarget);
+  return batch.target[(task.steps() - 1) * count + b];
+}
+
 // The symbols of sequence b of a batch that holds a whole split. Fails unless every input is
 // one-hot.
 std::vector<int64_t> decode(const SequenceTask& task, const Batch& batch, int64_t b) {
-  const auto count = static_cast<int64_t>(batch.target.size());
+  const int64_t count = sequences_in(task, batch);
   std::vector<int64_t> symbols;
   for (int64_t t = 0; t < task.steps(); ++t) {
     const float* x = batch.x.data() + (t * count + b) * task.input_size();
@@ -59,7 +70,7 @@ std::string text_of(const SequenceTask& task, Split split, int64_t i) {
   const Batch batch = contract::read(task, split, i, 1);
   std::string text;
   for (const int64_t symbol : decode(task, batch, 0)) text += kAlphabet[symbol];
-  return text + " " + kAlphabet[batch.target[0]];
+  return text + " " + kAlphabet[target_of(task, batch, 0)];
 }
 
 void expect_right_sequences(const AssociativeRetrievalOptions& options) {
@@ -82,7 +93,7 @@ void expect_right_sequences(const AssociativeRetrievalOptions& options) {
       }
       ASSERT_EQ(symbols[2 * pairs], query);
       ASSERT_EQ(symbols[2 * pairs + 1], query);
-      ASSERT_EQ(batch.target[b], answer);
+      ASSERT_EQ(target_of(*task, batch, b), answer);
     }
   }
 }
@@ -131,7 +142,7 @@ TEST(AssociativeRetrieval, SequencesNeverChange) {
   const Batch batch = contract::read_all(*task, Split::training);
   for (int64_t b = 0; b < 100; ++b) {
     for (const int64_t symbol : decode(*task, batch, b)) mix(symbol);
-    mix(batch.target[b]);
+    mix(target_of(*task, batch, b));
   }
   EXPECT_EQ(hash, 0x9ccf974f65428893);
 }
@@ -153,7 +164,7 @@ TEST(AssociativeRetrieval, KeysValuesAndQueriedPositionsAreUniform) {
     const std::vector<int64_t> symbols = decode(*task, batch, b);
     ++first[symbols[0]];
     ++last[symbols[4]];
-    ++values[batch.target[b] - 26];
+    ++values[target_of(*task, batch, b) - 26];
     for (int64_t p = 0; p < 3; ++p) asked[p] += symbols[2 * p] == symbols.back();
   }
   // Five standard deviations; the data are fixed.
@@ -199,7 +210,8 @@ TEST(AssociativeRetrieval, GuessingTheMostFrequentValueReachesTheBoundWithoutBin
     const std::vector<int64_t> symbols = decode(*task, batch, b);
     std::vector<int64_t> shown(3);
     for (int64_t p = 0; p < 4; ++p) ++shown[symbols[2 * p + 1] - 26];
-    right += std::max_element(shown.begin(), shown.end()) - shown.begin() == batch.target[b] - 26;
+    right += std::max_element(shown.begin(), shown.end()) - shown.begin() ==
+             target_of(*task, batch, b) - 26;
   }
   EXPECT_NEAR(static_cast<double>(right) / kSequences, baseline(*task, "no_binding_accuracy"),
               0.015);

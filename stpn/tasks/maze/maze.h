@@ -32,6 +32,7 @@
 
 #include "stpn/tasks/environment.h"
 #include "stpn/tasks/maze/maze_layout.h"
+#include "stpn/tasks/plain_environment.h"
 #include "stpn/tasks/task_registry.h"
 
 namespace stpn::tasks {
@@ -42,59 +43,71 @@ struct MazeOptions : EnvironmentOptions {
   int64_t test = 51'200;
 
   std::vector<base::Field> fields() override;
-  std::unique_ptr<Environment> make(uint64_t seed, int64_t batch) const override;
+  std::unique_ptr<EnvironmentTask> make(uint64_t seed) const override;
 };
 
-class Maze : public Environment {
+class Maze : public EnvironmentTask {
  public:
   static constexpr int64_t kObservation = MazeLayout::kView + 4 + MazeLayout::kActions;
   static constexpr float kReward = 10;
 
-  // Throws base::UserError for impossible options or a batch below 1.
-  Maze(const MazeOptions& options, uint64_t seed, int64_t batch);
+  // Throws base::UserError for impossible options.
+  Maze(const MazeOptions& options, uint64_t seed);
 
-  int64_t batch() const override { return static_cast<int64_t>(states_.size()); }
   int64_t observation_size() const override { return kObservation; }
-  int64_t actions() const override { return MazeLayout::kActions; }
-  int64_t episode_length() const override { return options_.steps; }
+  const ActionSpec& actions() const override { return actions_; }
+  int64_t max_steps() const override { return options_.steps; }
+  bool fixed_length() const override { return true; }
   int64_t test_episodes() const override { return options_.test; }
   std::vector<int64_t> reward_inputs() const override { return {MazeLayout::kView + 3}; }
-  void start(int64_t b, Split split, int64_t episode, float* observation) override;
-  void step(const int64_t* action, float* observation, float* reward, bool* ended) override;
-  // The first action of a shortest path to the reward; of several, the one with the lowest number.
-  void best_actions(int64_t* action) override;
-  std::string save() const override;
-  void restore(std::string_view saved) override;
-  std::string trace(Split split, int64_t episode,
-                    const std::vector<int64_t>& actions) const override;
+  std::unique_ptr<Environment> make_environment() const override;
+  std::string trace(Split split, int64_t episode, const std::vector<float>& actions) const override;
+
+  const MazeOptions& options() const { return options_; }
+  uint64_t seed() const { return seed_; }
+  const MazeLayout& layout() const { return layout_; }
 
  private:
-  // `save` writes its bytes as they are in memory.
-  struct EnvironmentState {
-    uint32_t episode = 0;
-    Split split = Split::training;
-    int32_t steps = 0;  // done
-    int32_t reward_cell = 0;
-    int32_t cell = 0;  // 0, which is a wall, before the first start
-    int32_t last_action = 0;
-    int32_t rewarded = 0;  // 1 if the last step was rewarded, else 0
-    int32_t teleports = 0;
-  };
-
-  // Draws a free cell other than `except`. The number of the draw within the episode is that of the
-  // teleports so far.
-  int32_t draw_cell(const EnvironmentState& state, int32_t except) const;
-  void observe(const EnvironmentState& state, float* observation) const;
-  bool is_possible(const EnvironmentState& state) const;
-  // The first line of what `save` returns: options, seed and batch.
-  std::string label() const;
-
   MazeOptions options_;
   uint64_t seed_;
   MazeLayout layout_;
-  std::vector<EnvironmentState> states_;
-  std::vector<std::vector<uint8_t>>
-      ways_;  // best actions by rank of the reward cell; filled on demand
+  ActionSpec actions_ = ActionSpec::one_of(MazeLayout::kActions);
+};
+
+struct MazeState {
+  uint32_t episode = 0;
+  Split split = Split::training;
+  int32_t steps = 0;  // done
+  int32_t reward_cell = 0;
+  int32_t cell = 0;  // 0, which is a wall, before the first start
+  int32_t last_action = 0;
+  int32_t rewarded = 0;  // 1 if the last step was rewarded, else 0
+  int32_t teleports = 0;
+};
+
+// One agent in its maze.
+class MazeEnvironment : public PlainEnvironment<MazeState> {
+ public:
+  explicit MazeEnvironment(const Maze& maze);
+
+  void start(Split split, int64_t episode, float* observation) override;
+  Step step(const Action& action, float* observation) override;
+  // The first action of a shortest path to the reward; of several, the one with the lowest number.
+  int64_t best_choice() override;
+
+  int32_t cell() const { return state_.cell; }
+  int32_t reward_cell() const { return state_.reward_cell; }
+
+ private:
+  // Draws a free cell other than `except`. The number of the draw within the episode is that of the
+  // teleports so far.
+  int32_t draw_cell(int32_t except) const;
+  void observe(float* observation) const;
+  bool is_possible(const MazeState& state) const override;
+
+  const Maze& maze_;
+  int32_t goal_of_ways_ = 0;   // the reward cell that ways_ leads to; 0: none yet
+  std::vector<uint8_t> ways_;  // best actions by cell
 };
 
 }  // namespace stpn::tasks

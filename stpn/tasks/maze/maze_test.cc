@@ -29,11 +29,12 @@ MazeOptions maze(int64_t size, int64_t steps = 200) {
 }
 
 std::vector<std::string> walls_of(int64_t size) {
-  return Json::parse(maze(size).make(1, 1)->trace(Split::test, 0, {})).at("walls");
+  return Json::parse(maze(size).make(1)->trace(Split::test, 0, {})).at("walls");
 }
 
 Json trace(const MazeOptions& options, int64_t episode, const std::vector<int64_t>& actions) {
-  return Json::parse(options.make(1, 1)->trace(Split::test, episode, actions));
+  return Json::parse(
+      options.make(1)->trace(Split::test, episode, {actions.begin(), actions.end()}));
 }
 
 std::vector<int64_t> random_actions(int64_t count, uint64_t seed) {
@@ -72,15 +73,17 @@ TEST(Maze, KeepsTheContract) {
   for (const auto& options : {maze(5, 40), maze(7, 75), maze(13, 400), maze(11, 333)}) {
     SCOPED_TRACE(options.size);
     contract::expect_environment_contract(options);
+    contract::expect_trace_contract(options);
   }
 }
 
 TEST(Maze, HasThePublishedSizes) {
-  const auto environment = MazeOptions().make(1, 3);
-  EXPECT_EQ(environment->observation_size(), 17);
-  EXPECT_EQ(environment->actions(), 4);
-  EXPECT_EQ(environment->episode_length(), 200);
-  EXPECT_EQ(environment->test_episodes(), 51'200);
+  const auto task = MazeOptions().make(1);
+  EXPECT_EQ(task->observation_size(), 17);
+  EXPECT_EQ(task->actions(), ActionSpec::one_of(4));
+  EXPECT_EQ(task->max_steps(), 200);
+  EXPECT_TRUE(task->fixed_length());
+  EXPECT_EQ(task->test_episodes(), 51'200);
 }
 
 TEST(Maze, HasAnOuterWallAndPillarsButNoneInTheCentre) {
@@ -95,54 +98,47 @@ TEST(Maze, HasAnOuterWallAndPillarsButNoneInTheCentre) {
 }
 
 TEST(Maze, ObservationIsWhatTheHeaderSays) {
-  const auto environment = maze(13).make(1, 1);
+  const auto task = maze(13).make(1);
+  const auto environment = task->make_environment();
   std::vector<float> x(17);
-  float reward = -1;
-  bool ended = true;
-  environment->start(0, Split::test, 0, x.data());
+  environment->start(Split::test, 0, x.data());
   EXPECT_EQ(x, (std::vector<float>{0, 0, 0, 0, 0, 0, 0, 0,
                                    0,           // the centre: the nearest pillar is 2 cells away
                                    0, 1, 0, 0,  //
                                    1, 0, 0, 0}));
-  environment->step(&kLeft, x.data(), &reward, &ended);        // (6, 5): a pillar at (6, 4)
-  EXPECT_EQ(x, (std::vector<float>{0, 0, 0, 1, 0, 0, 0, 0, 0,  //
-                                   0, 1, 1.0f / 200, 0,        //
+  const Step step = environment->step({.choice = kLeft}, x.data());  // (6, 5): a pillar at (6, 4)
+  EXPECT_EQ(x, (std::vector<float>{0, 0, 0, 1, 0, 0, 0, 0, 0,        //
+                                   0, 1, 1.0f / 200, 0,              //
                                    0, 0, 1, 0}));
-  EXPECT_EQ(reward, 0);
-  EXPECT_FALSE(ended);
-  environment->step(&kLeft, x.data(), &reward, &ended);  // into the pillar
-  environment->step(&kUp, x.data(), &reward, &ended);    // (5, 5): pillars at all four corners
+  EXPECT_EQ(step.reward, 0);
+  EXPECT_FALSE(step.ended());
+  environment->step({.choice = kLeft}, x.data());  // into the pillar
+  environment->step({.choice = kUp}, x.data());    // (5, 5): pillars at all four corners
   EXPECT_EQ(x, (std::vector<float>{1, 0, 1, 0, 0, 0, 1, 0, 0,  // the centre would be one
                                    0, 1, 3.0f / 200, 0,        //
                                    1, 0, 0, 0}));
 }
 
 TEST(Maze, RewardIsSeenInTheNextObservationOnly) {
-  const auto environment = maze(13).make(1, 1);
-  const int64_t episode = episode_with_reward_at(maze(13), {5, 6});
+  const auto task = maze(13).make(1);
+  const auto environment = task->make_environment();
   std::vector<float> x(17);
-  float reward = 0;
-  bool ended = false;
-  environment->start(0, Split::test, episode, x.data());
-  environment->step(&kUp, x.data(), &reward, &ended);
-  EXPECT_EQ(reward, 10);
+  environment->start(Split::test, episode_with_reward_at(maze(13), {5, 6}), x.data());
+  EXPECT_EQ(environment->step({.choice = kUp}, x.data()).reward, 10);
   EXPECT_EQ(x[12], 10);
-  environment->step(&kUp, x.data(), &reward, &ended);
-  EXPECT_EQ(reward, 0);
+  EXPECT_EQ(environment->step({.choice = kUp}, x.data()).reward, 0);
   EXPECT_EQ(x[12], 0);
 }
 
 TEST(Maze, EpisodesEndAfterTheirStepsAndNotBefore) {
-  const auto environment = maze(5, 3).make(1, 2);
-  std::vector<float> x(2 * 17), reward(2);
-  bool ended[2];
-  const int64_t still[] = {kUp, kUp};
-  environment->start(0, Split::test, 0, x.data());
-  environment->start(1, Split::test, 1, x.data() + 17);
+  const auto task = maze(5, 3).make(1);
+  const auto environment = task->make_environment();
+  std::vector<float> x(17);
+  environment->start(Split::test, 0, x.data());
   for (int64_t t = 1; t <= 3; ++t) {
-    environment->step(still, x.data(), reward.data(), ended);
-    EXPECT_EQ(ended[0], t == 3);
-    EXPECT_EQ(ended[1], t == 3);
+    const Step step = environment->step({.choice = kUp}, x.data());
+    EXPECT_EQ(step.terminated, t == 3);
+    EXPECT_FALSE(step.truncated);
     EXPECT_EQ(x[11], static_cast<float>(t) / 3);
   }
 }
@@ -189,27 +185,23 @@ TEST(Maze, RewardInTheCentreIsEarnedByComingBack) {
   const Json seen = trace(maze(7), episode, {kUp, kDown});
   EXPECT_EQ(seen.at("rewards"), (std::vector<int>{0, 10}));
 
-  const auto environment = maze(7).make(1, 1);
+  const auto task = maze(7).make(1);
+  const auto environment = task->make_environment();
   std::vector<float> x(17);
-  environment->start(0, Split::test, episode, x.data());
-  int64_t action = -1;
-  float reward = 0;
-  bool ended = false;
-  for (const int64_t best : {kUp, kDown}) {
-    environment->best_actions(&action);
-    EXPECT_EQ(action, best);
-    environment->step(&action, x.data(), &reward, &ended);
-  }
-  EXPECT_EQ(reward, 10);
+  environment->start(Split::test, episode, x.data());
+  EXPECT_EQ(environment->best_choice(), kUp);
+  EXPECT_EQ(environment->step({.choice = kUp}, x.data()).reward, 0);
+  EXPECT_EQ(environment->best_choice(), kDown);
+  EXPECT_EQ(environment->step({.choice = kDown}, x.data()).reward, 10);
 }
 
 TEST(Maze, RewardAndTeleportsAreUniform) {
   constexpr int64_t kEpisodes = 20'000;
-  const auto environment = maze(7).make(3, 1);
+  const auto task = maze(7).make(3);
   std::vector<int64_t> goals(49), landings(49);  // of episodes whose reward is above the centre
   int64_t found = 0;
   for (int64_t episode = 0; episode < kEpisodes; ++episode) {
-    const Json seen = Json::parse(environment->trace(Split::test, episode, {kUp}));
+    const Json seen = Json::parse(task->trace(Split::test, episode, {kUp}));
     const Cell goal = seen.at("reward_cell"), landed = seen.at("positions")[1];
     ++goals[goal[0] * 7 + goal[1]];
     if (goal != Cell{2, 3}) continue;
@@ -232,10 +224,10 @@ TEST(Maze, RewardAndTeleportsAreUniform) {
 // All published results were measured on these episodes: if this test fails, the code is wrong.
 TEST(Maze, EpisodesNeverChange) {
   const auto reward_cells = [](Split split) {
-    const auto environment = maze(13).make(1, 1);
+    const auto task = maze(13).make(1);
     std::vector<Cell> cells;
     for (int64_t episode = 0; episode < 4; ++episode) {
-      cells.push_back(Json::parse(environment->trace(split, episode, {})).at("reward_cell"));
+      cells.push_back(Json::parse(task->trace(split, episode, {})).at("reward_cell"));
     }
     return cells;
   };
@@ -304,9 +296,7 @@ double expected_reward(int64_t size, int64_t steps, const Moves& moves) {
 }
 
 Spread played(const MazeOptions& options, const std::string& policy) {
-  const auto environment = options.make(1, 512);
-  const auto player = make_untrained_policy(policy, *environment, 1);
-  return spread_of(play(*environment, *player, Split::test, 20'000).rewards);
+  return spread_of(play_untrained(*options.make(1), policy, 1, Split::test, 20'000).rewards);
 }
 
 TEST(Maze, BaselinesHaveTheirExpectedRewards) {
@@ -333,7 +323,7 @@ TEST(Maze, BaselinesHaveTheirExpectedRewards) {
 
 TEST(Maze, RefusesImpossibleOptions) {
   const auto refused = [](const MazeOptions& options) {
-    return error_of([&] { options.make(1, 1); });
+    return error_of([&] { options.make(1); });
   };
   EXPECT_NE(refused(maze(12)).find("size = 12"), std::string::npos);
   constexpr int64_t kHuge = std::numeric_limits<int64_t>::max();
@@ -347,15 +337,14 @@ TEST(Maze, RefusesImpossibleOptions) {
   MazeOptions untested;
   untested.test = 0;
   refused(untested);
-  error_of([] { MazeOptions().make(1, kHuge); });
-  maze(101, 1'000'000).make(1, 1);
+  maze(101, 1'000'000).make(1);
 }
 
 TEST(Maze, TraceRefusesActionsThatCannotBe) {
-  const auto environment = maze(5, 3).make(1, 1);
+  const auto task = maze(5, 3).make(1);
   for (const auto& actions :
-       {std::vector<int64_t>{4}, std::vector<int64_t>{-1}, std::vector<int64_t>{0, 0, 0, 0}}) {
-    error_of([&] { environment->trace(Split::test, 0, actions); });
+       {std::vector<float>{4}, std::vector<float>{-1}, std::vector<float>{0, 0, 0, 0}}) {
+    error_of([&] { task->trace(Split::test, 0, actions); });
   }
 }
 

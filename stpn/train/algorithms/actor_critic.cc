@@ -3,21 +3,20 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <utility>
 
 #include "stpn/ops/runtime/threads.h"
 #include "stpn/tasks/policy.h"
+#include "stpn/train/algorithms/shards.h"
 
 namespace stpn::train {
 namespace {
 
 using tasks::Split;
 
-// Environments in a shard: enough to fill the vector units, few enough for the activations saved
-// for backward to stay near the cache. A constant, because it decides the order in which gradients
-// are added.
-constexpr int64_t kShardSize = 64;
-constexpr int64_t kMaxEnvironments = 512;  // in which a baseline policy plays
+// Steps in a pass over test episodes of different lengths: many end long before the longest.
+constexpr int64_t kTestSteps = 128;
 
 constexpr int64_t kMaxEpisodes = 1 << 16;              // in parallel
 constexpr int64_t kMaxSteps = 1 << 16;                 // of a rollout
@@ -28,15 +27,16 @@ torch::Dtype dtype_of(const torch::nn::Module& model) {
 }
 
 // R, (T, B).
-torch::Tensor returns_of(const Transitions& transitions, double discount) {
-  const torch::Tensor not_ended =
-      transitions.ended.logical_not().to(transitions.reward.scalar_type());
-  torch::Tensor returns = torch::empty_like(transitions.reward);
-  torch::Tensor later = transitions.bootstrap_value.defined()
-                            ? transitions.bootstrap_value
-                            : torch::zeros_like(transitions.reward[0]);
+torch::Tensor returns_of(const Rollout& rollout, const torch::Tensor& value,
+                         const torch::Tensor& bootstrap_value, double discount) {
+  const torch::Tensor& reward = rollout.reward;
+  const torch::Tensor not_ended = rollout.terminated.logical_not().to(reward.scalar_type());
+  const bool all_acted = rollout.acted.all().item<bool>();
+  torch::Tensor returns = torch::empty_like(reward);
+  torch::Tensor later = bootstrap_value.defined() ? bootstrap_value : torch::zeros_like(reward[0]);
   for (int64_t t = returns.size(0) - 1; t >= 0; --t) {
-    later = transitions.reward[t] + discount * not_ended[t] * later;
+    later = reward[t] + discount * not_ended[t] * later;
+    if (!all_acted) later = torch::where(rollout.acted[t], later, value[t].detach());
     returns[t].copy_(later);
   }
   return returns;
@@ -47,17 +47,16 @@ class ActorCriticTrainer : public Trainer {
   ActorCriticTrainer(ActorCriticOptions options, const tasks::EnvironmentOptions& task,
                      const nn::UnitOptions& unit)
       : options_(std::move(options)),
-        task_(task),
-        environment_(task_.make(seed(), 1)),
-        model_(unit.make(environment_->observation_size()), environment_->actions()),
-        adam_(model_.parameters(), options_.learning_rate, options_.epsilon),
-        gradient_(task_, options_, model_) {
-    model_.reset_parameters(seed());
+        task_(task.make(seed())),
+        agent_(make_agent(*task_, unit)),
+        adam_(agent_->parameters(), options_.learning_rate, options_.epsilon),
+        gradient_(*task_, options_, *agent_) {
+    agent_->reset_parameters(seed());
   }
 
-  int64_t episode_length() const { return environment_->episode_length(); }
+  const tasks::EnvironmentTask& task() const { return *task_; }
 
-  torch::nn::Module& model() override { return model_; }
+  torch::nn::Module& model() override { return *agent_; }
   Adam& adam() override { return adam_; }
   void save(base::Safetensors& content) const override { gradient_.save(content); }
   void restore(const base::Safetensors& content) override { gradient_.restore(content); }
@@ -66,7 +65,7 @@ class ActorCriticTrainer : public Trainer {
     const auto environments = static_cast<double>(options_.episodes);
     if (options_.rollout_length == 0) return environments;
     return environments * static_cast<double>(options_.rollout_length) /
-           static_cast<double>(environment_->episode_length());
+           static_cast<double>(task_->max_steps());
   }
   int64_t batches() const override { return options_.report_every; }
   bool finished(const Progress& progress) const override {
@@ -104,21 +103,24 @@ class ActorCriticTrainer : public Trainer {
 
   void try_out() override {
     const torch::NoGradGuard no_grad;
-    Rollout(task_, seed(), 1, 0, torch::kFloat)
-        .play_episodes(model_, Split::test, 0, /*energy=*/true);
+    Actor(*task_, seed(), 1, test_steps(), torch::kFloat).play_episodes(*agent_, Split::test, 0, 1);
   }
 
-  int64_t test_size() const override { return environment_->test_episodes(); }
+  int64_t test_size() const override { return task_->test_episodes(); }
   Metrics test(int64_t count) override {
-    const Tested all = play_test(count);
-    model_.unit().leave_out_of_energy(environment_->reward_inputs());
-    const double energy_without_reward = play_test(count).energy;
-    model_.unit().leave_out_of_energy({});
+    const PlayedEpisodes all = play_test(count);
     const tasks::Spread reward = tasks::spread_of(all.rewards);
     Metrics metrics = {{"reward", reward.mean}, {"reward_standard_error", reward.standard_error}};
     add_share(reward.mean, metrics);
+    if (!task_->fixed_length()) {
+      metrics.emplace_back("episode_length", tasks::spread_of(all.lengths).mean);
+    }
     metrics.emplace_back("energy_per_neuron", all.energy);
-    metrics.emplace_back("energy_per_neuron_without_reward", energy_without_reward);
+    if (!task_->reward_inputs().empty()) {
+      agent_->unit().leave_out_of_energy(task_->reward_inputs());
+      metrics.emplace_back("energy_per_neuron_without_reward", play_test(count).energy);
+      agent_->unit().leave_out_of_energy({});
+    }
     metrics.emplace_back("episodes", static_cast<double>(count));
     return metrics;
   }
@@ -127,11 +129,10 @@ class ActorCriticTrainer : public Trainer {
     const torch::NoGradGuard no_grad;
     // In a batch of the size that `test` uses, because the batch size may change the last bits of
     // h.
-    Rollout rollout(task_, seed(), std::min(kShardSize, test_size()), 0, torch::kFloat);
-    rollout.play_episodes(model_, Split::test, 0);
-    const torch::Tensor actions = rollout.action().select(1, 0).contiguous();
-    const auto* first = actions.const_data_ptr<int64_t>();
-    return environment_->trace(Split::test, 0, {first, first + actions.numel()});
+    const int64_t episodes = std::min(kEnvironmentsInShard, test_size());
+    Actor actor(*task_, seed(), episodes, test_steps(), torch::kFloat);
+    const PlayedEpisodes played = actor.play_episodes(*agent_, Split::test, 0, episodes);
+    return task_->trace(Split::test, 0, played.actions);
   }
 
   // Over all test episodes. If the task knows no best actions, that of the random policy alone.
@@ -151,12 +152,11 @@ class ActorCriticTrainer : public Trainer {
   }
 
  private:
-  struct Tested {
-    std::vector<double> rewards;  // of each episode
-    double energy = 0;            // mean over neurons, steps and episodes
-  };
-
   uint64_t seed() const { return static_cast<uint64_t>(options_.seed); }
+
+  int64_t test_steps() const {
+    return task_->fixed_length() ? 0 : std::min(kTestSteps, task_->max_steps());
+  }
 
   // Adds (reward - random) / (oracle - random) to the metrics, if the task has an oracle.
   void add_share(double reward, Metrics& metrics) const {
@@ -167,15 +167,14 @@ class ActorCriticTrainer : public Trainer {
   }
 
   double mean_reward_of(const std::string& policy_name) const {
-    const auto environment = task_.make(seed(), std::min(test_size(), kMaxEnvironments));
-    const auto policy = tasks::make_untrained_policy(policy_name, *environment, seed());
-    const auto played = tasks::play(*environment, *policy, Split::test, test_size());
+    const auto played =
+        tasks::play_untrained(*task_, policy_name, seed(), Split::test, test_size());
     return tasks::spread_of(played.rewards).mean;
   }
 
   // One step of the optimiser. Returns the norm of the gradient before clipping.
   double learn(std::vector<torch::Tensor> gradients, int64_t epoch, int64_t iteration) {
-    const auto parameters = model_.parameters();
+    const auto parameters = agent_->parameters();
     for (size_t i = 0; i < parameters.size(); ++i) parameters[i].mutable_grad() = gradients[i];
     const double norm = torch::nn::utils::clip_grad_norm_(parameters, options_.max_grad_norm);
     if (!std::isfinite(norm)) {
@@ -187,30 +186,31 @@ class ActorCriticTrainer : public Trainer {
     return norm;
   }
 
-  Tested play_test(int64_t count) {
-    const int64_t shards = (count + kShardSize - 1) / kShardSize;
-    Tested tested;
-    tested.rewards.resize(count);
-    std::vector<double> energy(shards);
+  PlayedEpisodes play_test(int64_t count) {
+    const int64_t shards = (count + kEnvironmentsInShard - 1) / kEnvironmentsInShard;
+    PlayedEpisodes all;
+    all.rewards.resize(count);
+    all.lengths.resize(count);
+    std::vector<double> energy(shards), steps(shards);
     ops::run_concurrently(shards, [&](int64_t shard) {
       const torch::NoGradGuard no_grad;
-      const int64_t first = shard * kShardSize;
-      const int64_t episodes = std::min(kShardSize, count - first);
-      Rollout rollout(task_, seed(), episodes, 0, torch::kFloat);
-      const auto output = rollout.play_episodes(model_, Split::test, first, /*energy=*/true);
-      const std::vector<double> rewards = rollout.take_rewards();
-      std::copy(rewards.begin(), rewards.end(), tested.rewards.begin() + first);
-      energy[shard] = output.energy.mean(torch::kDouble).item<double>() *
-                      static_cast<double>(episodes) / static_cast<double>(count);
+      const int64_t first = shard * kEnvironmentsInShard;
+      const int64_t episodes = std::min(kEnvironmentsInShard, count - first);
+      Actor actor(*task_, seed(), episodes, test_steps(), torch::kFloat);
+      const PlayedEpisodes played = actor.play_episodes(*agent_, Split::test, first, episodes);
+      std::copy(played.rewards.begin(), played.rewards.end(), all.rewards.begin() + first);
+      std::copy(played.lengths.begin(), played.lengths.end(), all.lengths.begin() + first);
+      steps[shard] = std::accumulate(played.lengths.begin(), played.lengths.end(), 0.0);
+      energy[shard] = played.energy * steps[shard];
     });
-    for (const double value : energy) tested.energy += value;
-    return tested;
+    all.energy = std::accumulate(energy.begin(), energy.end(), 0.0) /
+                 std::accumulate(steps.begin(), steps.end(), 0.0);
+    return all;
   }
 
   ActorCriticOptions options_;
-  const tasks::EnvironmentOptions& task_;
-  std::unique_ptr<tasks::Environment> environment_;  // for the properties of the task; never played
-  nn::ActorCritic model_;
+  std::unique_ptr<tasks::EnvironmentTask> task_;
+  std::shared_ptr<nn::Agent> agent_;
   Adam adam_;
   PolicyGradient gradient_;
   mutable std::vector<tasks::Baseline> baselines_;
@@ -281,34 +281,59 @@ std::unique_ptr<Trainer> ActorCriticOptions::make(const tasks::TaskOptions& task
   }
   const auto& environments = dynamic_cast<const tasks::EnvironmentOptions&>(task);
   auto trainer = std::make_unique<ActorCriticTrainer>(*this, environments, unit);
-  if (rollout_length != 0 && rollout_length * report_every < trainer->episode_length()) {
+  if (rollout_length != 0 && rollout_length * report_every < trainer->task().max_steps()) {
     throw base::UserError(
         fmt::format("train.report_every = {} rollouts of {} steps need not end an episode of {} "
                     "steps, so there "
                     "may be no reward to report: raise it",
-                    report_every, rollout_length, trainer->episode_length()));
+                    report_every, rollout_length, trainer->task().max_steps()));
   }
   return trainer;
 }
 
-torch::Tensor actor_critic_loss(const ActorCriticOptions& options, const torch::Tensor& logits,
-                                const torch::Tensor& value, const Transitions& transitions) {
-  const torch::Tensor log_policy = logits.log_softmax(2);
-  const torch::Tensor log_chosen = log_policy.gather(2, transitions.action.unsqueeze(2)).squeeze(2);
-  const torch::Tensor advantage = returns_of(transitions, options.discount) - value;
-  const torch::Tensor policy_l2 = (2 * log_policy).exp().sum(2);
-  return (-log_chosen * advantage.detach() + options.value_weight * advantage.square() +
-          options.policy_l2_weight * policy_l2)
-      .sum();
+torch::Tensor actor_critic_loss(const ActorCriticOptions& options, const nn::Policy& policy,
+                                const torch::Tensor& value, const Rollout& rollout,
+                                const torch::Tensor& bootstrap_value) {
+  const torch::Tensor log_chosen = policy.log_prob(rollout.action);
+  const torch::Tensor advantage =
+      returns_of(rollout, value, bootstrap_value, options.discount) - value;
+  const torch::Tensor policy_l2 = policy.squared_norm();
+  const torch::Tensor terms = -log_chosen * advantage.detach() +
+                              options.value_weight * advantage.square() +
+                              options.policy_l2_weight * policy_l2;
+  if (rollout.acted.all().item<bool>()) return terms.sum();
+  return terms.masked_fill(rollout.acted.logical_not(), 0).sum();
 }
 
-PolicyGradient::PolicyGradient(const tasks::EnvironmentOptions& task,
-                               const ActorCriticOptions& options, nn::ActorCritic& model)
-    : options_(options), model_(model) {
-  for (int64_t first = 0; first < options.episodes; first += kShardSize) {
-    const int64_t environments = std::min(kShardSize, options.episodes - first);
-    shards_.push_back({Rollout(task, static_cast<uint64_t>(options.seed), environments,
-                               options.rollout_length, dtype_of(model)),
+torch::Tensor bootstrap_value(nn::Agent& agent, const Rollout& rollout) {
+  const torch::NoGradGuard no_grad;
+  nn::UnitInput input;
+  input.x = rollout.next_observation.unsqueeze(0);
+  input.reset = rollout.next_reset.unsqueeze(0);
+  input.state = rollout.next_state;
+  return agent.forward(input).value[0];
+}
+
+std::shared_ptr<nn::Agent> make_agent(const tasks::EnvironmentTask& task,
+                                      const nn::UnitOptions& unit) {
+  const tasks::ActionSpec& actions = task.actions();
+  auto made = unit.make(task.observation_size());
+  const int64_t H = made->hidden_size();
+  return std::make_shared<nn::Agent>(nullptr, std::move(made),
+                                     actions.is_box() ? nn::make_number_head(H, actions.numbers())
+                                                      : nn::make_choice_head(H, actions.choices));
+}
+
+PolicyGradient::PolicyGradient(const tasks::EnvironmentTask& task,
+                               const ActorCriticOptions& options, nn::Agent& agent)
+    : options_(options), agent_(agent) {
+  STPN_CHECK(options.rollout_length > 0 || task.fixed_length(),
+             "train.rollout_length = 0 trains on whole episodes, which must be of one length; "
+             "those of this task are not: set it to 20, for example");
+  for (int64_t first = 0; first < options.episodes; first += kEnvironmentsInShard) {
+    const int64_t environments = std::min(kEnvironmentsInShard, options.episodes - first);
+    shards_.push_back({Actor(task, static_cast<uint64_t>(options.seed), environments,
+                             options.rollout_length, dtype_of(agent)),
                        first});
   }
 }
@@ -318,50 +343,45 @@ PolicyGradient::Result PolicyGradient::run(int64_t iteration, bool gradients) {
   ops::run_concurrently(static_cast<int64_t>(shards_.size()), [&](int64_t i) {
     results[i] = run_shard(shards_[i], iteration, gradients);
   });
-  Result sum = std::move(results.front());
-  for (size_t i = 1; i < results.size(); ++i) {
-    const Result& part = results[i];
+  Result sum;
+  for (Result& part : results) {
     sum.loss += part.loss;
     sum.rewards.insert(sum.rewards.end(), part.rewards.begin(), part.rewards.end());
-    for (size_t k = 0; k < sum.gradients.size(); ++k) sum.gradients[k].add_(part.gradients[k]);
+    add_gradients(sum.gradients, std::move(part.gradients));
   }
   return sum;
 }
 
 PolicyGradient::Result PolicyGradient::run_shard(Shard& shard, int64_t iteration, bool gradients) {
   const torch::AutoGradMode mode(gradients);
-  Rollout& rollout = shard.rollout;
   const bool whole = options_.rollout_length == 0;
-  const auto output = whole ? rollout.play_episodes(model_, Split::training,
-                                                    iteration * options_.episodes + shard.first)
-                            : rollout.play_steps(model_, shard.first, options_.episodes);
-  const Transitions transitions = {
-      .action = rollout.action(),
-      .reward = rollout.reward(),
-      .ended = rollout.ended(),
-      .bootstrap_value = whole ? torch::Tensor() : rollout.bootstrap_value(model_)};
-  const auto steps = transitions.reward.size(0);
-  const torch::Tensor loss = actor_critic_loss(options_, output.logits, output.value, transitions) /
-                             static_cast<double>(steps * options_.episodes);
-  Result result{loss.item<double>(), rollout.take_rewards(), {}};
-  if (gradients) result.gradients = torch::autograd::grad({loss}, model_.parameters());
+  const Acted acted =
+      whole ? shard.actor.play_whole(agent_, iteration * options_.episodes + shard.first)
+            : shard.actor.play_on(agent_, shard.first, options_.episodes);
+  const torch::Tensor later = whole ? torch::Tensor() : bootstrap_value(agent_, acted.rollout);
+  const auto steps = acted.rollout.reward.size(0);
+  const torch::Tensor loss =
+      actor_critic_loss(options_, *acted.output.policy, acted.output.value, acted.rollout, later) /
+      static_cast<double>(steps * options_.episodes);
+  Result result{loss.item<double>(), shard.actor.take_rewards(), {}};
+  if (gradients) result.gradients = torch::autograd::grad({loss}, agent_.parameters());
   return result;
 }
 
 int64_t PolicyGradient::episodes_ended() const {
   int64_t count = 0;
-  for (const Shard& shard : shards_) count += shard.rollout.episodes_ended();
+  for (const Shard& shard : shards_) count += shard.actor.episodes_ended();
   return count;
 }
 
 void PolicyGradient::save(base::Safetensors& content) const {
   if (options_.rollout_length == 0) return;
-  for (const Shard& shard : shards_) shard.rollout.save(shard.prefix(), content);
+  for (const Shard& shard : shards_) shard.actor.save(shard.prefix(), content);
 }
 
 void PolicyGradient::restore(const base::Safetensors& content) {
   if (options_.rollout_length == 0) return;
-  for (Shard& shard : shards_) shard.rollout.restore(shard.prefix(), content, model_);
+  for (Shard& shard : shards_) shard.actor.restore(shard.prefix(), content, agent_);
 }
 
 }  // namespace stpn::train

@@ -1,14 +1,16 @@
 // Advantage actor-critic, backpropagated through whole episodes or through rollouts of T steps.
 //
 // With reward r, value v, policy p and action a, over T steps of B environments:
-//   R_t = r_t + discount R_(t+1), or r_t at the last step of an episode
-//   R_T = the bootstrap value, which the model predicts for the observation after step T - 1; 0
+//   R_t = r_t + discount R_(t+1), or r_t where the action terminated the episode; v_t at a step
+//         without an action, which stands for what would have come after a truncation
+//   R_T = the bootstrap value, which the agent predicts for the observation after step T - 1; 0
 //         with whole episodes
 //   A_t = R_t - v_t
-//   loss = 1 / (T B) sum over t and b of
+//   loss = 1 / (T B) sum over the t and b with an action of
 //          - log p(a_t) A_t + value_weight A_t^2 + policy_l2_weight sum over a of p(a)^2
 // R, and A_t in the first term, are treated as constants: no gradient flows through them. The last
-// term, which is smallest for a uniform policy, takes the place of an entropy bonus.
+// term, which is smallest for a uniform policy, takes the place of an entropy bonus; of a policy
+// over numbers it is the integral of the squared density.
 //
 // Each rollout begins with the state in which the last one ended; gradients do not flow between
 // them.
@@ -24,8 +26,8 @@
 #include <string>
 #include <vector>
 
-#include "stpn/nn/models/actor_critic.h"
-#include "stpn/train/algorithms/rollout.h"
+#include "stpn/nn/models/agent.h"
+#include "stpn/train/algorithms/actor.h"
 #include "stpn/train/trainer.h"
 
 namespace stpn::train {
@@ -52,17 +54,19 @@ struct ActorCriticOptions : TrainerOptions {
                                 const nn::UnitOptions& unit) const override;
 };
 
-// What happened in a rollout.
-struct Transitions {
-  torch::Tensor action;           // (T, B) int64
-  torch::Tensor reward;           // (T, B), of the dtype of the logits
-  torch::Tensor ended;            // (T, B) bool: the last step of an episode
-  torch::Tensor bootstrap_value;  // (B): R_T; undefined: 0
-};
+// The sum in the loss above, not divided by T B.
+//   value            (T, B)
+//   bootstrap_value  (B): R_T; undefined: 0
+torch::Tensor actor_critic_loss(const ActorCriticOptions& options, const nn::Policy& policy,
+                                const torch::Tensor& value, const Rollout& rollout,
+                                const torch::Tensor& bootstrap_value);
 
-// The sum in the loss above, not divided by T B. logits (T, B, actions), value (T, B).
-torch::Tensor actor_critic_loss(const ActorCriticOptions& options, const torch::Tensor& logits,
-                                const torch::Tensor& value, const Transitions& transitions);
+// The value that the agent predicts for the observation after a rollout, (B), without gradient.
+torch::Tensor bootstrap_value(nn::Agent& agent, const Rollout& rollout);
+
+// A newly made agent for a task, without an encoder: a unit, and a head for its actions.
+std::shared_ptr<nn::Agent> make_agent(const tasks::EnvironmentTask& task,
+                                      const nn::UnitOptions& unit);
 
 // The loss of an iteration, and its gradient. The environments are divided into fixed shards. One
 // thread plays a shard and backpropagates through it before it takes the next, which bounds the
@@ -70,9 +74,10 @@ torch::Tensor actor_critic_loss(const ActorCriticOptions& options, const torch::
 // not depend on the number of threads.
 class PolicyGradient {
  public:
-  // `task` and `model` must outlive this object.
-  PolicyGradient(const tasks::EnvironmentOptions& task, const ActorCriticOptions& options,
-                 nn::ActorCritic& model);
+  // `task` and `agent` must outlive this object. Throws base::UserError for whole episodes of a
+  // task whose episodes differ in length.
+  PolicyGradient(const tasks::EnvironmentTask& task, const ActorCriticOptions& options,
+                 nn::Agent& agent);
 
   struct Result {
     double loss = 0;
@@ -91,7 +96,7 @@ class PolicyGradient {
 
  private:
   struct Shard {
-    Rollout rollout;
+    Actor actor;
     int64_t first;                                                           // environment
     std::string prefix() const { return fmt::format("rollout{}.", first); }  // in a checkpoint
   };
@@ -99,7 +104,7 @@ class PolicyGradient {
   Result run_shard(Shard& shard, int64_t iteration, bool gradients);
 
   ActorCriticOptions options_;
-  nn::ActorCritic& model_;
+  nn::Agent& agent_;
   std::vector<Shard> shards_;
 };
 

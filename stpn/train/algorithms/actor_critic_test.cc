@@ -9,34 +9,13 @@
 #include "stpn/ops/runtime/backend.h"
 #include "stpn/ops/runtime/threads.h"
 #include "stpn/tasks/maze/maze.h"
+#include "stpn/train/algorithms/agent_test_support.h"
 #include "stpn/train/test_support.h"
 
 namespace stpn::train::actor_critic_test {
 namespace {
 
 using tasks::Split;
-
-tasks::MazeOptions small_maze() {
-  tasks::MazeOptions options;
-  options.size = 5;
-  options.steps = 12;
-  return options;
-}
-
-// The parameters are so large that the policy and the fast weights matter.
-nn::ActorCritic make_model(const std::string& unit_name, const std::vector<std::string>& settings,
-                           torch::Dtype dtype = torch::kDouble) {
-  const auto options = nn::find_unit(unit_name, "test").options();
-  base::Config config;
-  config.tables["unit"] = {};
-  for (const std::string& setting : settings) base::apply_setting(config, setting);
-  base::assign(config, "unit", options->fields());
-  nn::ActorCritic model(options->make(tasks::Maze::kObservation), 4);
-  model.to(dtype);
-  uint64_t index = 0;
-  for (auto& parameter : model.parameters()) nn::uniform_(parameter, -0.5, 0.5, 3, index++);
-  return model;
-}
 
 struct UnitVariant {
   std::string name;
@@ -48,16 +27,17 @@ class ActorCriticGradientTest : public testing::TestWithParam<UnitVariant> {};
 
 // The loss by its definition, for given actions: repeats the episodes of a rollout one at a time,
 // and a step at a time with the reference units.
-torch::Tensor plain_loss(nn::ActorCritic& model, const tasks::MazeOptions& options, uint64_t seed,
+torch::Tensor plain_loss(nn::Agent& model, const tasks::MazeOptions& options, uint64_t seed,
                          int64_t first_episode, const torch::Tensor& action) {
   const ops::BackendGuard reference(ops::Backend::reference);
   const int64_t steps = action.size(0), episodes = action.size(1);
   const auto named = model.named_parameters();
   torch::Tensor loss = torch::zeros({}, torch::kDouble);
   for (int64_t b = 0; b < episodes; ++b) {
-    const auto maze = options.make(seed, 1);
+    const auto maze = options.make(seed);
+    const auto environment = maze->make_environment();
     std::vector<float> observation(tasks::Maze::kObservation);
-    maze->start(0, Split::training, first_episode + b, observation.data());
+    environment->start(Split::training, first_episode + b, observation.data());
     nn::State state;
     std::vector<torch::Tensor> log_policies, values;
     std::vector<double> rewards;
@@ -72,10 +52,7 @@ torch::Tensor plain_loss(nn::ActorCritic& model, const tasks::MazeOptions& optio
       log_policies.push_back(logits - logits.logsumexp(0));
       values.push_back((named["value.weight"].mv(h) + named["value.bias"])[0]);
       const int64_t taken = action[t][b].item<int64_t>();
-      float reward = 0;
-      bool ended = false;
-      maze->step(&taken, observation.data(), &reward, &ended);
-      rewards.push_back(reward);
+      rewards.push_back(environment->step({.choice = taken}, observation.data()).reward);
     }
     double later = 0;
     for (int64_t t = steps - 1; t >= 0; --t) {
@@ -92,22 +69,25 @@ torch::Tensor plain_loss(nn::ActorCritic& model, const tasks::MazeOptions& optio
 TEST_P(ActorCriticGradientTest, EqualsThatOfAPlainLoopOverTheReference) {
   constexpr int64_t kEpisodes = 70, kIteration = 3;  // a shard of 64 and one of 6
   const tasks::MazeOptions maze = small_maze();
-  nn::ActorCritic model = make_model(GetParam().name, GetParam().settings);
+  const auto task = maze.make(5);
+  const auto model_pointer = make_model(*task, GetParam().name, GetParam().settings);
+  nn::Agent& model = *model_pointer;
   ActorCriticOptions options;
   options.episodes = kEpisodes;
   options.seed = 5;
-  Rollout rollout(maze, 5, kEpisodes, 0, torch::kDouble);
+  Actor actor(*task, 5, kEpisodes, 0, torch::kDouble);
+  torch::Tensor action;
   {
     const torch::NoGradGuard no_grad;
-    rollout.play_episodes(model, Split::training, kIteration * kEpisodes);
+    action = actor.play_whole(model, kIteration * kEpisodes).rollout.action;
   }
-  const torch::Tensor loss = plain_loss(model, maze, 5, kIteration * kEpisodes, rollout.action());
+  const torch::Tensor loss = plain_loss(model, maze, 5, kIteration * kEpisodes, action);
   const auto expected = torch::autograd::grad({loss}, model.parameters());
 
   const PolicyGradient::Result result =
-      PolicyGradient(maze, options, model).run(kIteration, /*gradients=*/true);
+      PolicyGradient(*task, options, model).run(kIteration, /*gradients=*/true);
   EXPECT_NEAR(result.loss, loss.item<double>(), 1e-10 * std::abs(result.loss));
-  EXPECT_EQ(result.rewards, rollout.take_rewards());
+  EXPECT_EQ(result.rewards, actor.take_rewards());
   EXPECT_EQ(result.rewards.size(), kEpisodes);
   ASSERT_EQ(result.gradients.size(), expected.size());
   for (size_t i = 0; i < expected.size(); ++i) {
@@ -131,96 +111,23 @@ INSTANTIATE_TEST_SUITE_P(
                     UnitVariant{"perceptron", {"unit.hidden_size=5"}}),
     [](const auto& info) { return info.param.name + std::to_string(info.index); });
 
-TEST(RolloutTest, DrawsActionsFromThePolicy) {
-  // Without memory and input, the bias alone decides the policy.
-  nn::ActorCritic model = make_model("perceptron", {"unit.hidden_size=2"}, torch::kFloat);
-  const std::vector<double> policy = {0.1, 0.2, 0.3, 0.4};
-  const torch::NoGradGuard no_grad;
-  for (auto& parameter : model.parameters()) parameter.zero_();
-  for (int64_t a = 0; a < 4; ++a) {
-    model.named_parameters()["policy.bias"][a] = 20 + std::log(policy[a]);
-  }
-  constexpr int64_t kEpisodes = 500;
-  Rollout rollout(small_maze(), 1, kEpisodes, 0, torch::kFloat);
-  rollout.play_episodes(model, Split::training, 0);
-  const double draws = 12 * kEpisodes;
-  for (int64_t a = 0; a < 4; ++a) {
-    const double share = rollout.action().eq(a).sum().item<double>() / draws;
-    // Five standard errors.
-    EXPECT_NEAR(share, policy[a], 5 * std::sqrt(policy[a] * (1 - policy[a]) / draws)) << a;
-  }
-  const torch::Tensor first = rollout.action().clone();
-  rollout.play_episodes(model, Split::test, 0);
-  EXPECT_FALSE(rollout.action().equal(first)) << "another split draws other actions";
-  rollout.play_episodes(model, Split::training, 0);
-  EXPECT_TRUE(rollout.action().equal(first));
-}
-
-TEST(RolloutTest, EpisodesDoNotDependOnTheOthersInTheBatch) {
-  nn::ActorCritic model = make_model("stpn_recurrent", {"unit.hidden_size=6", "unit.norm=\"pre\""});
-  const torch::NoGradGuard no_grad;
-  Rollout all(small_maze(), 1, 9, 0, torch::kDouble);
-  all.play_episodes(model, Split::test, 10);
-  Rollout last(small_maze(), 1, 4, 0, torch::kDouble);
-  last.play_episodes(model, Split::test, 15);
-  EXPECT_TRUE(last.action().equal(all.action().slice(1, 5, 9)));
-  EXPECT_TRUE(last.reward().equal(all.reward().slice(1, 5, 9)));
-  const std::vector<double> rewards = all.take_rewards();
-  ASSERT_EQ(rewards.size(), 9u);
-  for (int64_t b = 0; b < 9; ++b) {
-    EXPECT_EQ(rewards[b], all.reward().select(1, b).sum().item<double>()) << b;
-  }
-  EXPECT_TRUE(all.take_rewards().empty());
-}
-
-TEST(RolloutTest, ConsecutiveRolloutsMakeUpTheEpisodes) {
-  constexpr int64_t kEnvironments = 6, kSteps = 12;
-  nn::ActorCritic model = make_model("stpn_recurrent", {"unit.hidden_size=6", "unit.norm=\"pre\""});
-  const torch::NoGradGuard no_grad;
-  std::vector<torch::Tensor> action, reward, value;
-  std::vector<double> rewards;
-  for (int64_t first = 0; first < 3 * kEnvironments; first += kEnvironments) {
-    Rollout whole(small_maze(), 1, kEnvironments, 0, torch::kDouble);
-    value.push_back(whole.play_episodes(model, Split::training, first).value);
-    action.push_back(whole.action().clone());
-    reward.push_back(whole.reward().clone());
-  }
-  Rollout rollout(small_maze(), 1, kEnvironments, 5,
-                  torch::kDouble);  // 7 rollouts of 5: 35 of the 36 steps
-  std::vector<torch::Tensor> a, r, v, bootstrap;
-  for (int64_t i = 0; i < 7; ++i) {
-    v.push_back(rollout.play_steps(model, 0, kEnvironments).value);
-    bootstrap.push_back(rollout.bootstrap_value(model));
-    a.push_back(rollout.action().clone());
-    r.push_back(rollout.reward().clone());
-    for (int64_t t = 0; t < 5; ++t) {
-      EXPECT_EQ(rollout.ended()[t].all().item<bool>(), (5 * i + t + 1) % kSteps == 0);
-    }
-  }
-  EXPECT_TRUE(torch::cat(a).equal(torch::cat(action).slice(0, 0, 35)));
-  EXPECT_TRUE(torch::cat(r).equal(torch::cat(reward).slice(0, 0, 35)));
-  const torch::Tensor values = torch::cat(value);
-  EXPECT_TRUE(torch::cat(v).allclose(values.slice(0, 0, 35), 0, 1e-12));
-  for (int64_t i = 0; i < 7; ++i) {
-    EXPECT_TRUE(bootstrap[i].allclose(values[5 * (i + 1)], 0, 1e-12)) << i;
-  }
-  EXPECT_EQ(rollout.episodes_ended(), 2 * kEnvironments);
-  EXPECT_EQ(rollout.take_rewards().size(), 2u * kEnvironments);
-}
-
 TEST(ActorCriticLossTest, StopsAtEndsAndBootstraps) {
   ActorCriticOptions options;
   options.discount = 0.5;
   options.value_weight = 1;
   options.policy_l2_weight = 0;
   const auto f64 = torch::kDouble;
-  const torch::Tensor logits = torch::zeros({3, 2, 4}, f64);  // a uniform policy
+  const torch::Tensor h = torch::zeros({3, 2, 1}, f64);
+  auto head = nn::make_choice_head(1, 4);  // zeros: a uniform policy
+  head->to(f64);
+  const auto policy = head->forward(h);
   const torch::Tensor value = torch::zeros({3, 2}, f64);
-  const Transitions transitions = {
-      .action = torch::zeros({3, 2}, torch::kInt64),
-      .reward = torch::tensor({{1.0, 1.0}, {2.0, 2.0}, {4.0, 4.0}}, f64),
-      .ended = torch::tensor({{false, false}, {false, true}, {false, false}}, torch::kBool),
-      .bootstrap_value = torch::tensor({16.0, 16.0}, f64)};
+  Rollout rollout;
+  rollout.action = torch::zeros({3, 2}, torch::kInt64);
+  rollout.acted = torch::ones({3, 2}, torch::kBool);
+  rollout.reward = torch::tensor({{1.0, 1.0}, {2.0, 2.0}, {4.0, 4.0}}, f64);
+  rollout.terminated = torch::tensor({{false, false}, {false, true}, {false, false}}, torch::kBool);
+  const torch::Tensor later = torch::tensor({16.0, 16.0}, f64);
   // From the last step, the returns of the first environment are 4 + 16/2, 2 + 12/2, 1 + 8/2. In
   // the second, whose episode ends after two steps, they are 4 + 16/2, 2, 1 + 2/2.
   const double expected = [] {
@@ -228,11 +135,22 @@ TEST(ActorCriticLossTest, StopsAtEndsAndBootstraps) {
     for (const double R : {12.0, 8.0, 5.0, 12.0, 2.0, 2.0}) sum += std::log(4.0) * R + R * R;
     return sum;
   }();
-  EXPECT_NEAR(actor_critic_loss(options, logits, value, transitions).item<double>(), expected,
+  EXPECT_NEAR(actor_critic_loss(options, *policy, value, rollout, later).item<double>(), expected,
               1e-9);
-  Transitions none = transitions;
-  none.bootstrap_value = torch::Tensor();
-  EXPECT_LT(actor_critic_loss(options, logits, value, none).item<double>(), expected);
+  EXPECT_LT(actor_critic_loss(options, *policy, value, rollout, {}).item<double>(), expected);
+
+  // A step without an action: its value of 6 is the return there, and it is no term of the sum.
+  rollout.acted[1][0] = false;
+  rollout.reward[1][0] = 0;
+  torch::Tensor values = torch::zeros({3, 2}, f64);
+  values[1][0] = 6;
+  const double cut = [] {
+    double sum = 0;
+    for (const double R : {12.0, 1 + 6.0 / 2, 12.0, 2.0, 2.0}) sum += std::log(4.0) * R + R * R;
+    return sum;
+  }();
+  EXPECT_NEAR(actor_critic_loss(options, *policy, values, rollout, later).item<double>(), cut,
+              1e-9);
 }
 
 constexpr const char* kSmallMaze = R"(# A small maze.
@@ -345,11 +263,11 @@ TEST_F(ActorCriticTrainerTest, TraceIsOfTheFirstTestEpisode) {
     const auto trace = nlohmann::json::parse(trainer->trace());
     double reward = 0;
     for (const auto& value : trace["rewards"]) reward += value.get<double>();
-    Rollout rollout(dynamic_cast<tasks::EnvironmentOptions&>(*experiment.task), 1, 64, 0,
-                    torch::kFloat);
+    const auto task = dynamic_cast<tasks::EnvironmentOptions&>(*experiment.task).make(1);
+    Actor actor(*task, 1, 64, 0, torch::kFloat);
+    auto& agent = dynamic_cast<nn::Agent&>(trainer->model());
     const torch::NoGradGuard no_grad;
-    rollout.play_episodes(dynamic_cast<nn::ActorCritic&>(trainer->model()), Split::test, 0);
-    EXPECT_EQ(reward, rollout.take_rewards()[0]) << unit;
+    EXPECT_EQ(reward, actor.play_episodes(agent, Split::test, 0, 64).rewards[0]) << unit;
   }
 }
 

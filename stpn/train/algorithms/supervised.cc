@@ -3,15 +3,60 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
+
+#include "stpn/ops/runtime/threads.h"
+#include "stpn/train/algorithms/shards.h"
 
 namespace stpn::train {
 namespace {
 
 using tasks::Split;
 
+static_assert(tasks::kNoTarget == nn::kNoTarget);
+
 // Sequences in an evaluation batch: enough to fill the vector units, few enough for long sequences
 // to fit into memory.
 constexpr int64_t kEvaluationBatch = 500;
+
+// The end of the piece of a sequence of T steps that begins at `begin`.
+int64_t end_of_piece(int64_t begin, int64_t piece_length, int64_t T) {
+  return piece_length == 0 ? T : std::min(begin + piece_length, T);
+}
+
+struct Asked {
+  int64_t targets = 0;
+  int64_t first_step = 0;  // with a target, from `begin`
+};
+
+// In steps [begin, end) of B sequences; `target` has (T, B) values.
+Asked asked_in(const torch::Tensor& target, int64_t B, int64_t begin, int64_t end) {
+  const auto* first = target.const_data_ptr<int64_t>() + begin * B;
+  const auto* last = first + (end - begin) * B;
+  const auto is_target = [](int64_t value) { return value != tasks::kNoTarget; };
+  return {.targets = std::count_if(first, last, is_target),
+          .first_step = (std::find_if(first, last, is_target) - first) / B};
+}
+
+// The gradients of `share` times the loss. If no other thread computes some at the same time, by
+// way of the parameters' own, which takes torch less time.
+std::vector<torch::Tensor> gradients_of(const torch::Tensor& loss, double share,
+                                        const std::vector<torch::Tensor>& parameters, bool alone) {
+  const torch::Tensor of_loss = torch::full({}, share, loss.options());
+  if (!alone) return torch::autograd::grad({loss}, parameters, {of_loss});
+  loss.backward(of_loss);
+  std::vector<torch::Tensor> gradients;
+  gradients.reserve(parameters.size());
+  for (const torch::Tensor& parameter : parameters) {
+    gradients.push_back(std::exchange(parameter.mutable_grad(), torch::Tensor()));
+  }
+  return gradients;
+}
+
+nn::State detached(nn::State state) {
+  for (auto& [name, tensor] : state) tensor = tensor.detach();
+  return state;
+}
 
 // Replaces at::sum, whose order of summation depends on the number of threads.
 double sum_in_order(const torch::Tensor& tensor) {
@@ -37,7 +82,7 @@ class SupervisedTrainer : public Trainer {
         task_(make_task(task, options.seed)),
         model_(make_classifier(unit, *task_, options.seed)),
         adam_(model_->parameters(), options.learning_rate),
-        epochs_(*task_, *model_, adam_, options.batch_size) {}
+        epochs_(*task_, *model_, adam_, options.batch_size, options.piece_length) {}
 
   torch::nn::Module& model() override { return *model_; }
   Adam& adam() override { return adam_; }
@@ -54,7 +99,7 @@ class SupervisedTrainer : public Trainer {
   Metrics train_epoch(int64_t epoch, const std::function<void(int64_t)>& after_batch) override {
     const double train_loss = epochs_.train(epoch, after_batch);
     const Split split = Split::validation;
-    const Evaluation validation = evaluate(*model_, *task_, split, task_->size(split));
+    const Evaluation validation = evaluate(split, task_->size(split));
     if (!std::isfinite(validation.loss)) {
       throw NonFiniteLoss(fmt::format("validation loss is {} after epoch {} (step {})",
                                       validation.loss, epoch, adam_.steps()));
@@ -66,14 +111,14 @@ class SupervisedTrainer : public Trainer {
             {"energy_per_sequence", validation.energy_per_sequence}};
   }
 
-  void try_out() override { evaluate(*model_, *task_, Split::validation, 1); }
+  void try_out() override { evaluate(Split::validation, 1); }
   int64_t test_size() const override { return task_->size(Split::test); }
   Metrics test(int64_t count) override {
     if (count > test_size()) {
       throw base::UserError(
           fmt::format("{} test sequences requested: there are {}", count, test_size()));
     }
-    return metrics_of(evaluate(*model_, *task_, Split::test, count));
+    return metrics_of(evaluate(Split::test, count));
   }
   std::string trace() override {
     throw base::UserError("only reinforcement-learning tasks have a trace: leave out --trace");
@@ -84,6 +129,10 @@ class SupervisedTrainer : public Trainer {
   }
 
  private:
+  Evaluation evaluate(Split split, int64_t count) {
+    return train::evaluate(*model_, *task_, split, count, options_.piece_length);
+  }
+
   SupervisedOptions options_;
   std::unique_ptr<tasks::SequenceTask> task_;
   std::shared_ptr<nn::Classifier> model_;
@@ -103,6 +152,10 @@ std::vector<base::Field> SupervisedOptions::fields() {
           "batch_size", batch_size,
           "sequences in a batch; larger makes an epoch faster and needs a larger learning rate",
           {.least = 1}),
+      base::field("piece_length", piece_length,
+                  "steps between two updates, which go on from the last state; gradients reach no "
+                  "further back; 0: whole sequences. Set it for sequences too long for memory",
+                  {.least = 0}),
       base::field(
           "learning_rate", learning_rate,
           "step size of Adam; lower it if the loss jumps, raise it if the loss falls slowly",
@@ -141,62 +194,147 @@ std::shared_ptr<nn::Classifier> make_classifier(const nn::UnitOptions& unit,
 }
 
 Evaluation evaluate(nn::Classifier& model, const tasks::SequenceTask& task, tasks::Split split,
-                    int64_t count) {
+                    int64_t count, int64_t piece_length) {
   const torch::NoGradGuard no_grad;
-  int64_t correct = 0;
+  const int64_t T = task.steps();
+  int64_t correct = 0, targets = 0, steps = 0;
   double loss = 0;
   double energy = 0;
   for (int64_t first = 0; first < count; first += kEvaluationBatch) {
     const int64_t size = std::min(kEvaluationBatch, count - first);
-    const torch::Tensor x = torch::empty({task.steps(), size, task.input_size()});
-    const torch::Tensor target = torch::empty({size}, torch::kInt64);
+    const torch::Tensor x = torch::empty({T, size, task.input_size()});
+    const torch::Tensor target = torch::empty({T * size}, torch::kInt64);
     task.batch(split, first, size, x.data_ptr<float>(), target.data_ptr<int64_t>());
-    const nn::Classifier::Output output = model.forward(x, /*energy=*/true);
-    correct += output.logits.argmax(1).eq(target).sum().item<int64_t>();
-    loss += sum_in_order(at::cross_entropy_loss(output.logits, target, {}, at::Reduction::None));
-    energy += sum_in_order(output.energy);
+    torch::Tensor past_end;  // (T, size) bool; undefined if all sequences have T steps
+    for (int64_t b = 0; b < size; ++b) {
+      const int64_t length = task.length(split, first + b);
+      steps += length;
+      if (length == T) continue;
+      if (!past_end.defined()) past_end = torch::zeros({T, size}, torch::kBool);
+      past_end.slice(0, length).select(1, b).fill_(true);
+    }
+    nn::UnitInput input = {.energy = true};
+    for (int64_t begin = 0, end; begin < T; begin = end) {
+      end = end_of_piece(begin, piece_length, T);
+      input.x = x.slice(0, begin, end);
+      const Asked asked = asked_in(target, size, begin, end);
+      nn::Classifier::Output output = model.forward(input, asked.first_step);
+      if (asked.targets > 0) {
+        const torch::Tensor answered =
+            target.slice(0, (begin + asked.first_step) * size, end * size);
+        correct += nn::count_right(output.logits, answered);
+        loss += sum_in_order(nn::losses(output.logits, answered));
+        targets += asked.targets;
+      }
+      if (past_end.defined()) {
+        output.energy.masked_fill_(past_end.slice(0, begin, end).unsqueeze(-1), 0);
+      }
+      energy += sum_in_order(output.energy);
+      input.state = std::move(output.state);
+    }
   }
-  const auto sequences = static_cast<double>(count);
-  return {.accuracy = static_cast<double>(correct) / sequences,
-          .loss = loss / sequences,
-          .energy_per_step = energy / sequences / static_cast<double>(task.steps()),
-          .energy_per_sequence = energy / sequences};
+  const auto all = static_cast<double>(targets);
+  return {.accuracy = static_cast<double>(correct) / all,
+          .loss = loss / all,
+          .energy_per_step = energy / static_cast<double>(steps),
+          .energy_per_sequence = energy / static_cast<double>(count)};
+}
+
+BatchGradient::BatchGradient(const tasks::SequenceTask& task, nn::Classifier& model,
+                             int64_t batch_size)
+    : task_(task), model_(model), parameters_(model.parameters()) {
+  for (int64_t first = 0; first < batch_size; first += kSequencesInShard) {
+    const int64_t size = std::min(kSequencesInShard, batch_size - first);
+    shards_.push_back({size,
+                       torch::empty({task.steps(), size, task.input_size()}),
+                       torch::empty({task.steps() * size}, torch::kInt64),
+                       {}});
+  }
+}
+
+void BatchGradient::read(int64_t first) {
+  for (Shard& shard : shards_) {
+    task_.batch(tasks::Split::training, first, shard.size, shard.x.data_ptr<float>(),
+                shard.target.data_ptr<int64_t>());
+    shard.state.clear();
+    first += shard.size;
+  }
+}
+
+BatchGradient::Result BatchGradient::run(int64_t begin, int64_t end) {
+  Result result;
+  std::vector<Asked> asked(shards_.size());
+  for (size_t i = 0; i < shards_.size(); ++i) {
+    asked[i] = asked_in(shards_[i].target, shards_[i].size, begin, end);
+    result.targets += asked[i].targets;
+  }
+  const torch::Dtype dtype = parameters_.front().scalar_type();
+  const bool is_whole = begin == 0 && end == task_.steps();
+  std::vector<double> loss(shards_.size());
+  std::vector<std::vector<torch::Tensor>> gradients(shards_.size());
+  ops::run_concurrently(static_cast<int64_t>(shards_.size()), [&](int64_t i) {
+    Shard& shard = shards_[i];
+    const torch::AutoGradMode mode(asked[i].targets > 0);
+    const torch::Tensor x = is_whole ? shard.x : shard.x.slice(0, begin, end);
+    nn::Classifier::Output output =
+        model_.forward({.x = x.to(dtype), .state = shard.state}, asked[i].first_step);
+    if (end < task_.steps()) shard.state = detached(std::move(output.state));
+    if (asked[i].targets == 0) return;
+    const torch::Tensor targets =
+        shard.target.slice(0, (begin + asked[i].first_step) * shard.size, end * shard.size);
+    const torch::Tensor sum = nn::sum_of_losses(output.logits, targets);
+    loss[i] = sum.item<double>() / static_cast<double>(result.targets);
+    gradients[i] = gradients_of(sum, 1 / static_cast<double>(result.targets), parameters_,
+                                /*alone=*/shards_.size() == 1);
+  });
+  for (size_t i = 0; i < shards_.size(); ++i) {
+    result.loss += loss[i];
+    add_gradients(result.gradients, std::move(gradients[i]));
+  }
+  return result;
 }
 
 EpochTrainer::EpochTrainer(const tasks::SequenceTask& task, nn::Classifier& model, Adam& adam,
-                           int64_t batch_size)
+                           int64_t batch_size, int64_t piece_length)
     : task_(task),
       model_(model),
       adam_(adam),
       batch_size_(batch_size),
-      batches_(task.size(tasks::Split::training) / batch_size) {
+      piece_length_(piece_length),
+      batches_(task.size(tasks::Split::training) / batch_size),
+      gradient_(task, model, batches_ == 0 ? 0 : batch_size) {
   if (batches_ == 0) {
     throw base::UserError(
         fmt::format("train.batch_size = {} is more than the {} training sequences: lower it, or "
                     "raise task.training",
                     batch_size, task.size(tasks::Split::training)));
   }
-  x_ = torch::empty({task.steps(), batch_size, task.input_size()});
-  target_ = torch::empty({batch_size}, torch::kInt64);
 }
 
 double EpochTrainer::train(int64_t epoch, const std::function<void(int64_t)>& after_batch) {
+  const std::vector<torch::Tensor> parameters = model_.parameters();
   double sum = 0;
+  int64_t updates = 0;
   for (int64_t i = 0; i < batches_; ++i) {
-    task_.batch(tasks::Split::training, i * batch_size_, batch_size_, x_.data_ptr<float>(),
-                target_.data_ptr<int64_t>());
-    const torch::Tensor loss = at::cross_entropy_loss(model_.forward(x_).logits, target_);
-    const double value = loss.item<float>();
-    if (!std::isfinite(value)) {
-      throw NonFiniteLoss(fmt::format("loss is {} in epoch {}, batch {} (step {})", value, epoch,
-                                      i + 1, adam_.steps() + 1));
+    gradient_.read(i * batch_size_);
+    for (int64_t begin = 0, end; begin < task_.steps(); begin = end) {
+      end = end_of_piece(begin, piece_length_, task_.steps());
+      const BatchGradient::Result piece = gradient_.run(begin, end);
+      if (!std::isfinite(piece.loss)) {
+        throw NonFiniteLoss(fmt::format("loss is {} in epoch {}, batch {} (step {})", piece.loss,
+                                        epoch, i + 1, adam_.steps() + 1));
+      }
+      if (piece.targets == 0) continue;
+      for (size_t k = 0; k < parameters.size(); ++k) {
+        parameters[k].mutable_grad() = piece.gradients[k];
+      }
+      adam_.step();
+      sum += piece.loss;
+      ++updates;
     }
-    loss.backward();
-    adam_.step();
-    sum += value;
     after_batch(i + 1);
   }
-  return sum / static_cast<double>(batches_);
+  return sum / static_cast<double>(updates);
 }
 
 }  // namespace stpn::train

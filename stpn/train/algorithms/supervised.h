@@ -1,5 +1,9 @@
 // Supervised training on a fixed data set: cross-entropy and Adam, with batches in a fixed order.
 //
+// Long sequences may be cut into pieces (truncated backpropagation through time): the state is
+// carried from a piece to the next, each piece with targets gives an update, and no gradient
+// reaches back beyond its beginning.
+//
 // As published (Garcia Rodriguez, Guo, Moraitis, ICML 2022, associative retrieval): every epoch
 // takes batches 0, 1, 2, ... of the training set in the same order and leaves out an incomplete
 // last one. Difference from the published code: validation and test run over all sequences, where
@@ -25,6 +29,7 @@ namespace stpn::train {
 struct SupervisedOptions : TrainerOptions {
   int64_t most_epochs = 200;
   int64_t batch_size = 128;
+  int64_t piece_length = 0;
   double learning_rate = 1e-3;
   int64_t patience = 0;
   double target_accuracy = std::numeric_limits<double>::infinity();
@@ -42,8 +47,8 @@ std::unique_ptr<tasks::SequenceTask> make_task(const tasks::TaskOptions& task, i
 std::shared_ptr<nn::Classifier> make_classifier(const nn::UnitOptions& unit,
                                                 const tasks::SequenceTask& task, int64_t seed);
 
-// Means over the sequences of a split. Energy is summed over neurons; energy_per_sequence also over
-// time steps.
+// Accuracy and loss are means over all targets of the sequences. Energy is summed over neurons, and
+// is a mean over the sequences' steps (energy_per_step), or over the sequences.
 struct Evaluation {
   double accuracy = 0;
   double loss = 0;
@@ -51,20 +56,53 @@ struct Evaluation {
   double energy_per_sequence = 0;
 };
 
-// Evaluates the first `count` sequences of a split. REQUIRES: 0 < count <= task.size(split).
+// Evaluates the first `count` sequences of a split, `piece_length` steps at a time (0: all), which
+// takes less memory for long sequences. REQUIRES: 0 < count <= task.size(split).
 Evaluation evaluate(nn::Classifier& model, const tasks::SequenceTask& task, tasks::Split split,
-                    int64_t count);
+                    int64_t count, int64_t piece_length = 0);
 
-// Trains a float32 model, one epoch per call. Task, model and optimiser must outlive this object.
+// The gradient of the mean loss over the targets of a batch, or of a piece of it.
+class BatchGradient {
+ public:
+  // The model is of float or double. Task and model must outlive this object.
+  BatchGradient(const tasks::SequenceTask& task, nn::Classifier& model, int64_t batch_size);
+
+  // Reads sequences first .. first+batch_size-1 of the training split. Their state is zero.
+  void read(int64_t first);
+  // Runs steps [begin, end) of them on from the state that the last call left; state and gradients
+  // stop at `begin`.
+  struct Result {
+    int64_t targets = 0;
+    double loss = 0;                       // the mean
+    std::vector<torch::Tensor> gradients;  // none without targets
+  };
+  Result run(int64_t begin, int64_t end);
+
+ private:
+  struct Shard {
+    int64_t size;
+    torch::Tensor x;       // (T, size, I)
+    torch::Tensor target;  // (T size), in the order of (T, size)
+    nn::State state;
+  };
+  const tasks::SequenceTask& task_;
+  nn::Classifier& model_;
+  const std::vector<torch::Tensor> parameters_;  // of the model
+  std::vector<Shard> shards_;
+};
+
+// Trains a model, one epoch per call. Task, model and optimiser must outlive this object.
 class EpochTrainer {
  public:
-  // Throws base::UserError if the training set has fewer sequences than a batch.
+  // `piece_length`: steps of a piece; 0: whole sequences. Throws base::UserError if the training
+  // set has fewer sequences than a batch.
   EpochTrainer(const tasks::SequenceTask& task, nn::Classifier& model, Adam& adam,
-               int64_t batch_size);
+               int64_t batch_size, int64_t piece_length = 0);
 
   int64_t batches() const { return batches_; }  // of an epoch
 
-  // Makes one pass over the training set and returns the mean loss. `epoch` is for messages;
+  // Makes one pass over the training set and returns the mean loss of its updates. `epoch` is for
+  // messages;
   // after_batch(n) is called when n batches are done. Throws NonFiniteLoss before the parameters
   // are updated with such a loss.
   double train(int64_t epoch, const std::function<void(int64_t)>& after_batch);
@@ -74,9 +112,9 @@ class EpochTrainer {
   nn::Classifier& model_;
   Adam& adam_;
   int64_t batch_size_;
+  int64_t piece_length_;
   int64_t batches_;
-  torch::Tensor x_;       // (T, B, I), overwritten by every batch
-  torch::Tensor target_;  // (B)
+  BatchGradient gradient_;
 };
 
 }  // namespace stpn::train

@@ -24,7 +24,8 @@ class ToyTask : public tasks::SequenceTask {
   void batch(Split, int64_t first, int64_t count, float* x, int64_t* target) const override {
     asked.emplace_back(first, count);
     std::fill(x, x + 3 * count * 2, 1.0f);
-    for (int64_t i = 0; i < count; ++i) target[i] = (first + i) % 3 == 0;
+    std::fill(target, target + 2 * count, tasks::kNoTarget);
+    for (int64_t i = 0; i < count; ++i) target[2 * count + i] = (first + i) % 3 == 0;
   }
   std::vector<tasks::Baseline> baselines() const override { return {}; }
 

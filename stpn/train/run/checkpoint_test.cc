@@ -26,7 +26,7 @@ struct Trained {
         adam(model->parameters(), 1e-2) {}
   void step() {
     const auto x = torch::ones({7, 4, 37});
-    model->forward(x).logits.square().sum().backward();
+    model->forward({.x = x}).logits.square().sum().backward();
     adam.step();
   }
 

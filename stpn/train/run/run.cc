@@ -1,5 +1,7 @@
 #include "stpn/train/run/run.h"
 
+#include <fmt/ranges.h>
+
 #include <chrono>
 #include <utility>
 
@@ -41,6 +43,26 @@ Progress restore(Trainer& trainer, const std::filesystem::path& checkpoint,
         fmt::format("{}: the run cannot be resumed: {}", checkpoint.string(), error.what()));
   }
   return progress;
+}
+
+// Throws base::UserError for settings that would change more than the task's options.
+void check_task_settings(const std::vector<std::string>& settings) {
+  for (const std::string& setting : settings) {
+    if (setting.starts_with("task.") && !setting.starts_with("task.name=")) continue;
+    throw base::UserError(fmt::format(
+        "--set {}: a run keeps its unit and its training; only options of its task, task.KEY, can "
+        "be changed",
+        setting));
+  }
+}
+
+// The shapes of all parameters.
+std::vector<std::vector<int64_t>> shapes_of(const torch::nn::Module& model) {
+  std::vector<std::vector<int64_t>> shapes;
+  for (const torch::Tensor& parameter : model.parameters()) {
+    shapes.push_back(parameter.sizes().vec());
+  }
+  return shapes;
 }
 
 }  // namespace
@@ -132,21 +154,29 @@ std::optional<Summary> run_experiment(const Experiment& experiment,
 }
 
 RunEvaluation evaluate_run(const std::filesystem::path& path, std::optional<int64_t> count,
-                           bool trace) {
+                           bool trace, const std::vector<std::string>& settings) {
   const ops::KernelThreadsGuard same_bits_for_any_threads;
   const RunFolder folder(path);
   if (!std::filesystem::exists(folder.config())) {
     throw base::UserError(
         fmt::format("{}: is not a run folder: it has no config.toml", path.string()));
   }
-  const Experiment experiment = read_experiment(folder.config());
+  check_task_settings(settings);
+  const Experiment trained = read_experiment(folder.config());
+  const Experiment experiment = read_experiment(folder.config(), settings);
   const auto trainer = experiment.make_trainer();
+  if (!settings.empty() &&
+      shapes_of(trained.make_trainer()->model()) != shapes_of(trainer->model())) {
+    throw base::UserError(
+        fmt::format("--set {}: the task would then have inputs or outputs of another size than the "
+                    "model in {} was trained with",
+                    fmt::join(settings, " "), path.string()));
+  }
   const auto weights = trainer->keeps_best() ? folder.best() : folder.last();
   if (!std::filesystem::exists(weights)) {
     throw base::UserError(fmt::format("{}: has no checkpoint yet: train it first", path.string()));
   }
-  const Progress progress =
-      load_checkpoint(weights, trainer->model(), nullptr, experiment.to_toml());
+  const Progress progress = load_checkpoint(weights, trainer->model(), nullptr, trained.to_toml());
   const int64_t tested = count.value_or(trainer->test_size());
   if (tested < 1 || tested > kMostTested) {
     throw base::UserError(fmt::format("{} {} requested: must be from 1 to {}", tested,
@@ -159,6 +189,7 @@ RunEvaluation evaluate_run(const std::filesystem::path& path, std::optional<int6
           .items = trainer->items(),
           .count = tested,
           .metrics = trainer->test(tested),
+          .baselines = trainer->baselines(),
           .trace = std::move(traced)};
 }
 

@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "stpn/train/experiment.h"
 #include "stpn/train/run/metrics.h"
@@ -43,12 +44,14 @@ struct RunEvaluation {
   std::string items;  // what it was tested on: "sequences"
   int64_t count;
   Metrics metrics;
+  std::vector<tasks::Baseline> baselines;
   std::string trace;  // Trainer::trace, if requested
 };
 
 // Tests the result of a run on the first `count` items of the test split; if not given, on all.
+// `settings` (task.KEY=VALUE) change the task that it is tested on, not the model.
 RunEvaluation evaluate_run(const std::filesystem::path& folder, std::optional<int64_t> count,
-                           bool trace = false);
+                           bool trace = false, const std::vector<std::string>& settings = {});
 
 const std::string& version();
 

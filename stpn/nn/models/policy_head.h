@@ -1,0 +1,71 @@
+// The head of an agent that decides: a linear layer on h, whose outputs are the parameters of a
+// distribution over actions.
+//
+// | actions | outputs | distribution |
+// | --- | --- | --- |
+// | one of n choices | n logits | p = softmax(logits) |
+// | d numbers | d means, then d values s | independent normal distributions, deviation softplus(s)
+// |
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "stpn/base/random.h"
+
+namespace stpn::nn {
+
+// The distributions at the steps of a batch.
+class Policy {
+ public:
+  virtual ~Policy() = default;
+  // The logarithm of the probability, or of its density, of an action, (T, B).
+  //   action  (T, B) int64: choices; or (T, B, d) numbers
+  virtual torch::Tensor log_prob(const torch::Tensor& action) const = 0;
+  // The sum over the choices, or the integral over the numbers, of the squared probability or
+  // density, (T, B): smallest where the policy is widest.
+  virtual torch::Tensor squared_norm() const = 0;
+};
+
+// Draws actions from h without torch, as a closed loop does between two steps of a kernel. A copy
+// of the head's parameters at the time when it was made.
+class ActionSampler {
+ public:
+  virtual ~ActionSampler() = default;
+  virtual int64_t inputs() const = 0;  // H
+  // Returns the choice; or writes the numbers, and returns 0.
+  //   h        in (H)
+  //   random   the source of the draw; null: the most probable action
+  //   numbers  out (d); of choices, not written
+  virtual int64_t draw(const float* h, base::Random* random, float* numbers) const = 0;
+  virtual int64_t draw(const double* h, base::Random* random, float* numbers) const = 0;
+};
+
+class PolicyHead : public torch::nn::Module {
+ public:
+  // h (T, B, H).
+  virtual std::unique_ptr<Policy> forward(const torch::Tensor& h) const = 0;
+  virtual std::unique_ptr<ActionSampler> sampler() const = 0;
+
+  // Weights and bias ~ U(+-1/sqrt(H)); they are `index` and `index` + 1 (uniform_).
+  void reset_parameters(uint64_t seed, uint64_t index);
+
+  const torch::Tensor& weight() const { return weight_; }  // (outputs, H)
+  const torch::Tensor& bias() const { return bias_; }      // (outputs)
+
+ protected:
+  PolicyHead(int64_t hidden_size, int64_t outputs);
+  torch::Tensor outputs_of(const torch::Tensor& h) const;
+
+ private:
+  torch::Tensor weight_, bias_;
+};
+
+// Both throw base::UserError for too few or too many.
+std::shared_ptr<PolicyHead> make_choice_head(int64_t hidden_size, int64_t choices);
+std::shared_ptr<PolicyHead> make_number_head(int64_t hidden_size, int64_t numbers);
+
+}  // namespace stpn::nn

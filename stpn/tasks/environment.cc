@@ -1,0 +1,16 @@
+#include "stpn/tasks/environment.h"
+
+#include "stpn/base/error.h"
+
+namespace stpn::tasks {
+
+int64_t Environment::best_choice() {
+  throw base::UserError("the task knows no best actions: there is no oracle");
+}
+
+std::string EnvironmentTask::trace(Split /*split*/, int64_t /*episode*/,
+                                   const std::vector<float>& /*actions*/) const {
+  throw base::UserError("the task has no trace of an episode: leave out --trace");
+}
+
+}  // namespace stpn::tasks

@@ -1,0 +1,326 @@
+#include "stpn/train/algorithms/actor.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cstring>
+#include <utility>
+
+#include "stpn/base/error.h"
+#include "stpn/base/random.h"
+
+namespace stpn::train {
+namespace {
+
+// The index of the draw for an action. Episodes are below 2^32 and steps below 2^24.
+uint64_t draw_index(tasks::Split split, int64_t episode, int64_t step) {
+  return (static_cast<uint64_t>(split) << 56) | (static_cast<uint64_t>(episode) << 24) |
+         static_cast<uint64_t>(step);
+}
+
+base::NamedTensor named(const std::string& name, const torch::Tensor& tensor) {
+  const torch::Tensor values = tensor.detach().to(torch::kFloat64).contiguous();
+  return {name, base::TensorType::float64, values.sizes().vec(),
+          std::string(static_cast<const char*>(values.const_data_ptr()), values.nbytes())};
+}
+
+void read_into(const base::Safetensors& content, const std::string& name, torch::Tensor to) {
+  const base::NamedTensor& from = content.at(name);
+  STPN_CHECK(from.type == base::TensorType::float64 && to.sizes() == torch::IntArrayRef(from.shape),
+             "{} belongs to another run", name);
+  const torch::Tensor values = torch::empty(to.sizes(), torch::kFloat64);
+  std::memcpy(values.data_ptr(), from.bytes.data(), from.bytes.size());
+  to.copy_(values);
+}
+
+}  // namespace
+
+Actor::Actor(const tasks::EnvironmentTask& task, uint64_t seed, int64_t environments, int64_t steps,
+             torch::Dtype dtype)
+    : task_(task),
+      seed_(seed),
+      steps_(steps == 0 ? task.max_steps() : steps),
+      runners_(environments) {
+  const tasks::ActionSpec& actions = task.actions();
+  for (Runner& runner : runners_) {
+    runner.environment = task.make_environment();
+    runner.numbers.resize(actions.low.size());
+  }
+  x_ = torch::zeros({steps_ + 1, environments, task.observation_size()}, dtype);
+  reset_ = torch::zeros({steps_ + 1, environments}, torch::kBool);
+  action_ = actions.is_box() ? torch::zeros({steps_, environments, actions.numbers()}, dtype)
+                             : torch::zeros({steps_, environments}, torch::kInt64);
+  reward_ = torch::zeros({steps_, environments}, dtype);
+  acted_ = torch::zeros({steps_, environments}, torch::kBool);
+  terminated_ = torch::zeros_like(acted_);
+  truncated_ = torch::zeros_like(acted_);
+}
+
+Acted Actor::play_whole(nn::Agent& agent, int64_t first) {
+  assert(task_.fixed_length() && steps_ == task_.max_steps());
+  const auto batch = static_cast<int64_t>(runners_.size());
+  start_all(tasks::Split::training, first, batch, first + batch, /*bootstraps=*/false);
+  return run(agent, {}, /*resets=*/false, /*energy=*/false);
+}
+
+Acted Actor::play_on(nn::Agent& agent, int64_t first, int64_t stride) {
+  if (begun_) {  // by this actor, or by the one that was saved
+    plan(tasks::Split::training, stride, kNoLimit, /*bootstraps=*/true);
+    x_[0].copy_(x_[-1]);
+    reset_[0].copy_(reset_[-1]);
+  } else {
+    start_all(tasks::Split::training, first, stride, kNoLimit, /*bootstraps=*/true);
+    begun_ = true;
+  }
+  return run(agent, state_, /*resets=*/true, /*energy=*/false);
+}
+
+PlayedEpisodes Actor::play_episodes(nn::Agent& agent, tasks::Split split, int64_t first,
+                                    int64_t count) {
+  const auto batch = static_cast<int64_t>(runners_.size());
+  assert(count >= batch);
+  PlayedEpisodes played;
+  played.rewards.resize(count);
+  played.lengths.resize(count);
+  for (Runner& runner : runners_) {
+    runner.rewards.clear();
+    runner.lengths.clear();
+  }
+  start_all(split, first, batch, first + count, /*bootstraps=*/false);
+  record_ = &played.actions;
+  const bool whole = task_.fixed_length() && steps_ == task_.max_steps() && count == batch;
+  double energy = 0, steps = 0;
+  for (bool going_on = false;; going_on = true) {
+    if (going_on) {
+      x_[0].copy_(x_[-1]);
+      reset_[0].copy_(reset_[-1]);
+    }
+    const Acted acted = run(agent, state_, /*resets=*/!whole, /*energy=*/true);
+    const torch::Tensor of_step = acted.output.energy.mean(2, /*keepdim=*/false, torch::kDouble);
+    energy += of_step.masked_select(acted_).sum().item<double>();
+    steps += acted_.sum().item<double>();
+    const auto finished = [](const Runner& runner) { return runner.finished; };
+    if (std::all_of(runners_.begin(), runners_.end(), finished)) break;
+  }
+  record_ = nullptr;
+  for (int64_t b = 0; b < batch; ++b) {
+    Runner& runner = runners_[b];
+    for (size_t k = 0; k < runner.rewards.size(); ++k) {
+      played.rewards[b + static_cast<int64_t>(k) * batch] = runner.rewards[k];
+      played.lengths[b + static_cast<int64_t>(k) * batch] = runner.lengths[k];
+    }
+    runner.rewards.clear();
+    runner.lengths.clear();
+  }
+  played.energy = energy / steps;
+  return played;
+}
+
+void Actor::plan(tasks::Split split, int64_t stride, int64_t limit, bool bootstraps) {
+  split_ = split;
+  stride_ = stride;
+  limit_ = limit;
+  bootstraps_ = bootstraps;
+}
+
+void Actor::start_all(tasks::Split split, int64_t first, int64_t stride, int64_t limit,
+                      bool bootstraps) {
+  plan(split, stride, limit, bootstraps);
+  begun_ = false;
+  state_.clear();
+  reset_[0].zero_();
+  for (int64_t b = 0; b < x_.size(1); ++b) start(b, first + b, 0);
+}
+
+void Actor::start(int64_t b, int64_t episode, int64_t row) {
+  Runner& runner = runners_[b];
+  runner.cut = false;
+  runner.finished = episode >= limit_;
+  if (runner.finished) return;
+  runner.episode = episode;
+  runner.step = 0;
+  runner.reward = 0;
+  std::vector<float> observation(x_.size(2));
+  runner.environment->start(split_, episode, observation.data());
+  write_observation(row, b, observation);
+}
+
+Acted Actor::run(nn::Agent& agent, const nn::State& state, bool resets, bool energy) {
+  sampler_ = agent.policy_head().sampler();
+  nn::UnitInput input;
+  input.x = x_.slice(0, 0, -1);
+  input.state = state;
+  if (resets) input.reset = reset_.slice(0, 0, -1);
+  input.energy = energy;
+  input.closed_loop = this;
+  Rollout rollout = {.observation = input.x,
+                     .reset = input.reset,
+                     .action = action_,
+                     .acted = acted_,
+                     .log_prob = {},
+                     .reward = reward_,
+                     .terminated = terminated_,
+                     .truncated = truncated_,
+                     .state = state};
+  nn::Agent::Output output = agent.forward(input);
+  {
+    const torch::NoGradGuard no_grad;
+    rollout.log_prob = output.policy->log_prob(action_);
+  }
+  state_.clear();
+  if (resets) {
+    for (const auto& [name, tensor] : output.state) {
+      // A copy, because a view of the last step would keep the whole output in memory.
+      state_.emplace_back(name, tensor.detach().clone());
+    }
+    rollout.next_observation = x_[-1];
+    rollout.next_reset = reset_[-1];
+    rollout.next_state = state_;
+  }
+  return {std::move(rollout), std::move(output)};
+}
+
+std::vector<double> Actor::take_rewards() {
+  std::vector<double> rewards;
+  for (Runner& runner : runners_) {
+    rewards.insert(rewards.end(), runner.rewards.begin(), runner.rewards.end());
+    runner.rewards.clear();
+    runner.lengths.clear();
+  }
+  return rewards;
+}
+
+int64_t Actor::episodes_ended() const {
+  int64_t count = 0;
+  for (const Runner& runner : runners_) count += runner.episodes_ended;
+  return count;
+}
+
+void Actor::after_step(int64_t t, int64_t first, int64_t count, const float* h) {
+  act(t, first, count, h);
+}
+void Actor::after_step(int64_t t, int64_t first, int64_t count, const double* h) {
+  act(t, first, count, h);
+}
+
+void Actor::write_observation(int64_t row, int64_t b, const std::vector<float>& observation) {
+  const int64_t offset = (row * x_.size(1) + b) * x_.size(2);
+  if (x_.scalar_type() == torch::kFloat) {
+    std::copy(observation.begin(), observation.end(), x_.data_ptr<float>() + offset);
+  } else {
+    std::copy(observation.begin(), observation.end(), x_.data_ptr<double>() + offset);
+  }
+}
+
+void Actor::record(const tasks::Action& action) {
+  if (task_.actions().is_box()) {
+    record_->insert(record_->end(), action.numbers, action.numbers + task_.actions().numbers());
+  } else {
+    record_->push_back(static_cast<float>(action.choice));
+  }
+}
+
+template <typename T>
+void Actor::act(int64_t t, int64_t first, int64_t count, const T* h) {
+  const int64_t batch = x_.size(1), hidden = sampler_->inputs();
+  const int64_t numbers = task_.actions().numbers();
+  std::vector<float> observation(x_.size(2));
+  for (int64_t b = first; b < first + count; ++b, h += hidden) {
+    Runner& runner = runners_[b];
+    const int64_t here = t * batch + b;
+    tasks::Action action = {.numbers = runner.numbers.data()};
+    tasks::Step step;
+    const bool acts = !runner.cut && !runner.finished;
+    if (acts) {
+      base::Random random(seed_, base::Stream::actions,
+                          draw_index(split_, runner.episode, runner.step));
+      action.choice = sampler_->draw(h, &random, runner.numbers.data());
+      if (record_ != nullptr && b == 0 && runner.rewards.empty()) record(action);
+      step = runner.environment->step(action, observation.data());
+      ++runner.step;
+      runner.reward += step.reward;
+    } else {
+      std::fill(runner.numbers.begin(), runner.numbers.end(), 0.0f);
+    }
+    if (numbers > 0) {
+      std::copy(runner.numbers.begin(), runner.numbers.end(),
+                action_.data_ptr<T>() + here * numbers);
+    } else {
+      action_.data_ptr<int64_t>()[here] = action.choice;
+    }
+    acted_.data_ptr<bool>()[here] = acts;
+    reward_.data_ptr<T>()[here] = step.reward;
+    terminated_.data_ptr<bool>()[here] = step.terminated;
+    truncated_.data_ptr<bool>()[here] = step.truncated && !step.terminated;
+    if (step.ended()) {
+      runner.rewards.push_back(runner.reward);
+      runner.lengths.push_back(static_cast<double>(runner.step));
+      ++runner.episodes_ended;
+    }
+    const bool starts = step.terminated || runner.cut || (step.truncated && !bootstraps_);
+    runner.cut = step.truncated && !starts;
+    reset_.data_ptr<bool>()[here + batch] = starts;
+    if (starts) {
+      start(b, runner.episode + stride_, t + 1);
+    } else if (acts) {
+      write_observation(t + 1, b, observation);
+    }
+  }
+}
+
+void Actor::save(const std::string& prefix, base::Safetensors& content) const {
+  if (!begun_) return;
+  const auto batch = static_cast<int64_t>(runners_.size());
+  const torch::Tensor counts = torch::zeros({5, batch}, torch::kFloat64);
+  std::string states;
+  for (int64_t b = 0; b < batch; ++b) {
+    const Runner& runner = runners_[b];
+    counts[0][b] = static_cast<double>(runner.episode);
+    counts[1][b] = static_cast<double>(runner.step);
+    counts[2][b] = runner.reward;
+    counts[3][b] = static_cast<double>(runner.episodes_ended);
+    counts[4][b] = runner.cut ? 1.0 : 0.0;
+    const std::string saved = runner.environment->save();
+    const auto size = static_cast<uint64_t>(saved.size());
+    states.append(reinterpret_cast<const char*>(&size), sizeof size);
+    states += saved;
+  }
+  content.tensors.push_back(named(prefix + "counts", counts));
+  content.tensors.push_back(named(prefix + "x", x_[-1]));
+  content.tensors.push_back(named(prefix + "reset", reset_[-1]));
+  for (const auto& [name, tensor] : state_) {
+    content.tensors.push_back(named(prefix + "state." + name, tensor));
+  }
+  const auto bytes = static_cast<int64_t>(states.size());
+  content.tensors.push_back(
+      {prefix + "environments", base::TensorType::uint8, {bytes}, std::move(states)});
+}
+
+void Actor::restore(const std::string& prefix, const base::Safetensors& content,
+                    const nn::Agent& agent) {
+  const auto batch = static_cast<int64_t>(runners_.size());
+  const torch::Tensor counts = torch::zeros({5, batch}, torch::kFloat64);
+  read_into(content, prefix + "counts", counts);
+  read_into(content, prefix + "x", x_[-1]);
+  read_into(content, prefix + "reset", reset_[-1]);
+  std::string_view states = content.at(prefix + "environments").bytes;
+  for (int64_t b = 0; b < batch; ++b) {
+    Runner& runner = runners_[b];
+    runner.episode = static_cast<int64_t>(counts[0][b].item<double>());
+    runner.step = static_cast<int64_t>(counts[1][b].item<double>());
+    runner.reward = counts[2][b].item<double>();
+    runner.episodes_ended = static_cast<int64_t>(counts[3][b].item<double>());
+    runner.cut = counts[4][b].item<double>() != 0;
+    uint64_t size = 0;
+    STPN_CHECK(states.size() >= sizeof size, "{}environments is truncated", prefix);
+    std::memcpy(&size, states.data(), sizeof size);
+    states.remove_prefix(sizeof size);
+    STPN_CHECK(states.size() >= size, "{}environments is truncated", prefix);
+    runner.environment->restore(states.substr(0, size));
+    states.remove_prefix(size);
+  }
+  state_ = agent.unit().initial_state(batch);
+  for (const auto& [name, tensor] : state_) read_into(content, prefix + "state." + name, tensor);
+  begun_ = true;
+}
+
+}  // namespace stpn::train

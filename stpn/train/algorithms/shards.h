@@ -1,0 +1,29 @@
+// How trainers divide a batch: into shards of a fixed size, each of which a thread runs from
+// beginning to end. The size must not depend on the number of threads: it decides the order in
+// which gradients are summed, and so the last bits of a run.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+namespace stpn::train {
+
+// Enough to fill the vector units, few enough for what is saved for backward to stay near the
+// cache. A unit without environments has little to do at each step, so that smaller shards would
+// cost more than they gain.
+inline constexpr int64_t kEnvironmentsInShard = 64;
+inline constexpr int64_t kSequencesInShard = 128;
+
+// Adds a shard's gradients to the sum of those before it; a shard without any has none.
+inline void add_gradients(std::vector<torch::Tensor>& sum, std::vector<torch::Tensor> part) {
+  if (sum.empty()) {
+    sum = std::move(part);
+    return;
+  }
+  for (size_t i = 0; i < part.size(); ++i) sum[i].add_(part[i]);
+}
+
+}  // namespace stpn::train

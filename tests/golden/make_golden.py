@@ -1,0 +1,99 @@
+"""Makes a golden file from the equations of a unit, written out for one time step in double precision.
+
+python tests/golden/make_golden.py UNIT -o FILE.json [--steps 6] [--batch 3] [--seed 1]
+
+The gradients are torch's own. To make one for a new unit, add a class like StpnRecurrent: it must not
+use any code of ours, or the file would prove nothing.
+"""
+
+import argparse
+import json
+
+import torch
+
+INPUTS, HIDDEN = 4, 3
+
+
+class StpnRecurrent:
+    """Norm `pre`, no clamp; Garcia Rodriguez, Guo, Moraitis, ICML 2022, section 3."""
+
+    config = {"unit": "STPNr", "input_size": INPUTS, "hidden_size": HIDDEN, "activation": "tanh",
+              "bias": True, "connections": "all", "plasticity_parameters": "matrix",
+              "weight_norm": "G", "fast_weight_norm": "pre", "clamp": None, "rule": "hebb",
+              "hebbian_presynaptic_hidden": "previous", "decay": "before_update",
+              "layer_norm": False, "plastic_bias": False, "fixed": None}
+    parameters = {"weight": (HIDDEN, INPUTS + HIDDEN), "bias": (HIDDEN,),
+                  "weight_lambda": (HIDDEN, INPUTS + HIDDEN),
+                  "weight_gamma": (HIDDEN, INPUTS + HIDDEN)}
+    state = {"h": (HIDDEN,), "F": (HIDDEN, INPUTS + HIDDEN)}  # of a sample
+
+    @staticmethod
+    def step(p, x, state):
+        """Returns output, state and energy, which is the sum of |G| z^2 / n for each neuron."""
+        z = torch.cat([x, state["h"]], dim=1)
+        G = p["weight"] + state["F"]
+        n = G.norm(dim=2, keepdim=True) + 1e-16
+        h = torch.tanh(((G / n) * z[:, None]).sum(2) + p["bias"])
+        F = p["weight_lambda"] * state["F"] / n + p["weight_gamma"] * h[:, :, None] * z[:, None]
+        energy = ((G / n).abs() * z[:, None] ** 2).sum(2)
+        return h, {"h": h, "F": F}, energy
+
+
+UNITS = {"stpn_recurrent": StpnRecurrent}
+
+
+def array(tensor):
+    return {"shape": list(tensor.shape), "data": tensor.detach().flatten().tolist()}
+
+
+def arrays(tensors):
+    return {name: array(tensor) for name, tensor in tensors.items()}
+
+
+def golden(name, unit, steps, batch, seed):
+    """The content of the file; parameters, input, initial state and cotangents are drawn."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape):
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    p = {key: (0.5 * draw(*shape)).requires_grad_() for key, shape in unit.parameters.items()}
+    initial = {key: (0.5 * draw(batch, *shape)).requires_grad_()
+               for key, shape in unit.state.items()}
+    x = draw(steps, batch, INPUTS).requires_grad_()
+
+    outputs, energies, state = [], [], initial
+    for x_t in x:
+        output, state, energy = unit.step(p, x_t, state)
+        outputs.append(output)
+        energies.append(energy)
+    output = torch.stack(outputs)
+    weight = draw(*output.shape)
+    state_weight = {key: draw(*tensor.shape) for key, tensor in state.items()}
+    loss = (output * weight).sum() + sum((state[key] * state_weight[key]).sum() for key in state)
+    wanted = {"x": x, **{f"param.{key}": tensor for key, tensor in p.items()},
+              **{f"initial.{key}": tensor for key, tensor in initial.items()}}
+    gradients = torch.autograd.grad(loss, list(wanted.values()))
+    return {"name": name, "config": unit.config, "params": arrays(p), "x": array(x),
+            "initial_state": arrays(initial), "output": array(output),
+            "final_state": arrays(state), "cotangent_output": array(weight),
+            "cotangent_final_state": arrays(state_weight), "loss": loss.item(),
+            "energy": array(torch.stack(energies)), "grad": arrays(dict(zip(wanted, gradients)))}
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Makes a golden file from a unit's equations.")
+    parser.add_argument("unit", choices=UNITS)
+    parser.add_argument("-o", "--output", required=True, metavar="FILE.json")
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--batch", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    content = golden(f"{given.unit}_{given.seed}", UNITS[given.unit], given.steps, given.batch,
+                     given.seed)
+    with open(given.output, "w") as file:
+        json.dump(content, file)
+
+
+if __name__ == "__main__":
+    main()
