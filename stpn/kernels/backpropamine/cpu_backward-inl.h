@@ -25,7 +25,10 @@
 #include <limits>
 #include <utility>
 
-#include "stpn/kernels/backpropamine/cpu_update-inl.h"
+#include "stpn/kernels/backpropamine/cpu_backward_sweep-inl.h"
+#include "stpn/kernels/backpropamine/cpu_forward_sweep-inl.h"
+#include "stpn/kernels/backpropamine/cpu_layout.h"
+#include "stpn/kernels/cpu/group_loop-inl.h"
 #include "stpn/kernels/cpu/input_projection-inl.h"
 #include "stpn/kernels/cpu/products-inl.h"
 
@@ -34,12 +37,12 @@ namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// kPlain: see SynapseUpdate. kTrace: the variant has the trace E.
-template <class Layout, bool kPlain, bool kTrace>
-class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain, kTrace>, Layout> {
+// kAddition: see SynapseUpdate. kTrace: the variant has the trace E.
+template <class Layout, Addition kAddition, bool kTrace>
+class ModulatedBackward
+    : public BackwardGroup<ModulatedBackward<Layout, kAddition, kTrace>, Layout> {
   using Loop = BackwardGroup<ModulatedBackward, Layout>;
   using Loop::is_reset;
-  using Loop::kRows;
   using Loop::kVectors;
   using Loop::layout_;
   using Loop::plan_;
@@ -122,8 +125,22 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
   }
 
   void recompute(int64_t t) {
-    for_tiles<kRows>(plan_.rows(S), 1,
-                     [&](auto count, int64_t i) HWY_ATTR { recompute_rows<count>(t, i); });
+    sweep_rows(layout_, plan_.rows(S), [&](auto layout, int64_t i) HWY_ATTR {
+      const int64_t first = this->row_of(i);
+      return ModulatedRecompute<decltype(layout), kAddition, kTrace>{
+          .call = forward_,
+          .z = z(t),
+          .h = h(t) + i * S,
+          .m = m(t),
+          .P = this->seen(t, kP) + first,
+          .E = kTrace ? this->seen(t, kE) + first : nullptr,
+          .new_P = this->seen(t + 1, kP) + first,
+          .new_E = kTrace ? this->seen(t + 1, kE) + first : nullptr,
+          // The first step of the interval sees P as forward left it; in later ones P comes from
+          // the recomputation and may be just outside the bound.
+          .bound = t == this->begin_ ? std::numeric_limits<T>::infinity() : bound_,
+          .new_bound = just_outside_};
+    });
   }
 
   // Only the update of step end - 1.
@@ -154,45 +171,6 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
   T* h(int64_t t) const { return h_ + this->step_in_interval(t) * plan_.neurons(S); }
   T* m(int64_t t) const { return m_ + this->step_in_interval(t) * Plan::padded(S); }
   T* du(int64_t t) const { return du_ + this->step_in_interval(t) * plan_.neurons(S); }
-
-  template <int kCount>
-  HWY_INLINE void recompute_rows(int64_t t, int64_t i) {
-    constexpr int kTileVectors = kCount * kVectors;
-    const D d;
-    const Layout layout = layout_;
-    const T* HWY_RESTRICT z = this->z(t);
-    const T* HWY_RESTRICT P = this->seen(t, kP) + this->row_of(i);
-    T* HWY_RESTRICT new_P = this->seen(t + 1, kP) + this->row_of(i);
-    [[maybe_unused]] const T* HWY_RESTRICT E =
-        kTrace ? this->seen(t, kE) + this->row_of(i) : nullptr;
-    [[maybe_unused]] T* HWY_RESTRICT new_E =
-        kTrace ? this->seen(t + 1, kE) + this->row_of(i) : nullptr;
-    const SynapseUpdate<T, kPlain> update(forward_);
-    // The first step of the interval sees P as forward left it; in later ones P comes from the
-    // recomputation and may be just outside the bound.
-    const V bound = hn::Set(d, t == this->begin_ ? std::numeric_limits<T>::infinity() : bound_);
-    const V just_outside = hn::Set(d, just_outside_);
-    V h[kTileVectors], m[kVectors];
-    STPN_UNROLL
-    for (int v = 0; v < kVectors; ++v) m[v] = layout.sample(this->m(t), v);
-    STPN_UNROLL
-    for (int q = 0; q < kTileVectors; ++q) h[q] = layout.neuron(this->h(t) + i * S, q);
-    for (int64_t j = 0; j < layout.width; j += Layout::kColumns) {
-      STPN_UNROLL
-      for (int q = 0; q < kTileVectors; ++q) {
-        const int64_t at = layout.synapse(q, j);
-        const V hebbian = hn::Mul(h[q], hn::Load(d, z + layout.presynaptic(q % kVectors, j)));
-        V X = hebbian;
-        if constexpr (kTrace) {
-          const V e = hn::Load(d, E + at);
-          hn::Store(update.trace(e, hebbian), d, new_E + at);
-          X = e;
-        }
-        const V p = update.clamped(hn::Load(d, P + at), bound);
-        hn::Store(update.recomputed(p, m[q % kVectors], X, just_outside), d, new_P + at);
-      }
-    }
-  }
 
   // Computes du[t] of all neurons from dh[t] and dm[t], and backpropagates it through the input
   // projection.
@@ -252,7 +230,7 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
   // sum over j of d_delta_ij z_j, which dh_of_update_ holds until this function multiplies it by m.
   HWY_INLINE V complete_update_gradient(int64_t t, int64_t k) const {
     const D d;
-    V dm = kTrace || !kPlain ? hn::Load(d, dm_of_rows_ + k) : hn::Zero(d);
+    V dm = kTrace || !kIsPlain<kAddition> ? hn::Load(d, dm_of_rows_ + k) : hn::Zero(d);
     if constexpr (kTrace) return dm;
     const V sum = hn::Load(d, dh_of_update_ + k);
     const V m = hn::Load(d, this->m(t) + k % PerSample<T, S>::kWidth);
@@ -276,144 +254,32 @@ class ModulatedBackward : public BackwardGroup<ModulatedBackward<Layout, kPlain,
   // through the update of step t-1 if kUpdate.
   template <bool kPreactivation, bool kUpdate>
   void sweep(int64_t t) {
-    for_tiles<kRows>(plan_.rows(S), 1, [&](auto count, int64_t i) HWY_ATTR {
-      sweep_rows<kPreactivation, kUpdate, count>(t, i);
+    sweep_rows(layout_, plan_.rows(S), [&](auto layout, int64_t i) HWY_ATTR {
+      using TileLayout = decltype(layout);
+      const int64_t first = this->row_of(i);
+      const int64_t k = i * S;
+      return ModulatedBackwardSweep<TileLayout, kAddition, kTrace, kPreactivation, kUpdate>{
+          .call = forward_,
+          .W = parameters_.row(kWeight, i),
+          .alpha = parameters_.row(kAlpha, i),
+          .grad_alpha = gradients_.template rows<Layout>(kAlpha, i),
+          .P = this->seen(t, kP) + first,
+          .z = kPreactivation ? z(t) : nullptr,
+          .du = kPreactivation ? du(t) + k : nullptr,
+          .P_before = kUpdate ? this->seen(t - 1, kP) + first : nullptr,
+          .E_before = kUpdate && kTrace ? this->seen(t - 1, kE) + first : nullptr,
+          .z_before = kUpdate ? z(t - 1) : nullptr,
+          .h = kUpdate ? h(t - 1) + k : nullptr,
+          .m = kUpdate ? m(t - 1) : nullptr,
+          .dP = this->d_matrix(kP) + first,
+          .dE = kTrace ? this->d_matrix(kE) + first : nullptr,
+          .dz = dz_,
+          .dz_of_update = dz_of_update_,
+          .dh = dh_of_update_ + k,
+          .dm = dm_of_rows_ + k,
+          .grad_rate = grad_rate_of_rows_ + k};
     });
   }
-
-  template <bool kPreactivation, bool kUpdate, int kCount>
-  HWY_INLINE void sweep_rows(int64_t t, int64_t i) {
-    constexpr int kTileVectors = kCount * kVectors;
-    const D d;
-    const Layout layout = this->layout_;
-    const int64_t width = layout.width;
-    const int64_t first = this->row_of(i);
-    const T* HWY_RESTRICT W = parameters_.row(kWeight, i);
-    const T* HWY_RESTRICT alpha = parameters_.row(kAlpha, i);
-    T* HWY_RESTRICT grad_alpha_rows = gradients_.template rows<Layout>(kAlpha, i);
-    T* HWY_RESTRICT dP_rows = this->d_matrix(kP) + first;
-    [[maybe_unused]] T* HWY_RESTRICT dE_rows = kTrace ? this->d_matrix(kE) + first : nullptr;
-    const SynapseUpdate<T, kPlain> update(forward_);
-    V du[kTileVectors];
-    STPN_UNROLL
-    for (int q = 0; q < kTileVectors; ++q) {
-      du[q] = kPreactivation ? layout.neuron(this->du(t) + i * S, q) : hn::Zero(d);
-    }
-    const T* HWY_RESTRICT P_rows = this->seen(t, kP) + first;
-    const T* HWY_RESTRICT z = kPreactivation ? this->z(t) : nullptr;
-    T* HWY_RESTRICT dz_rows = dz_;
-    T* HWY_RESTRICT dz_of_update_rows = dz_of_update_;
-    UpdateRows<kCount> update_rows(layout);
-    if constexpr (kUpdate) update_rows.begin(*this, t - 1, i);
-    for (int64_t j = 0; j < width; j += Layout::kColumns) {
-      V dz[kVectors], dz_of_update[kVectors];
-      STPN_UNROLL
-      for (int v = 0; v < kVectors; ++v) {
-        dz[v] = hn::Load(d, dz_rows + layout.presynaptic(v, j));
-        dz_of_update[v] = hn::Load(d, dz_of_update_rows + layout.presynaptic(v, j));
-      }
-      STPN_UNROLL
-      for (int r = 0; r < kCount; ++r) {
-        const V w = layout.parameter(W, r, j);
-        const V a = layout.parameter(alpha, r, j);
-        V grad_alpha = hn::Zero(d);
-        STPN_UNROLL
-        for (int v = 0; v < kVectors; ++v) {
-          const int q = r * kVectors + v;
-          const int64_t at = layout.synapse(q, j);
-          V dP = hn::Load(d, dP_rows + at);
-          V dE = kTrace ? hn::Load(d, dE_rows + at) : hn::Zero(d);
-          const V P = hn::Load(d, P_rows + at);
-          if constexpr (kPreactivation) {
-            const V dG = hn::Mul(hn::Load(d, z + layout.presynaptic(v, j)), du[q]);
-            grad_alpha = hn::MulAdd(dG, P, grad_alpha);
-            dz[v] = hn::MulAdd(hn::MulAdd(a, P, w), du[q], dz[v]);
-            dP = hn::MulAdd(dG, a, dP);
-          }
-          if constexpr (kUpdate) {
-            dP = update.backpropagate_clamp(P, dP);
-            update_rows.backpropagate(update, q, j, dP, dE, dz_of_update[v]);
-          }
-          hn::Store(dP, d, dP_rows + at);
-          if constexpr (kTrace) hn::Store(dE, d, dE_rows + at);
-        }
-        if constexpr (kPreactivation) {
-          add_to(d, grad_alpha, grad_alpha_rows + layout.gradient(r, j));
-        }
-      }
-      STPN_UNROLL
-      for (int v = 0; v < kVectors; ++v) {
-        hn::Store(dz[v], d, dz_rows + layout.presynaptic(v, j));
-        hn::Store(dz_of_update[v], d, dz_of_update_rows + layout.presynaptic(v, j));
-      }
-    }
-    if constexpr (kUpdate) update_rows.finish(*this, i);
-  }
-
-  // Backpropagates rows i to i + kCount through the update of step t. Holds, in registers, what is
-  // constant along a row and the sums over it.
-  template <int kCount>
-  struct UpdateRows {
-    static constexpr int kTileVectors = kCount * kVectors;
-
-    explicit HWY_INLINE UpdateRows(const Layout& its_layout) : layout(its_layout) {}
-
-    // Loads what is constant along the rows from i on, and zeroes the sums.
-    HWY_INLINE void begin(const ModulatedBackward& group, int64_t t, int64_t i) {
-      const D d;
-      z = group.z(t);
-      if constexpr (!kPlain) P = group.seen(t, kP) + group.row_of(i);
-      if constexpr (kTrace) E = group.seen(t, kE) + group.row_of(i);
-      STPN_UNROLL
-      for (int v = 0; v < kVectors; ++v) m[v] = Layout::sample(group.m(t), v);
-      STPN_UNROLL
-      for (int q = 0; q < kTileVectors; ++q) {
-        h[q] = Layout::neuron(group.h(t) + i * S, q);
-        dh_sums[q] = dm_sums[q] = grad_rate_sums[q] = hn::Zero(d);
-      }
-    }
-
-    // For the vector of synapses at tile vector q and presynaptic index j: turns dP (of the new P
-    // before its clamp) and dE (of the new E) into those of P and E before the update; adds to dz
-    // and to the sums.
-    HWY_INLINE void backpropagate(const SynapseUpdate<T, kPlain>& update, int q, int64_t j, V& dP,
-                                  V& dE, V& dz) {
-      const D d;
-      const int v = q % kVectors;
-      const V z_j = hn::Load(d, z + layout.presynaptic(v, j));
-      const V hebbian = hn::Mul(h[q], z_j);
-      const V p = kPlain ? hn::Zero(d) : hn::Load(d, P + layout.synapse(q, j));
-      if constexpr (kTrace) {
-        const V e = hn::Load(d, E + layout.synapse(q, j));
-        const V d_delta = update.backpropagate_addition(p, m[v], e, dP, dm_sums[q]);
-        dm_sums[q] = hn::MulAdd(d_delta, e, dm_sums[q]);
-        const V d_hebbian = update.backpropagate_trace(e, hebbian, dE, grad_rate_sums[q]);
-        dE = hn::MulAdd(d_delta, m[v], dE);
-        dh_sums[q] = hn::MulAdd(d_hebbian, z_j, dh_sums[q]);
-        dz = hn::MulAdd(d_hebbian, h[q], dz);
-      } else {
-        const V d_delta = update.backpropagate_addition(p, m[v], hebbian, dP, dm_sums[q]);
-        dh_sums[q] = hn::MulAdd(d_delta, z_j, dh_sums[q]);
-        dz = hn::MulAdd(hn::Mul(d_delta, m[v]), h[q], dz);
-      }
-    }
-
-    // Stores the sums.
-    HWY_INLINE void finish(const ModulatedBackward& group, int64_t i) {
-      Layout::store_sums(dh_sums, group.dh_of_update_ + i * S);
-      if constexpr (kTrace || !kPlain) Layout::store_sums(dm_sums, group.dm_of_rows_ + i * S);
-      if constexpr (kTrace) Layout::store_sums(grad_rate_sums, group.grad_rate_of_rows_ + i * S);
-    }
-
-    const Layout layout;
-    const T* HWY_RESTRICT z;  // z[t]
-    const T* HWY_RESTRICT P;  // P[t-1] and E[t-1]
-    const T* HWY_RESTRICT E;
-    V m[kVectors], h[kTileVectors];
-    // Sums over the row of d_hebbian_ij z_j (without a trace d_delta_ij z_j), and of the synapses'
-    // parts of dm and of the gradient of the rate.
-    V dh_sums[kTileVectors], dm_sums[kTileVectors], grad_rate_sums[kTileVectors];
-  };
 
   const BackpropamineBackwardParams<T>& call_;
   const BackpropamineForwardParams<T>& forward_;

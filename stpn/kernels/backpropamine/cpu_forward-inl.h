@@ -12,7 +12,9 @@
 #include <algorithm>
 #include <utility>
 
-#include "stpn/kernels/backpropamine/cpu_update-inl.h"
+#include "stpn/kernels/backpropamine/cpu_forward_sweep-inl.h"
+#include "stpn/kernels/backpropamine/cpu_layout.h"
+#include "stpn/kernels/cpu/group_loop-inl.h"
 #include "stpn/kernels/cpu/input_projection-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -24,12 +26,10 @@ namespace hn = hwy::HWY_NAMESPACE;
 // over the rows of P in step t applies the pending update of step t-1 and sums the pre-activations
 // of step t.
 //
-// kPlain: see SynapseUpdate. kTrace: the variant has the trace E.
-template <class Layout, bool kPlain, bool kTrace>
-class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kTrace>, Layout> {
+// kAddition: see SynapseUpdate. kTrace: the variant has the trace E.
+template <class Layout, Addition kAddition, bool kTrace>
+class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kAddition, kTrace>, Layout> {
   using Loop = ForwardGroup<ModulatedForward, Layout>;
-  using Loop::kRows;
-  using Loop::kVectors;
   using Loop::layout_;
   using Loop::plan_;
   using Loop::S;
@@ -100,62 +100,20 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
   // kUpdate: applies the pending update. kPreactivation: sums the recurrent pre-activations.
   template <bool kUpdate, bool kPreactivation>
   void sweep() {
-    for_tiles<kRows>(plan_.rows(S), 1, [&](auto count, int64_t i) HWY_ATTR {
-      sweep_rows<kUpdate, kPreactivation, count>(i);
+    sweep_rows(layout_, plan_.rows(S), [&](auto layout, int64_t i) HWY_ATTR {
+      using TileLayout = decltype(layout);
+      return ModulatedForwardSweep<TileLayout, kAddition, kTrace, kUpdate, kPreactivation>{
+          .call = call_,
+          .W = parameters_.row(kWeight, i),
+          .alpha = parameters_.row(kAlpha, i),
+          .P = this->matrix(kP) + this->row_of(i),
+          .E = kTrace ? this->matrix(kE) + this->row_of(i) : nullptr,
+          .z = z_,
+          .z_before = z_before_,
+          .h = h_ + i * S,
+          .m = m_,
+          .Gz = sums_ + i * S};
     });
-  }
-
-  // For rows i to i + kCount of all samples: the update of step t-1, then (w + alpha P) z of step
-  // t.
-  template <bool kUpdate, bool kPreactivation, int kCount>
-  HWY_INLINE void sweep_rows(int64_t i) {
-    constexpr int kTileVectors = kCount * kVectors;
-    const D d;
-    const Layout layout = this->layout_;
-    const int64_t width = layout.width;
-    const T* HWY_RESTRICT W = parameters_.row(kWeight, i);
-    const T* HWY_RESTRICT alpha = parameters_.row(kAlpha, i);
-    const T* HWY_RESTRICT z = z_;
-    const T* HWY_RESTRICT z_before = z_before_;
-    T* HWY_RESTRICT P = this->matrix(kP) + this->row_of(i);
-    [[maybe_unused]] T* HWY_RESTRICT E = kTrace ? this->matrix(kE) + this->row_of(i) : nullptr;
-    const SynapseUpdate<T, kPlain> update(call_);
-    V h[kTileVectors], m[kVectors], dot[kTileVectors];
-    STPN_UNROLL
-    for (int v = 0; v < kVectors; ++v) m[v] = layout.sample(m_, v);
-    STPN_UNROLL
-    for (int q = 0; q < kTileVectors; ++q) {
-      h[q] = layout.neuron(h_ + i * S, q);
-      dot[q] = hn::Zero(d);
-    }
-    for (int64_t j = 0; j < width; j += Layout::kColumns) {
-      STPN_UNROLL
-      for (int r = 0; r < kCount; ++r) {
-        const V w = layout.parameter(W, r, j);
-        const V a = layout.parameter(alpha, r, j);
-        STPN_UNROLL
-        for (int v = 0; v < kVectors; ++v) {
-          const int q = r * kVectors + v;
-          V p = hn::Load(d, P + layout.synapse(q, j));
-          if constexpr (kUpdate) {
-            const V hebbian = hn::Mul(h[q], hn::Load(d, z_before + layout.presynaptic(v, j)));
-            V X = hebbian;
-            if constexpr (kTrace) {
-              const V e = hn::Load(d, E + layout.synapse(q, j));
-              hn::Store(update.trace(e, hebbian), d, E + layout.synapse(q, j));
-              X = e;
-            }
-            p = update.updated(p, m[v], X);
-            hn::Store(p, d, P + layout.synapse(q, j));
-          }
-          if constexpr (kPreactivation) {
-            const V G = hn::MulAdd(a, p, w);
-            dot[q] = hn::MulAdd(G, hn::Load(d, z + layout.presynaptic(v, j)), dot[q]);
-          }
-        }
-      }
-    }
-    if constexpr (kPreactivation) Layout::store_sums(dot, sums_ + i * S);
   }
 
   // h = tanh(W_i x + b_i + (w + alpha P) z) for all neurons.
@@ -172,32 +130,14 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kPlain, kT
 
   // Writes the energy of step t. It is seldom requested, so it has a sweep of its own.
   void measure_energy(int64_t t) {
-    for_tiles<kRows>(plan_.rows(S), 1,
-                     [&](auto count, int64_t i) HWY_ATTR { measure_energy_rows<count>(i); });
+    sweep_rows(layout_, plan_.rows(S), [&](auto layout, int64_t i) HWY_ATTR {
+      return ModulatedEnergySweep<decltype(layout)>{.W = parameters_.row(kWeight, i),
+                                                    .alpha = parameters_.row(kAlpha, i),
+                                                    .P = this->matrix(kP) + this->row_of(i),
+                                                    .z = z_,
+                                                    .energy = sums_ + i * S};
+    });
     this->neurons_out(sums_, t, call_.energy);
-  }
-  template <int kCount>
-  HWY_INLINE void measure_energy_rows(int64_t i) {
-    constexpr int kTileVectors = kCount * kVectors;
-    const D d;
-    const Layout layout = layout_;
-    const T* HWY_RESTRICT W = parameters_.row(kWeight, i);
-    const T* HWY_RESTRICT alpha = parameters_.row(kAlpha, i);
-    const T* HWY_RESTRICT P = this->matrix(kP) + this->row_of(i);
-    V energy[kTileVectors];
-    STPN_UNROLL
-    for (int q = 0; q < kTileVectors; ++q) energy[q] = hn::Zero(d);
-    for (int64_t j = 0; j < layout.width; j += Layout::kColumns) {
-      STPN_UNROLL
-      for (int q = 0; q < kTileVectors; ++q) {
-        const V z = hn::Load(d, z_ + layout.presynaptic(q % kVectors, j));
-        const V G =
-            hn::MulAdd(layout.parameter(alpha, q / kVectors, j),
-                       hn::Load(d, P + layout.synapse(q, j)), layout.parameter(W, q / kVectors, j));
-        energy[q] = hn::MulAdd(hn::Abs(G), hn::Mul(z, z), energy[q]);
-      }
-    }
-    Layout::store_sums(energy, sums_ + i * S);
   }
 
   // m of step t, for the update that the next sweep applies.

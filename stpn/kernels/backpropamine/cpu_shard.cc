@@ -23,26 +23,29 @@ HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 
-template <typename T, bool kPlain, bool kTrace>
+template <typename T, Addition kAddition, bool kTrace>
 struct Passes {
   template <class Layout>
-  using Forward = ModulatedForward<Layout, kPlain, kTrace>;
+  using Forward = ModulatedForward<Layout, kAddition, kTrace>;
   template <class Layout>
-  using Backward = ModulatedBackward<Layout, kPlain, kTrace>;
+  using Backward = ModulatedBackward<Layout, kAddition, kTrace>;
 };
 
-// As SynapseUpdate has it.
-inline bool is_plain(const BackpropamineVariant& v) {
-  return v.addition == Addition::clamp || v.addition == Addition::additive;
-}
-
 // Calls run(steps) with the steps made for the variant.
+template <typename T, Addition kAddition, typename Run>
+void with_passes_of(const BackpropamineVariant& v, const Run& run) {
+  v.has_trace() ? run(Passes<T, kAddition, true>()) : run(Passes<T, kAddition, false>());
+}
 template <typename T, typename Run>
 void with_passes(const BackpropamineVariant& v, const Run& run) {
-  if (is_plain(v)) {
-    v.has_trace() ? run(Passes<T, true, true>()) : run(Passes<T, true, false>());
-  } else {
-    v.has_trace() ? run(Passes<T, false, true>()) : run(Passes<T, false, false>());
+  switch (v.addition) {
+    case Addition::clamp:
+    case Addition::additive:  // as SynapseUpdate has it
+      return with_passes_of<T, Addition::clamp>(v, run);
+    case Addition::soft_clamp:
+      return with_passes_of<T, Addition::soft_clamp>(v, run);
+    case Addition::decaying:
+      return with_passes_of<T, Addition::decaying>(v, run);
   }
 }
 

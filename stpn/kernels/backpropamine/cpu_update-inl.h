@@ -10,90 +10,100 @@
 
 #include <hwy/highway.h>
 
-#include "stpn/kernels/backpropamine/cpu_layout.h"
-#include "stpn/kernels/cpu/group_loop-inl.h"
+#include "stpn/kernels/backpropamine/equations.h"
+#include "stpn/kernels/cpu/pack-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
+// Whether P and m leave the gradient of P as it is: that of P + delta.
+template <Addition kAddition>
+inline constexpr bool kIsPlain = kAddition == Addition::clamp;
+
 // With X the term that the modulator m multiplies (D, or E[t-1] with a trace) and delta = m X, the
 // new P is the old P and delta combined by the variant's addition, then clamped. dX is the gradient
 // of the loss with respect to X; likewise dP, dE, dm, d_delta.
 //
-// kPlain: the addition is `clamp` or `additive`, P + delta (additive has an infinite bound). The
-// class chooses between the other two additions at run time.
-template <typename T, bool kPlain>
+// kAddition: the variant's; `clamp` also stands for `additive`, which has an infinite bound. It is
+// not chosen at run time: with a branch at each vector the compiler would fuse `h z - P` for some
+// vectors of a tile and not for others, and equal samples would get unequal results.
+template <class Tile, Addition kAddition>
 class SynapseUpdate {
-  using D = hn::ScalableTag<T>;
-  using V = hn::Vec<D>;
+  using T = typename Tile::T;
+  using D = typename Tile::D;
+  using V = typename Tile::V;
+  using Values = typename Tile::Values;
 
  public:
   explicit HWY_INLINE SynapseUpdate(const BackpropamineForwardParams<T>& call)
-      : decaying_(call.variant.addition == Addition::decaying),
-        bound_(hn::Set(D(), static_cast<T>(call.variant.bound()))),
-        rate_(hn::Set(D(), call.rate == nullptr ? T(0) : call.rate[0])) {}
+      : bound_(hn::Set(D(), static_cast<T>(call.variant.bound()))),
+        rate_(Tile::constant(call.rate == nullptr ? T(0) : call.rate[0])) {}
 
   // The new P.
-  HWY_INLINE V updated(V P, V m, V X) const { return clamped(unclamped(P, m, X), bound_); }
+  HWY_INLINE Values updated(const Values& P, const Values& m, const Values& X) const {
+    return clamp(unclamped(P, m, X), bound_);
+  }
   // The new P as recomputed for backward: values that the clamp changes become `just_outside`, the
   // next number beyond the bound, so that they can be distinguished from values that reached the
   // bound exactly, whose gradient passes.
-  HWY_INLINE V recomputed(V P, V m, V X, V just_outside) const {
-    return clamped(unclamped(P, m, X), just_outside);
+  HWY_INLINE Values recomputed(const Values& P, const Values& m, const Values& X,
+                               V just_outside) const {
+    return clamp(unclamped(P, m, X), just_outside);
   }
-  // P clamped to +-bound.
-  static HWY_INLINE V clamped(V P, V bound) { return hn::Min(hn::Max(P, hn::Neg(bound)), bound); }
   // The new E, from the old one and D.
-  HWY_INLINE V trace(V E, V hebbian) const { return hn::MulAdd(rate_, hn::Sub(hebbian, E), E); }
+  HWY_INLINE Values trace(const Values& E, const Values& hebbian) const {
+    return fma(rate_, hebbian - E, E);
+  }
 
   // Returns the gradient of the new P before its clamp, given dP of the clamped value. `new_P` is
   // the result of recomputed().
-  HWY_INLINE V backpropagate_clamp(V new_P, V dP) const {
-    return hn::IfThenElseZero(hn::Le(hn::Abs(new_P), bound_), dP);
+  HWY_INLINE Values backpropagate_clamp(const Values& new_P, const Values& dP) const {
+    return zero_outside(D(), new_P, bound_, dP);
   }
   // Backpropagates through the addition: returns d_delta and turns dP, on entry the gradient of the
   // new P before its clamp, into that of the old P. Adds to dm the part that does not pass through
-  // delta. If kPlain, P, m and X are not read.
-  HWY_INLINE V backpropagate_addition(V P, V m, V X, V& dP, V& dm) const {
-    if constexpr (kPlain) return dP;
-    const V dP_new = dP;
-    if (decaying_) {
-      dm = hn::NegMulAdd(dP_new, P, dm);
-      dP = hn::NegMulAdd(dP_new, m, dP_new);
+  // delta. P, m and X are not read if kIsPlain<kAddition>.
+  HWY_INLINE Values backpropagate_addition(const Values& P, const Values& m, const Values& X,
+                                           Values& dP, Values& dm) const {
+    if constexpr (kIsPlain<kAddition>) return dP;
+    const Values dP_new = dP;
+    if constexpr (kAddition == Addition::decaying) {
+      dm = minus_product(dm, dP_new, P);
+      dP = minus_product(dP_new, dP_new, m);
       return dP_new;
     }
-    const V zero = hn::Zero(D());
-    const V one = hn::Set(D(), T(1));
-    const V delta = hn::Mul(m, X);
-    dP = hn::NegMulAdd(dP_new, hn::Abs(delta), dP_new);
-    const V up = hn::IfThenElseZero(hn::Ge(delta, zero), hn::Sub(one, P));
-    const V down = hn::IfThenElseZero(hn::Le(delta, zero), hn::Add(one, P));
-    return hn::Mul(dP_new, hn::Add(up, down));
+    const Values zero = Tile::zero();
+    const Values one = Tile::constant(1);
+    const Values delta = m * X;
+    dP = minus_product(dP_new, dP_new, abs(delta));
+    const Values up = zero_if_less(delta, zero, one - P);
+    const Values down = zero_if_less(zero, delta, one + P);
+    return dP_new * (up + down);
   }
   // Backpropagates through the trace: returns the gradient of D, turns dE of the new E into that of
   // the old E, and adds to grad_rate.
-  HWY_INLINE V backpropagate_trace(V E, V hebbian, V& dE, V& grad_rate) const {
-    grad_rate = hn::MulAdd(dE, hn::Sub(hebbian, E), grad_rate);
-    const V d_hebbian = hn::Mul(dE, rate_);
-    dE = hn::Sub(dE, d_hebbian);
+  HWY_INLINE Values backpropagate_trace(const Values& E, const Values& hebbian, Values& dE,
+                                        Values& grad_rate) const {
+    grad_rate = fma(dE, hebbian - E, grad_rate);
+    const Values d_hebbian = dE * rate_;
+    dE = dE - d_hebbian;
     return d_hebbian;
   }
 
  private:
-  HWY_INLINE V unclamped(V P, V m, V X) const {
-    if constexpr (kPlain) return hn::MulAdd(m, X, P);
-    if (decaying_) return hn::MulAdd(m, hn::Sub(X, P), P);
-    const V zero = hn::Zero(D());
-    const V one = hn::Set(D(), T(1));
-    const V delta = hn::Mul(m, X);
-    const V down = hn::MulAdd(hn::Min(delta, zero), hn::Add(P, one), P);
-    return hn::MulAdd(hn::Max(delta, zero), hn::Sub(one, P), down);
+  HWY_INLINE Values unclamped(const Values& P, const Values& m, const Values& X) const {
+    if constexpr (kIsPlain<kAddition>) return fma(m, X, P);
+    if constexpr (kAddition == Addition::decaying) return fma(m, X - P, P);
+    const Values zero = Tile::zero();
+    const Values one = Tile::constant(1);
+    const Values delta = m * X;
+    return fma(max(delta, zero), one - P, fma(min(delta, zero), P + one, P));
   }
 
-  const bool decaying_;
-  const V bound_, rate_;
+  const V bound_;
+  const Values rate_;
 };
 
 }  // namespace HWY_NAMESPACE

@@ -40,6 +40,14 @@ HWY_INLINE Pack<V, N> operator+(const Pack<V, N>& a, const Pack<V, N>& b) {
 }
 
 template <class V, int N>
+HWY_INLINE Pack<V, N> operator-(const Pack<V, N>& a, const Pack<V, N>& b) {
+  Pack<V, N> result;
+  STPN_UNROLL
+  for (int p = 0; p < N; ++p) result.v[p] = hn::Sub(a.v[p], b.v[p]);
+  return result;
+}
+
+template <class V, int N>
 HWY_INLINE Pack<V, N> operator*(const Pack<V, N>& a, const Pack<V, N>& b) {
   Pack<V, N> result;
   STPN_UNROLL
@@ -53,6 +61,31 @@ HWY_INLINE Pack<V, N> fma(const Pack<V, N>& a, const Pack<V, N>& b, const Pack<V
   Pack<V, N> result;
   STPN_UNROLL
   for (int p = 0; p < N; ++p) result.v[p] = hn::MulAdd(a.v[p], b.v[p], c.v[p]);
+  return result;
+}
+
+// a - b * c
+template <class V, int N>
+HWY_INLINE Pack<V, N> minus_product(const Pack<V, N>& a, const Pack<V, N>& b, const Pack<V, N>& c) {
+  Pack<V, N> result;
+  STPN_UNROLL
+  for (int p = 0; p < N; ++p) result.v[p] = hn::NegMulAdd(b.v[p], c.v[p], a.v[p]);
+  return result;
+}
+
+template <class V, int N>
+HWY_INLINE Pack<V, N> min(const Pack<V, N>& a, const Pack<V, N>& b) {
+  Pack<V, N> result;
+  STPN_UNROLL
+  for (int p = 0; p < N; ++p) result.v[p] = hn::Min(a.v[p], b.v[p]);
+  return result;
+}
+
+template <class V, int N>
+HWY_INLINE Pack<V, N> max(const Pack<V, N>& a, const Pack<V, N>& b) {
+  Pack<V, N> result;
+  STPN_UNROLL
+  for (int p = 0; p < N; ++p) result.v[p] = hn::Max(a.v[p], b.v[p]);
   return result;
 }
 
@@ -80,6 +113,18 @@ HWY_INLINE Pack<V, N> zero_outside(D, const Pack<V, N>& a, V bound, const Pack<V
   STPN_UNROLL
   for (int p = 0; p < N; ++p) {
     result.v[p] = hn::IfThenElseZero(hn::Le(hn::Abs(a.v[p]), bound), gradient.v[p]);
+  }
+  return result;
+}
+
+// `value` where a >= b, else 0.
+template <class V, int N>
+HWY_INLINE Pack<V, N> zero_if_less(const Pack<V, N>& a, const Pack<V, N>& b,
+                                   const Pack<V, N>& value) {
+  Pack<V, N> result;
+  STPN_UNROLL
+  for (int p = 0; p < N; ++p) {
+    result.v[p] = hn::IfThenElseZero(hn::Ge(a.v[p], b.v[p]), value.v[p]);
   }
   return result;
 }
@@ -126,12 +171,25 @@ class Tile {
     for (int p = 0; p < kTileVectors; ++p) result.v[p] = hn::Zero(D());
     return result;
   }
+  static HWY_INLINE Values constant(T value) {
+    Values result;
+    STPN_UNROLL
+    for (int p = 0; p < kTileVectors; ++p) result.v[p] = hn::Set(D(), value);
+    return result;
+  }
   // All pointers below are to the values of the register tile's first row; j is a presynaptic
   // index. Neuron values, the same for all j.
   HWY_INLINE Values neurons(const T* HWY_RESTRICT neurons) const {
     Values result;
     STPN_UNROLL
     for (int p = 0; p < kTileVectors; ++p) result.v[p] = Layout::neuron(neurons, first_ + p);
+    return result;
+  }
+  // One value a sample, the same for all rows and all j.
+  HWY_INLINE Values samples(const T* HWY_RESTRICT samples) const {
+    Values result;
+    STPN_UNROLL
+    for (int p = 0; p < kTileVectors; ++p) result.v[p] = Layout::sample(samples, vector(p));
     return result;
   }
   HWY_INLINE Values presynaptic(const T* HWY_RESTRICT values, int64_t j) const {
@@ -165,6 +223,12 @@ class Tile {
     return result;
   }
   static HWY_INLINE Values all(const RowValues& rows) { return broadcast<kTileVectors>(rows); }
+  static HWY_INLINE RowValues no_gradients() {
+    RowValues result;
+    STPN_UNROLL
+    for (int r = 0; r < kRows; ++r) result.v[r] = hn::Zero(D());
+    return result;
+  }
   // Sums of the gradients of parameters.
   HWY_INLINE RowValues gradients(const T* HWY_RESTRICT rows, int64_t j) const {
     RowValues result;
@@ -227,6 +291,10 @@ class PresynapticGradient {
       sum = hn::MulAdd(a.v[p], b.v[p], sum);
     }
   }
+  // The products of one vector, of a tile that is the whole register tile.
+  HWY_INLINE void add_product(int v, const Pack<V, 1>& a, const Pack<V, 1>& b) {
+    if (wanted_) sums_[v] = hn::MulAdd(a.v[0], b.v[0], sums_[v]);
+  }
   HWY_INLINE void store(int64_t j) const {
     if (!wanted_) return;
     STPN_UNROLL
@@ -262,6 +330,29 @@ HWY_INLINE void sweep_tile(const Sweep& sweep, const Layout layout, int64_t i) {
     row.end(sums);
   }
   sweep.store(sums, i);
+}
+
+// The same layout with register tiles of one row.
+template <class Layout>
+struct SingleRows : Layout {
+  static constexpr int kRows = 1;
+  static constexpr int kTileVectors = Layout::kVectors;
+  explicit HWY_INLINE SingleRows(const Layout& layout) : Layout(layout) {}
+};
+
+// Runs a sweep over the rows [0, rows), where sweep_from(layout, i) returns the sweep whose first
+// row is i. Batch-interleaved rows are not padded: the last few, which do not fill a register tile,
+// are taken one by one.
+template <class Layout, class SweepFrom>
+HWY_INLINE void sweep_rows(const Layout layout, int64_t rows, const SweepFrom& sweep_from) {
+  int64_t i = 0;
+  for (; i + Layout::kRows <= rows; i += Layout::kRows) {
+    sweep_tile(sweep_from(layout, i), layout, 0);
+  }
+  if constexpr (Layout::kBatchInterleaved && Layout::kRows > 1) {
+    const SingleRows<Layout> single(layout);
+    for (; i < rows; ++i) sweep_tile(sweep_from(single, i), single, 0);
+  }
 }
 
 }  // namespace HWY_NAMESPACE
