@@ -17,10 +17,11 @@ add_library(stpn_private_flags INTERFACE)
 target_compile_options(stpn_private_flags INTERFACE -fPIC -Wall -Wextra -Wno-psabi
   $<$<BOOL:${STPN_WERROR}>:-Werror>)
 if(STPN_SANITIZE STREQUAL "address")
-  # STPN_FEWER_CHECKS, of a target: without the checks of every pointer before it is used, which double
-  # the time to compile a kernel.
+  # STPN_FEWER_CHECKS, of a target: addresses only, checked by a call at each access and not in line.
+  # A kernel then takes a third of the time to compile.
+  set(fewer -fno-sanitize=undefined --param=asan-instrumentation-with-call-threshold=0)
   set(sanitizers -fsanitize=address,undefined -fno-sanitize-recover=all
-    $<$<BOOL:$<TARGET_PROPERTY:STPN_FEWER_CHECKS>>:-fno-sanitize=null,alignment,object-size>)
+    "$<$<BOOL:$<TARGET_PROPERTY:STPN_FEWER_CHECKS>>:${fewer}>")
 elseif(STPN_SANITIZE STREQUAL "thread")
   set(sanitizers -fsanitize=thread)
 elseif(STPN_SANITIZE)
