@@ -51,8 +51,10 @@ def finished_runs(folders):
     """{(set, model, seed): the folder of a run that has ended}, in the order of their names."""
     found = {}
     for folder in folders:
-        before = len(found)
-        for summary in sorted(Path(folder).resolve().rglob("summary.json")):
+        summaries = sorted(Path(folder).resolve().rglob("summary.json"))
+        if not summaries:
+            raise RunError(f"{folder}: has no run that has ended (a summary.json)")
+        for summary in summaries:
             run = summary.parent
             place = run.parts[-3:]
             if len(place) < 3:
@@ -60,8 +62,6 @@ def finished_runs(folders):
             if found.setdefault(place, run) != run:
                 raise RunError(f"{found[place]} and {run}: both are {'/'.join(place)}; give one of "
                                "them")
-        if len(found) == before:
-            raise RunError(f"{folder}: has no run that has ended (a summary.json)")
     return dict(sorted(found.items(), key=lambda item: by_number("/".join(item[0]))))
 
 

@@ -219,6 +219,9 @@ class ReproductionTest(unittest.TestCase):
         self.assertEqual(code, 0)
         self.assertEqual(self.row(out, "LSTM")[1], "1")
         self.assertEqual(self.row(out, "STPN")[1], "1")
+        code, again, err = self.run_main(models[1].parent)  # the first is in it
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual(again.split("Figures")[0], out.split("Figures")[0])
 
     def test_refuses_what_would_count_twice(self):
         self.write("pairs3", "stpn", 1)

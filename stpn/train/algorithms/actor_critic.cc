@@ -84,7 +84,7 @@ class ActorCriticTrainer : public Trainer {
         throw NonFiniteLoss(fmt::format("loss is {} in epoch {}, iteration {} (step {})",
                                         result.loss, epoch, iteration + 1, adam_.steps() + 1));
       }
-      if (learns) norms.push_back(learn(std::move(result.gradients), epoch, iteration));
+      if (learns) norms.push_back(learn(result.gradients, epoch, iteration));
       losses.push_back(result.loss);
       rewards.insert(rewards.end(), result.rewards.begin(), result.rewards.end());
       after_batch(i + 1);
@@ -173,9 +173,9 @@ class ActorCriticTrainer : public Trainer {
   }
 
   // One step of the optimiser. Returns the norm of the gradient before clipping.
-  double learn(std::vector<torch::Tensor> gradients, int64_t epoch, int64_t iteration) {
+  double learn(const std::vector<torch::Tensor>& gradients, int64_t epoch, int64_t iteration) {
     const auto parameters = agent_->parameters();
-    for (size_t i = 0; i < parameters.size(); ++i) parameters[i].mutable_grad() = gradients[i];
+    set_gradients(parameters, gradients);
     const double norm = torch::nn::utils::clip_grad_norm_(parameters, options_.max_grad_norm);
     if (!std::isfinite(norm)) {
       throw NonFiniteLoss(

@@ -26,4 +26,10 @@ inline void add_gradients(std::vector<torch::Tensor>& sum, std::vector<torch::Te
   for (size_t i = 0; i < part.size(); ++i) sum[i].add_(part[i]);
 }
 
+// Hands the sum to the optimiser (Adam::step).
+inline void set_gradients(const std::vector<torch::Tensor>& parameters,
+                          const std::vector<torch::Tensor>& sum) {
+  for (size_t i = 0; i < parameters.size(); ++i) parameters[i].mutable_grad() = sum[i];
+}
+
 }  // namespace stpn::train

@@ -38,21 +38,6 @@ Asked asked_in(const torch::Tensor& target, int64_t B, int64_t begin, int64_t en
           .first_step = (std::find_if(first, last, is_target) - first) / B};
 }
 
-// The gradients of `share` times the loss. If no other thread computes some at the same time, by
-// way of the parameters' own, which takes torch less time.
-std::vector<torch::Tensor> gradients_of(const torch::Tensor& loss, double share,
-                                        const std::vector<torch::Tensor>& parameters, bool alone) {
-  const torch::Tensor of_loss = torch::full({}, share, loss.options());
-  if (!alone) return torch::autograd::grad({loss}, parameters, {of_loss});
-  loss.backward(of_loss);
-  std::vector<torch::Tensor> gradients;
-  gradients.reserve(parameters.size());
-  for (const torch::Tensor& parameter : parameters) {
-    gradients.push_back(std::exchange(parameter.mutable_grad(), torch::Tensor()));
-  }
-  return gradients;
-}
-
 nn::State detached(nn::State state) {
   for (auto& [name, tensor] : state) tensor = tensor.detach();
   return state;
@@ -284,8 +269,9 @@ BatchGradient::Result BatchGradient::run(int64_t begin, int64_t end) {
         shard.target.slice(0, (begin + asked[i].first_step) * shard.size, end * shard.size);
     const torch::Tensor sum = nn::sum_of_losses(output.logits, targets);
     loss[i] = sum.item<double>() / static_cast<double>(result.targets);
-    gradients[i] = gradients_of(sum, 1 / static_cast<double>(result.targets), parameters_,
-                                /*alone=*/shards_.size() == 1);
+    const torch::Tensor share =
+        torch::full({}, 1 / static_cast<double>(result.targets), sum.options());
+    gradients[i] = torch::autograd::grad({sum}, parameters_, {share});
   });
   for (size_t i = 0; i < shards_.size(); ++i) {
     result.loss += loss[i];
@@ -325,9 +311,7 @@ double EpochTrainer::train(int64_t epoch, const std::function<void(int64_t)>& af
                                         epoch, i + 1, adam_.steps() + 1));
       }
       if (piece.targets == 0) continue;
-      for (size_t k = 0; k < parameters.size(); ++k) {
-        parameters[k].mutable_grad() = piece.gradients[k];
-      }
+      set_gradients(parameters, piece.gradients);
       adam_.step();
       sum += piece.loss;
       ++updates;

@@ -56,13 +56,18 @@ void check_task_settings(const std::vector<std::string>& settings) {
   }
 }
 
-// The shapes of all parameters.
-std::vector<std::vector<int64_t>> shapes_of(const torch::nn::Module& model) {
-  std::vector<std::vector<int64_t>> shapes;
-  for (const torch::Tensor& parameter : model.parameters()) {
-    shapes.push_back(parameter.sizes().vec());
+// Weights of a run whose task the settings have changed.
+Progress load_weights(Trainer& trainer, const std::filesystem::path& checkpoint,
+                      const std::string& config, const std::vector<std::string>& settings) {
+  try {
+    return load_checkpoint(checkpoint, trainer.model(), nullptr, config);
+  } catch (const base::UserError& error) {
+    if (settings.empty()) throw;
+    throw base::UserError(fmt::format(
+        "{}; with --set {} the task may have inputs or outputs of another size than the model was "
+        "trained with",
+        error.what(), fmt::join(settings, " ")));
   }
-  return shapes;
 }
 
 }  // namespace
@@ -165,18 +170,11 @@ RunEvaluation evaluate_run(const std::filesystem::path& path, std::optional<int6
   const Experiment trained = read_experiment(folder.config());
   const Experiment experiment = read_experiment(folder.config(), settings);
   const auto trainer = experiment.make_trainer();
-  if (!settings.empty() &&
-      shapes_of(trained.make_trainer()->model()) != shapes_of(trainer->model())) {
-    throw base::UserError(
-        fmt::format("--set {}: the task would then have inputs or outputs of another size than the "
-                    "model in {} was trained with",
-                    fmt::join(settings, " "), path.string()));
-  }
   const auto weights = trainer->keeps_best() ? folder.best() : folder.last();
   if (!std::filesystem::exists(weights)) {
     throw base::UserError(fmt::format("{}: has no checkpoint yet: train it first", path.string()));
   }
-  const Progress progress = load_checkpoint(weights, trainer->model(), nullptr, trained.to_toml());
+  const Progress progress = load_weights(*trainer, weights, trained.to_toml(), settings);
   const int64_t tested = count.value_or(trainer->test_size());
   if (tested < 1 || tested > kMostTested) {
     throw base::UserError(fmt::format("{} {} requested: must be from 1 to {}", tested,
