@@ -49,6 +49,7 @@ class Kind:
 
 
 CONDUCTANCE = "V² × conductance"
+WALL_SECONDS = Measure("wall_seconds", "seconds", decimals=0)
 EPOCHS = Measure("epoch", "epochs", decimals=0)
 VALIDATION_ACCURACY = Measure("validation_accuracy", "validation accuracy", scale=100)
 ENERGY_PER_STEP = Measure("energy_per_step", "energy per step", unit=CONDUCTANCE)
@@ -62,7 +63,7 @@ SUPERVISED = Kind(
     scores=(Measure("test_accuracy", "test accuracy", decimals=2, scale=100),),
     costs=(ENERGY_PER_STEP, ENERGY_PER_SEQUENCE),
     energy=ENERGY_PER_SEQUENCE,
-    seconds=Measure("wall_seconds", "seconds", decimals=0),
+    seconds=WALL_SECONDS,
     time=EPOCHS,
     time_axis="Epoch",
     curves=(VALIDATION_ACCURACY, ENERGY_PER_STEP),
@@ -92,6 +93,14 @@ def kind_of(metrics):
         if kind.scores[0].key in metrics:
             return kind.of(metrics)
     raise ValueError("its metrics have no " + " and no ".join(kind.scores[0].key for kind in KINDS))
+
+
+def kind_of_line(line):
+    """The kind of task of a run with this line in its metrics.jsonl."""
+    for kind in KINDS:
+        if kind.curves[0].key in line:
+            return kind.of(line)
+    raise KeyError(KINDS[0].curves[0].key)
 
 
 def plain(value):

@@ -1,46 +1,61 @@
-"""A table and a figure of one or more runs of a task.
+"""A table and a figure of one or more runs of a task, also of those that are running or were killed.
 
 python -m stpn.learning_curves RUN_DIR... -o curves.png
 """
 
 import argparse
 import sys
-from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
-from stpn.kinds import EPOCHS, number, plain
-from stpn.runs import RunError, baseline_label, read_runs
+from stpn.figures import PictureError, check_format, matplotlib, name_ends, plt, save
+from stpn.kinds import EPOCHS, WALL_SECONDS, number, plain
+from stpn.runs import RunError, baseline_label, common_kind, printable, read_runs
 
 # Distinguishable for people with colour blindness (Okabe and Ito).
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
+LINES = ["-", "--", ":"]
 HEIGHTS = [3, 2]  # of the panels of curves: score, energy
+BASELINE_COLOUR = "0.45"
 
 
 def brief(measure, value):
     return f"{100 * value:.1f} %" if measure.percent else f"{value:.3g}"
 
 
+def labelled(run):
+    """The name of the run, with its state if it is not finished."""
+    return run.name if run.finished else f"{run.name} ({run.state})"
+
+
+def row(run, kind):
+    """The results of a run; those of a run that is not finished as far as it has them."""
+    last = run.epochs[-1] if run.epochs else {}
+
+    def cell(text_of, measure, values):
+        value = values.get(measure.key)
+        return "" if value is None else text_of(measure, value)
+
+    return [
+        labelled(run),
+        "" if run.parameters is None else str(run.parameters),
+        *(cell(brief, measure, run.metrics) for measure in (*kind.scores, kind.costs[0])),
+        cell(number, kind.time, last),
+        cell(number, WALL_SECONDS, run.metrics),
+    ]
+
+
+def baselines_of(runs):
+    return next((run.baselines for run in runs if run.baselines), {})
+
+
 def table(runs):
     """The results of the runs and the baselines of their task, as text."""
-    kind = runs[0].kind
+    kind = common_kind(runs)
     rows = [["", "parameters", *(measure.label for measure in kind.scores), kind.costs[0].label,
              kind.time.label, "seconds"]]
-    for run in runs:
-        rows.append([
-            run.name,
-            str(run.parameters),
-            *(brief(measure, run.metrics[measure.key]) for measure in kind.scores),
-            brief(kind.costs[0], run.metrics[kind.costs[0].key]),
-            number(kind.time, run.epochs[-1][kind.time.key]),
-            f"{run.metrics['wall_seconds']:.0f}",
-        ])
-    for name, value in runs[0].baselines.items():
-        row = [baseline_label(name, kind), "", brief(kind.scores[0], value)]
-        rows.append(row + [""] * (len(rows[0]) - len(row)))
+    rows += [row(run, kind) for run in runs]
+    rows += [[baseline_label(name, kind), "", brief(kind.scores[0], value)]
+             for name, value in baselines_of(runs).items()]
+    rows = [row + [""] * (len(rows[0]) - len(row)) for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join([row[0].ljust(widths[0])] +
@@ -48,29 +63,34 @@ def table(runs):
         for row in rows)
 
 
-def spread(heights, gap):
-    """The heights, moved up where needed so that any two are at least `gap` apart."""
-    moved = list(heights)
-    order = sorted(range(len(heights)), key=lambda index: heights[index])
-    for below, above in zip(order, order[1:]):
-        moved[above] = max(moved[above], moved[below] + gap)
-    return moved
-
-
 def draw_lines(axes, runs, measure):
-    for run, colour in zip(runs, COLOURS * len(runs)):
-        axes.plot(run.curve(run.kind.time.key), run.curve(measure.key), color=colour, linewidth=1.8,
-                  marker="o" if len(run.epochs) == 1 else None)
+    """Draws a line for each run. Returns (name, x, y, colour) of the end of each."""
+    ends = []
+    for i, run in enumerate(runs):
+        colour = COLOURS[i % len(COLOURS)]
+        times, values = run.curve(run.kind.time.key), run.curve(measure.key)
+        axes.plot(times, values, color=colour, linestyle=LINES[i // len(COLOURS) % len(LINES)],
+                  linewidth=1.8, clip_on=False, marker="o" if len(run.epochs) == 1 else None)
+        ends.append((labelled(run), times[-1], values[-1], colour))
+    return ends
 
 
-def name_lines(axes, runs, measure, gap):
-    """Writes the name of each run at the end of its line."""
-    ends = [run.curve(measure.key)[-1] for run in runs]
+def baseline_style(i):
+    """Grey lines behind the data."""
+    return {"color": "0.6", "linewidth": 1, "linestyle": LINES[1 + i % 2], "zorder": 0}
+
+
+def draw_baselines(axes, baselines, kind):
+    """Draws a line for each baseline; the limits of the axes stay. Returns (name, x, y, colour) of
+    the end of each."""
     low, high = axes.get_ylim()
-    for run, colour, height in zip(runs, COLOURS * len(runs), spread(ends, gap * (high - low))):
-        axes.annotate(run.name, (run.curve(run.kind.time.key)[-1], height), xytext=(6, 0),
-                      textcoords="offset points", va="center", color=colour, weight="bold",
-                      annotation_clip=False)
+    ends = []
+    for i, (name, level) in enumerate(baselines.items()):
+        axes.axhline(level, **baseline_style(i))
+        ends.append((baseline_text(name, level, kind, axes.yaxis), axes.get_xlim()[1],
+                     min(max(level, low), high), BASELINE_COLOUR))
+    axes.set_ylim(low, high)
+    return ends
 
 
 def score_axis(axis, measure, levels):
@@ -107,52 +127,50 @@ def time_axis(axis, kind):
 
 def picture(runs, path):
     """Draws score and, if it was measured during training, energy over training time, into `path`."""
-    kind = runs[0].kind
+    runs = [run for run in runs if run.epochs]
+    kind, baselines = runs[0].kind, baselines_of(runs)
     heights = HEIGHTS[:len(kind.curves)]
     figure, panels = plt.subplots(
         len(heights), 1, figsize=(7.2, 1.4 + sum(heights)), sharex=True, squeeze=False,
         height_ratios=heights, layout="constrained")
-    figure.suptitle(runs[0].task.replace("_", " ").capitalize(), x=0.02, ha="left", weight="bold")
+    task = next((run.task for run in runs if run.task), "learning curves")
+    figure.suptitle(task.replace("_", " ").capitalize(), x=0.02, ha="left", weight="bold")
     score, *energies = axes = panels[:, 0]
+    ends = []
     for panel, measure in zip(axes, kind.curves):
         panel.set_title(measure.axis_label, loc="left", size=10)
-        draw_lines(panel, runs, measure)
+        ends.append(draw_lines(panel, runs, measure))
         panel.margins(x=0.01)
-
-    levels = runs[0].baselines
-    score_axis(score.yaxis, kind.curves[0], levels.values())
-    for name, level in levels.items():
-        score.axhline(level, color="0.75", linewidth=0.8, zorder=0)
-        score.annotate(baseline_text(name, level, kind, score.yaxis),
-                       (0.99, min(level, score.get_ylim()[1])),
-                       xycoords=("axes fraction", "data"), xytext=(0, 3),
-                       textcoords="offset points", ha="right", color="0.45", size=8)
-    for energy, measure in zip(energies, kind.curves[1:]):
-        energy.set_ylim(0, 1.08 * max(max(run.curve(measure.key)) for run in runs))
-
-    time_axis(axes[-1].xaxis, kind)
-    for panel, measure, gap in zip(axes, kind.curves, (0.05, 0.08)):
-        name_lines(panel, runs, measure, gap)
         panel.spines[["top", "right"]].set_visible(False)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    score_axis(score.yaxis, kind.curves[0], baselines.values())
+    for energy, measure in zip(energies, kind.curves[1:]):
+        energy.set_ylim(0, 1.08 * max(max(run.curve(measure.key)) for run in runs) or 1)
+    time_axis(axes[-1].xaxis, kind)
+    ends[0] += draw_baselines(score, baselines, kind)
+    for panel, names in zip(axes, ends):
+        name_ends(panel, names)
+    save(figure, path)
 
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m stpn.learning_curves",
                                      description="A table and a figure of runs of one task.")
-    parser.add_argument("runs", metavar="RUN_DIR", nargs="+", help="the folder of a finished run")
+    parser.add_argument("runs", metavar="RUN_DIR", nargs="+",
+                        help="the folder of a run, finished or not")
     parser.add_argument("-o", "--output", default="curves.png", help="figure to write (default: %(default)s)")
     given = parser.parse_args(arguments)
     try:
+        check_format(given.output)
         runs = read_runs(given.runs)
         print(table(runs))
         picture(runs, given.output)
-    except (RunError, OSError) as error:
+    except (RunError, PictureError, OSError) as error:
         print(f"learning_curves: {error}", file=sys.stderr)
         return 2
-    print(f"\nFigure: {given.output}")
+    print(f"\nFigure: {printable(given.output)}")
+    for run, folder in zip(runs, given.runs):
+        if not run.finished:
+            print(f"learning_curves: warning: {folder}: {run.how_it_ended()}", file=sys.stderr)
     return 0
 
 

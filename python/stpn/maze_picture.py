@@ -8,11 +8,10 @@ import json
 import sys
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 from matplotlib.collections import LineCollection
+
+from stpn.figures import PictureError, check_format, matplotlib, plt, save
+from stpn.runs import printable
 
 WALL, GROUND, REWARD = "#4a4a4a", "#f4f4f2", "#D55E00"
 TIME = "viridis"
@@ -131,9 +130,7 @@ def picture(trace, path):
     else:
         after.set_visible(False)
     draw_rewards(figure.add_subplot(grid[1, :]), trace, norm)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    save(figure, path)
 
 
 def main(arguments=None):
@@ -143,11 +140,12 @@ def main(arguments=None):
     parser.add_argument("-o", "--output", default="maze.png", help="figure to write (default: %(default)s)")
     given = parser.parse_args(arguments)
     try:
+        check_format(given.output)
         picture(read_trace(given.trace), given.output)
-    except (TraceError, OSError) as error:
+    except (TraceError, PictureError, OSError) as error:
         print(f"maze_picture: {error}", file=sys.stderr)
         return 2
-    print(f"Figure: {given.output}")
+    print(f"Figure: {printable(given.output)}")
     return 0
 
 

@@ -5,13 +5,16 @@ python -m stpn.reproduction FOLDER... [-o OUT] [--keep RESULTS]
 
 A FOLDER is that of `stpn reproduce` or any folder with runs in it, such as runs/maze, where `stpn
 train` puts runs of different seeds. Runs are told apart by the ends of their paths,
-<set>/<model>/<seed>; those that have not ended are left out. Writes to OUT (default: the first FOLDER):
+<set>/<model>/<seed>. Writes to OUT (default: the first FOLDER):
 
     table.md          for each set, mean and standard deviation over seeds, and the task's baselines
     <set>.png         accuracy and energy over epochs; for an RL task, reward over training episodes
     <set>_energy.png  energy over test accuracy or reward, one marker for each run
     <word>.png        test accuracy, or share of the oracle's margin, over the sets whose names are a
                       word and a number, such as pairs4 and pairs8
+
+A run that has not finished, or that has diverged, is in no mean: table.md lists it, a warning names
+it, and <set>.png shows its curve as far as it goes.
 """
 
 import argparse
@@ -22,80 +25,25 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
+from stpn.figures import matplotlib, name_ends, plt, save
 from stpn.kinds import number, plain
-from stpn.learning_curves import COLOURS, HEIGHTS, baseline_text, score_axis, time_axis
-from stpn.runs import NAMES, RunError, baseline_label, of_one_task, read_run
+from stpn.learning_curves import (BASELINE_COLOUR, COLOURS, HEIGHTS, LINES, baseline_style,
+                                  baseline_text, draw_baselines, score_axis, time_axis)
+from stpn.run_sets import find_folders, find_sets, position
+from stpn.runs import OTHER_TASK, RunError, baseline_label, printable
 
 MARKERS = "osD^vPX*<>hpd"  # 13; with 6 colours, 78 combinations before the first repeats
-LINES = ["-", "--", ":"]
 PANEL = 7  # the most models in a panel, for legibility
 
 
-def position(model):
-    """Sort key: models in the order of NAMES, then the others in alphabetical order."""
-    known = list(NAMES)
-    return (known.index(model) if model in known else len(known), model)
-
-
-def by_number(name):
-    """Sort key that puts pairs4 before pairs16."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
-
-
-def finished_runs(folders):
-    """{(set, model, seed): the folder of a run that has ended}, in the order of their names."""
-    found = {}
-    for folder in folders:
-        summaries = sorted(Path(folder).resolve().rglob("summary.json"))
-        if not summaries:
-            raise RunError(f"{folder}: has no run that has ended (a summary.json)")
-        for summary in summaries:
-            run = summary.parent
-            place = run.parts[-3:]
-            if len(place) < 3:
-                raise RunError(f"{run}: must be in a folder <set>/<model>/<seed>")
-            if found.setdefault(place, run) != run:
-                raise RunError(f"{found[place]} and {run}: both are {'/'.join(place)}; give one of "
-                               "them")
-    return dict(sorted(found.items(), key=lambda item: by_number("/".join(item[0]))))
-
-
-def find_runs(folders):
-    """{set: {model: runs by seed}}, in the order in which they are shown."""
-    sets = defaultdict(lambda: defaultdict(list))
-    for (name, model, _), folder in finished_runs(folders).items():
-        run = read_run(folder)
-        if run.model != model:  # given a name of its own with `stpn train --out`
-            run.name = model
-        sets[name][model].append(run)
-    of_one_task([run for models in sets.values() for runs in models.values() for run in runs])
-    for models in sets.values():
-        of_different_seeds(models)
-    return {name: {model: sets[name][model] for model in sorted(sets[name], key=position)}
-            for name in sorted(sets, key=by_number)}
-
-
-def of_different_seeds(models):
-    for model, runs in models.items():
-        seeds = [run.seed for run in runs]
-        for seed in seeds:
-            if seeds.count(seed) > 1:
-                raise RunError(f"{model}: has several runs of seed {seed}, which would count as "
-                               "independent: put variants into folders of their own")
-
-
 def keep(folders, results):
-    """Copies the files that tables and figures need of each finished run."""
-    for place, folder in finished_runs(folders).items():
+    """Copies the files that tables and figures need of each run, as far as it has them."""
+    for place, folder in find_folders(folders).items():
         to = Path(results, *place)
-        to.mkdir(parents=True, exist_ok=True)
-        for name in ("summary.json", "metrics.jsonl"):
-            shutil.copyfile(folder / name, to / name)
+        for name in ("summary.json", "metrics.jsonl", "config.toml", "diverged"):
+            if (folder / name).is_file():
+                to.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(folder / name, to / name)
 
 
 def with_std(values, measure):
@@ -111,17 +59,15 @@ def metric(runs, measure):
     return [run.metrics[measure.key] for run in runs]
 
 
-def learnt_at(models):
+def learnt_at(runs):
     """The value of `kind.learning` at which a model counts as having learnt the task."""
-    kind = kind_of_set(models)
-    if kind.learnt is not None:
-        return kind.learnt
-    best = max(statistics.mean(metric(runs, kind.learning)) for runs in models.values())
+    if runs.kind.learnt is not None:
+        return runs.kind.learnt
+    best = max(statistics.mean(metric(each, runs.kind.learning)) for each in runs.finished.values())
     return max(0.01, round(best / 2, 2))  # chance would reach 0
 
 
-def time_to_learn(runs, level):
-    kind = runs[0].kind
+def time_to_learn(runs, kind, level):
     reached = [next((line[kind.time.key] for line in run.epochs
                      if line[kind.learning.key] >= level), None) for run in runs]
     there = [time for time in reached if time is not None]
@@ -131,79 +77,113 @@ def time_to_learn(runs, level):
     return with_std(there, kind.time) + some
 
 
-def kind_of_set(models):
-    return next(iter(models.values()))[0].kind
+def seed_count(runs, model):
+    """The number of runs in the means: "3", or "2 of 3" if there are others."""
+    count = len(runs.models[model])
+    stopped = len(runs.stopped(model))
+    return f"{count} of {count + stopped}" if stopped else str(count)
 
 
-def baselines_of(models):
-    return next(iter(models.values()))[0].baselines
+def model_row(runs, model, level):
+    kind, finished = runs.kind, runs.models[model]
+    return [
+        runs.model_name(model), seed_count(runs, model), str(finished[0].parameters),
+        *(with_std(metric(finished, measure), measure) for measure in kind.scores),
+        time_to_learn(finished, kind, level),
+        *(with_std(metric(finished, measure), measure) for measure in kind.costs),
+        number(kind.seconds, statistics.mean(metric(finished, kind.seconds))),
+    ]
 
 
-def table(name, models):
-    """The Markdown table of a set."""
-    kind, level = kind_of_set(models), learnt_at(models)
+def means(runs):
+    """The Markdown table of the finished runs of a set, with the baselines."""
+    kind, level = runs.kind, learnt_at(runs)
+    level_text = f"{level:.0%}" if kind.learning.percent else plain(level)
     rows = [["model", "seeds", "parameters", *(measure.label for measure in kind.scores),
-             f"{kind.time.label} to {f'{level:.0%}' if kind.learning.percent else plain(level)}", *(measure.label for measure in kind.costs),
+             f"{kind.time.label} to {level_text}", *(measure.label for measure in kind.costs),
              kind.seconds.label]]
-    for runs in models.values():
-        rows.append([
-            runs[0].name, str(len(runs)), str(runs[0].parameters),
-            *(with_std(metric(runs, measure), measure) for measure in kind.scores),
-            time_to_learn(runs, level),
-            *(with_std(metric(runs, measure), measure) for measure in kind.costs),
-            number(kind.seconds, statistics.mean(metric(runs, kind.seconds))),
-        ])
-    for baseline, value in baselines_of(models).items():
-        row = [baseline_label(baseline, kind), "", "", with_std([value], kind.scores[0])]
-        rows.append(row + [""] * (len(rows[0]) - len(row)))
+    for model, finished in runs.models.items():
+        rows.append(model_row(runs, model, level) if finished else
+                    [runs.model_name(model), seed_count(runs, model)])
+    for baseline, value in runs.baselines.items():
+        rows.append([baseline_label(baseline, kind), "", "", with_std([value], kind.scores[0])])
+    rows = [row + [""] * (len(rows[0]) - len(row)) for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     rows.insert(1, ["-" * width for width in widths])
     lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |"
              for row in rows]
-    return f"## {name}\n\n" + "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n"
+
+
+def other_lines(runs):
+    """A line for each run that is in no mean: what it is, why, and the score that it had reached."""
+    lines = []
+    for (model, seed), run in runs.others.items():
+        line = f"{model}/{seed}: {run.how_it_ended()}"
+        if run.epochs and run.state != OTHER_TASK:
+            score = run.kind.curves[0]
+            line += f"; {score.label} {with_std([run.epochs[-1][score.key]], score)}"
+        lines.append(line)
+    return lines
+
+
+def section(runs):
+    """The part of table.md about a set."""
+    parts = [f"## {runs.name}\n", means(runs) if runs.finished else "No run has finished.\n"]
+    if runs.others:
+        parts += ["Not in the means:\n", "".join(f"- {line}\n" for line in other_lines(runs))]
+    return "\n".join(parts)
 
 
 def styles(sets):
     """Colour, marker and line style of each model, the same in all figures."""
-    models = sorted({model for models in sets.values() for model in models}, key=position)
+    models = sorted({model for runs in sets for model in runs.models}, key=position)
     return {model: {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)],
                     "linestyle": LINES[i // len(COLOURS) % len(LINES)]}
             for i, model in enumerate(models)}
 
 
-def mean_curve(axes, runs, measure, style, label):
-    """Draws the mean over the runs with a band of one standard deviation on each side."""
+def mean_curve(axes, runs, time, measure, style):
+    """Draws the mean over the runs with a band of one standard deviation on each side. Returns the
+    end of the line."""
     curves = list(zip(*(run.curve(measure.key) for run in runs)))  # cut to the shortest run
-    times = runs[0].curve(runs[0].kind.time.key)[:len(curves)]
+    times = runs[0].curve(time.key)[:len(curves)]
     mean = [statistics.mean(values) for values in curves]
-    axes.plot(times, mean, label=label, linewidth=1.6, markersize=5, **style,
+    axes.plot(times, mean, linewidth=1.6, markersize=5, clip_on=False, **style,
               markevery=max(1, len(times) // 8))
     if len(runs) > 1:
         std = [statistics.stdev(values) for values in curves]
         axes.fill_between(times, [m - s for m, s in zip(mean, std)],
                           [m + s for m, s in zip(mean, std)],
-                          color=style["color"], alpha=0.18, linewidth=0)
+                          color=style["color"], alpha=0.15, linewidth=0)
+    return times[-1], mean[-1]
 
 
-def baseline_style(i):
-    """Grey lines behind the data."""
-    return {"color": "0.6", "linewidth": 1, "linestyle": LINES[1 + i % 2], "zorder": 0}
+def stopped_curve(axes, run, time, measure, style):
+    """Draws a run that is in no mean as a thin line with a cross at its end. Returns the end."""
+    times, values = run.curve(time.key), run.curve(measure.key)
+    axes.plot(times, values, color=style["color"], linestyle=style["linestyle"], linewidth=0.8)
+    axes.plot(times[-1], values[-1], "x", color=style["color"], markersize=6, clip_on=False)
+    return times[-1], values[-1]
 
 
-def draw_baselines(draw, models, axis):
-    """Draws the baselines with `draw`, which is axhline or axvline; the axis limits stay."""
-    for i, (name, level) in enumerate(baselines_of(models).items()):
-        draw(level, label=baseline_text(name, level, kind_of_set(models), axis),
-             **baseline_style(i))
+def draw_model(axes, runs, model, measure, style, suffix):
+    """Draws the curves of a model. Returns (name, x, y, colour) for the end of its line; a list,
+    which is empty if none of its runs has completed an epoch."""
+    finished = runs.models[model]
+    stopped = [run for run in runs.stopped(model) if run.epochs]
+    ends = [stopped_curve(axes, run, runs.kind.time, measure, style) for run in stopped]
+    if finished:
+        end, name = mean_curve(axes, finished, runs.kind.time, measure, style), suffix
+    elif stopped:
+        end, name = max(ends), f" ({stopped[ends.index(max(ends))].state})"
+    else:
+        return []
+    return [(runs.model_name(model) + name, *end, style["color"])]
 
 
 def bare(axes):
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def save(figure, path):
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
 
 
 class PlainLogFormatter(matplotlib.ticker.LogFormatter):
@@ -213,8 +193,11 @@ class PlainLogFormatter(matplotlib.ticker.LogFormatter):
         return f"{x:g}" if super().__call__(x, pos) else ""
 
 
-def energy_axis(axis):
-    """A logarithmic axis, because energies differ by decades, with numbers without exponents."""
+def energy_axis(axis, energies):
+    """A logarithmic axis, because energies differ by decades, with numbers without exponents. It is
+    linear if an energy is 0."""
+    if min(energies) <= 0:
+        return
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})
     axis.set_major_formatter(PlainLogFormatter(minor_thresholds=(2, 0.5)))
     axis.set_minor_formatter(PlainLogFormatter(minor_thresholds=(2, 0.5)))
@@ -226,121 +209,166 @@ def seeds_of(models):
     if len(set(counts.values())) > 1:
         return ("mean and standard deviation over seeds (how many)",
                 {model: f" ({count})" for model, count in counts.items()})
-    count = max(counts.values())
+    count = max(counts.values(), default=0)
     return (f"mean and standard deviation over {count} seeds" if count > 1 else "one seed",
             dict.fromkeys(counts, ""))
 
 
-def curves_figure(name, models, style, path):
-    """Columns of at most PANEL models: score at the top, energy (if any) below it, then the legend."""
-    kind = kind_of_set(models)
-    names = list(models)
+def subtitle(runs):
+    text = seeds_of(runs.finished)[0] if runs.finished else "no run has finished"
+    if any(run.epochs and run.state != OTHER_TASK for run in runs.others.values()):
+        text += "; thin lines: unfinished or diverged runs, not in the mean"
+    return text[0].upper() + text[1:]
+
+
+def set_title(figure, title, text):
+    """The title in bold, and below it a line in words."""
+    figure.suptitle(title, x=0.02, ha="left", weight="bold")
+    figure.axes[0].set_title(text, loc="left", size=10, pad=10)
+
+
+def curves_figure(runs, style, path):
+    """Columns of at most PANEL models: the score at the top, energy (if any) below it."""
+    kind = runs.kind
+    names = list(runs.models)
     columns = -(-len(names) // PANEL)
+    per_column = -(-len(names) // columns)
     heights = HEIGHTS[:len(kind.curves)]
     figure, axes = plt.subplots(len(heights), columns,
-                                figsize=(1.5 + 5.2 * columns, 1.4 + 1.2 * sum(heights)), sharex=True,
+                                figsize=(1.5 + 5.2 * columns, 1.0 + 1.2 * sum(heights)), sharex=True,
                                 sharey="row", squeeze=False, height_ratios=heights,
                                 layout="constrained")
-    over, suffix = seeds_of(models)
-    figure.suptitle(f"{name}: {over}", x=0.02, ha="left", weight="bold")
+    suffix = seeds_of(runs.finished)[1]
+    ends = defaultdict(list)
     for panels, measure in zip(axes, kind.curves):
         panels[0].set_ylabel(measure.axis_label)
         for column, panel in enumerate(panels):
-            for model in names[column * PANEL:(column + 1) * PANEL]:
-                runs = models[model]
-                mean_curve(panel, runs, measure, style[model], runs[0].name + suffix[model])
+            for model in names[column * per_column:(column + 1) * per_column]:
+                ends[panel] += draw_model(panel, runs, model, measure, style[model],
+                                          suffix.get(model, ""))
             panel.margins(x=0.01)
             bare(panel)
-    score_axis(axes[0, 0].yaxis, kind.curves[0], baselines_of(models).values())
-    for energy in axes[1:, 0]:
-        energy_axis(energy.yaxis)
+    score_axis(axes[0, 0].yaxis, kind.curves[0], runs.baselines.values())
+    for energy, measure in zip(axes[1:, 0], kind.curves[1:]):
+        energy_axis(energy.yaxis, [value for run in runs.drawn() for value in run.curve(measure.key)])
     for score, last in zip(axes[0], axes[-1]):
-        draw_baselines(score.axhline, models, score.yaxis)
         time_axis(last.xaxis, kind)
-        last.legend(*score.get_legend_handles_labels(), loc="upper center",
-                    bbox_to_anchor=(0.5, -0.4 / heights[-1]), ncols=3, frameon=False)
+        ends[score] += draw_baselines(score, runs.baselines, kind)
+    set_title(figure, runs.title, subtitle(runs))
+    for panel in axes.flat:
+        name_ends(panel, ends[panel])
     save(figure, path)
 
 
-def energy_figure(name, models, style, path):
+def energy_figure(runs, style, path):
     """Energy over score: lower and further right is better."""
-    kind = kind_of_set(models)
+    kind = runs.kind
     figure, axes = plt.subplots(figsize=(7.6, 4.8), layout="constrained")
-    figure.suptitle(f"{name}: energy over {kind.noun}, one marker per run", x=0.02, ha="left",
-                    weight="bold")
-    for model, runs in models.items():
-        axes.scatter(metric(runs, kind.scores[0]), metric(runs, kind.energy), s=60,
-                     edgecolors="white", linewidths=0.6, label=runs[0].name,
-                     color=style[model]["color"], marker=style[model]["marker"])
-    score_axis(axes.xaxis, kind.scores[0], baselines_of(models).values())
+    for model, finished in runs.finished.items():
+        axes.scatter(metric(finished, kind.scores[0]), metric(finished, kind.energy), s=60,
+                     edgecolors="white", linewidths=0.6, label=runs.model_name(model),
+                     color=style[model]["color"], marker=style[model]["marker"], clip_on=False,
+                     zorder=3)
+    score_axis(axes.xaxis, kind.scores[0], runs.baselines.values())
     axes.set_xlabel(kind.scores[0].axis_label)
     axes.set_ylabel(kind.energy.axis_label)
-    energy_axis(axes.yaxis)
-    draw_baselines(axes.axvline, models, axes.xaxis)
+    energy_axis(axes.yaxis, [value for finished in runs.finished.values()
+                             for value in metric(finished, kind.energy)])
+    for i, (name, level) in enumerate(runs.baselines.items()):
+        axes.axvline(level, label=baseline_text(name, level, kind, axes.xaxis), **baseline_style(i))
     bare(axes)
+    set_title(figure, runs.title, f"Energy over {kind.noun}, one marker for each finished run")
     figure.legend(loc="outside right upper", frameon=False)
     save(figure, path)
 
 
 def ladders(sets):
-    """{word: [(number, models)]} of the sets whose names are the same word with different numbers."""
+    """{word: [(number, set)]} of the sets of one task whose names are the same word with different
+    numbers."""
     found = defaultdict(list)
-    for name, models in sets.items():
-        if match := re.fullmatch(r"(.*\D)(\d+)", name):
-            found[match[1]].append((int(match[2]), models))
-    return {word: steps for word, steps in found.items() if len(steps) > 1}
+    for runs in sets:
+        match = re.fullmatch(r"(.*\D)(\d+)", runs.name)
+        if match and runs.finished:
+            found[match[1]].append((int(match[2]), runs))
+    return {word: steps for word, steps in found.items()
+            if len(steps) > 1 and len({runs.task for _, runs in steps}) == 1}
+
+
+def ladder_curve(axes, points, score, style):
+    """Draws the score over [(number, runs)], with error bars where there are several runs. Returns
+    the end of the line."""
+    values = [metric(runs, score) for _, runs in points]
+    numbers, mean = [step for step, _ in points], [statistics.mean(value) for value in values]
+    axes.plot(numbers, mean, linewidth=1.6, markersize=6, clip_on=False, **style)
+    several = [i for i, value in enumerate(values) if len(value) > 1]
+    axes.errorbar([numbers[i] for i in several], [mean[i] for i in several],
+                  [statistics.stdev(values[i]) for i in several], fmt="none", capsize=3,
+                  ecolor=style["color"])
+    return numbers[-1], mean[-1]
+
+
+def ladder_axis(axis, numbers):
+    """A tick at each number; logarithmic, since the numbers of a ladder mostly double."""
+    if min(numbers) > 0:
+        axis.axes.set_xscale("log")
+    axis.set_major_locator(matplotlib.ticker.FixedLocator(numbers))
+    axis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: f"{x:g}"))
+    axis.set_minor_locator(matplotlib.ticker.NullLocator())
 
 
 def ladder_figure(word, steps, style, path):
     """The score over the numbers of the sets, for the models that are in more than one of them."""
-    kind = kind_of_set(steps[0][1])
-    score = kind.scores[-1]
+    sets = [runs for _, runs in steps]
+    known = [{measure.key for measure in runs.kind.scores} for runs in sets]
+    score = sets[0].kind.of(set.intersection(*known)).scores[-1]
     figure, axes = plt.subplots(figsize=(7.6, 4.8), layout="constrained")
-    figure.suptitle(f"{score.axis_label} over {word}", x=0.02, ha="left", weight="bold")
-    points = defaultdict(list)
-    for step, models in steps:
-        for model, runs in models.items():
-            points[model].append((step, runs))
+    points, names, ends = defaultdict(list), {}, []
+    for step, runs in steps:
+        for model, finished in runs.finished.items():
+            points[model].append((step, finished))
+            names[model] = runs.model_name(model)
     for model in sorted(points, key=position):
-        if len(points[model]) < 2:
-            continue
-        values = [metric(runs, score) for _, runs in points[model]]
-        axes.errorbar([step for step, _ in points[model]],
-                      [statistics.mean(value) for value in values],
-                      [statistics.stdev(value) if len(value) > 1 else 0 for value in values],
-                      label=points[model][0][1][0].name, linewidth=1.6, markersize=6, capsize=3,
-                      **style[model])
-    numbers = [step for step, _ in steps]
-    if score is kind.scores[0]:  # a share is relative to the baselines already
-        for i, baseline in enumerate(baselines_of(steps[0][1])):
-            axes.plot(numbers, [baselines_of(models)[baseline] for _, models in steps],
-                      label=baseline_label(baseline, kind), **baseline_style(i))
+        if len(points[model]) > 1:
+            end = ladder_curve(axes, points[model], score, style[model])
+            ends.append((names[model], *end, style[model]["color"]))
+    if score.key == sets[0].kind.scores[0].key:  # a share is relative to the baselines already
+        for i, name in enumerate(sets[0].baselines):
+            line = [(step, runs.baselines[name]) for step, runs in steps if name in runs.baselines]
+            axes.plot(*zip(*line), **baseline_style(i))
+            ends.append((baseline_label(name, sets[0].kind), *line[-1], BASELINE_COLOUR))
     score_axis(axes.yaxis, score, ())
-    axes.set_xticks(numbers)
-    axes.set_xlabel(word.capitalize())
+    ladder_axis(axes.xaxis, [step for step, _ in steps])
+    words = word.replace("_", " ").strip()
+    axes.set_xlabel(words.capitalize())
     axes.set_ylabel(score.axis_label)
     bare(axes)
-    figure.legend(loc="outside right upper", frameon=False)
+    set_title(figure, sets[0].task_title, f"{score.axis_label} over {words}, of finished runs")
+    name_ends(axes, ends)
     save(figure, path)
 
 
 def report(folders, out):
-    """Writes table and figures. Returns the table and the paths of the figures."""
-    sets = find_runs(folders)
+    """Writes table and figures. Returns the table, the paths of the figures and the warnings."""
+    sets = find_sets(folders)
+    if not any(runs.drawn() for runs in sets):
+        raise RunError(f"{', '.join(map(str, folders))}: no run has completed an epoch")
     style = styles(sets)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    text = "\n".join(table(name, models) for name, models in sets.items())
-    (out / "table.md").write_text(text)
+    text = "\n".join(map(section, sets))
+    (out / "table.md").write_text(text, encoding="utf-8")
     figures = []
-    for name, models in sets.items():
-        figures += [out / f"{name}.png", out / f"{name}_energy.png"]
-        curves_figure(name, models, style, figures[-2])
-        energy_figure(name, models, style, figures[-1])
+    for runs in sets:
+        if runs.drawn():
+            figures.append(out / f"{runs.name}.png")
+            curves_figure(runs, style, figures[-1])
+        if runs.finished:
+            figures.append(out / f"{runs.name}_energy.png")
+            energy_figure(runs, style, figures[-1])
     for word, steps in ladders(sets).items():
         figures.append(out / f"{word}.png")
         ladder_figure(word, steps, style, figures[-1])
-    return text, figures
+    return text, figures, [f"{runs.name}/{line}" for runs in sets for line in other_lines(runs)]
 
 
 def main(arguments=None):
@@ -352,17 +380,19 @@ def main(arguments=None):
     parser.add_argument("-o", "--output", metavar="OUT",
                         help="folder to write to (default: the first FOLDER)")
     parser.add_argument("--keep", metavar="RESULTS",
-                        help="copy summary.json and metrics.jsonl of every finished run to this folder")
+                        help="copy summary.json and metrics.jsonl of every run to this folder")
     given = parser.parse_args(arguments)
     try:
-        text, figures = report(given.folders, given.output or given.folders[0])
+        text, figures, warnings = report(given.folders, given.output or given.folders[0])
         if given.keep:
             keep(given.folders, given.keep)
     except (RunError, OSError) as error:
         print(f"reproduction: {error}", file=sys.stderr)
         return 2
     print(text)
-    print("Figures: " + ", ".join(str(figure) for figure in figures))
+    print("Figures: " + ", ".join(printable(figure) for figure in figures))
+    for warning in warnings:
+        print(f"reproduction: warning: {warning}", file=sys.stderr)
     return 0
 
 

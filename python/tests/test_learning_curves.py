@@ -20,7 +20,7 @@ class LearningCurvesTest(unittest.TestCase):
     def run_main(self, *arguments):
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = learning_curves.main([*arguments, "-o", str(self.folder / "new" / "curves.png")])
+            code = learning_curves.main(["-o", str(self.folder / "new" / "curves.png"), *arguments])
         return code, out.getvalue(), err.getvalue()
 
     def test_prints_a_row_for_each_run_and_baseline(self):
@@ -88,28 +88,65 @@ class LearningCurvesTest(unittest.TestCase):
         self.assertRegex(err, message)
         self.assertEqual(len(err.splitlines()), 1, err)
 
-    def test_refuses_a_folder_that_is_not_a_finished_run(self):
+    def assert_shown(self, name, warning, *arguments):
+        code, out, err = self.run_main(*arguments)
+        self.assertEqual(code, 0, err)
+        self.assertIn(name, out)
+        self.assertRegex(err, warning)
+        self.assertEqual(len(err.splitlines()), 1, err)
+        self.assertTrue((self.folder / "new" / "curves.png").exists())
+        return out
+
+    def test_shows_runs_that_have_not_finished(self):
+        good, run = write_run(self.folder / "a"), Path(write_run(self.folder / "lstm", "lstm"))
+        with (run / "metrics.jsonl").open("a") as lines:
+            lines.write('{"epoch": 4, "valid')
+        self.assert_shown("LSTM (unfinished)", "lstm: unfinished after 3 epochs: metrics.jsonl, line 4",
+                          str(run))
+        (run / "summary.json").unlink()
+        for others in ([], [good]):
+            out = self.assert_shown("LSTM (unfinished)",
+                                    "lstm: unfinished after 3 epochs: no summary.json",
+                                    str(run), *others)
+            row, = [line.split() for line in out.splitlines() if line.startswith("LSTM")]
+            self.assertEqual(row, ["LSTM", "(unfinished)", "3"])
+        (run / "metrics.jsonl").unlink()
+        (run / "lock").touch()
+        self.assert_shown("LSTM (unfinished)", "lstm: unfinished: no summary.json", good, str(run))
+
+    def test_shows_runs_that_diverged(self):
         run = Path(write_run(self.folder / "a"))
-        self.assert_refused("nowhere/summary.json: does not exist", str(self.folder / "nowhere"))
+        summary = (run / "summary.json").read_text()
+        (run / "summary.json").write_text(summary.replace("0.8765", "null"))
+        self.assert_shown("STPN (diverged)", "test_accuracy is null", str(run))
+
+    def test_an_unfinished_run_is_named_by_its_folder(self):
+        for place, model in ((("stpn", "seed1"), "STPN"), (("gru",), "GRU"), (("mine",), "mine")):
+            run = Path(write_run(self.folder.joinpath(*place)))
+            (run / "summary.json").unlink()
+            self.assert_shown(f"{model} (unfinished)", "no summary.json", str(run))
+
+    def test_refuses_what_it_cannot_show(self):
+        self.assert_refused("nowhere: does not exist", str(self.folder / "nowhere"))
+        (self.folder / "empty").mkdir()
+        self.assert_refused("empty: is not the folder of a run", str(self.folder / "empty"))
+        run = Path(write_run(self.folder / "a"))
         (run / "metrics.jsonl").write_text("")
-        self.assert_refused("metrics.jsonl: empty", str(run))
-        (run / "metrics.jsonl").write_text('{"epoch": 1, "valid')
-        self.assert_refused("metrics.jsonl: not an output of a run", str(run))
+        self.assert_refused("metrics.jsonl is empty; no run has completed an epoch", str(run))
         (run / "metrics.jsonl").write_text('{"epoch": 1}\n')
-        self.assert_refused("metrics.jsonl: has no 'validation_accuracy'", str(run))
-        summary = json.loads((run / "summary.json").read_text())
-        (run / "summary.json").write_text(json.dumps({**summary, "metrics": {"loss": 1}}))
-        self.assert_refused("summary.json: not .* no test_accuracy and no reward", str(run))
-        (run / "summary.json").write_text("[]")
-        self.assert_refused("summary.json: not an output of a run", str(run))
+        self.assert_refused("metrics.jsonl, line 1: has no 'validation_accuracy'", str(run))
 
     def test_refuses_an_rl_run_that_lacks_a_metric(self):
         run = Path(write_rl_run(self.folder / "a"))
         (run / "metrics.jsonl").write_text('{"epoch": 1, "episodes": 6400, "reward": 5.5}\n')
-        self.assert_refused("metrics.jsonl: has no 'reward_share'", str(run))
-        summary = (run / "summary.json").read_text()
-        (run / "summary.json").write_text(summary.replace("energy_per_neuron\"", "energy\""))
-        self.assert_refused("summary.json: has no 'energy_per_neuron'", str(run))
+        self.assert_refused("metrics.jsonl, line 1: has no 'reward_share'", str(run))
+
+    def test_refuses_an_unknown_format_before_it_reads_anything(self):
+        for name in ("curves.xyz", "curves", "curves.pgf"):
+            code, out, err = self.run_main("nowhere", "--out", str(self.folder / name))
+            self.assertEqual((code, out), (2, ""))
+            self.assertRegex(err, f"{name}: .* must end in one of .*[.]pdf, [.]png, .*[.]svg")
+            self.assertEqual(len(err.splitlines()), 1, err)
 
     def test_refuses_runs_of_two_tasks(self):
         self.assert_refused("different tasks", write_run(self.folder / "a"),

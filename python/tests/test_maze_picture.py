@@ -78,6 +78,14 @@ class MazePictureTest(unittest.TestCase):
         self.assert_refused("do not match", TRACE | {"teleports": [4]})
         self.assert_refused("inside a wall", TRACE | {"reward_cell": [0, 0]})
 
+    def test_refuses_an_unknown_format(self):
+        err = io.StringIO()
+        with contextlib.redirect_stderr(err):
+            code = maze_picture.main(["nowhere.json", "--out", "maze.xyz"])
+        self.assertEqual(code, 2)
+        self.assertRegex(err.getvalue(), "maze.xyz: .* must end in one of .*[.]png")
+        self.assertEqual(len(err.getvalue().splitlines()), 1)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -2,12 +2,16 @@ import contextlib
 import io
 import json
 import re
+import shutil
 import tempfile
 import unittest
+import unittest.mock
+import warnings
 from pathlib import Path
 
 import matplotlib.image
 from stpn import reproduction
+from stpn.run_sets import RunSet
 from support import write_rl_run, write_run
 
 
@@ -133,7 +137,7 @@ class ReproductionTest(unittest.TestCase):
         figure, axes = reproduction.plt.subplots()
         self.addCleanup(reproduction.plt.close, figure)
         axes.plot([0.6, 0.9])
-        reproduction.energy_axis(axes.yaxis)
+        reproduction.energy_axis(axes.yaxis, [0.6, 0.9])
         texts = [label.get_text() for label in axes.get_yticklabels(which="minor")]
         self.assertIn("0.7", texts)
 
@@ -162,17 +166,204 @@ class ReproductionTest(unittest.TestCase):
 
     def test_many_models_have_different_styles(self):
         names = [f"model{i}" for i in range(30)]
-        style = reproduction.styles({"set": dict.fromkeys(names)})
+        runs = RunSet("set", None, None, {}, {name: [] for name in names}, {})
+        style = reproduction.styles([runs])
         marks = {(each["color"], each["marker"]) for each in style.values()}
         self.assertEqual(len(marks), 30)
 
-    def test_a_run_that_has_not_ended_is_left_out(self):
-        self.write("pairs3", "stpn", 1)
-        unfinished = Path(self.write("pairs3", "stpn", 2))
-        (unfinished / "summary.json").unlink()
+    def edit_summary(self, run, edit):
+        path = Path(run) / "summary.json"
+        summary = json.loads(path.read_text())
+        edit(summary)
+        path.write_text(json.dumps(summary))
+
+    def assert_reports_the_others(self, said, of_others="2 of 3"):
+        """Runs main on two good runs and one named in a line that matches `said`. The figures are
+        drawn but not written, which takes most of the time."""
+        with unittest.mock.patch.object(reproduction, "save",
+                                        lambda figure, _: reproduction.plt.close(figure)):
+            code, out, err = self.run_main()
+        self.assertEqual(code, 0, err)
+        self.assertEqual(self.row(out, "STPN")[1:4], [of_others, "1234", "60.00 ± 14.14 %"])
+        self.assertRegex(out, f"Not in the means:\n\n- {said}")
+        self.assertRegex(err, f"^reproduction: warning: pairs3/{said}")
+        self.assertEqual(len(err.splitlines()), 1, err)
+        self.assertIn((self.folder / "table.md").read_text(), out)
+
+    def write_two_good_runs(self):
+        self.write("pairs3", "stpn", 1, test_accuracy=0.5)
+        self.write("pairs3", "stpn", 2, test_accuracy=0.7)
+        self.write("pairs3", "lstm", 1)
+
+    def test_a_diverged_run_is_named_and_the_others_reported(self):
+        self.write_two_good_runs()
+        run = Path(self.write("pairs3", "stpn", 3))
+        good = (run / "summary.json").read_text(), (run / "metrics.jsonl").read_text()
+        for key in ("test_accuracy", "energy_per_step"):
+            for value in ("null", "NaN", "Infinity"):
+                with self.subTest(key=key, value=value):
+                    bad = re.sub(f'"{key}": [0-9.]+', f'"{key}": {value}', good[0])
+                    (run / "summary.json").write_text(bad)
+                    self.assert_reports_the_others(
+                        f"stpn/seed3: diverged after 3 epochs: summary.json: {key} is {value}; "
+                        "validation accuracy 90")
+        (run / "summary.json").write_text(good[0])
+        lines = good[1].splitlines()
+        lines[1] = re.sub("y_per_step\": [0-9.]+", "y_per_step\": null", lines[1])
+        (run / "metrics.jsonl").write_text("\n".join(lines))
+        said = ("stpn/seed3: diverged after 1 epoch: metrics.jsonl, line 2: energy_per_step is null; "
+                "validation accuracy 10")
+        self.assert_reports_the_others(said)
+        (run / "summary.json").unlink()
+        self.assert_reports_the_others(said)
+
+    def test_a_run_that_stopped_itself_has_diverged(self):
+        self.write_two_good_runs()
+        run = Path(self.write("pairs3", "stpn", 3))
+        (run / "summary.json").unlink()
+        (run / "diverged").write_text("loss is nan in epoch 4, batch 1 (step 5)\n")
+        self.assert_reports_the_others(
+            r"stpn/seed3: diverged after 3 epochs: loss is nan in epoch 4, batch 1 \(step 5\)")
+
+    def test_an_unfinished_run_is_named_and_the_others_reported(self):
+        def replace(name, content):
+            return lambda run: (run / name).write_bytes(content)
+
+        def append(name, content):
+            return lambda run: replace(name, (run / name).read_bytes() + content)(run)
+
+        def lacks(*keys):
+            def edit(summary):
+                for key in keys[:-1]:
+                    summary = summary[key]
+                del summary[keys[-1]]
+
+            return lambda run: self.edit_summary(run, edit)
+
+        def only(name):
+            def empty(run):
+                shutil.rmtree(run)
+                (run / name).mkdir(parents=True)
+                if name == "lock":
+                    (run / name).rmdir()
+                    (run / name).write_text("")
+
+            return empty
+
+        def directory(run):
+            (run / "summary.json").unlink()
+            (run / "summary.json").mkdir()
+
+        cases = {
+            "after 3 epochs: no summary.json; validation accuracy 90":
+                lambda run: (run / "summary.json").unlink(),
+            "after 3 epochs: summary.json: not an output of a run: Expect":
+                replace("summary.json", b"{"),
+            "after 3 epochs: summary.json: not an output of a run: list":
+                replace("summary.json", b"[]"),
+            "after 3 epochs: summary.json: not an output of a run: Expecting value":
+                replace("summary.json", b"\xff\xfe{\x80"),
+            "after 3 epochs: summary.json: has no 'seed'": lacks("seed"),
+            "after 3 epochs: summary.json: has no 'energy_per_step'":
+                lacks("metrics", "energy_per_step"),
+            "after 3 epochs: summary.json: .*no test_accuracy and no reward":
+                lacks("metrics", "test_accuracy"),
+            "after 3 epochs: summary.json: not an output of a run: seed is null":
+                lambda run: self.edit_summary(run, lambda summary: summary.update(seed=None)),
+            "after 3 epochs: summary.json: Is a directory": directory,
+            "after 3 epochs: metrics.jsonl, line 4: not an output of a run":
+                append("metrics.jsonl", b'{"epoch": 4, "validation_acc'),
+            "after 3 epochs: metrics.jsonl, line 4: not an output": append("metrics.jsonl", b"\xff\n"),
+            "after 3 epochs: metrics.jsonl, line 4: has no 'energy_per_step'":
+                append("metrics.jsonl", b'{"epoch": 4, "validation_accuracy": 0.5}\n'),
+            "after 3 epochs: metrics.jsonl, line 4: not an output of a run: .*str":
+                append("metrics.jsonl",
+                       b'{"epoch": 4, "validation_accuracy": 1, "energy_per_step": "a"}\n'),
+            ": metrics.jsonl is empty": replace("metrics.jsonl", b""),
+            ": no metrics.jsonl": lambda run: (run / "metrics.jsonl").unlink(),
+            ": no summary.json": only("lock"),
+            ": no summary.json\n": only("checkpoint"),
+        }
+        self.write_two_good_runs()
+        for said, damage in cases.items():
+            with self.subTest(said):
+                run = Path(self.write("pairs3", "stpn", 3))
+                damage(run)
+                self.assert_reports_the_others(f"stpn/seed3: unfinished ?{said}")
+                shutil.rmtree(run)
+
+    def test_a_run_of_another_task_is_named_and_the_others_reported(self):
+        self.write_two_good_runs()
+        self.write_rl("pairs3", "stpn", 3)
+        other = "stpn/seed3: of another task: maze, not associative_retrieval\n"
+        self.assert_reports_the_others(other, of_others="2")
+        (self.folder / "pairs3" / "stpn" / "seed3" / "summary.json").unlink()
+        self.assert_reports_the_others(other.replace("maze", "one with a reward"), of_others="2")
+
+    def test_a_model_of_which_no_run_has_finished_is_shown(self):
+        self.write_two_good_runs()
+        for seed in (1, 2):
+            self.edit_summary(self.write("pairs3", "gru", seed),
+                              lambda summary: summary["metrics"].update(test_accuracy=None))
+        code, out, err = self.run_main()
+        self.assertEqual((code, len(err.splitlines())), (0, 2))
+        self.assertEqual(self.row(out, "GRU"), ["GRU", "0 of 2"] + 6 * [""])
+        pixels = matplotlib.image.imread(self.folder / "pairs3.png")[..., :3]
+        wanted = matplotlib.colors.to_rgb(reproduction.COLOURS[2])
+        self.assertGreater((abs(pixels - wanted).max(axis=-1) < 0.01).sum(), 50)
+
+    def test_a_set_of_which_no_run_has_finished_is_shown(self):
+        for name in ("pairs3", "pairs4"):
+            (Path(self.write(name, "stpn", 1)) / "summary.json").unlink()
+        self.write("pairs5", "stpn", 1)
+        (self.folder / "pairs6" / "stpn" / "seed1" / "checkpoint").mkdir(parents=True)
         code, out, _ = self.run_main()
         self.assertEqual(code, 0)
-        self.assertEqual(self.row(out, "STPN")[1], "1")
+        self.assertEqual(out.count("No run has finished."), 3)
+        self.assertEqual(sorted(path.name for path in self.folder.glob("*.png")),
+                         ["pairs3.png", "pairs4.png", "pairs5.png", "pairs5_energy.png"])
+
+    def test_only_unfinished_runs_can_be_reported(self):
+        self.folder.mkdir()
+        (self.folder / "lock").write_text("")  # of the reproduction
+        (Path(self.write("pairs3", "stpn", 1)) / "summary.json").unlink()
+        code, out, err = self.run_main()
+        self.assertEqual((code, len(err.splitlines())), (0, 1))
+        self.assertIn("- stpn/seed1: unfinished after 3 epochs", out)
+        self.assertTrue((self.folder / "pairs3.png").exists())
+
+    def test_runs_with_different_measures_are_compared_by_those_that_all_have(self):
+        self.write_rl("size13", "stpn", 1)
+        self.edit_summary(self.write_rl("size13", "lstm", 1),
+                          lambda summary: summary["metrics"].pop("reward_share"))
+        self.edit_summary(self.write_rl("size13", "gru", 1), lambda summary: summary[
+            "metrics"].pop("energy_per_neuron_without_reward"))
+        self.edit_summary(self.write_rl("size13", "rnn", 1),
+                          lambda summary: summary["baselines"].update(random_reward=None))
+        code, out, err = self.run_main()
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual(self.row(out, "model")[3:], [
+            "reward per episode", "thousand episodes to 60.0", "energy per neuron and step",
+            "seconds per iteration"])
+        self.assertEqual(self.row(out, "random")[3], "5.5")
+
+    def test_energies_of_0_and_names_with_dollars_are_drawn(self):
+        self.write("pairs3", "stpn", 1, energy=0)
+        self.write("pairs3", "a$b_$", 1, energy=1e300)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            code, out, err = self.run_main()
+        self.assertEqual((code, err), (0, ""))
+        self.assertIn("a$b_$", out)
+
+    def test_titles_are_words(self):
+        def title(name, task):
+            return RunSet(name, task, None, {}, {}, {}).title
+
+        self.assertEqual(title("pairs3", "associative_retrieval"), "Associative retrieval, pairs = 3")
+        self.assertEqual(title("quick_try", "maze"), "Maze, quick try")
+        self.assertEqual(title("maze", "maze"), "Maze")
+        self.assertEqual(title("some_runs", None), "Some runs")
 
     def test_keeps_the_small_files_from_which_the_same_table_comes(self):
         run = Path(self.write("pairs3", "stpn", 1))
@@ -183,6 +374,19 @@ class ReproductionTest(unittest.TestCase):
         self.assertEqual(sorted(str(path.relative_to(results)) for path in results.rglob("*")
                                 if path.is_file()),
                          ["pairs3/stpn/seed1/metrics.jsonl", "pairs3/stpn/seed1/summary.json"])
+        self.folder = results
+        _, again, _ = self.run_main("-o", self.folder.parent / "figures")
+        self.assertEqual(first.split("Figures")[0], again.split("Figures")[0])
+
+    def test_keeps_what_there_is_of_unfinished_runs(self):
+        self.write_two_good_runs()
+        (Path(self.write("pairs3", "stpn", 3)) / "summary.json").unlink()
+        diverged = Path(self.write("pairs3", "stpn", 4))
+        for name in ("summary.json", "metrics.jsonl"):
+            (diverged / name).unlink()
+        (diverged / "diverged").write_text("loss is nan in epoch 1, batch 2 (step 2)\n")
+        results = self.folder.parent / "results"
+        _, first, _ = self.run_main("--keep", results)
         self.folder = results
         _, again, _ = self.run_main("-o", self.folder.parent / "figures")
         self.assertEqual(first.split("Figures")[0], again.split("Figures")[0])
@@ -237,17 +441,13 @@ class ReproductionTest(unittest.TestCase):
         self.assertEqual(len(err.splitlines()), 1, err)
 
     def test_refuses_what_it_cannot_report(self):
-        self.assert_refused("has no run that has ended")
+        self.assert_refused("runs: has no run")
         run = Path(self.write("pairs3", "stpn", 1))
-        (run / "summary.json").write_text("{")
-        self.assert_refused("seed1/summary.json: not an output of a run")
-        (run / "summary.json").write_text('{"baselines": []}')
-        self.assert_refused("seed1/summary.json: ")
-
-    def test_refuses_runs_of_two_tasks(self):
-        self.write("pairs3", "stpn", 1)
-        self.write_rl("pairs3", "lstm", 1)
-        self.assert_refused("different tasks")
+        (run / "metrics.jsonl").write_text("")
+        self.assert_refused("runs: no run has completed an epoch")
+        (run / "summary.json").unlink()
+        self.assert_refused("runs: no run has completed an epoch")
+        self.assertFalse(list(self.folder.glob("*.*")))
 
 
 if __name__ == "__main__":
