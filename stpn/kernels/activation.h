@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "stpn/kernels/comparisons.h"
 #include "stpn/kernels/signature.h"
 
 namespace stpn::kernels {
@@ -17,7 +18,7 @@ T activate(Activation activation, T preactivation) {
     case Activation::sigmoid:
       return T(1) / (T(1) + std::exp(-preactivation));
     case Activation::relu:
-      return preactivation > T(0) ? preactivation : T(0);
+      return at_least(T(0), preactivation);
     case Activation::identity:
       break;
   }
@@ -34,7 +35,7 @@ T activation_slope(Activation activation, T activity) {
     case Activation::sigmoid:
       return activity * (T(1) - activity);
     case Activation::relu:
-      return activity > T(0) ? T(1) : T(0);
+      return if_positive(activity, T(1));
     case Activation::identity:
       break;
   }

@@ -62,6 +62,8 @@ struct RandomCall {
     }
     reset.assign(extent.steps * extent.batch, 0);
     for (uint8_t& mark : reset) mark = with_reset && random.below(4) == 0;
+    grad_energy.resize(grad_output.size());
+    for (T& value : grad_energy) value = static_cast<T>(random.uniform(-1, 1));
   }
 
   // The array of this name of the signature, and the gradient of a state's final value.
@@ -89,7 +91,9 @@ struct RandomCall {
     Result r;
     r.output.assign(grad_output.size(), nan);
     r.energy.assign(grad_output.size(), nan);
-    if (save) r.saved.assign(saved_size(*Unit::template cpu_plan<T>(extent, variant)), nan);
+    if (save)
+      r.saved.assign(saved_size(*Unit::template cpu_plan<T>(extent, variant, Grouping::fastest)),
+                     nan);
     for (size_t row = 0; row < arrays.size(); ++row) {
       const Array& array = arrays[row];
       r.gradients.push_back({array.name, std::vector<T>(array.values.size(), nan), array.row});
@@ -113,6 +117,7 @@ struct RandomCall {
     forward(p);
 
     b.grad_output = given != GivenGradients::final_state ? grad_output.data() : nullptr;
+    b.grad_energy = given == GivenGradients::all ? grad_energy.data() : nullptr;
     for (size_t row = 0; row < arrays.size(); ++row) {
       if (arrays[row].values.empty()) continue;
       if (Fields::gradients[row] != nullptr) {
@@ -147,6 +152,7 @@ struct RandomCall {
       return std::inner_product(a.begin(), a.end(), b.begin(), T(0));
     };
     T sum = dot(r.output, grad_output);
+    if (given == GivenGradients::all) sum += dot(r.energy, grad_energy);
     for (size_t row = 0; row < grad_finals.size(); ++row) {
       sum += dot(r.finals[row].values, grad_finals[row].values);
     }
@@ -157,9 +163,14 @@ struct RandomCall {
   Variant variant;
   base::Random random;
   std::vector<Array> arrays;  // one for each row of the signature; empty where the variant has none
-  // Which gradients backward is given.
-  enum class GivenGradients { all, output, final_state } given = GivenGradients::all;
-  std::vector<T> grad_output;
+  // Which gradients backward receives: `no_energy` is all but that of the energy.
+  enum class GivenGradients {
+    no_energy,
+    output,
+    final_state,
+    all
+  } given = GivenGradients::no_energy;
+  std::vector<T> grad_output, grad_energy;
   std::vector<Array> grad_finals;  // likewise; empty but for states
   std::vector<uint8_t> reset;
 

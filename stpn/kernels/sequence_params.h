@@ -19,6 +19,11 @@ namespace stpn::kernels {
 template <typename T>
 struct PlasticPlan;
 
+// How a plan divides a batch: in the fastest way; or into groups of one sample, so that the bits of
+// a sample's results and of its gradients do not depend on the rest of the batch, not even its
+// size.
+enum class Grouping { fastest, single_samples };
+
 // How many values of T a call with this plan saves for backward.
 template <typename T>
 int64_t saved_size(const PlasticPlan<T>& plan);
@@ -46,6 +51,7 @@ template <typename T>
 struct SequenceBackward {
   // in (T, B, H). The gradient of h[T-1] as a final state is part of its last step. Null: zero.
   const T* grad_output = nullptr;
+  const T* grad_energy = nullptr;  // in (T, B, H). Null: zero
 };
 
 }  // namespace stpn::kernels

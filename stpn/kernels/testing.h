@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "stpn/base/parallel.h"
+#include "stpn/kernels/saved_bound.h"
 
 namespace stpn::kernels::testing {
 
@@ -86,6 +87,29 @@ void expect_close(const std::vector<T>& got, const std::vector<T>& want, int64_t
   ASSERT_EQ(want.size() % static_cast<size_t>(row_length), 0u) << what << " has no such rows";
   EXPECT_LE(distance(got, want), kTolerance<T>) << what;
   EXPECT_LE(row_distance(got, want, row_length), kRowTolerance<T>) << "a row of " << what;
+}
+
+// No call of the variant saves more for backward than the bound, which sizes the buffers of traced
+// graphs. `make_plan` is the unit's cpu_plan.
+template <typename Variant, typename MakePlan>
+void expect_saved_is_bounded(const Variant& variant, const MakePlan& make_plan) {
+  for (const Grouping grouping : {Grouping::fastest, Grouping::single_samples}) {
+    for (const int64_t hidden : {1, 4, 60, 300}) {
+      SavedBound bound;
+      for (const int64_t batch : kBatchesToBound) {
+        bound.widen(saved_bound(*make_plan({kStepsToBound, batch, 9, hidden}, variant, grouping)));
+      }
+      for (const int64_t steps : {1, 3, 4, 19, 20, 21, 64, 65, 200}) {
+        for (int64_t batch = 1; batch <= 70; ++batch) {
+          const auto plan = make_plan({steps, batch, 9, hidden}, variant, grouping);
+          EXPECT_GE(batch * (steps * bound.per_step +
+                             (steps / bound.interval + 1) * bound.per_checkpoint),
+                    saved_size(*plan))
+              << "H " << hidden << " T " << steps << " B " << batch;
+        }
+      }
+    }
+  }
 }
 
 // Runs each body(i) on a thread of its own, starting with the last.

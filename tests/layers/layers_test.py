@@ -86,7 +86,7 @@ def is_test(path):
     """Tests and what only tests include; these may use GoogleTest, and name units and tasks."""
     name = path.rsplit("/", 1)[-1]
     return (name.endswith(("_test.cc", "_contract.h", "test_support.h"))
-            or name in ("testing.h", "random_call.h"))
+            or name in ("testing.h", "random_call.h", "not_finite.h"))
 
 
 def layer_of(path):

@@ -32,7 +32,7 @@ SCRATCH_POOL = "stpn/kernels/cpu/scratch_pool.cc"
 LIBRARIES = ["-lhwy", "-lgtest_main", "-lgtest", "-lfmt", "-lpthread"]
 TEST_SECONDS = 300  # a test that takes longer hangs
 
-BASE = ["stpn/base/error.cc", "stpn/base/random.cc"]
+BASE = ["stpn/base/random.cc"]
 
 
 class Object:

@@ -14,6 +14,7 @@
 #include "stpn/base/random.h"
 #include "stpn/kernels/backpropamine/equations.h"
 #include "stpn/kernels/backpropamine/random_call.h"
+#include "stpn/kernels/not_finite.h"
 #include "stpn/kernels/testing.h"
 
 namespace stpn::kernels::backpropamine_test {
@@ -48,6 +49,7 @@ TEST(BackpropamineRefTest, GradientMatchesFiniteDifference) {
   for (const BackpropamineVariant& v : all_variants()) {
     SCOPED_TRACE(name_of(v));
     RandomBackpropamineCall<double> call({5, 3, 2, 3}, v, 7);
+    call.given = RandomBackpropamineCall<double>::GivenGradients::all;
     const auto result = call.reference();
     for (const auto& [name, gradient, row] : result.gradients) {
       std::vector<double>& values = call[name];
@@ -115,6 +117,13 @@ TEST(BackpropamineRefTest, GradientPassesAtTheBoundAndOnBothSidesOfZero) {
     const auto r = call.reference();
     EXPECT_DOUBLE_EQ(r.gradient("P")[0], want_dP);
     EXPECT_DOUBLE_EQ(r.gradient("h")[0], want_dh);
+  }
+}
+
+TEST(BackpropaminePlanTest, NoCallSavesMoreThanItsBound) {
+  for (const BackpropamineVariant& v : all_variants()) {
+    testing::expect_saved_is_bounded(v, backpropamine_cpu_plan<float>);
+    testing::expect_saved_is_bounded(v, backpropamine_cpu_plan<double>);
   }
 }
 
@@ -269,6 +278,31 @@ TEST_P(BackpropamineCpuTest, ResetForgetsADivergedSample) {
       }
     }
   }
+}
+
+// Exceptions: `decaying` and the trace, for which the kernel computes P + m (X - P) in place of
+// (1 - m) P + m X.
+template <typename T>
+void not_finite_as_in_reference() {
+  for (const BackpropamineVariant& v : all_variants()) {
+    const bool exact = v.addition != Addition::decaying && !v.has_trace();
+    for (const int64_t batch : {5, 37}) {  // row-vectorised, batch-interleaved
+      for (const int64_t steps : {1, 4}) {
+        SCOPED_TRACE(fmt::format("{} batch {} steps {}", name_of(v), batch, steps));
+        const RandomBackpropamineCall<T> call({steps, batch, 3, 4}, v, 7);
+        testing::expect_not_finite_as_in_reference(
+            call, exact ? testing::Agreement::on_numbers : testing::Agreement::if_numbers);
+        if (::testing::Test::HasFailure()) return;
+      }
+    }
+  }
+}
+
+TEST_P(BackpropamineCpuTest, NaNAndInfinitiesAreWhereTheReferenceHasThemInFloat) {
+  not_finite_as_in_reference<float>();
+}
+TEST_P(BackpropamineCpuTest, NaNAndInfinitiesAreWhereTheReferenceHasThemInDouble) {
+  not_finite_as_in_reference<double>();
 }
 
 // Values exactly at the bound and a delta of exactly zero have the gradients of the reference.

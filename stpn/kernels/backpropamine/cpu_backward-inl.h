@@ -122,6 +122,8 @@ class ModulatedBackward
     std::fill_n(m, S, forward_.rate == nullptr ? T(0) : forward_.rate[0]);
     if (forward_.variant.has_modulator()) std::copy_n(saved_.samples(t, kSavedModulator), S, m);
     for (int64_t place = S; place < PerSample<T, S>::kWidth; ++place) m[place] = m[place - S];
+    is_finite_ = (is_finite_ || t == this->begin_) && this->all_finite(h(t), plan_.neurons(S)) &&
+                 this->all_finite(m, Plan::padded(S));
   }
 
   void recompute(int64_t t) {
@@ -141,6 +143,7 @@ class ModulatedBackward
           .bound = t == this->begin_ ? std::numeric_limits<T>::infinity() : bound_,
           .new_bound = just_outside_};
     });
+    if (!is_finite_) clear_padding(this->seen(t + 1));
   }
 
   // Only the update of step end - 1.
@@ -148,10 +151,12 @@ class ModulatedBackward
 
   void back(int64_t t, bool more) {
     backpropagate_activation(t);
-    if (more && !this->any_reset(t)) {
+    const bool finite = is_finite_ && this->all_finite(du(t), plan_.neurons(S));
+    if (more && finite && !this->any_reset(t)) {
       sweep<true, true>(t);
     } else {
       sweep<true, false>(t);
+      if (!finite) clear_padding(this->d_matrix(0));
       for (int s = 0; s < S; ++s) {
         if (is_reset(t, s)) this->clear_sample(this->d_matrix(kP), s);
       }
@@ -171,6 +176,11 @@ class ModulatedBackward
   T* h(int64_t t) const { return h_ + this->step_in_interval(t) * plan_.neurons(S); }
   T* m(int64_t t) const { return m_ + this->step_in_interval(t) * Plan::padded(S); }
   T* du(int64_t t) const { return du_ + this->step_in_interval(t) * plan_.neurons(S); }
+
+  // Of P and E, or of their gradients: see Group::clear_outside.
+  void clear_padding(T* matrices) const {
+    this->clear_outside(matrices, plan_.matrices * plan_.rows(S), 0, plan_.hidden);
+  }
 
   // Computes du[t] of all neurons from dh[t] and dm[t], and backpropagates it through the input
   // projection.
@@ -204,6 +214,8 @@ class ModulatedBackward
     T dm[S];
     sums_over_neurons<Layout>(
         plan_.neurons(S), [&](int64_t k) HWY_ATTR { return complete_update_gradient(t, k); }, dm);
+    // No sweep writes the padding, where the NaN of this step's m would reach earlier ones.
+    std::fill(dh_of_update_ + plan_.hidden * S, dh_of_update_ + plan_.neurons(S), T(0));
     T grad_rate = T(0);
     for (int64_t k = 0; k < plan_.hidden * S && kTrace; ++k) grad_rate += grad_rate_of_rows_[k];
     PerSample<T, S> dv;  // of the modulator's pre-activation
@@ -299,6 +311,7 @@ class ModulatedBackward
   T* const grad_modulator_weight_;
   const InputProjection<T, S> input_;
   const T bound_, just_outside_;  // of P: c, and the next number beyond it
+  bool is_finite_ = true;         // h and m in the steps of the interval
 };
 
 }  // namespace HWY_NAMESPACE

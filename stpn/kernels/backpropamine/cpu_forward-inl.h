@@ -68,21 +68,23 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kAddition,
     }
   }
 
-  // Zeroes what the pending update reads for sample s. The matrices are zero already, and stay zero
-  // when the update is applied.
+  void apply_pending_update(int64_t) { sweep<true, false>(); }
+  // All but the matrices.
   void forget(int s) {
-    this->clear_presynaptic(s, plan_.fan_in, 0, z_before_);
     // Padding rows too, because the modulator sums over all rows.
     for (int64_t i = 0; i < plan_.rows(S); ++i) h_[i * S + s] = T(0);
-    m_[s] = T(0);
   }
 
   void forward(int64_t t) {
     this->neurons_to_presynaptic(h_, 0, z_);
-    if (t == 0) {
-      sweep<false, true>();
-    } else {
+    if (this->is_update_pending(t)) {
       sweep<true, true>();
+    } else {
+      sweep<false, true>();
+    }
+    if (!this->all_finite(sums_, plan_.neurons(S))) {
+      this->clear_outside(this->matrix(0), plan_.matrices * plan_.rows(S), 0, plan_.hidden);
+      sweep<false, true>();
     }
     activate_neurons(t);
     if (call_.energy != nullptr) measure_energy(t);
@@ -91,7 +93,7 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kAddition,
   }
 
   void end() {
-    sweep<true, false>();
+    apply_pending_update(plan_.steps);
     this->copy_out(this->matrix(kP), {call_.final_P, plan_.hidden, 0});
     if constexpr (kTrace) this->copy_out(this->matrix(kE), {call_.final_E, plan_.hidden, 0});
   }

@@ -132,7 +132,7 @@ struct ModulatedRecompute {
         X = tile_.synapses(E_, j);
         tile_.store_synapses(update_.trace(X, hebbian), new_E_, j);
       }
-      const Values P = clamp(tile_.synapses(P_, j), bound_);
+      const Values P = clamped(tile_.synapses(P_, j), bound_);
       tile_.store_synapses(update_.recomputed(P, m, X, new_bound_), new_P_, j);
     }
 

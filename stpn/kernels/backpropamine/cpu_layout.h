@@ -27,8 +27,10 @@ enum BackpropamineSaved { kSavedModulator, kBackpropamineSaved };
 inline constexpr bool kBackpropamineBatchInterleaved = true;
 
 template <typename T>
-PlasticPlan<T> backpropamine_plan(const Extent& extent, const BackpropamineVariant& variant) {
-  return PlasticPlan<T>({.steps = extent.steps,
+PlasticPlan<T> backpropamine_plan(const Extent& extent, const BackpropamineVariant& variant,
+                                  Grouping grouping = Grouping::fastest) {
+  return PlasticPlan<T>({.grouping = grouping,
+                         .steps = extent.steps,
                          .batch = extent.batch,
                          .hidden = extent.hidden,
                          .fan_in = extent.hidden,

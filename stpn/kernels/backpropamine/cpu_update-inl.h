@@ -43,14 +43,14 @@ class SynapseUpdate {
 
   // The new P.
   HWY_INLINE Values updated(const Values& P, const Values& m, const Values& X) const {
-    return clamp(unclamped(P, m, X), bound_);
+    return clamped(unclamped(P, m, X), bound_);
   }
   // The new P as recomputed for backward: values that the clamp changes become `just_outside`, the
   // next number beyond the bound, so that they can be distinguished from values that reached the
   // bound exactly, whose gradient passes.
   HWY_INLINE Values recomputed(const Values& P, const Values& m, const Values& X,
                                V just_outside) const {
-    return clamp(unclamped(P, m, X), just_outside);
+    return clamped(unclamped(P, m, X), just_outside);
   }
   // The new E, from the old one and D.
   HWY_INLINE Values trace(const Values& E, const Values& hebbian) const {
@@ -60,7 +60,7 @@ class SynapseUpdate {
   // Returns the gradient of the new P before its clamp, given dP of the clamped value. `new_P` is
   // the result of recomputed().
   HWY_INLINE Values backpropagate_clamp(const Values& new_P, const Values& dP) const {
-    return zero_outside(D(), new_P, bound_, dP);
+    return through_clamp(new_P, bound_, dP);
   }
   // Backpropagates through the addition: returns d_delta and turns dP, on entry the gradient of the
   // new P before its clamp, into that of the old P. Adds to dm the part that does not pass through
@@ -78,8 +78,8 @@ class SynapseUpdate {
     const Values one = Tile::constant(1);
     const Values delta = m * X;
     dP = minus_product(dP_new, dP_new, abs(delta));
-    const Values up = zero_if_less(delta, zero, one - P);
-    const Values down = zero_if_less(zero, delta, one + P);
+    const Values up = if_not_negative(D(), delta, one - P);
+    const Values down = if_not_negative(D(), zero - delta, one + P);
     return dP_new * (up + down);
   }
   // Backpropagates through the trace: returns the gradient of D, turns dE of the new E into that of
@@ -99,7 +99,7 @@ class SynapseUpdate {
     const Values zero = Tile::zero();
     const Values one = Tile::constant(1);
     const Values delta = m * X;
-    return fma(max(delta, zero), one - P, fma(min(delta, zero), P + one, P));
+    return fma(at_least(zero, delta), one - P, fma(at_most(zero, delta), P + one, P));
   }
 
   const V bound_;

@@ -39,8 +39,9 @@ void store_vector(const ShardSums<T>& sums, int64_t which, int64_t count, T* to)
 
 template <typename T>
 std::shared_ptr<const PlasticPlan<T>> backpropamine_cpu_plan(const Extent& extent,
-                                                             const BackpropamineVariant& variant) {
-  return std::make_shared<const PlasticPlan<T>>(backpropamine_plan<T>(extent, variant));
+                                                             const BackpropamineVariant& variant,
+                                                             Grouping grouping) {
+  return std::make_shared<const PlasticPlan<T>>(backpropamine_plan<T>(extent, variant, grouping));
 }
 
 template <typename T>
@@ -55,7 +56,7 @@ void backpropamine_forward_cpu(const BackpropamineForwardParams<T>& p) {
 
 template <typename T>
 void backpropamine_backward_cpu(const BackpropamineBackwardParams<T>& p) {
-  if (!has_simd_target()) return backpropamine_backward_ref(p);
+  if (!has_simd_target() || p.grad_energy != nullptr) return backpropamine_backward_ref(p);
   const BackpropamineForwardParams<T>& f = p.forward;
   const PlasticPlan<T> plan =
       f.plan != nullptr ? *f.plan : backpropamine_plan<T>(f.extent, f.variant);
@@ -78,8 +79,8 @@ template void backpropamine_forward_cpu(const BackpropamineForwardParams<double>
 template void backpropamine_backward_cpu(const BackpropamineBackwardParams<float>&);
 template void backpropamine_backward_cpu(const BackpropamineBackwardParams<double>&);
 template std::shared_ptr<const PlasticPlan<float>> backpropamine_cpu_plan(
-    const Extent&, const BackpropamineVariant&);
+    const Extent&, const BackpropamineVariant&, Grouping);
 template std::shared_ptr<const PlasticPlan<double>> backpropamine_cpu_plan(
-    const Extent&, const BackpropamineVariant&);
+    const Extent&, const BackpropamineVariant&, Grouping);
 
 }  // namespace stpn::kernels

@@ -95,6 +95,7 @@ void backpropamine_backward_cpu(const BackpropamineBackwardParams<T>& p);
 
 template <typename T>
 std::shared_ptr<const PlasticPlan<T>> backpropamine_cpu_plan(const Extent& extent,
-                                                             const BackpropamineVariant& variant);
+                                                             const BackpropamineVariant& variant,
+                                                             Grouping grouping = Grouping::fastest);
 
 }  // namespace stpn::kernels

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "stpn/kernels/backpropamine/equations.h"
+#include "stpn/kernels/comparisons.h"
 #include "stpn/kernels/input_projection.h"
 
 namespace stpn::kernels {
@@ -113,13 +114,13 @@ void update(const Sample<T>& s, StepRecord<T>& step, State<T>& state) {
         value = P + delta;
         break;
       case Addition::soft_clamp:
-        value = P + std::max(delta, T(0)) * (T(1) - P) + std::min(delta, T(0)) * (P + T(1));
+        value = P + at_least(T(0), delta) * (T(1) - P) + at_most(T(0), delta) * (P + T(1));
         break;
       case Addition::decaying:
         value = (T(1) - step.m) * P + delta;
         break;
     }
-    state.P[k] = std::clamp(value, -s.bound(), s.bound());
+    state.P[k] = clamped(value, s.bound());
     if (s.v.has_trace()) {
       state.E[k] = (T(1) - s.p.rate[0]) * step.before.E[k] + s.p.rate[0] * s.hebbian(step, k);
     }
@@ -160,8 +161,8 @@ void backpropagate_update(const BackpropamineBackwardParams<T>& p, const Sample<
     const T P = step.before.P[k];
     const T X = s.modulated_term(step, k);
     const T delta = step.m * X;
-    T dP_new = grad.P[k];  // of the new P before its clamp
-    if (std::abs(step.unclamped[k]) > s.bound()) dP_new = T(0);
+    // Of the new P before its clamp.
+    const T dP_new = through_clamp(step.unclamped[k], s.bound(), grad.P[k]);
     T d_delta = dP_new;
     switch (s.v.addition) {
       case Addition::clamp:
@@ -169,7 +170,7 @@ void backpropagate_update(const BackpropamineBackwardParams<T>& p, const Sample<
         grad.P[k] = dP_new;
         break;
       case Addition::soft_clamp:
-        d_delta *= (delta >= T(0) ? T(1) - P : T(0)) + (delta <= T(0) ? P + T(1) : T(0));
+        d_delta *= if_not_negative(delta, T(1) - P) + if_not_negative(-delta, P + T(1));
         grad.P[k] = dP_new * (T(1) - std::abs(delta));
         break;
       case Addition::decaying:
@@ -202,8 +203,8 @@ void backpropagate_update(const BackpropamineBackwardParams<T>& p, const Sample<
   }
 }
 
-// Backpropagates through the activity: from grad.h to grad.P, grad_h_before, the inputs and the
-// weights.
+// Backpropagates through the activity and the energy: from grad.h to grad.P, grad_h_before, the
+// inputs and the weights.
 template <typename T>
 void backpropagate_activity(const BackpropamineBackwardParams<T>& p, const Sample<T>& s, int64_t t,
                             const StepRecord<T>& step, State<T>& grad,
@@ -213,11 +214,18 @@ void backpropagate_activity(const BackpropamineBackwardParams<T>& p, const Sampl
     du[i] = grad.h[i] * activation_slope(Activation::tanh, step.h[i]);
     for (int64_t j = 0; j < s.H; ++j) {
       const int64_t k = i * s.H + j;
-      const T dG = du[i] * step.before.h[j];
+      const T G = s.p.weight_hh[k] + s.p.alpha[k] * step.before.P[k];
+      const T z = step.before.h[j];
+      T dG = du[i] * z;
+      grad_h_before[j] += du[i] * G;
+      if (p.grad_energy != nullptr) {
+        const T dE = p.grad_energy[s.row(t) * s.H + i];
+        dG += dE * sign(G) * z * z;
+        grad_h_before[j] += dE * std::abs(G) * T(2) * z;
+      }
       add(p.grad_weight_hh, k, dG);
       add(p.grad_alpha, k, dG * step.before.P[k]);
       grad.P[k] += dG * s.p.alpha[k];
-      grad_h_before[j] += du[i] * (s.p.weight_hh[k] + s.p.alpha[k] * step.before.P[k]);
     }
   }
   backpropagate_input_projection<T>(s.p.extent, s.input_weights(), s.inputs(t), du,

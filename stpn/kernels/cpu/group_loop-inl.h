@@ -12,9 +12,11 @@
 //                  how many more it writes before it reads them, so that only padding of rows has
 //                  to be zero
 //   begin()        reads the initial state
-//   forget(s)      a reset: sets its state of sample s to zero, except the matrices
 //   forward(t)     one time step. Afterwards the matrices are those that backward calls seen(t):
 //                  the update of step t is still to be made
+//   apply_pending_update(t)
+//                  makes the update of step t - 1, before a reset at step t
+//   forget(s)      a reset: sets its state of sample s to zero, except the matrices
 //   end()          makes updates that are still to be made, and writes the final state
 //
 // The backward pass is `class Pass : public BackwardGroup<Pass<Layout>, Layout>` with
@@ -122,6 +124,27 @@ class Group {
   }
   void clear_sample(T* rows, int64_t count, int s) const {
     for (int64_t i = 0; i < count; ++i) clear_presynaptic(s, layout_.width, 0, rows + row_of(i));
+  }
+
+  // Columns of a row that have no fast weight are zero: padding, and in the STPN the synapses that
+  // are not plastic. The kernels compute there as everywhere. If a factor is NaN or infinite, zero
+  // times it is NaN, which a sum over the row would spread; then all columns outside [begin, end)
+  // are set to zero again.
+  void clear_outside(T* rows, int64_t count, int64_t begin, int64_t end) const {
+    for (int64_t i = 0; i < count; ++i) {
+      for (int s = 0; s < S; ++s) {
+        clear_presynaptic(s, begin, 0, rows + row_of(i));
+        clear_presynaptic(s, layout_.width - end, end, rows + row_of(i));
+      }
+    }
+  }
+  static bool all_finite(const T* HWY_RESTRICT values, int64_t count) {
+    const D d;
+    V zeros = hn::Zero(d);  // NaN if there is one
+    for (int64_t k = 0; k < count; k += hn::Lanes(d)) {
+      zeros = hn::MulAdd(hn::Zero(d), hn::Load(d, values + k), zeros);
+    }
+    return hn::AllTrue(d, hn::Eq(zeros, hn::Zero(d)));
   }
 
   // A matrix in the caller's memory, (B, H, columns), which holds our columns from `column` on.
@@ -277,13 +300,20 @@ class ForwardGroup : public Group<Layout> {
 
   T* matrix(int64_t which) const { return matrices_ + which * this->plan_.matrix(S); }
 
+  // A pending update of the step before is applied first: after the reset it would write NaN where
+  // a parameter is not finite.
   void forget_reset_samples(int64_t t) {
+    if (!this->any_reset(t)) return;
+    if (is_update_pending(t)) static_cast<Pass&>(*this).apply_pending_update(t);
+    last_reset_ = t;
     for (int s = 0; s < S; ++s) {
       if (!this->is_reset(t, s)) continue;
       this->clear_sample(matrices_, s);
       static_cast<Pass&>(*this).forget(s);
     }
   }
+  // Whether step t has to begin with the update of step t - 1.
+  bool is_update_pending(int64_t t) const { return t > 0 && t != last_reset_; }
   // Step 0 needs no checkpoint: it starts from the initial state, which the caller has.
   bool is_checkpoint(int64_t t) const {
     return this->saved_ && t > 0 && t % this->plan_.interval == 0;
@@ -308,6 +338,7 @@ class ForwardGroup : public Group<Layout> {
   T* const matrices_;
   ClosedLoop* const closed_loop_;
   const T* const output_;
+  int64_t last_reset_ = -1;  // the last step before which samples were reset
 };
 
 template <class Pass, class Layout>

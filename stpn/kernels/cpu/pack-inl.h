@@ -74,18 +74,18 @@ HWY_INLINE Pack<V, N> minus_product(const Pack<V, N>& a, const Pack<V, N>& b, co
 }
 
 template <class V, int N>
-HWY_INLINE Pack<V, N> min(const Pack<V, N>& a, const Pack<V, N>& b) {
+HWY_INLINE Pack<V, N> at_most(const Pack<V, N>& limit, const Pack<V, N>& a) {
   Pack<V, N> result;
   STPN_UNROLL
-  for (int p = 0; p < N; ++p) result.v[p] = hn::Min(a.v[p], b.v[p]);
+  for (int p = 0; p < N; ++p) result.v[p] = at_most(limit.v[p], a.v[p]);
   return result;
 }
 
 template <class V, int N>
-HWY_INLINE Pack<V, N> max(const Pack<V, N>& a, const Pack<V, N>& b) {
+HWY_INLINE Pack<V, N> at_least(const Pack<V, N>& limit, const Pack<V, N>& a) {
   Pack<V, N> result;
   STPN_UNROLL
-  for (int p = 0; p < N; ++p) result.v[p] = hn::Max(a.v[p], b.v[p]);
+  for (int p = 0; p < N; ++p) result.v[p] = at_least(limit.v[p], a.v[p]);
   return result;
 }
 
@@ -97,36 +97,46 @@ HWY_INLINE Pack<V, N> abs(const Pack<V, N>& a) {
   return result;
 }
 
-// Clamped to [-bound, bound].
+// 1, -1 or 0; NaN where a is.
 template <class V, int N>
-HWY_INLINE Pack<V, N> clamp(const Pack<V, N>& a, V bound) {
+HWY_INLINE Pack<V, N> sign(const Pack<V, N>& a) {
+  const hn::DFromV<V> d;
+  const V one = hn::Set(d, hn::TFromD<decltype(d)>(1));
   Pack<V, N> result;
   STPN_UNROLL
-  for (int p = 0; p < N; ++p) result.v[p] = hn::Min(hn::Max(a.v[p], hn::Neg(bound)), bound);
+  for (int p = 0; p < N; ++p) {
+    const V negative = hn::IfThenElse(hn::Lt(a.v[p], hn::Zero(d)), hn::Neg(one), a.v[p]);
+    result.v[p] = hn::IfThenElse(hn::Gt(a.v[p], hn::Zero(d)), one, negative);
+  }
   return result;
 }
 
-// `gradient` where |a| <= bound, else 0.
+template <class V, int N>
+HWY_INLINE Pack<V, N> clamped(const Pack<V, N>& a, V bound) {
+  Pack<V, N> result;
+  STPN_UNROLL
+  for (int p = 0; p < N; ++p) result.v[p] = clamped(a.v[p], bound);
+  return result;
+}
+
+template <class V, int N>
+HWY_INLINE Pack<V, N> through_clamp(const Pack<V, N>& a, V bound, const Pack<V, N>& gradient) {
+  Pack<V, N> result;
+  STPN_UNROLL
+  for (int p = 0; p < N; ++p) result.v[p] = through_clamp(a.v[p], bound, gradient.v[p]);
+  return result;
+}
+
+// `result` where a >= 0, else 0; NaN where a is.
 template <class D, class V, int N>
-HWY_INLINE Pack<V, N> zero_outside(D, const Pack<V, N>& a, V bound, const Pack<V, N>& gradient) {
-  Pack<V, N> result;
+HWY_INLINE Pack<V, N> if_not_negative(D d, const Pack<V, N>& a, const Pack<V, N>& result) {
+  Pack<V, N> masked;
   STPN_UNROLL
   for (int p = 0; p < N; ++p) {
-    result.v[p] = hn::IfThenElseZero(hn::Le(hn::Abs(a.v[p]), bound), gradient.v[p]);
+    const V positive = hn::IfThenElseZero(hn::Ge(a.v[p], hn::Zero(d)), result.v[p]);
+    masked.v[p] = hn::IfThenElse(hn::IsNaN(a.v[p]), a.v[p], positive);
   }
-  return result;
-}
-
-// `value` where a >= b, else 0.
-template <class V, int N>
-HWY_INLINE Pack<V, N> zero_if_less(const Pack<V, N>& a, const Pack<V, N>& b,
-                                   const Pack<V, N>& value) {
-  Pack<V, N> result;
-  STPN_UNROLL
-  for (int p = 0; p < N; ++p) {
-    result.v[p] = hn::IfThenElseZero(hn::Ge(a.v[p], b.v[p]), value.v[p]);
-  }
-  return result;
+  return masked;
 }
 
 // A pack of one vector a row, each repeated for all vectors of its row in a pack of N.

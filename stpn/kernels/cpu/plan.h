@@ -30,6 +30,8 @@
 #include <bit>
 #include <cstdint>
 
+#include "stpn/kernels/sequence_params.h"
+
 namespace stpn::kernels {
 
 // Added to every norm before something is divided by it.
@@ -57,6 +59,7 @@ struct Rows {
 
 // What the plan of a unit's call depends on.
 struct PlasticShape {
+  Grouping grouping;
   int64_t steps, batch, hidden;
   int64_t fan_in;    // columns of a matrix
   int64_t matrices;  // plastic matrices of a sample
@@ -89,11 +92,14 @@ struct PlasticPlan {
                               1
                         : 0),
         interleaved_samples(shape.neuron_blocks ? kNeuronBlockSamples<T> : kInterleavedSamples<T>),
-        interleaved_groups(shape.interleaved && (neuron_blocks ? fits_in_neuron_blocks()
-                                                               : fits_batch_interleaved())
-                               ? batch / interleaved_samples
-                               : 0),
-        row_vectorised_samples(bytes(kTileRows) <= kMaxRowVectorisedBytes ? kTileRows : 2),
+        interleaved_groups(
+            shape.grouping == Grouping::fastest && shape.interleaved &&
+                    (neuron_blocks ? fits_in_neuron_blocks() : fits_batch_interleaved())
+                ? batch / interleaved_samples
+                : 0),
+        row_vectorised_samples(shape.grouping == Grouping::single_samples   ? 1
+                               : bytes(kTileRows) <= kMaxRowVectorisedBytes ? kTileRows
+                                                                            : 2),
         row_vectorised_groups((batch - interleaved_groups * interleaved_samples) /
                               row_vectorised_samples),
         groups(interleaved_groups + row_vectorised_groups +

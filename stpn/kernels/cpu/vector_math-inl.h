@@ -191,17 +191,47 @@ HWY_INLINE void transpose(const T* HWY_RESTRICT from, int64_t from_stride, int64
   }
 }
 
+// The maximum or minimum of a limit and a value; NaN where the value is. On x86 that is what the
+// instruction does: where one operand is NaN, it returns the second. Other processors differ.
+template <class V>
+HWY_INLINE V at_least(V limit, V value) {
+  const V result = hn::Max(limit, value);
+  return HWY_ARCH_X86 ? result : hn::IfThenElse(hn::IsNaN(value), value, result);
+}
+template <class V>
+HWY_INLINE V at_most(V limit, V value) {
+  const V result = hn::Min(limit, value);
+  return HWY_ARCH_X86 ? result : hn::IfThenElse(hn::IsNaN(value), value, result);
+}
+// Clamped to [-bound, bound], and its gradient: as in stpn/kernels/comparisons.h.
+template <class V>
+HWY_INLINE V clamped(V value, V bound) {
+  return at_most(bound, at_least(hn::Neg(bound), value));
+}
+template <class V>
+HWY_INLINE V through_clamp(V value, V bound, V gradient) {
+  return hn::IfThenZeroElse(hn::Gt(hn::Abs(value), bound), gradient);
+}
+
+// 1 / (1 + exp(-x)). Highway's Exp gives 0 for NaN, and is defined up to 104 (float) or 706 only.
 template <class D, class V = hn::Vec<D>>
-HWY_INLINE V activate(D d, Activation activation, V preactivation) {
+HWY_INLINE V sigmoid(D d, V x) {
   using T = hn::TFromD<D>;
   const V one = hn::Set(d, T(1));
+  const V lowest = hn::Set(d, sizeof(T) == 4 ? T(-104) : T(-706));
+  const V value = hn::Div(one, hn::Add(one, hn::Exp(d, hn::Neg(hn::Max(lowest, x)))));
+  return hn::IfThenElse(hn::IsNaN(x), x, hn::IfThenZeroElse(hn::Lt(x, lowest), value));
+}
+
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V activate(D d, Activation activation, V preactivation) {
   switch (activation) {
     case Activation::tanh:
       return hn::Tanh(d, preactivation);
     case Activation::sigmoid:
-      return hn::Div(one, hn::Add(one, hn::Exp(d, hn::Neg(preactivation))));
+      return sigmoid(d, preactivation);
     case Activation::relu:
-      return hn::Max(preactivation, hn::Zero(d));
+      return at_least(hn::Zero(d), preactivation);
     case Activation::identity:
       break;
   }
@@ -219,7 +249,8 @@ HWY_INLINE V activation_slope(D d, Activation activation, V activity) {
     case Activation::sigmoid:
       return hn::Mul(activity, hn::Sub(one, activity));
     case Activation::relu:
-      return hn::IfThenElseZero(hn::Gt(activity, hn::Zero(d)), one);
+      // 0 times the activity: NaN where it is.
+      return hn::IfThenElse(hn::Gt(activity, hn::Zero(d)), one, hn::Mul(hn::Zero(d), activity));
     case Activation::identity:
       break;
   }

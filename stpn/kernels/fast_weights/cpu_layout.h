@@ -29,10 +29,12 @@ inline constexpr bool kFastWeightsBatchInterleaved = true;
 inline constexpr int64_t kTimeBlock = 20;
 
 template <typename T>
-PlasticPlan<T> fast_weights_plan(const Extent& extent, const FastWeightsVariant& variant) {
+PlasticPlan<T> fast_weights_plan(const Extent& extent, const FastWeightsVariant& variant,
+                                 Grouping grouping = Grouping::fastest) {
   const int64_t activities = variant.inner_steps + 1;
   return PlasticPlan<T>(
-      {.steps = extent.steps,
+      {.grouping = grouping,
+       .steps = extent.steps,
        .batch = extent.batch,
        .hidden = extent.hidden,
        .fan_in = extent.hidden,

@@ -50,8 +50,9 @@ ProjectedParameters<T> padded_for_forward(const FastWeightsForwardParams<T>& p,
 
 template <typename T>
 std::shared_ptr<const PlasticPlan<T>> fast_weights_cpu_plan(const Extent& extent,
-                                                            const FastWeightsVariant& variant) {
-  return std::make_shared<const PlasticPlan<T>>(fast_weights_plan<T>(extent, variant));
+                                                            const FastWeightsVariant& variant,
+                                                            Grouping grouping) {
+  return std::make_shared<const PlasticPlan<T>>(fast_weights_plan<T>(extent, variant, grouping));
 }
 
 template <typename T>
@@ -66,7 +67,7 @@ void fast_weights_forward_cpu(const FastWeightsForwardParams<T>& p) {
 
 template <typename T>
 void fast_weights_backward_cpu(const FastWeightsBackwardParams<T>& p) {
-  if (!has_simd_target()) return fast_weights_backward_ref(p);
+  if (!has_simd_target() || p.grad_energy != nullptr) return fast_weights_backward_ref(p);
   const FastWeightsForwardParams<T>& f = p.forward;
   const PlasticPlan<T> plan =
       f.plan != nullptr ? *f.plan : fast_weights_plan<T>(f.extent, f.variant);
@@ -93,8 +94,10 @@ template void fast_weights_forward_cpu(const FastWeightsForwardParams<double>&);
 template void fast_weights_backward_cpu(const FastWeightsBackwardParams<float>&);
 template void fast_weights_backward_cpu(const FastWeightsBackwardParams<double>&);
 template std::shared_ptr<const PlasticPlan<float>> fast_weights_cpu_plan(const Extent&,
-                                                                         const FastWeightsVariant&);
-template std::shared_ptr<const PlasticPlan<double>> fast_weights_cpu_plan(
-    const Extent&, const FastWeightsVariant&);
+                                                                         const FastWeightsVariant&,
+                                                                         Grouping);
+template std::shared_ptr<const PlasticPlan<double>> fast_weights_cpu_plan(const Extent&,
+                                                                          const FastWeightsVariant&,
+                                                                          Grouping);
 
 }  // namespace stpn::kernels

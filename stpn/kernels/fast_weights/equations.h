@@ -67,6 +67,7 @@ void fast_weights_backward_cpu(const FastWeightsBackwardParams<T>& p);
 
 template <typename T>
 std::shared_ptr<const PlasticPlan<T>> fast_weights_cpu_plan(const Extent& extent,
-                                                            const FastWeightsVariant& variant);
+                                                            const FastWeightsVariant& variant,
+                                                            Grouping grouping = Grouping::fastest);
 
 }  // namespace stpn::kernels

@@ -12,6 +12,7 @@
 #include "stpn/base/random.h"
 #include "stpn/kernels/fast_weights/equations.h"
 #include "stpn/kernels/fast_weights/random_call.h"
+#include "stpn/kernels/not_finite.h"
 #include "stpn/kernels/testing.h"
 
 namespace stpn::kernels::fast_weights_test {
@@ -45,6 +46,7 @@ TEST(FastWeightsRefTest, GradientMatchesFiniteDifference) {
   for (const FastWeightsVariant& v : all_variants()) {
     SCOPED_TRACE(name_of(v));
     RandomFastWeightsCall<double> call({.steps = 5, .batch = 2, .inputs = 3, .hidden = 4}, v, 7);
+    call.given = RandomFastWeightsCall<double>::GivenGradients::all;
     const auto result = call.reference();
     for (const auto& [name, gradient, row] : result.gradients) {
       std::vector<double>& values = call[name];
@@ -60,6 +62,13 @@ TEST(FastWeightsRefTest, GradientMatchesFiniteDifference) {
             << name << " " << k;
       }
     }
+  }
+}
+
+TEST(FastWeightsPlanTest, NoCallSavesMoreThanItsBound) {
+  for (const FastWeightsVariant& v : all_variants()) {
+    testing::expect_saved_is_bounded(v, fast_weights_cpu_plan<float>);
+    testing::expect_saved_is_bounded(v, fast_weights_cpu_plan<double>);
   }
 }
 
@@ -178,6 +187,28 @@ TEST_P(FastWeightsCpuTest, ResetForgetsADivergedSample) {
         << "gradient of x";
     EXPECT_LE(distance(result.final("A"), reference.final("A")), kTolerance<float>);
   }
+}
+
+// Infinities only if both have numbers: the kernel computes h (h . s) in place of (h outer h) s.
+template <typename T>
+void not_finite_as_in_reference() {
+  for (const FastWeightsVariant& v : all_variants()) {
+    for (const int64_t batch : {5, 37}) {  // row-vectorised, batch-interleaved
+      for (const int64_t steps : {1, 4}) {
+        SCOPED_TRACE(fmt::format("batch {} steps {} {}", batch, steps, name_of(v)));
+        const RandomFastWeightsCall<T> call({steps, batch, 3, 4}, v, 7);
+        testing::expect_not_finite_as_in_reference(call, testing::Agreement::if_numbers);
+        if (::testing::Test::HasFailure()) return;
+      }
+    }
+  }
+}
+
+TEST_P(FastWeightsCpuTest, NaNAndInfinitiesAreWhereTheReferenceHasThemInFloat) {
+  not_finite_as_in_reference<float>();
+}
+TEST_P(FastWeightsCpuTest, NaNAndInfinitiesAreWhereTheReferenceHasThemInDouble) {
+  not_finite_as_in_reference<double>();
 }
 
 INSTANTIATE_TEST_SUITE_P(Targets, FastWeightsCpuTest, testing::all_targets(), testing::target_name);

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <vector>
 
+#include "stpn/kernels/comparisons.h"
 #include "stpn/kernels/fast_weights/equations.h"
 #include "stpn/kernels/input_projection.h"
 #include "stpn/kernels/layer_norm.h"
@@ -171,9 +172,19 @@ void backpropagate_step(const FastWeightsBackwardParams<T>& p, int64_t t, int64_
     const std::vector<T> du = backpropagate_activity(p, step.activity[k], ds);
     for (int64_t i = 0; i < H; ++i) dp[i] += du[i];
     if (k == 0) break;
-    add_outer(du, step.activity[k - 1].s, {grad.A.data(), H});
+    const std::vector<T>& s = step.activity[k - 1].s;
+    add_outer(du, s, {grad.A.data(), H});
     std::fill(ds.begin(), ds.end(), T(0));
     add_transposed_product({step.A.data(), H}, du, ds);
+    if (p.grad_energy == nullptr) continue;
+    for (int64_t i = 0; i < H; ++i) {
+      const T dE = p.grad_energy[row * H + i];
+      for (int64_t j = 0; j < H; ++j) {
+        const T A = step.A[i * H + j];
+        grad.A[i * H + j] += dE * sign(A) * s[j] * s[j];
+        ds[j] += dE * std::abs(A) * T(2) * s[j];
+      }
+    }
   }
 
   const int64_t inputs = f.extent.inputs;

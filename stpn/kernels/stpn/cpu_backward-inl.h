@@ -37,10 +37,12 @@
 
 #include "stpn/kernels/cpu/neuron_blocks-inl.h"
 #include "stpn/kernels/stpn/cpu_backward_sweep-inl.h"
+#include "stpn/kernels/stpn/cpu_energy_backward-inl.h"
 #include "stpn/kernels/stpn/cpu_layer_norm-inl.h"
 #include "stpn/kernels/stpn/cpu_layout.h"
 #include "stpn/kernels/stpn/cpu_oja-inl.h"
 #include "stpn/kernels/stpn/cpu_plastic_bias-inl.h"
+#include "stpn/kernels/stpn/cpu_recompute-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
@@ -48,53 +50,53 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 template <class Layout, Norm kNorm, bool kClamp>
-class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, Layout> {
-  using Loop = BackwardLoop<StpnBackward, Layout>;
-  using Loop::is_reset;
-  using Loop::kRows;
-  using Loop::layout_;
-  using Loop::plan_;
-  using Loop::S;
-  using Loop::saved_;
-  using typename Loop::D;
-  using typename Loop::Plan;
-  using typename Loop::T;
-  using typename Loop::V;
+class StpnBackward
+    : public StpnRecomputed<StpnBackward<Layout, kNorm, kClamp>, Layout, kNorm, kClamp> {
+  using Base = StpnRecomputed<StpnBackward, Layout, kNorm, kClamp>;
+  using Base::bound_;
+  using Base::current_;
+  using Base::forward_;
+  using Base::h;
+  using Base::hebbian;
+  using Base::inputs_;
+  using Base::is_finite;
+  using Base::is_finite_;
+  using Base::is_reset;
+  using Base::kPost;
+  using Base::kPre;
+  using Base::kRows;
+  using Base::kScaled;
+  using Base::layout_;
+  using Base::oja_;
+  using Base::parameters_;
+  using Base::plan_;
+  using Base::plastic_;
+  using Base::plastic_columns;
+  using Base::recurrent_;
+  using Base::S;
+  using Base::saved_;
+  using Base::scale;
+  using Base::z;
+  using typename Base::D;
+  using typename Base::Plan;
+  using typename Base::T;
+  using typename Base::V;
   static constexpr bool kNormed = kNorm != Norm::none;
-  static constexpr bool kPre = kNorm == Norm::pre;
-  static constexpr bool kPost = kNorm == Norm::post;
-  static constexpr bool kScaled = kPre || kPost;
 
  public:
-  // Only the clamp, and the norm after it, need the F that an update makes.
-  static constexpr bool kSeesNext = kClamp || kPost;
-
   static int64_t scratch(const Plan& plan) {
-    return (Layout::kNeuronBlocks ? 0 : 2 * plan.presynaptic(S)) +
-           (slots(plan) + (kPost ? 10 : 8)) * plan.neurons(S);
-  }
-  static int64_t activity(const Plan& plan) {
-    return plan.interval * (2 * plan.presynaptic(S) + plan.neurons(S));
+    return Base::recompute_scratch(plan) + (Layout::kNeuronBlocks ? 0 : 2 * plan.presynaptic(S)) +
+           (slots(plan) + (kPost ? 9 : 7)) * plan.neurons(S);
   }
 
   // Adds to `gradients` the gradients of parameters.
   StpnBackward(const Plan& plan, int64_t first, T* saved, Scratch<T>& scratch,
                const StpnBackwardParams<T>& call, const PaddedMatrices<T>& parameters,
                const Gradients<T>& gradients)
-      : Loop(plan, first, saved, call.forward.reset, scratch),
+      : Base(plan, first, saved, scratch, call.forward, parameters),
         call_(call),
-        forward_(call.forward),
-        parameters_(parameters),
         gradients_(gradients),
-        inputs_(call.forward.extent.inputs),
-        recurrent_(call.forward.variant.recurrent),
-        current_(recurrent_ && call.forward.variant.presynaptic == Presynaptic::current),
-        oja_(call.forward.variant.rule == Rule::oja),
         first_dz_(call.grad_x != nullptr || oja_ ? 0 : Layout::vector_of(inputs_)),
-        z_(Loop::take_activity(scratch, plan.interval * plan.presynaptic(S))),
-        hebbian_(Loop::take_activity(
-            scratch, Layout::kNeuronBlocks ? 0 : plan.interval * plan.presynaptic(S))),
-        h_(Loop::take_activity(scratch, plan.interval * plan.neurons(S))),
         dz_(Layout::kNeuronBlocks ? scratch.take_unwritten(plan.interval * plan.presynaptic(S))
                                   : scratch.take(plan.presynaptic(S))),
         d_hebbian_(Layout::kNeuronBlocks ? nullptr : scratch.take(plan.presynaptic(S))),
@@ -107,14 +109,11 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
         dW_from_W_(scratch.take(plan.neurons(S))),
         dF_from_z_(kPost ? scratch.take(plan.neurons(S)) : du_over_n_),
         dF_from_C_(kPost ? scratch.take(plan.neurons(S)) : du_over_n_),
-        dh_term_(scratch.take(plan.neurons(S))),
-        ones_(scratch.take(plan.neurons(S))),
-        bound_(static_cast<T>(call.forward.variant.clamp)),
-        just_outside_(std::nextafter(bound_, std::numeric_limits<T>::infinity())) {
-    std::fill_n(ones_, plan.neurons(S), T(1));
+        dh_term_(scratch.take(plan.neurons(S))) {
     if (call.forward.variant.plastic_bias) plastic_bias_.emplace(plan, call.forward);
     if (call.forward.variant.layer_norm) layer_norm_.emplace(plan, call.forward);
     if (oja_) prediction_.emplace(plan);
+    if (call.grad_energy != nullptr) energy_.emplace(plan);
   }
 
   void begin() {
@@ -140,9 +139,7 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     }
   }
 
-  auto initial(int64_t) const { return plastic_columns(forward_.initial_F); }
   bool has_final_gradient() const { return call_.grad_final_F != nullptr; }
-  void recompute_interval(int64_t begin, int64_t end) { recompute(begin, end, this->all_rows()); }
   void enter(int64_t end) { enter(end, this->all_rows()); }
   void back(int64_t t, bool more) {
     load_gradient(t);
@@ -151,25 +148,9 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   }
 
   void load(int64_t t) {
-    load_presynaptic(t, false, z(t));
-    if (oja_) {
-      std::copy_n(saved_.presynaptic(t, 0), plan_.presynaptic(S), hebbian(t));
-    } else if (current_) {
-      load_presynaptic(t, true, hebbian(t));
-    }
-    this->neurons_in(forward_.output, t, h(t));
+    this->load_step(t);
     if (Layout::kNeuronBlocks && call_.grad_output != nullptr) {
       this->neurons_in(call_.grad_output, t, dh(t));
-    }
-  }
-
-  // From seen(begin) to seen(end), with resets. With neuron blocks one step of all rows of the
-  // block after the other; otherwise each register tile through all steps before the next, so that
-  // between steps its rows stay in the first-level cache.
-  void recompute(int64_t begin, int64_t end, Rows which) {
-    const int64_t steps = Layout::kNeuronBlocks ? 1 : end - begin;
-    for (int64_t t = begin; t < end; t += steps) {
-      for (int64_t i = which.begin; i < which.end; i += kRows) recompute_rows(t, t + steps, i);
     }
   }
 
@@ -179,11 +160,16 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   }
 
   void back(int64_t t, bool more, Rows which) {
+    if (energy_) sum_energy(t, which);
     backpropagate_activation(t, which);
-    if (more && !oja_ && !this->any_reset(t)) {
+    const bool finite = is_finite_ && is_finite(dF_from_z_) && is_finite(dF_from_G_) &&
+                        (!energy_ || is_finite_energy());
+    if (more && finite && !oja_ && !energy_ && !this->any_reset(t)) {
       sweep<true, true>(t, which);
     } else {
       sweep<true, false>(t, which);
+      if (energy_) backpropagate_energy(t, which);
+      if (!finite) this->clear_unplastic(this->d_matrix(0), plan_.rows(S));
       if (oja_) prediction_->add_gradient(this->d_matrix(0));
       for (int s = 0; s < S; ++s) {
         if (!is_reset(t, s)) continue;
@@ -218,11 +204,9 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   }
 
  private:
-  // An array of F or of its gradient, and which columns of a row of synapses it covers.
-  template <typename U>
-  typename Loop::template CallerMatrix<U> plastic_columns(U* F) const {
-    const auto& v = forward_.variant;
-    return {F, plastic_fan_in(forward_.extent, v), first_plastic_input(forward_.extent, v)};
+  bool is_finite_energy() const {
+    return is_finite(energy_->c()) &&
+           (Layout::kNeuronBlocks || this->all_finite(energy_->z_squared(), plan_.presynaptic(S)));
   }
   // The gradients of z and h: with neuron blocks of all steps of an interval, otherwise of one.
   static int64_t slots(const Plan& plan) { return Layout::kNeuronBlocks ? plan.interval : 1; }
@@ -235,61 +219,13 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   // The gradient of hebbian(t).
   T* d_hebbian(int64_t t) const { return Layout::kNeuronBlocks ? dz(t) : d_hebbian_; }
 
-  // What the update of step t multiplies the F it finds by.
-  const T* scale(int64_t t, int64_t i) const {
-    if (kPost) return saved_.neurons(t, kSavedScale, i);
-    return kPre ? saved_.neurons(t, kSavedInverseNorm, i) : ones_ + i * S;
-  }
-  // For the steps of the interval: z, the presynaptic term of the update, and h.
-  T* z(int64_t t) const { return z_ + this->step_in_interval(t) * plan_.presynaptic(S); }
-  T* hebbian(int64_t t) const {
-    return current_ || oja_ ? hebbian_ + this->step_in_interval(t) * plan_.presynaptic(S) : z(t);
-  }
-  T* h(int64_t t) const { return h_ + this->step_in_interval(t) * plan_.neurons(S); }
-
-  // z[t] with h[t] (`current`) or h[t-1] as its recurrent part; the latter is zero after a reset.
-  void load_presynaptic(int64_t t, bool current, T* z) const {
-    this->rows_to_presynaptic(forward_.x + this->place(t, 0, inputs_), inputs_, inputs_, 0, z);
-    if (!recurrent_) return;
-    if (current) {
-      this->rows_to_presynaptic(forward_.output + this->place(t, 0, plan_.hidden), plan_.hidden,
-                                plan_.hidden, inputs_, z);
-    } else {
-      this->activity_before(forward_.initial_h, forward_.output, t, inputs_, z);
-    }
-  }
-
-  HWY_INLINE void recompute_rows(int64_t begin, int64_t end, int64_t i) {
-    StpnRecompute<Layout, kNorm, kClamp> pass{.lambda = parameters_.row(kLambda, i),
-                                              .gamma = parameters_.row(kGamma, i),
-                                              .hebbian = hebbian(begin),
-                                              .h = h(begin) + i * S,
-                                              .scale = scale(begin, i),
-                                              .before = this->seen_rows(begin, i),
-                                              .after = nullptr,
-                                              .before_bound = bound_,
-                                              .after_bound = just_outside_};
-    const int64_t matrix = this->seen_rows(begin + 1, i) - pass.before;
-    for (int64_t t = begin; t < end; ++t) {
-      pass.after = this->seen_rows(begin, i) + (t + 1 - begin) * matrix;
-      // Where F was clamped, it was recomputed just outside the bound, except the first one.
-      pass.before_bound = t == this->begin_ ? std::numeric_limits<T>::infinity() : bound_;
-      sweep_tile(pass, this->layout_, 0);
-      if (t + 1 < plan_.steps && this->any_reset(t + 1)) {
-        for (int s = 0; s < S; ++s) {
-          if (is_reset(t + 1, s)) this->clear_sample(pass.after, kRows, s);
-        }
-      }
-      pass.before = pass.after;
-      pass.hebbian += plan_.presynaptic(S);
-      pass.h += plan_.neurons(S);
-      if constexpr (kScaled) pass.scale += saved_.step();
-    }
-  }
-
   // Computes the gradients of h[t] and z[t], except the terms that the sweep of step t adds. Not
   // called with neuron blocks.
   void load_gradient(int64_t t) {
+    // Gradients that the parameters, zero there, would cancel if there were no NaN.
+    if (oja_ || !plastic_.are_all) {
+      this->clear_outside(d_hebbian_, 1, plastic_.begin, plastic_.end);
+    }
     if (oja_) backpropagate_prediction(t);
     if (call_.grad_output != nullptr) {
       this->neurons_in(call_.grad_output, t, dh_term_);
@@ -302,6 +238,38 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
     }
     std::swap(dz_, d_hebbian_);  // the update's part of dz[t]; the sweep adds the rest
     std::fill_n(d_hebbian_, plan_.presynaptic(S), T(0));
+  }
+
+  // The sums over the rows that backpropagate_activation(t) needs for the gradients of the norms.
+  void sum_energy(int64_t t, Rows which) {
+    this->neurons_in(call_.grad_energy, t, energy_->c());
+    energy_->begin(z(t), forward_.measured, plan_.fan_in);
+    for (int64_t i = which.begin; i < which.end && kNormed; i += kRows) {
+      const StpnEnergySums<Layout, kPost> pass{.W = parameters_.row(kWeight, i),
+                                               .C = this->seen_rows(t, i),
+                                               .z_squared = energy_->z_squared(),
+                                               .scale = scale(t, i),
+                                               .of_G = energy_->of_G() + i * S,
+                                               .of_C = energy_->of_C() + i * S};
+      sweep_tile(pass, layout_, 0);
+    }
+  }
+
+  // Adds the energy's part to the gradients of F (norm `post`: C), W and z.
+  void backpropagate_energy(int64_t t, Rows which) {
+    for (int64_t i = which.begin; i < which.end; i += kRows) {
+      const StpnEnergyBackwardSweep<Layout, kPost> pass{
+          .W = parameters_.row(kWeight, i),
+          .C = this->seen_rows(t, i),
+          .z_squared = energy_->z_squared(),
+          .scale = scale(t, i),
+          .c = energy_->c() + i * S,
+          .dC = this->d_matrix(0) + this->row_of(i),
+          .dW = gradients_.template rows<Layout>(kWeight, i),
+          .over_rows = energy_->over_rows()};
+      sweep_tile(pass, layout_, 0);
+    }
+    if (recurrent_ || first_dz_ < inputs_) energy_->add_presynaptic_gradient(dz(t));
   }
 
   // Oja's rule: its part of the gradients of h and `scale`. That of F follows in back().
@@ -360,8 +328,16 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
       }
       const V inverse = saved(kSavedInverseNorm, k);
       const V du_over_n = hn::Mul(du, inverse);
-      // u = G z / n, and with norm `pre` also the `scale` 1/n of the update, depend on n.
+      // u = G z / n, the energy, and with norm `pre` also the `scale` 1/n of the update, depend on
+      // n.
       V minus_dn = hn::Mul(du_over_n, saved(kSavedPreactivation, k));
+      V dF_dot_C_of_energy = hn::Zero(d);
+      if (energy_) {
+        const V c = hn::Mul(hn::Load(d, energy_->c() + k), inverse);
+        minus_dn = hn::MulAdd(c, hn::Mul(inverse, hn::Load(d, energy_->of_G() + k)), minus_dn);
+        dF_dot_C_of_energy = hn::Mul(c, hn::Load(d, energy_->of_C() + k));
+        hn::Store(c, d, energy_->c() + k);
+      }
       if constexpr (kPre) {
         minus_dn = hn::MulAdd(hn::Load(d, d_scale_ + k), hn::Mul(inverse, inverse), minus_dn);
       }
@@ -373,7 +349,8 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
         const V scale = saved(kSavedScale, k);
         const V dF_dot_C =
             hn::MulAdd(dn_over_n, saved(kSavedCG, k),
-                       hn::MulAdd(du_over_n, saved(kSavedCz, k), hn::Load(d, d_scale_ + k)));
+                       hn::MulAdd(du_over_n, saved(kSavedCz, k),
+                                  hn::Add(hn::Load(d, d_scale_ + k), dF_dot_C_of_energy)));
         const V scale_cubed = hn::Mul(hn::Mul(scale, scale), scale);
         // The initial F was not divided by m.
         const V kappa =
@@ -454,17 +431,8 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   }
 
   const StpnBackwardParams<T>& call_;
-  const StpnForwardParams<T>& forward_;
-  const PaddedMatrices<T>& parameters_;
   const Gradients<T>& gradients_;
-  const int64_t inputs_;
-  const bool recurrent_;
-  const bool current_;  // the Hebbian term has h[t] in place of h[t-1]
-  const bool oja_;
   const int64_t first_dz_;  // presynaptic inputs before this one need no gradient
-  T* const z_;              // presynaptic arrays of the steps of the interval
-  T* const hebbian_;        // likewise the presynaptic terms of the updates, where they are not z
-  T* const h_;              // neuron values of the steps of the interval
   T* dz_;                   // presynaptic array: gradient of z[t]
   T* d_hebbian_;            // and of hebbian(t - 1)
   // Neuron values, as all below. F is C with norm `post`; kappa as at the top.
@@ -478,14 +446,10 @@ class StpnBackward : public BackwardLoop<StpnBackward<Layout, kNorm, kClamp>, La
   T* const dF_from_z_;  // du / n; `post`: scale du / n. dF gets it times z
   T* const dF_from_C_;  // kappa scale - kappa, which dF gets times C; `post` only
   T* const dh_term_;    // a term of dh on its way to dh_
-  T* const ones_;
-  const T bound_;
-  // Recomputed values are clamped to this, so that a value that the clamp changed differs from one
-  // that was exactly at the bound.
-  const T just_outside_;
   std::optional<StpnPlasticBias<Layout>> plastic_bias_;
   std::optional<StpnLayerNorm<Layout>> layer_norm_;
   std::optional<StpnPrediction<Layout>> prediction_;
+  std::optional<StpnEnergyBackward<Layout>> energy_;
   bool upwards_ = true;  // the direction of the next sweep
 };
 

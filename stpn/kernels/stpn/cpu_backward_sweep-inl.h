@@ -23,12 +23,11 @@ namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// The gradient of a norm of zero is taken as zero: that of a norm whose inverse is larger than
-// this.
+// The gradient of a norm of zero is taken as zero: that of a norm whose inverse is at least this.
 inline constexpr double kNoNorm = 0.5 / kNormEpsilon;
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V zero_if_no_norm(D d, V inverse, V gradient) {
-  return hn::IfThenElseZero(hn::Lt(inverse, hn::Set(d, static_cast<hn::TFromD<D>>(kNoNorm))),
+  return hn::IfThenZeroElse(hn::Ge(inverse, hn::Set(d, static_cast<hn::TFromD<D>>(kNoNorm))),
                             gradient);
 }
 
@@ -43,7 +42,7 @@ void backpropagate_division(const T* W, int64_t fan_in, const T* C, int64_t stri
     dF_dot_C += dF[j * stride] * C[j * stride];
   }
   const T scale = 1 / (std::sqrt(squares) + static_cast<T>(kNormEpsilon));
-  const T kappa = scale < static_cast<T>(kNoNorm) ? dF_dot_C * scale * scale * scale : T(0);
+  const T kappa = scale >= static_cast<T>(kNoNorm) ? T(0) : dF_dot_C * scale * scale * scale;
   for (int64_t j = 0; j < fan_in; ++j) {
     const T through_norm = -kappa * (W[j] + C[j * stride]);
     dW[j] += through_norm;
@@ -112,7 +111,7 @@ struct StpnBackwardSweep {
       const Values F = kStep || kClamp ? tile_.synapses(F_, j) : Tile::zero();
       Values dF = tile_.synapses(dF_, j);
       if constexpr (kStep) dF = through_step(j, W, lambda, F, dF, dW);
-      if constexpr (kUpdate && kClamp) dF = zero_outside(D(), F, bound_, dF);
+      if constexpr (kUpdate && kClamp) dF = through_clamp(F, bound_, dF);
       tile_.store_synapses(dF, dF_, j);
       if constexpr (kUpdate) through_update(j, lambda, gamma, dF, d_lambda, d_gamma);
       if constexpr (kStep) tile_.store_gradients(dW, dW_, j);

@@ -63,6 +63,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
       : Loop(plan, first, saved, call, scratch),
         call_(call),
         parameters_(parameters),
+        plastic_(call.extent, call.variant),
         slots_(slots(plan)),
         z_(Loop::take_activity(scratch, slots_ * plan.presynaptic(S))),
         h_(Loop::take_activity(scratch, slots_ * plan.neurons(S))),
@@ -82,11 +83,9 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   }
 
   void begin() {
-    const auto& v = call_.variant;
-    this->copy_in(
-        {call_.initial_F, plastic_fan_in(call_.extent, v), first_plastic_input(call_.extent, v)},
-        this->matrix(0));
-    if (v.recurrent) this->neurons_in(call_.initial_h, 0, h(-1));
+    this->copy_in({call_.initial_F, plastic_.end - plastic_.begin, plastic_.begin},
+                  this->matrix(0));
+    if (call_.variant.recurrent) this->neurons_in(call_.initial_h, 0, h(-1));
     if (plastic_bias_) this->neurons_in(call_.initial_beta, 0, plastic_bias_->values());
     if (call_.bias != nullptr) repeat_for_samples<S>(call_.bias, plan_.hidden, bias_);
     for (int64_t i = 0; i < plan_.hidden && kPost; ++i) {
@@ -95,12 +94,11 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     }
   }
 
-  // With h and its presynaptic term zero, the update that still has to be made leaves F zero.
+  void apply_pending_update(int64_t t) { sweep<true, false>(t, this->all_rows()); }
+  // All but the matrix.
   void forget(int s) {
-    this->clear_presynaptic(s, plan_.fan_in, 0, z(next_ - 1));
     T* HWY_RESTRICT h = this->h(next_ - 1);
-    // The padding too, which a layer norm sums over.
-    for (int64_t k = s; k < plan_.neurons(S); k += S) h[k] = scale_[k] = T(0);
+    for (int64_t i = 0; i < plan_.hidden; ++i) h[i * S + s] = T(0);
     if (plastic_bias_) plastic_bias_->forget(s, 0, plan_.neurons(S));
   }
 
@@ -118,21 +116,31 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   }
 
   void forward(int64_t t, Rows which) {
-    if (t == 0) {
-      sweep<false, true>(t, which);
-    } else {
+    if (this->is_update_pending(t)) {
       sweep<true, true>(t, which);
+    } else {
+      sweep<false, true>(t, which);
     }
-    if (!Layout::kNeuronBlocks) activate_neurons(t, 0, plan_.neurons(S), h(t));
+    if constexpr (!Layout::kNeuronBlocks) {
+      if (!this->all_finite(Gz_, plan_.neurons(S))) sum_again(t);
+      activate_neurons(t, 0, plan_.neurons(S), h(t));
+    }
     if (call_.energy != nullptr) measure(t, which);
+  }
+
+  // The sums of step t, without what the update wrote where there are no fast weights.
+  void sum_again(int64_t t) {
+    this->clear_outside(this->matrix(0), plan_.rows(S), plastic_.begin, plastic_.end);
+    sweep<false, true>(t, this->all_rows());
   }
 
   // From here on z(t) is the presynaptic term of the update of step t.
   void store(int64_t t) {
     this->neurons_out(h(t), t, call_.output);
-    if (call_.variant.recurrent && call_.variant.presynaptic == Presynaptic::current) {
+    if (has_current_activity(call_.variant)) {
       this->neurons_to_presynaptic(h(t), call_.extent.inputs, z(t));
     }
+    if (!plastic_.are_all) this->clear_outside(z(t), 1, plastic_.begin, plastic_.end);
     if (prediction_) subtract_prediction(t);
     next_ = t + 1;
   }
@@ -149,11 +157,9 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   }
 
   void end() {
-    sweep<true, false>(plan_.steps, this->all_rows());
+    apply_pending_update(plan_.steps);
     if constexpr (kPost) divide_by_norm();
-    const auto& v = call_.variant;
-    this->copy_out(this->matrix(0), {call_.final_F, plastic_fan_in(call_.extent, v),
-                                     first_plastic_input(call_.extent, v)});
+    this->copy_out(this->matrix(0), {call_.final_F, plastic_.end - plastic_.begin, plastic_.begin});
     if (plastic_bias_) this->neurons_out(plastic_bias_->values(), 0, call_.final_beta);
   }
 
@@ -203,7 +209,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
 
   static HWY_INLINE V inverse_root(D d, V square) {
     const V norm =
-        hn::Add(hn::Sqrt(hn::Max(square, hn::Zero(d))), hn::Set(d, static_cast<T>(kNormEpsilon)));
+        hn::Add(hn::Sqrt(at_least(hn::Zero(d), square)), hn::Set(d, static_cast<T>(kNormEpsilon)));
     return hn::Div(hn::Set(d, T(1)), norm);
   }
   // Norm `post`: 1/m of the C that step t finds; the initial F is not divided.
@@ -315,6 +321,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
 
   const StpnForwardParams<T>& call_;
   const PaddedMatrices<T>& parameters_;
+  const PlasticColumns plastic_;
   const int64_t slots_;
   // z_ and z_squared_ are presynaptic arrays, all others are arrays of neuron values. z_ and h_
   // have one array for each entry of the ring of time steps (slot()).

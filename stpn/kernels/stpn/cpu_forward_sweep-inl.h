@@ -70,7 +70,7 @@ struct StpnForwardSweep {
             Tile::all(tile_.parameters(gamma_, j)) * tile_.presynaptic(hebbian_, j);
         if constexpr (kScaled) F = F * scale;
         F = fma(growth, h, F);
-        if constexpr (kClamp) F = clamp(F, bound_);
+        if constexpr (kClamp) F = clamped(F, bound_);
         tile_.store_synapses(F, F_, j);
       }
       if constexpr (kPost) {
@@ -156,12 +156,12 @@ struct StpnRecompute {
     HWY_INLINE void at(int64_t j) {
       Values F = tile_.synapses(before_, j);
       // Norm `post` divides C before it decays, so that none stays at the bound.
-      if constexpr (kClamp && !kPost) F = clamp(F, before_bound_);
+      if constexpr (kClamp && !kPost) F = clamped(F, before_bound_);
       F = Tile::all(tile_.parameters(lambda_, j)) * F;
       if constexpr (kScaled) F = F * scale;
       const Values growth = Tile::all(tile_.parameters(gamma_, j)) * tile_.presynaptic(hebbian_, j);
       F = fma(growth, h, F);
-      if constexpr (kClamp) F = clamp(F, after_bound_);
+      if constexpr (kClamp) F = clamped(F, after_bound_);
       tile_.store_synapses(F, after_, j);
     }
 

@@ -50,8 +50,7 @@ class StpnLayerNorm {
     sums_over_neurons<Layout>(
         neurons_,
         [&](int64_t k) HWY_ATTR {
-          const V centred =
-              hn::Mul(hn::Sub(hn::Load(d, u + k), mean.at(k)), hn::Load(d, present() + k));
+          const V centred = if_present(k, hn::Sub(hn::Load(d, u + k), mean.at(k)));
           hn::Store(centred, d, u + k);
           return hn::Mul(centred, centred);
         },
@@ -96,8 +95,7 @@ class StpnLayerNorm {
     for (int64_t k = 0; k < neurons_; k += hn::Lanes(d)) {
       V gradient = hn::Sub(hn::Load(d, du + k), mean.at(k));
       gradient = hn::NegMulAdd(hn::LoadU(d, normalised + k), dot.at(k), gradient);
-      gradient = hn::Mul(gradient, hn::Mul(inverse.at(k), hn::Load(d, present() + k)));
-      hn::Store(gradient, d, du + k);
+      hn::Store(if_present(k, hn::Mul(gradient, inverse.at(k))), d, du + k);
     }
   }
 
@@ -113,6 +111,11 @@ class StpnLayerNorm {
     PerSample<T, S> means;
     for (int s = 0; s < S; ++s) means.set(s, sums[s] / static_cast<T>(hidden_));
     return means;
+  }
+  // Zero in the padding, which the sums take in.
+  HWY_INLINE V if_present(int64_t k, V value) const {
+    const D d;
+    return hn::IfThenElseZero(hn::Gt(hn::Load(d, present() + k), hn::Zero(d)), value);
   }
   T* gain() const { return arrays_[0]; }
   T* offset() const { return arrays_[1]; }

@@ -35,10 +35,28 @@ inline bool has_coupled_neurons(const StpnVariant& variant) {
   return variant.recurrent || variant.layer_norm || variant.rule == Rule::oja;
 }
 
+// The presynaptic inputs [begin, end) have fast weights.
+struct PlasticColumns {
+  PlasticColumns(const Extent& extent, const StpnVariant& variant)
+      : begin(first_plastic_input(extent, variant)),
+        end(begin + plastic_fan_in(extent, variant)),
+        are_all(end - begin == fan_in(extent, variant)) {}
+  int64_t begin, end;
+  bool are_all;  // whether every presynaptic input has fast weights
+};
+
+// Whether plastic synapses have h[t] in place of h[t-1] in the Hebbian term.
+inline bool has_current_activity(const StpnVariant& variant) {
+  return variant.recurrent && variant.presynaptic == Presynaptic::current &&
+         variant.connections != Connections::input;
+}
+
 template <typename T>
-PlasticPlan<T> stpn_plan(const Extent& extent, const StpnVariant& variant) {
+PlasticPlan<T> stpn_plan(const Extent& extent, const StpnVariant& variant,
+                         Grouping grouping = Grouping::fastest) {
   return PlasticPlan<T>(
-      {.steps = extent.steps,
+      {.grouping = grouping,
+       .steps = extent.steps,
        .batch = extent.batch,
        .hidden = extent.hidden,
        .fan_in = fan_in(extent, variant),

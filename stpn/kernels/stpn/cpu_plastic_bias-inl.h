@@ -58,14 +58,13 @@ class StpnPlasticBias {
     const D d;
     const V bound = hn::Set(d, bound_);
     const V next = updated(k, at(k), h);
-    hn::Store(hn::Min(hn::Max(next, hn::Neg(bound)), bound), d, values() + k);
+    hn::Store(clamped(next, bound), d, values() + k);
   }
 
   // Backpropagates the update of `beta` by h. Returns its part of the gradient of h.
   V backpropagate(int64_t k, V beta, V h) const {
     const D d;
-    const V inside =
-        hn::IfThenElseZero(hn::Le(hn::Abs(updated(k, beta, h)), hn::Set(d, bound_)), at(k));
+    const V inside = through_clamp(updated(k, beta, h), hn::Set(d, bound_), at(k));
     add_to(d, hn::Mul(inside, beta), d_lambda() + k);
     add_to(d, hn::Mul(inside, h), d_gamma() + k);
     hn::Store(hn::Mul(inside, hn::Load(d, lambda() + k)), d, values() + k);

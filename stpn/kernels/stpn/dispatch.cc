@@ -111,8 +111,8 @@ void store_gradients(const StpnBackwardParams<T>& p, const PlasticPlan<T>& plan,
 
 template <typename T>
 std::shared_ptr<const PlasticPlan<T>> stpn_cpu_plan(const Extent& extent,
-                                                    const StpnVariant& variant) {
-  return std::make_shared<const PlasticPlan<T>>(stpn_plan<T>(extent, variant));
+                                                    const StpnVariant& variant, Grouping grouping) {
+  return std::make_shared<const PlasticPlan<T>>(stpn_plan<T>(extent, variant, grouping));
 }
 
 template <typename T>
@@ -140,8 +140,9 @@ template void stpn_forward_cpu(const StpnForwardParams<float>&);
 template void stpn_forward_cpu(const StpnForwardParams<double>&);
 template void stpn_backward_cpu(const StpnBackwardParams<float>&);
 template void stpn_backward_cpu(const StpnBackwardParams<double>&);
-template std::shared_ptr<const PlasticPlan<float>> stpn_cpu_plan(const Extent&, const StpnVariant&);
-template std::shared_ptr<const PlasticPlan<double>> stpn_cpu_plan(const Extent&,
-                                                                  const StpnVariant&);
+template std::shared_ptr<const PlasticPlan<float>> stpn_cpu_plan(const Extent&, const StpnVariant&,
+                                                                 Grouping);
+template std::shared_ptr<const PlasticPlan<double>> stpn_cpu_plan(const Extent&, const StpnVariant&,
+                                                                  Grouping);
 
 }  // namespace stpn::kernels

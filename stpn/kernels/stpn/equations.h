@@ -120,6 +120,7 @@ void stpn_backward_cpu(const StpnBackwardParams<T>& p);
 
 template <typename T>
 std::shared_ptr<const PlasticPlan<T>> stpn_cpu_plan(const Extent& extent,
-                                                    const StpnVariant& variant);
+                                                    const StpnVariant& variant,
+                                                    Grouping grouping = Grouping::fastest);
 
 }  // namespace stpn::kernels

@@ -16,7 +16,7 @@ struct StpnTestUnit {
   static constexpr auto& kTensors = kStpnTensors;
 
   static bool has(std::string_view name, const StpnVariant& v) {
-    if (name == "measured") return false;
+    if (name == "measured") return v.decay == Decay::after_update;  // in half of them
     if (name == "h") return v.recurrent;
     if (name == "beta" || name == "bias_lambda" || name == "bias_gamma") return v.plastic_bias;
     return !name.starts_with("layer_norm") || v.layer_norm;
@@ -27,6 +27,7 @@ struct StpnTestUnit {
   }
   static std::pair<double, double> range(std::string_view name, const Extent&) {
     if (name == "x" || name == "h") return {-1, 1};
+    if (name == "measured") return {0, 1};
     if (name == "F" || name == "beta") return {-0.3, 0.3};
     if (name.ends_with("_lambda")) return {0.2, 1};
     if (name == "layer_norm_weight") return {0.5, 1.5};

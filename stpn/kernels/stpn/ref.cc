@@ -2,6 +2,7 @@
 #include <cmath>
 #include <vector>
 
+#include "stpn/kernels/comparisons.h"
 #include "stpn/kernels/cpu/plan.h"
 #include "stpn/kernels/layer_norm.h"
 #include "stpn/kernels/stpn/equations.h"
@@ -28,9 +29,11 @@ struct Shape {
   }
   int64_t bias_rate(int64_t i) const { return variant.scalar_bias_rates ? 0 : i; }
   T bound() const { return static_cast<T>(variant.clamp); }
-  T clamped(T value) const { return std::clamp(value, -bound(), bound()); }
-  // Whether the clamp passes the gradient of `value`: inside the bound and exactly at it.
-  bool inside(T value) const { return value >= -bound() && value <= bound(); }
+  T clamped(T value) const { return kernels::clamped(value, bound()); }
+  // The gradient of `value`, given that of the clamped value.
+  T through_clamp(T value, T gradient) const {
+    return kernels::through_clamp(value, bound(), gradient);
+  }
 
   Extent extent;
   StpnVariant variant;
@@ -218,7 +221,7 @@ std::vector<T> backpropagate_bounds(const StpnBackwardParams<T>& p, const Shape<
       T dm = T(0);
       for (int64_t j = 0; j < s.P; ++j) dm -= row[j] * s.clamped(unclamped[j]) / (m * m);
       // The derivative of |W + F| with respect to W_ij + F_ij is (W_ij + F_ij) / |W + F|.
-      const T dm_over_norm = step.post_norm[i] > T(0) ? dm / step.post_norm[i] : T(0);
+      const T dm_over_norm = if_positive(step.post_norm[i], dm / step.post_norm[i]);
       for (int64_t j = 0; j < s.N; ++j) {
         const bool plastic = j >= s.first && j < s.first + s.P;
         const T dG = dm_over_norm * (W[j] + (plastic ? s.clamped(unclamped[j - s.first]) : T(0)));
@@ -226,9 +229,7 @@ std::vector<T> backpropagate_bounds(const StpnBackwardParams<T>& p, const Shape<
         if (plastic) row[j - s.first] = row[j - s.first] / m + dG;
       }
     }
-    for (int64_t j = 0; j < s.P; ++j) {
-      if (!s.inside(unclamped[j])) row[j] = T(0);
-    }
+    for (int64_t j = 0; j < s.P; ++j) row[j] = s.through_clamp(unclamped[j], row[j]);
   }
   return dF_new;
 }
@@ -286,7 +287,7 @@ void backpropagate_update(const StpnBackwardParams<T>& p, const Shape<T>& s,
   if (!v.plastic_bias) return;
   for (int64_t i = 0; i < s.H; ++i) {
     const int64_t r = s.bias_rate(i);
-    const T dbeta_new = s.inside(step.unclamped_beta[i]) ? grad.beta[i] : T(0);
+    const T dbeta_new = s.through_clamp(step.unclamped_beta[i], grad.beta[i]);
     const bool before = v.decay == Decay::before_update;
     const T d_learned = before ? dbeta_new : dbeta_new * f.bias_lambda[r];
     add(p.grad_bias_gamma, r, d_learned * step.h[i]);
@@ -294,6 +295,28 @@ void backpropagate_update(const StpnBackwardParams<T>& p, const Shape<T>& s,
         dbeta_new * (before ? step.beta[i] : step.beta[i] + f.bias_gamma[r] * step.h[i]));
     grad.h[i] += d_learned * f.bias_gamma[r];
     grad.beta[i] = dbeta_new * f.bias_lambda[r];
+  }
+}
+
+// Backpropagates through the energy of a step, given its gradient (H): to dz, dn, and grad.F of the
+// state before the step.
+template <typename T>
+void backpropagate_energy(const StpnBackwardParams<T>& p, const Shape<T>& s,
+                          const StepRecord<T>& step, const T* grad_energy, State<T>& grad,
+                          std::vector<T>& dz, std::vector<T>& dn) {
+  for (int64_t i = 0; i < s.H; ++i) {
+    const T n = s.variant.norm == Norm::none ? T(1) : plus_epsilon(step.norm[i]);
+    const T dE = grad_energy[i] / n;  // of the sum over j of |G_ij| z_j^2
+    for (int64_t j = 0; j < s.N; ++j) {
+      const T G = step.G[i * s.N + j];
+      const T z = step.z[j];
+      const T counts = p.forward.measured == nullptr ? T(1) : p.forward.measured[j];
+      const T dG = dE * counts * sign(G) * z * z;
+      dn[i] -= dE * counts * std::abs(G) * z * z / n;
+      dz[j] += dE * counts * std::abs(G) * T(2) * z;
+      add(p.grad_weight, i * s.N + j, dG);
+      if (j >= s.first && j < s.first + s.P) grad.F[i * s.P + j - s.first] += dG;
+    }
   }
 }
 
@@ -322,10 +345,11 @@ void backpropagate_preactivation(const StpnBackwardParams<T>& p, const Shape<T>&
     const T n = normed ? plus_epsilon(step.norm[i]) : T(1);
     dn[i] -= du[i] * step.dot[i] / (n * n);
     // The derivative of |G| with respect to G_ij is G_ij / |G|.
-    const T dn_over_norm = normed && step.norm[i] > T(0) ? dn[i] / step.norm[i] : T(0);
+    const T dn_over_norm = if_positive(step.norm[i], dn[i] / step.norm[i]);
     for (int64_t j = 0; j < s.N; ++j) {
       const T G = step.G[i * s.N + j];
-      const T dG = du[i] / n * step.z[j] + dn_over_norm * G;
+      T dG = du[i] / n * step.z[j];
+      if (normed) dG += dn_over_norm * G;
       dz[j] += du[i] / n * G;
       add(p.grad_weight, i * s.N + j, dG);
       if (j >= s.first && j < s.first + s.P) grad.F[i * s.P + j - s.first] += dG;
@@ -404,6 +428,9 @@ void stpn_backward_ref(const StpnBackwardParams<T>& p) {
         for (int64_t i = 0; i < s.H; ++i) grad.h[i] += p.grad_output[row * s.H + i];
       }
       backpropagate_update(p, s, steps[t], grad, dz, dn);
+      if (p.grad_energy != nullptr) {
+        backpropagate_energy(p, s, steps[t], p.grad_energy + row * s.H, grad, dz, dn);
+      }
       backpropagate_preactivation(p, s, steps[t], grad, dz, dn);
       if (p.grad_x != nullptr) std::copy_n(dz.begin(), s.I, p.grad_x + row * s.I);
       std::fill(grad.h.begin(), grad.h.end(), T(0));

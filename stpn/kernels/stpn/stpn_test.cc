@@ -12,6 +12,7 @@
 
 #include "stpn/base/random.h"
 #include "stpn/kernels/cpu/simd_targets.h"
+#include "stpn/kernels/not_finite.h"
 #include "stpn/kernels/stpn/equations.h"
 #include "stpn/kernels/stpn/random_call.h"
 #include "stpn/kernels/testing.h"
@@ -59,6 +60,7 @@ std::vector<StpnVariant> all_variants() {
 TEST(StpnRecurrentRefTest, GradientMatchesFiniteDifference) {
   for (const StpnVariant& v : all_variants()) {
     RandomStpnCall<double> c({4, 2, 3, 2}, v, 7);
+    c.given = RandomStpnCall<double>::GivenGradients::all;
     const auto result = c.reference();
     for (const auto& [name, gradient, row] : result.gradients) {
       std::vector<double>& values = c[name];
@@ -92,6 +94,13 @@ TEST(StpnSimdTargetTest, AMachineWithoutOneRunsTheReference) {
   EXPECT_EQ(cpu.output, reference.output);
   EXPECT_EQ(cpu.finals, reference.finals);
   EXPECT_EQ(cpu.gradients, reference.gradients);
+}
+
+TEST(StpnPlanTest, NoCallSavesMoreThanItsBound) {
+  for (const StpnVariant& v : all_variants()) {
+    testing::expect_saved_is_bounded(v, stpn_cpu_plan<float>);
+    testing::expect_saved_is_bounded(v, stpn_cpu_plan<double>);
+  }
 }
 
 using StpnRecurrentCpuTest = testing::TargetTest;
@@ -135,7 +144,9 @@ void matches_reference() {
     SCOPED_TRACE(fmt::format("T {} B {} I {} H {} norm {} clamp {} presynaptic {}", e.steps,
                              e.batch, e.inputs, e.hidden, static_cast<int>(v.norm), v.clamp,
                              static_cast<int>(v.presynaptic)));
-    const RandomStpnCall<T> c(e, v, e.inputs);
+    RandomStpnCall<T> c(e, v, e.inputs);
+    expect_cpu_matches_reference(c);
+    c.given = RandomStpnCall<T>::GivenGradients::all;
     expect_cpu_matches_reference(c);
   }
 }
@@ -156,7 +167,9 @@ TEST_P(StpnRecurrentCpuTest, EveryVariantMatchesReference) {
         e.steps, e.batch, e.inputs, e.hidden, static_cast<int>(v.norm),
         static_cast<int>(v.connections), static_cast<int>(v.rule), static_cast<int>(v.decay),
         static_cast<int>(v.presynaptic), v.layer_norm, v.plastic_bias));
-    const RandomStpnCall<double> c(e, v, e.inputs);
+    RandomStpnCall<double> c(e, v, e.inputs);
+    expect_cpu_matches_reference(c);
+    c.given = RandomStpnCall<double>::GivenGradients::all;
     expect_cpu_matches_reference(c);
   }
 }
@@ -229,11 +242,11 @@ TEST_P(StpnRecurrentCpuTest, GradientsMayBeMissingAndStateZero) {
                                static_cast<int>(v.norm), v.clamp, v.recurrent));
       RandomStpnCall<double> c(e, v, 3);
       for (size_t k = 0; k < c.reset.size() && is_long; ++k) c.reset[k] = k % 401 == 5;
-      for (const Given given : {Given::output, Given::final_state}) {
+      for (const Given given : {Given::output, Given::final_state, Given::all}) {
         c.given = given;
         expect_cpu_matches_reference(c);
       }
-      c.given = Given::all;
+      c.given = Given::no_energy;
       const auto of_a_sample = static_cast<int64_t>(c["F"].size()) / e.batch;
       for (const int64_t samples : {int64_t{4}, e.batch}) {
         std::fill_n(c["F"].begin(), samples * of_a_sample, 0.0);
@@ -293,6 +306,83 @@ TEST_P(StpnRecurrentCpuTest, ResetForgetsADivergedSample) {
       }
     }
   }
+}
+
+// Every variant, with each activation; single samples and groups, recurrent or not. Exceptions:
+//   norm `post`  in backward, the kernel divides by the norm in the step that follows. Where that
+//                step resets the sample, the reference's 0 * NaN is missing. With infinities, sums
+//                over C and W come to NaN where the equations' sums over W + F are infinite.
+//   decay `after_update`  the kernel has Lambda Gamma in place of Gamma, so that with an infinite
+//                Lambda it adds infinities of both signs.
+template <typename T>
+void not_finite_as_in_reference() {
+  int64_t calls = 0;
+  for (StpnVariant v : all_variants()) {
+    for (const Activation activation :
+         {Activation::tanh, Activation::sigmoid, Activation::relu, Activation::identity}) {
+      v.activation = activation;
+      for (const int64_t steps : {1, 4}) {
+        const Extent e{steps, v.recurrent ? 5 : 37, 3, 4};
+        SCOPED_TRACE(fmt::format(
+            "T {} norm {} connections {} rule {} decay {} presynaptic {} layer norm {} plastic "
+            "bias {} activation {} recurrent {}",
+            steps, static_cast<int>(v.norm), static_cast<int>(v.connections),
+            static_cast<int>(v.rule), static_cast<int>(v.decay), static_cast<int>(v.presynaptic),
+            v.layer_norm, v.plastic_bias, static_cast<int>(activation), v.recurrent));
+        const bool post = v.norm == Norm::post;
+        RandomStpnCall<T> c(e, v, 7, /*with_reset=*/!post);
+        if (steps > 1) c.given = RandomStpnCall<T>::GivenGradients::all;
+        calls += testing::expect_not_finite_as_in_reference(c, testing::Agreement::on_numbers,
+                                                            post ? ""
+                                                            : v.decay == Decay::after_update
+                                                                ? "_lambda"
+                                                                : "no array");
+        if (::testing::Test::HasFailure()) return;
+      }
+    }
+  }
+  EXPECT_GT(calls, 10000);
+}
+
+TEST_P(StpnRecurrentCpuTest, NaNAndInfinitiesAreWhereTheReferenceHasThemInFloat) {
+  not_finite_as_in_reference<float>();
+}
+TEST_P(StpnRecurrentCpuTest, NaNAndInfinitiesAreWhereTheReferenceHasThemInDouble) {
+  not_finite_as_in_reference<double>();
+}
+
+// Far beyond where exp() overflows, and in between.
+template <typename T>
+void activations_of_any_size() {
+  constexpr T kInfinity = std::numeric_limits<T>::infinity();
+  for (const Activation activation :
+       {Activation::tanh, Activation::sigmoid, Activation::relu, Activation::identity}) {
+    StpnVariant v;
+    v.activation = activation;
+    RandomStpnCall<T> c({1, 1, 1, 60}, v, 3);
+    std::fill(c["x"].begin(), c["x"].end(), T(0));
+    std::fill(c["h"].begin(), c["h"].end(), T(0));
+    for (int i = 0; i < 58; ++i) {
+      c["bias"][i] = static_cast<T>((i % 2 == 0 ? 1 : -1) * std::pow(1.4, i - 20));
+    }
+    c["bias"][58] = kInfinity;
+    c["bias"][59] = -kInfinity;
+    const std::vector<T> got = c.cpu().output;
+    for (size_t i = 0; i < got.size(); ++i) {
+      const double want = activate(activation, static_cast<double>(c["bias"][i]));
+      if (std::isinf(want)) {
+        EXPECT_EQ(got[i], static_cast<T>(want));
+      } else {
+        EXPECT_NEAR(got[i], want, kTolerance<T> * std::abs(want) + 1e-37)
+            << static_cast<int>(activation) << " of " << c["bias"][i];
+      }
+    }
+  }
+}
+
+TEST_P(StpnRecurrentCpuTest, ActivationsAreRightForValuesOfAnySize) {
+  activations_of_any_size<float>();
+  activations_of_any_size<double>();
 }
 
 // G = 0: n is its floor, and its gradient is taken as zero.

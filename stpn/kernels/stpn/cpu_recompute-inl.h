@@ -1,0 +1,198 @@
+// What the backward pass of the STPN has of the forward pass again: the presynaptic inputs and the
+// activities of an interval, and F, recomputed from a checkpoint. Compiled once for each SIMD
+// target.
+
+#if defined(STPN_KERNELS_STPN_CPU_RECOMPUTE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef STPN_KERNELS_STPN_CPU_RECOMPUTE_INL_H_
+#undef STPN_KERNELS_STPN_CPU_RECOMPUTE_INL_H_
+#else
+#define STPN_KERNELS_STPN_CPU_RECOMPUTE_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "stpn/kernels/cpu/neuron_blocks-inl.h"
+#include "stpn/kernels/stpn/cpu_forward_sweep-inl.h"
+#include "stpn/kernels/stpn/cpu_layout.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace stpn::kernels {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// `Pass` is the backward pass that derives from it.
+template <class Pass, class Layout, Norm kNorm, bool kClamp>
+class StpnRecomputed : public BackwardLoop<Pass, Layout> {
+  using Loop = BackwardLoop<Pass, Layout>;
+
+ protected:
+  using Loop::is_reset;
+  using Loop::kRows;
+  using Loop::plan_;
+  using Loop::S;
+  using Loop::saved_;
+  using typename Loop::Plan;
+  using typename Loop::T;
+  static constexpr bool kPre = kNorm == Norm::pre;
+  static constexpr bool kPost = kNorm == Norm::post;
+  static constexpr bool kScaled = kIsScaled<kNorm>;
+
+ public:
+  // Only the clamp, and the norm after it, need the F that an update makes.
+  static constexpr bool kSeesNext = kClamp || kPost;
+
+  static int64_t activity(const Plan& plan) {
+    return plan.interval * (2 * plan.presynaptic(S) + plan.neurons(S));
+  }
+  auto initial(int64_t) const { return plastic_columns(forward_.initial_F); }
+  void recompute_interval(int64_t begin, int64_t end) { recompute(begin, end, this->all_rows()); }
+  // From seen(begin) to seen(end), with resets. With neuron blocks one step of all rows of the
+  // block after the other; otherwise each register tile through all steps before the next, so that
+  // between steps its rows stay in the first-level cache.
+  void recompute(int64_t begin, int64_t end, Rows which) {
+    const int64_t steps = Layout::kNeuronBlocks ? 1 : end - begin;
+    for (int64_t t = begin; t < end; t += steps) {
+      for (int64_t i = which.begin; i < which.end; i += kRows) recompute_rows(t, t + steps, i);
+    }
+  }
+
+ protected:
+  static int64_t recompute_scratch(const Plan& plan) { return plan.neurons(S); }
+
+  StpnRecomputed(const Plan& plan, int64_t first, T* saved, Scratch<T>& scratch,
+                 const StpnForwardParams<T>& forward, const PaddedMatrices<T>& parameters)
+      : Loop(plan, first, saved, forward.reset, scratch),
+        forward_(forward),
+        parameters_(parameters),
+        inputs_(forward.extent.inputs),
+        recurrent_(forward.variant.recurrent),
+        current_(has_current_activity(forward.variant)),
+        oja_(forward.variant.rule == Rule::oja),
+        plastic_(forward.extent, forward.variant),
+        z_(Loop::take_activity(scratch, plan.interval * plan.presynaptic(S))),
+        hebbian_(Loop::take_activity(
+            scratch, Layout::kNeuronBlocks ? 0 : plan.interval * plan.presynaptic(S))),
+        h_(Loop::take_activity(scratch, plan.interval * plan.neurons(S))),
+        ones_(scratch.take(plan.neurons(S))),
+        bound_(static_cast<T>(forward.variant.clamp)),
+        just_outside_(std::nextafter(bound_, std::numeric_limits<T>::infinity())) {
+    std::fill_n(ones_, plan.neurons(S), T(1));
+  }
+
+  // Reads z[t], h[t] and the presynaptic term of the update.
+  void load_step(int64_t t) {
+    load_presynaptic(t, false, z(t));
+    if (oja_) {
+      std::copy_n(saved_.presynaptic(t, 0), plan_.presynaptic(S), hebbian(t));
+    } else if (hebbian(t) != z(t)) {
+      load_presynaptic(t, current_, hebbian(t));
+      this->clear_outside(hebbian(t), 1, plastic_.begin, plastic_.end);
+    }
+    this->neurons_in(forward_.output, t, h(t));
+    is_finite_ = (is_finite_ || t == this->begin_) && is_finite(h(t)) &&
+                 (plastic_.are_all || this->all_finite(z(t), plan_.presynaptic(S)));
+  }
+
+  // An array of F or of its gradient, and which columns of a row of synapses it covers.
+  template <typename U>
+  typename Loop::template CallerMatrix<U> plastic_columns(U* F) const {
+    return {F, plastic_.end - plastic_.begin, plastic_.begin};
+  }
+  // See Group::clear_outside. In neuron blocks there is neither padding nor a synapse without a
+  // fast weight.
+  bool is_finite(const T* neurons) const {
+    return Layout::kNeuronBlocks || this->all_finite(neurons, plan_.neurons(S));
+  }
+  void clear_unplastic(T* rows, int64_t count) const {
+    if (!Layout::kNeuronBlocks) this->clear_outside(rows, count, plastic_.begin, plastic_.end);
+  }
+
+  // What the update of step t multiplies the F it finds by.
+  const T* scale(int64_t t, int64_t i) const {
+    if (kPost) return saved_.neurons(t, kSavedScale, i);
+    return kPre ? saved_.neurons(t, kSavedInverseNorm, i) : ones_ + i * S;
+  }
+  // For the steps of the interval: z, the presynaptic term of the update, and h.
+  T* z(int64_t t) const { return z_ + this->step_in_interval(t) * plan_.presynaptic(S); }
+  T* hebbian(int64_t t) const {
+    if (Layout::kNeuronBlocks || (plastic_.are_all && !current_ && !oja_)) return z(t);
+    return hebbian_ + this->step_in_interval(t) * plan_.presynaptic(S);
+  }
+  T* h(int64_t t) const { return h_ + this->step_in_interval(t) * plan_.neurons(S); }
+
+  // z[t] with h[t] (`current`) or h[t-1] as its recurrent part; the latter is zero after a reset.
+  void load_presynaptic(int64_t t, bool current, T* z) const {
+    this->rows_to_presynaptic(forward_.x + this->place(t, 0, inputs_), inputs_, inputs_, 0, z);
+    if (!recurrent_) return;
+    if (current) {
+      this->rows_to_presynaptic(forward_.output + this->place(t, 0, plan_.hidden), plan_.hidden,
+                                plan_.hidden, inputs_, z);
+    } else {
+      this->activity_before(forward_.initial_h, forward_.output, t, inputs_, z);
+    }
+  }
+
+  HWY_INLINE void recompute_rows(int64_t begin, int64_t end, int64_t i) {
+    StpnRecompute<Layout, kNorm, kClamp> pass{.lambda = parameters_.row(kLambda, i),
+                                              .gamma = parameters_.row(kGamma, i),
+                                              .hebbian = hebbian(begin),
+                                              .h = h(begin) + i * S,
+                                              .scale = scale(begin, i),
+                                              .before = this->seen_rows(begin, i),
+                                              .after = nullptr,
+                                              .before_bound = bound_,
+                                              .after_bound = just_outside_};
+    const int64_t matrix = this->seen_rows(begin + 1, i) - pass.before;
+    for (int64_t t = begin; t < end; ++t) {
+      pass.after = this->seen_rows(begin, i) + (t + 1 - begin) * matrix;
+      // Where F was clamped, it was recomputed just outside the bound, except the first one.
+      pass.before_bound = t == this->begin_ ? std::numeric_limits<T>::infinity() : bound_;
+      sweep_tile(pass, this->layout_, 0);
+      if (!Layout::kNeuronBlocks && !is_finite_) clear_unplastic(pass.after, kRows);
+      if (t + 1 < plan_.steps && this->any_reset(t + 1)) {
+        for (int s = 0; s < S; ++s) {
+          if (is_reset(t + 1, s)) this->clear_sample(pass.after, kRows, s);
+        }
+      }
+      pass.before = pass.after;
+      pass.hebbian += plan_.presynaptic(S);
+      pass.h += plan_.neurons(S);
+      if constexpr (kScaled) pass.scale += saved_.step();
+    }
+  }
+
+  const StpnForwardParams<T>& forward_;
+  const PaddedMatrices<T>& parameters_;
+  const int64_t inputs_;
+  const bool recurrent_;
+  const bool current_;  // the Hebbian term has h[t] in place of h[t-1]
+  const bool oja_;
+  const PlasticColumns plastic_;
+  bool is_finite_ = true;  // h in the steps of the interval, and z where not all is plastic
+
+ private:
+  // Presynaptic arrays of the steps of the interval, and likewise the presynaptic terms of the
+  // updates, where they are not z.
+  T* const z_;
+  T* const hebbian_;
+  T* const h_;  // neuron values of the steps of the interval
+  T* const ones_;
+
+ protected:
+  const T bound_;
+
+ private:
+  // Recomputed values are clamped to this, so that a value that the clamp changed differs from one
+  // that was exactly at the bound.
+  const T just_outside_;
+};
+
+}  // namespace HWY_NAMESPACE
+}  // namespace stpn::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif
