@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 import torch
+from torch.utils._pytree import tree_map
 
 
 def _library():
@@ -35,11 +36,34 @@ except OSError as error:
     raise ImportError(f"the op library does not load into torch {torch.__version__}; build it "
                       f"against this torch: {error}") from error
 
+UNITS = ["stpn_recurrent", "stpn_feedforward", "backpropamine", "fast_weights"]
+
+
+def _one_by_one(op):
+    """A rule for vmap: calls the op for one entry after the other. The kernels have a batch of their
+    own, which is where samples belong."""
+    def rule(info, in_dims, *arguments):
+        results = []
+        for k in range(info.batch_size):
+            entry = tree_map(lambda value, dim: value if dim is None else value.select(dim, k),
+                             arguments, in_dims)
+            results.append(op(*entry))
+        stacked = [torch.stack(parts) for parts in zip(*results)]
+        return stacked, [0] * len(stacked)
+
+    return rule
+
+
+# What stands for a unit's op in traced graphs.
+for _unit in UNITS:
+    for _pass in ("forward", "backward"):
+        _name = f"{_unit}_{_pass}"
+        torch.library.register_vmap(f"stpn::{_name}", _one_by_one(getattr(torch.ops.stpn, _name)))
+
 stpn_recurrent = torch.ops.stpn.stpn_recurrent
 stpn_feedforward = torch.ops.stpn.stpn_feedforward
 fast_weights = torch.ops.stpn.fast_weights
 backpropamine = torch.ops.stpn.backpropamine
 describe = torch.ops.stpn.describe
 
-__doc__ += "\n" + "\n".join(map(describe, ["stpn_recurrent", "stpn_feedforward", "backpropamine",
-                                         "fast_weights"]))
+__doc__ += "\n" + "\n".join(map(describe, UNITS))

@@ -20,18 +20,22 @@ Tensors inputs_of(const UnitOp& op, const Call& call) {
   return inputs;
 }
 
-// The same gradients; to differentiate them is an error.
-Tensors refuse_second_derivative(const std::string& op, Tensors gradients) {
-  for (at::Tensor& gradient : gradients) {
-    if (gradient.defined()) gradient.set_requires_grad(true);
-  }
-  torch::autograd::DelayedError error(
-      op + ": second derivatives are not implemented; differentiate once, without create_graph",
-      static_cast<int64_t>(gradients.size()));
-  return error.apply(std::move(gradients));
-}
-
 }  // namespace
+
+void refuse_second_derivative(const UnitOp& op, const Call& call, const Tensors& grads,
+                              const Tensors& gradients) {
+  if (!at::GradMode::is_enabled()) return;
+  Tensors inputs = inputs_of(op, call);
+  inputs.insert(inputs.end(), grads.begin(), grads.end());
+  if (!torch::autograd::compute_requires_grad(inputs)) return;
+  const auto node = c10::make_intrusive<torch::autograd::Error>(
+      std::string(op.signature().name) +
+          ": second derivatives are not implemented; differentiate once, without create_graph",
+      torch::autograd::collect_next_edges(inputs));
+  for (const at::Tensor& gradient : gradients) {
+    if (gradient.defined()) torch::autograd::set_history(gradient, node);
+  }
+}
 
 CallNode::CallNode(const UnitOp& op, const Call& call, std::shared_ptr<const PreparedCall> prepared,
                    Backend backend)
@@ -40,13 +44,15 @@ CallNode::CallNode(const UnitOp& op, const Call& call, std::shared_ptr<const Pre
       prepared_(std::move(prepared)),
       backend_(backend),
       options_(call.options),
+      energy_(call.energy),
       reset_(call.reset, /*is_output=*/false) {
   tensors_.reserve(call.tensors.size());
   for (const at::Tensor& tensor : call.tensors) tensors_.emplace_back(tensor, /*is_output=*/false);
 }
 
 void CallNode::attach_to(const Tensors& results) {
-  for (size_t k = 0; k + 2 < results.size(); ++k) {
+  const size_t differentiable = results.size() - (energy_ ? 1 : 2);
+  for (size_t k = 0; k < differentiable; ++k) {
     torch::autograd::set_history(results[k], getptr());
   }
   output_ = torch::autograd::SavedVariable(results.front(), /*is_output=*/true);
@@ -68,6 +74,7 @@ Tensors CallNode::apply(Tensors&& grads) {
     if (!call.tensors[row].defined() || !op_.signature().tensors[row].differentiable()) continue;
     needed[row] = task_should_compute_output(inputs++);
   }
+  if (!energy_) grads.emplace_back();
   Tensors found = op_.differentiate(call, backend_, prepared_.get(), grads,
                                     output_.unpack(getptr()), saved_.unpack(), needed);
   Tensors gradients;
@@ -77,8 +84,8 @@ Tensors CallNode::apply(Tensors&& grads) {
       gradients.push_back(std::move(found[row]));
     }
   }
-  if (!at::GradMode::is_enabled()) return gradients;
-  return refuse_second_derivative(op_.signature().name, std::move(gradients));
+  refuse_second_derivative(op_, call, grads, gradients);
+  return gradients;
 }
 
 void CallNode::release_variables() {

@@ -13,13 +13,19 @@
 
 namespace stpn::ops {
 
+// Makes it an error, which names the op, to differentiate the gradients with respect to the call's
+// tensors or to `grads`.
+void refuse_second_derivative(const UnitOp& op, const Call& call, const Tensors& grads,
+                              const Tensors& gradients);
+
 class CallNode : public torch::autograd::Node {
  public:
   // `prepared` is null where the call was traced.
   CallNode(const UnitOp& op, const Call& call, std::shared_ptr<const PreparedCall> prepared,
            Backend backend);
 
-  // Output, final states, energy, saved: all but the last two become differentiable.
+  // Output, final states, energy if it was asked for, saved: all but the last become
+  // differentiable.
   void attach_to(const Tensors& results);
 
   std::string name() const override;
@@ -31,6 +37,7 @@ class CallNode : public torch::autograd::Node {
   const std::shared_ptr<const PreparedCall> prepared_;
   const Backend backend_;
   const std::vector<double> options_;
+  const bool energy_;
   std::vector<torch::autograd::SavedVariable> tensors_;  // of rows that are absent: empty
   torch::autograd::SavedVariable reset_, output_, saved_;
 };

@@ -6,9 +6,8 @@ namespace stpn::ops {
 
 at::Tensor energy_of_fixed_weights(const at::Tensor& weight, const at::Tensor& z,
                                    const at::Tensor& measured) {
-  const at::NoGradGuard no_grad;
   at::Tensor power = z.square();
-  if (measured.defined()) power *= measured.slice(0, 0, z.size(-1)).to(z.scalar_type());
+  if (measured.defined()) power = power * measured.slice(0, 0, z.size(-1)).to(z.scalar_type());
   return power.matmul(weight.abs().t());
 }
 

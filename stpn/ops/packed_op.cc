@@ -61,26 +61,50 @@ PackedOp::PackedOp(const UnitOp& op, torch::Library& m) {
   const auto on = [&m](c10::DispatchKey key, const std::string& name, auto kernel) {
     m.impl(name.c_str(), torch::dispatch(key, torch::CppFunction(std::move(kernel))));
   };
+  const auto register_forward = [&](c10::DispatchKey key, auto run) {
+    on(key, forward,
+       [run](const Optionals& tensors, const std::optional<at::Tensor>& reset,
+             const std::vector<double>& options, bool energy, bool save,
+             const std::string& backend) {
+         return run(call_of(tensors, reset, options, energy), backend_of(backend), save);
+       });
+  };
+  const auto register_backward = [&](c10::DispatchKey key, auto run) {
+    on(key, backward,
+       [&op, run](const Optionals& grads, const at::Tensor& output, const at::Tensor& saved,
+                  const c10::List<bool>& needed, const Optionals& tensors,
+                  const std::optional<at::Tensor>& reset, const std::vector<double>& options,
+                  const std::string& backend) {
+         const Call call = call_of(tensors, reset, options, /*energy=*/false);
+         return only_defined(run(call, backend_of(backend), tensors_of(grads), output, saved,
+                                 flags_of(needed, call.tensors.size(), op.signature().name)));
+       });
+  };
+  using Flags = std::vector<bool>;
   for (const bool real : {true, false}) {
     const c10::DispatchKey key = real ? c10::DispatchKey::CPU : c10::DispatchKey::Meta;
-    on(key, forward,
-       [&op, real](const Optionals& tensors, const std::optional<at::Tensor>& reset,
-                   const std::vector<double>& options, bool energy, bool save,
-                   const std::string& backend) {
-         return op.forward(call_of(tensors, reset, options, energy), backend_of(backend), save,
-                           real);
-       });
-    on(key, backward,
-       [&op, real](const Optionals& grads, const at::Tensor& output, const at::Tensor& saved,
-                   const c10::List<bool>& needed, const Optionals& tensors,
-                   const std::optional<at::Tensor>& reset, const std::vector<double>& options,
-                   const std::string& backend) {
-         const Call call = call_of(tensors, reset, options, /*energy=*/false);
-         return only_defined(
-             op.backward(call, backend_of(backend), tensors_of(grads), output, saved,
-                         flags_of(needed, call.tensors.size(), op.signature().name), real));
-       });
+    register_forward(key, [&op, real](const Call& call, Backend backend, bool save) {
+      return op.forward(call, backend, save, real);
+    });
+    register_backward(
+        key, [&op, real](const Call& call, Backend backend, const Tensors& grads,
+                         const at::Tensor& output, const at::Tensor& saved, const Flags& needed) {
+          return op.backward(call, backend, grads, output, saved, needed, real);
+        });
   }
+  register_forward(c10::DispatchKey::Autograd, [&op](const Call& call, Backend backend, bool save) {
+    return op.record_forward(call, backend, save);
+  });
+  register_backward(c10::DispatchKey::Autograd,
+                    [&op](const Call& call, Backend backend, const Tensors& grads,
+                          const at::Tensor& output, const at::Tensor& saved, const Flags& needed) {
+                      return op.record_backward(call, backend, grads, output, saved, needed);
+                    });
+  register_backward(c10::DispatchKey::Batched,
+                    [&op](const Call& call, Backend backend, const Tensors& grads,
+                          const at::Tensor& output, const at::Tensor& saved, const Flags& needed) {
+                      return op.backward_one_by_one(call, backend, grads, output, saved, needed);
+                    });
   const auto find = [](const std::string& name) {
     return c10::Dispatcher::singleton().findSchemaOrThrow(("stpn::" + name).c_str(), "");
   };

@@ -20,10 +20,12 @@ class UnitOp;
 
 class PackedOp {
  public:
-  // Registers both, for CPU tensors and for shape inference. `op` must outlive the library `m`.
+  // Registers both, for CPU tensors, shape inference, autograd and batches of
+  // gradients. `op` must outlive the
+  // library `m`.
   PackedOp(const UnitOp& op, torch::Library& m);
 
-  // As UnitOp::run_forward and run_backward, through the dispatcher.
+  // As UnitOp::forward and UnitOp::backward, through the dispatcher.
   std::vector<at::Tensor> forward(const Call& call, Backend backend, bool save) const;
   std::vector<at::Tensor> backward(const Call& call, Backend backend,
                                    const std::vector<at::Tensor>& grads, const at::Tensor& output,

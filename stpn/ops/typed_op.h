@@ -8,7 +8,8 @@
 //   UnitCall                                  a call as C++ users write it (units/NAME.h)
 //   for_each_tensor(UnitCall, visit)          its tensors, in order
 //   for_each_option(Variant&, visit)          the fields of its options, in order
-//   extent_of(Call)                           REQUIRES: x, and h or weight, have their dimensions
+//   kWeightName, kWeightLayout                the weights whose shape says H and I, "(H, N)"
+//   sizes_of(Call)                            REQUIRES: x and those weights have their dimensions
 //   complete(Variant&, Call)                  sets what follows from shapes and absent tensors
 //   check(Call, Variant)                      its own rules; throws base::UserError
 //   lacks(name, Variant)                      whether the variant has no such final state
@@ -31,7 +32,9 @@ struct BackendKernels {
   Backend backend;
   void (*forward)(const Forward&);
   void (*backward)(const Backward&);
-  std::shared_ptr<const kernels::PlasticPlan<T>> (*plan)(const kernels::Extent&, const Variant&);
+  std::shared_ptr<const kernels::PlasticPlan<T>> (*plan)(const kernels::Extent&, const Variant&,
+                                                         kernels::Grouping);
+  kernels::Grouping grouping = kernels::Grouping::fastest;
 };
 
 // The row of the tensor of this name in the signature.
@@ -81,26 +84,28 @@ class TypedOp : public UnitOp {
     check_presence(call);
     const at::Tensor& x = call.tensors[row_of(signature(), "x")];
     check_dimensions("x", x, "(T, B, I)");
-    const bool has_h = takes(signature(), "h");
-    const char* with_hidden_size = has_h ? "h" : "weight";
-    check_dimensions(with_hidden_size, call.tensors[row_of(signature(), with_hidden_size)],
-                     has_h ? "(B, H)" : "(H, I)");
-    const kernels::Extent extent = Unit::extent_of(call);
-    STPN_CHECK(extent.steps > 0 && extent.batch > 0 && extent.inputs > 0 && extent.hidden > 0,
-               "{}: T, B, I and H are {}, {}, {} and {}; each wants to be at least 1",
-               signature().name, extent.steps, extent.batch, extent.inputs, extent.hidden);
+    check_dimensions(Unit::kWeightName, call.tensors[row_of(signature(), Unit::kWeightName)],
+                     Unit::kWeightLayout);
+    const CallSizes sizes = Unit::sizes_of(call);
+    const kernels::Extent& extent = sizes.extent;
+    STPN_CHECK(extent.steps > 0, "{}: x has no time step", signature().name);
+    STPN_CHECK(extent.inputs > 0 && extent.hidden > 0,
+               "{}: {} of shape {} gives I = {} and H = {}; both must be at least 1",
+               signature().name, Unit::kWeightName,
+               c10::str(call.tensors[row_of(signature(), Unit::kWeightName)].sym_sizes()),
+               extent.inputs, extent.hidden);
     typename Unit::Variant variant;
     size_t next = 0;
     Unit::for_each_option(variant, [&](auto& option) {
       option = static_cast<std::remove_reference_t<decltype(option)>>(call.options[next++]);
     });
     Unit::complete(variant, call);
-    check_tensors(call, [&](char letter) { return size_of(letter, extent, variant); });
+    check_tensors(call, sizes, [&](char letter) { return size_of(letter, extent, variant); });
     Unit::check(call, variant);
     if (x.scalar_type() == at::kFloat) {
-      return std::make_shared<Typed<float>>(backend, extent, variant);
+      return std::make_shared<Typed<float>>(backend, sizes, variant);
     }
-    return std::make_shared<Typed<double>>(backend, extent, variant);
+    return std::make_shared<Typed<double>>(backend, sizes, variant);
   }
 
   void add_energy(const Call& call, Tensors& results) const override {
@@ -116,22 +121,33 @@ class TypedOp : public UnitOp {
     static constexpr size_t kRows = std::size(Fields::values);
 
    public:
-    Typed(Backend the_backend, const kernels::Extent& the_extent,
-          const typename Unit::Variant& variant)
-        : PreparedCall(the_backend, the_extent), variant_(variant) {
+    Typed(Backend the_backend, const CallSizes& the_sizes, const typename Unit::Variant& variant)
+        : PreparedCall(the_backend, the_sizes), variant_(variant) {
       const auto& table = Unit::template kBackends<T>;
       kernels_ = std::find_if(std::begin(table), std::end(table),
                               [&](const auto& row) { return row.backend == the_backend; });
       STPN_CHECK(kernels_ != std::end(table), "{}: there is no backend \"{}\" of it",
                  Unit::kSignature.name, name_of(the_backend));
-      if (kernels_->plan != nullptr) plan_ = kernels_->plan(extent, variant);
+      if (kernels_->plan != nullptr && extent.batch > 0) plan_ = plan_of(extent);
       if (plan_ != nullptr) saved_size = kernels::saved_size(*plan_);
       for (const kernels::TensorSpec& tensor : Unit::kSignature.tensors) {
         if (tensor.role == kernels::Role::state) state_shapes.push_back(shape_of(tensor));
       }
     }
 
+    c10::SymInt saved_bound() const override {
+      if (kernels_->plan == nullptr) return 0;
+      kernels::SavedBound bound;
+      for (const int64_t batch : kernels::kBatchesToBound) {
+        const kernels::Extent whole{kernels::kStepsToBound, batch, extent.inputs, extent.hidden};
+        bound.widen(kernels::saved_bound(*plan_of(whole)));
+      }
+      return sizes.batch * (sizes.steps * bound.per_step +
+                            (sizes.steps / bound.interval + 1) * bound.per_checkpoint);
+    }
+
     void forward(const Call& call, const Tensors& results) const override {
+      if (extent.batch == 0) return;
       Forward p = params(call, results.front(), results.back());
       size_t next = 1;
       for (size_t row = 0; row < kRows; ++row) {
@@ -156,10 +172,15 @@ class TypedOp : public UnitOp {
           p.*Fields::gradients[row] = write<T>(gradients[row]);
         }
       }
+      p.grad_energy = read<T>(grads[next]);
       kernels_->backward(p);
     }
 
    private:
+    auto plan_of(const kernels::Extent& whole) const {
+      return kernels_->plan(whole, variant_, kernels_->grouping);
+    }
+
     Shape shape_of(const kernels::TensorSpec& tensor) const {
       if (Unit::lacks(tensor.name, variant_)) return {0};
       Shape shape;

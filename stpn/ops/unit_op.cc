@@ -1,7 +1,8 @@
 #include "stpn/ops/unit_op.h"
 
 #include <ATen/EmptyTensor.h>
-#include <ATen/FuncTorchTLS.h>
+#include <ATen/LegacyBatchedTensorImpl.h>
+#include <ATen/autocast_mode.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/record_function.h>
 #include <torch/csrc/autograd/functions/utils.h>
@@ -25,16 +26,19 @@ int64_t length(const at::Tensor& tensor, int64_t dimension) {
   return tensor.sym_size(dimension).guard_int(__FILE__, __LINE__);
 }
 
-kernels::Extent extent_of(const at::Tensor& x, const at::Tensor& other, int64_t dimension) {
-  return {length(x, 0), length(x, 1), length(x, 2), length(other, dimension)};
+CallSizes sizes_of(const at::Tensor& x, int64_t inputs, int64_t hidden) {
+  CallSizes sizes{{1, 1, inputs, hidden}, x.sym_size(0), x.sym_size(1)};
+  if (!sizes.steps.is_symbolic()) sizes.extent.steps = sizes.steps.expect_int();
+  if (!sizes.batch.is_symbolic()) sizes.extent.batch = sizes.batch.expect_int();
+  return sizes;
 }
 
 namespace {
 
-// Whether the kernels can be called directly: all tensors are plain CPU tensors, and nothing (such
-// as tracing or a dispatch mode) needs to see the ops. REQUIRES: the caller has excluded autograd's
-// dispatch keys.
-bool is_plain(const Call& call, const Tensors& others = {}) {
+// Whether the kernels can be called directly: but for autograd, all tensors are plain CPU tensors,
+// and nothing (such as tracing or a dispatch mode) needs to see the ops.
+bool is_plain_below_autograd(const Call& call, const Tensors& others = {}) {
+  at::AutoDispatchBelowADInplaceOrView guard;
   c10::DispatchKeySet keys = call.reset.defined() ? call.reset.key_set() : c10::DispatchKeySet();
   for (const Tensors* tensors : {&call.tensors, &others}) {
     for (const at::Tensor& tensor : *tensors) {
@@ -94,6 +98,17 @@ UnitOp::~UnitOp() = default;
 
 Tensors UnitOp::run(const Call& call) const {
   RECORD_FUNCTION(signature_.name, c10::ArrayRef<const c10::IValue>());
+  const Backend chosen = backend();
+  Tensors results = call.closed_loop != nullptr || is_plain_below_autograd(call)
+                        ? run_plain(call, chosen)
+                        : packed_->forward(call, chosen, /*save=*/is_differentiable(call));
+  results.pop_back();  // what was saved
+  if (call.energy) add_energy(call, results);
+  return results;
+}
+
+// Whether autograd has to know of the call.
+bool UnitOp::is_differentiable(const Call& call) const {
   bool differentiable = false;
   for (size_t row = 0; row < call.tensors.size(); ++row) {
     const at::Tensor& tensor = call.tensors[row];
@@ -103,41 +118,95 @@ Tensors UnitOp::run(const Call& call) const {
                signature_.name, signature_.tensors[row].name);
     differentiable = differentiable || tensor.requires_grad();
   }
-  differentiable = differentiable && at::GradMode::is_enabled();
-  const auto& functorch = at::functorch::functorchTLSAccessor();
-  if (differentiable && functorch) functorch->checkSupportsCppAutogradFunction();
+  return differentiable && at::GradMode::is_enabled();
+}
 
-  const Backend chosen = backend();
+// Calls the kernels directly. Output, final states, energy, saved, in autograd's graph.
+Tensors UnitOp::run_plain(const Call& call, Backend backend) const {
+  const bool differentiable = is_differentiable(call);
   Tensors results;
   std::shared_ptr<const PreparedCall> prepared;
   {
     at::AutoDispatchBelowADInplaceOrView guard;
     const at::NoGradGuard no_grad;
-    if (call.closed_loop != nullptr || is_plain(call)) {
-      std::optional<Call> storage;
-      const Call& dense = contiguous(call, storage);
-      STPN_CHECK(
-          call.closed_loop == nullptr || (call.tensors.front().is_contiguous() &&
-                                          (!call.reset.defined() || call.reset.is_contiguous())),
-          "{}: in a closed loop x and reset are written while it runs: both have to be "
-          "contiguous",
-          signature_.name);
-      prepared = prepare(dense, chosen);
-      results = empty_results(dense, *prepared, /*save=*/differentiable);
-      prepared->forward(dense, results);
-    } else {
-      results = packed_->forward(call, chosen, /*save=*/differentiable);
-    }
+    std::optional<Call> storage;
+    const Call& dense = contiguous(call, storage);
+    STPN_CHECK(
+        call.closed_loop == nullptr || (call.tensors.front().is_contiguous() &&
+                                        (!call.reset.defined() || call.reset.is_contiguous())),
+        "{}: in a closed loop x and reset are written while it runs: both have to be "
+        "contiguous",
+        signature_.name);
+    prepared = prepare(dense, backend);
+    results = empty_results(dense, *prepared, differentiable ? prepared->saved_size : 0);
+    prepared->forward(dense, results);
   }
   if (differentiable) {
-    c10::make_intrusive<CallNode>(*this, call, std::move(prepared), chosen)->attach_to(results);
-  }
-  results.pop_back();  // what was saved
-  if (call.energy) {
-    const at::NoGradGuard no_grad;
-    add_energy(call, results);
+    c10::make_intrusive<CallNode>(*this, call, std::move(prepared), backend)->attach_to(results);
   }
   return results;
+}
+
+Tensors UnitOp::record_forward(const Call& call, Backend backend, bool save) const {
+  const bool differentiable = is_differentiable(call);
+  Tensors results;
+  {
+    at::AutoDispatchBelowADInplaceOrView guard;
+    results = packed_->forward(call, backend, save || differentiable);
+  }
+  if (differentiable) {
+    c10::make_intrusive<CallNode>(*this, call, nullptr, backend)->attach_to(results);
+  }
+  return results;
+}
+
+Tensors UnitOp::record_backward(const Call& call, Backend backend, const Tensors& grads,
+                                const at::Tensor& output, const at::Tensor& saved,
+                                const std::vector<bool>& needed) const {
+  Tensors gradients;
+  {
+    at::AutoDispatchBelowADInplaceOrView guard;
+    gradients = packed_->backward(call, backend, grads, output, saved, needed);
+  }
+  refuse_second_derivative(*this, call, grads, gradients);
+  return gradients;
+}
+
+Tensors UnitOp::backward_one_by_one(const Call& call, Backend backend, const Tensors& grads,
+                                    const at::Tensor& output, const at::Tensor& saved,
+                                    const std::vector<bool>& needed) const {
+  const auto batched = [](const at::Tensor& grad) {
+    return grad.defined() ? at::maybeGetBatchedImpl(grad) : nullptr;
+  };
+  int64_t entries = 0, level = -1;
+  for (const at::Tensor& grad : grads) {
+    const at::BatchedTensorImpl* impl = batched(grad);
+    if (impl == nullptr) continue;
+    const at::BatchDim& bdim = impl->bdims()[0];
+    STPN_CHECK(impl->bdims().size() == 1 && (level == -1 || bdim.level() == level),
+               "{}: nested batches of gradients (is_grads_batched in vmap) are not implemented",
+               signature_.name);
+    level = bdim.level();
+    entries = impl->value().size(bdim.dim());
+  }
+  const auto entry = [&](const at::Tensor& grad, int64_t k) {
+    const at::BatchedTensorImpl* impl = batched(grad);
+    return impl == nullptr ? grad : impl->value().select(impl->bdims()[0].dim(), k);
+  };
+  std::vector<Tensors> of_rows(call.tensors.size());
+  for (int64_t k = 0; k < entries; ++k) {
+    Tensors of_entry;
+    for (const at::Tensor& grad : grads) of_entry.push_back(entry(grad, k));
+    const Tensors found = packed_->backward(call, backend, of_entry, output, saved, needed);
+    for (size_t row = 0; row < found.size(); ++row) of_rows[row].push_back(found[row]);
+  }
+  Tensors gradients(call.tensors.size());
+  for (size_t row = 0; row < gradients.size(); ++row) {
+    if (needed[row]) {
+      gradients[row] = at::addBatchDim(at::stack(of_rows[row]), level, /*dim=*/0);
+    }
+  }
+  return gradients;
 }
 
 namespace {
@@ -150,26 +219,47 @@ at::Tensor empty(at::IntArrayRef shape, const at::TensorOptions& options) {
 
 }  // namespace
 
-// Unwritten results: all that shape inference needs.
-Tensors UnitOp::empty_results(const Call& call, const PreparedCall& prepared, bool save) const {
+Tensors UnitOp::empty_results(const Call& call, const PreparedCall& prepared, int64_t saved) const {
   const auto options = call.tensors.front().options().requires_grad(false);
   Tensors results;
   results.reserve(state_names_.size() + 3);
   results.push_back(empty(prepared.output_shape(), options));
   for (const Shape& shape : prepared.state_shapes) results.push_back(empty(shape, options));
   results.push_back(empty(call.energy ? prepared.output_shape() : Shape{0}, options));
-  const int64_t saved = save ? prepared.saved_size : 0;
-  results.push_back(options.device().is_cpu() ? saved_buffer(saved, options)
-                                              : at::empty({saved}, options));
+  results.push_back(saved_buffer(saved, options));
+  return results;
+}
+
+// For shape inference.
+Tensors UnitOp::empty_symbolic_results(const Call& call, const PreparedCall& prepared,
+                                       bool save) const {
+  const auto options = call.tensors.front().options().requires_grad(false);
+  const CallSizes& sizes = prepared.sizes;
+  const std::vector<c10::SymInt> of_output{sizes.steps, sizes.batch, sizes.extent.hidden};
+  Tensors results{at::empty_symint(of_output, options)};
+  for (const Shape& shape : prepared.state_shapes) {
+    std::vector<c10::SymInt> of_state(shape.begin(), shape.end());
+    if (of_state.size() > 1) of_state.front() = sizes.batch;  // else the variant lacks it
+    results.push_back(at::empty_symint(of_state, options));
+  }
+  results.push_back(call.energy ? at::empty_symint(of_output, options) : at::empty({0}, options));
+  results.push_back(at::empty_symint({save ? prepared.saved_bound() : c10::SymInt(0)}, options));
   return results;
 }
 
 Tensors UnitOp::forward(const Call& call, Backend backend, bool save, bool real) const {
+  if (!real) return empty_symbolic_results(call, *prepare(call, backend), save);
   std::optional<Call> storage;
   const Call& dense = contiguous(call, storage);
   const auto prepared = prepare(dense, backend);
-  Tensors results = empty_results(dense, *prepared, save);
-  if (real) prepared->forward(dense, results);
+  const int64_t saved = save ? prepared->saved_bound().expect_int() : 0;
+  if (save && saved < prepared->saved_size) {
+    throw base::Error(
+        fmt::format("{}: {} values to save, and room for {}: a mistake of this library",
+                    signature_.name, prepared->saved_size, saved));
+  }
+  Tensors results = empty_results(dense, *prepared, saved);
+  prepared->forward(dense, results);
   return results;
 }
 
@@ -195,6 +285,12 @@ Tensors UnitOp::run_backward(const Call& call, const PreparedCall& prepared, con
   Tensors dense_grads = grads;
   make_contiguous(dense_grads);
   Tensors gradients = empty_gradients(dense, needed);
+  if (prepared.extent.batch == 0) {
+    for (const at::Tensor& gradient : gradients) {
+      if (gradient.defined()) gradient.zero_();
+    }
+    return gradients;
+  }
   prepared.backward(dense, dense_grads, output.contiguous(), saved.contiguous(), gradients);
   return gradients;
 }
@@ -211,8 +307,8 @@ Tensors UnitOp::backward(const Call& call, Backend backend, const Tensors& grads
 Tensors UnitOp::differentiate(const Call& call, Backend backend, const PreparedCall* prepared,
                               const Tensors& grads, const at::Tensor& output,
                               const at::Tensor& saved, const std::vector<bool>& needed) const {
-  at::AutoDispatchBelowADInplaceOrView guard;
-  if (prepared != nullptr && is_plain(call, grads)) {
+  if (prepared != nullptr && is_plain_below_autograd(call, grads)) {
+    at::AutoDispatchBelowADInplaceOrView guard;
     return run_backward(call, *prepared, grads, output, saved, needed);
   }
   return packed_->backward(call, backend, grads, output, saved, needed);
@@ -228,14 +324,15 @@ void UnitOp::check_grads(const Call& call, const PreparedCall& prepared, const T
                c10::toString(tensor.scalar_type()), c10::str(tensor.sizes()),
                c10::toString(call.tensors.front().scalar_type()), c10::str(at::IntArrayRef(shape)));
   };
-  STPN_CHECK(grads.size() == 1 + state_names_.size(), "{}: {} grads, wants {}", signature_.name,
-             grads.size(), 1 + state_names_.size());
+  STPN_CHECK(grads.size() == 2 + state_names_.size(), "{}: {} grads, wants {}", signature_.name,
+             grads.size(), 2 + state_names_.size());
   check("grad_output", grads[0], prepared.output_shape());
   for (size_t k = 0; k < state_names_.size(); ++k) {
     check("grad_" + state_names_[k], grads[1 + k], prepared.state_shapes[k]);
   }
+  check("grad_energy", grads.back(), prepared.output_shape());
   check("output", output, prepared.output_shape());
-  check("saved", saved, {prepared.saved_size});
+  check("saved", saved, {prepared.saved_bound().expect_int()});
 }
 
 void UnitOp::check_dimensions(const char* name, const at::Tensor& tensor,
@@ -275,7 +372,7 @@ void UnitOp::check_shapes(const Call& call, const Sizes& sizes) const {
   const auto fits = [&](const at::Tensor& tensor, const std::string& letters) {
     bool same = tensor.dim() == static_cast<int64_t>(letters.size());
     for (size_t k = 0; same && k < letters.size(); ++k) {
-      same = length(tensor, static_cast<int64_t>(k)) == sizes[letters[k]];
+      same = tensor.sym_size(static_cast<int64_t>(k)) == sizes.at(letters[k]);
     }
     return same;
   };
@@ -286,25 +383,36 @@ void UnitOp::check_shapes(const Call& call, const Sizes& sizes) const {
     const bool right =
         std::any_of(shapes_[row].begin(), shapes_[row].end(),
                     [&](const std::string& letters) { return fits(tensor, letters); });
-    if (!right) fail_shape(row, tensor, sizes);
+    if (!right) fail_shape(call, row, sizes);
   }
   if (!call.reset.defined()) return;
   check_type("reset", call.reset, at::kBool);
-  STPN_CHECK(fits(call.reset, "TB"), "{}: reset has shape {}, wants (T, B) = ({}, {})",
-             signature_.name, c10::str(call.reset.sym_sizes()), sizes['T'], sizes['B']);
+  STPN_CHECK(fits(call.reset, "TB"), "{}: reset has shape {}, wants (T, B) = [{}, {}]",
+             signature_.name, c10::str(call.reset.sym_sizes()), c10::str(sizes.call.steps),
+             c10::str(sizes.call.batch));
 }
 
-void UnitOp::fail_shape(size_t row, const at::Tensor& tensor, const Sizes& sizes) const {
+void UnitOp::fail_shape(const Call& call, size_t row, const Sizes& sizes) const {
+  const at::Tensor& tensor = call.tensors[row];
   std::string wanted;
   for (const std::string& letters : shapes_[row]) {
-    Shape shape;
-    for (const char letter : letters) shape.push_back(sizes[letter]);
-    wanted += (wanted.empty() ? "" : " or ") + c10::str(at::IntArrayRef(shape));
+    std::vector<c10::SymInt> shape;
+    for (const char letter : letters) shape.push_back(sizes.at(letter));
+    wanted += (wanted.empty() ? "" : " or ") + c10::str(c10::SymIntArrayRef(shape));
   }
-  throw base::UserError(
-      fmt::format("{}: {} has shape {}, wants {} = {}; T, B and I are those of x, with time first",
-                  signature_.name, signature_.tensors[row].name, c10::str(tensor.sym_sizes()),
-                  shape_text(signature_.tensors[row].shape), wanted));
+  const at::Tensor& x = call.tensors.front();
+  const bool is_state = signature_.tensors[row].is_state();
+  const bool batch_first = is_state && tensor.dim() > 0 && tensor.sym_size(0) == x.sym_size(0) &&
+                           tensor.sym_size(0) != x.sym_size(1);
+  throw base::UserError(fmt::format(
+      "{}: {} has shape {}, wants {} = {}{}", signature_.name, signature_.tensors[row].name,
+      c10::str(tensor.sym_sizes()), shape_text(signature_.tensors[row].shape), wanted,
+      batch_first
+          ? fmt::format(", because x has shape {}: x must be (T, B, I), with time first; is it "
+                        "batch first?",
+                        c10::str(x.sym_sizes()))
+      : &tensor == &x ? "; I follows from the weights, and x is (T, B, I), with time first"
+                      : "; T and B are those of x, with time first, H and I those of the weights"));
 }
 
 // Arguments on a stack, in the order of the schema.
@@ -358,17 +466,33 @@ class OpKernel : public c10::OperatorKernel {
 
 }  // namespace
 
+// With the arguments at the end of the stack; leaves the results there.
+void UnitOp::run_boxed(std::vector<c10::IValue>& stack) const {
+  const size_t count = arguments_.size();
+  Tensors results = run(call_of(c10::ArrayRef<c10::IValue>(stack).slice(stack.size() - count)));
+  torch::jit::drop(stack, count);
+  for (at::Tensor& result : results) stack.emplace_back(std::move(result));
+}
+
 void UnitOp::define(torch::Library& m) {
   m.def(schema_of(signature_).c_str());
-  auto kernel = std::make_unique<OpKernel>([this](torch::jit::Stack& stack) {
-    const size_t count = arguments_.size();
-    Tensors results = run(call_of(c10::ArrayRef<c10::IValue>(stack).slice(stack.size() - count)));
-    torch::jit::drop(stack, count);
-    for (at::Tensor& result : results) stack.emplace_back(std::move(result));
-  });
+  auto kernel = std::make_unique<OpKernel>([this](torch::jit::Stack& stack) { run_boxed(stack); });
   m.impl(signature_.name,
          torch::dispatch(c10::DispatchKey::CompositeImplicitAutograd,
                          torch::CppFunction::makeFromBoxedFunctor(std::move(kernel))));
+  // The kernels are of float and double: under autocast other floating-point types become float.
+  auto autocast = std::make_unique<OpKernel>([this](torch::jit::Stack& stack) {
+    const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::DispatchKey::AutocastCPU);
+    const size_t count = arguments_.size();
+    for (size_t k = stack.size() - count; k < stack.size(); ++k) {
+      if (!stack[k].isTensor()) continue;
+      stack[k] = at::autocast::cached_cast(at::kFloat, stack[k].toTensor(), at::kCPU);
+    }
+    run_boxed(stack);
+  });
+  m.impl(signature_.name,
+         torch::dispatch(c10::DispatchKey::AutocastCPU,
+                         torch::CppFunction::makeFromBoxedFunctor(std::move(autocast))));
   packed_ = std::make_unique<const PackedOp>(*this, m);
 }
 

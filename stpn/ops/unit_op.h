@@ -8,6 +8,7 @@
 // so that the same code serves all units.
 #pragma once
 
+#include <c10/core/SymInt.h>
 #include <torch/library.h>
 
 #include <cstdint>
@@ -17,6 +18,7 @@
 
 #include "stpn/kernels/closed_loop.h"
 #include "stpn/kernels/extent.h"
+#include "stpn/kernels/saved_bound.h"
 #include "stpn/kernels/signature.h"
 #include "stpn/ops/packed_op.h"
 #include "stpn/ops/runtime/backend.h"
@@ -37,24 +39,36 @@ struct Call {
   kernels::ClosedLoop* closed_loop = nullptr;
 };
 
+// The sizes of a call. While a graph is traced T and B may be symbols, and the graph is one for all
+// lengths and batches. The extent then has 1 in their place.
+struct CallSizes {
+  kernels::Extent extent;
+  c10::SymInt steps, batch;
+};
+
 // A call that was checked and planned once, for its float type and backend: forward, shape
 // inference and backward read it. Holds no tensors.
 class PreparedCall {
  public:
-  PreparedCall(Backend the_backend, const kernels::Extent& the_extent)
-      : backend(the_backend), extent(the_extent) {}
+  PreparedCall(Backend the_backend, const CallSizes& the_sizes)
+      : backend(the_backend), sizes(the_sizes), extent(the_sizes.extent) {}
   virtual ~PreparedCall() = default;
 
   // `results`: output, final states, energy, saved; written. REQUIRES: all tensors contiguous.
   virtual void forward(const Call& call, const Tensors& results) const = 0;
-  // `grads`: of the output and the final states, undefined for zero. `gradients`: one for each row;
-  // undefined if not wanted. REQUIRES: all tensors contiguous, of the shapes of the forward call.
+  // `grads`: of the output, the final states and the energy, undefined for zero. `gradients`: one
+  // for each row; undefined if not wanted. REQUIRES: all tensors contiguous, of the shapes of the
+  // forward call.
   virtual void backward(const Call& call, const Tensors& grads, const at::Tensor& output,
                         const at::Tensor& saved, const Tensors& gradients) const = 0;
+
+  // At least saved_size, for all T and B; in traced graphs.
+  virtual c10::SymInt saved_bound() const = 0;
 
   Shape output_shape() const { return {extent.steps, extent.batch, extent.hidden}; }
 
   const Backend backend;
+  const CallSizes sizes;
   const kernels::Extent extent;
   std::vector<Shape> state_shapes;  // of the final states; {0} for one that the variant lacks
   int64_t saved_size = 0;           // what this backend saves for backward
@@ -63,8 +77,8 @@ class PreparedCall {
 // A size of a tensor as a plain number. A symbolic size (tracing) is specialised to its value.
 int64_t length(const at::Tensor& tensor, int64_t dimension);
 
-// T, B and I of x (T, B, I), and a size of another tensor for H.
-kernels::Extent extent_of(const at::Tensor& x, const at::Tensor& other, int64_t dimension);
+// T and B are those of x (T, B, I).
+CallSizes sizes_of(const at::Tensor& x, int64_t inputs, int64_t hidden);
 
 class UnitOp {
  public:
@@ -82,15 +96,25 @@ class UnitOp {
   // shapes, dtypes, devices and options.
   Tensors run(const Call& call) const;
 
-  // What stpn::NAME_forward does: output, final states, energy, saved. `real`: false for shape
-  // inference, which writes no values.
+  // What stpn::NAME_forward does: output, final states, energy, saved (of the size of
+  // saved_bound()). `real`: false for shape inference, which writes no values.
   Tensors forward(const Call& call, Backend backend, bool save, bool real) const;
   // What stpn::NAME_backward does: a gradient for each row, undefined where it is not needed.
-  // `grads`: of the output and the final states, undefined for zero.
+  // `grads`: of the output, the final states and the energy, undefined for zero.
   Tensors backward(const Call& call, Backend backend, const Tensors& grads,
                    const at::Tensor& output, const at::Tensor& saved,
                    const std::vector<bool>& needed, bool real) const;
-  // The same for autograd's graph. Uses the call as `run` prepared it; if `run` was traced
+  // The same two ops as autograd sees them: their results are in its graph. Those of backward
+  // cannot be differentiated.
+  Tensors record_forward(const Call& call, Backend backend, bool save) const;
+  Tensors record_backward(const Call& call, Backend backend, const Tensors& grads,
+                          const at::Tensor& output, const at::Tensor& saved,
+                          const std::vector<bool>& needed) const;
+  // Backward for a batch of gradients: the `grads` of torch.autograd.grad(is_grads_batched=True).
+  Tensors backward_one_by_one(const Call& call, Backend backend, const Tensors& grads,
+                              const at::Tensor& output, const at::Tensor& saved,
+                              const std::vector<bool>& needed) const;
+  // Backward, for autograd's graph. Uses the call as `run` prepared it; if `run` was traced
   // (`prepared` is null), or if backward is being traced now, goes through the dispatcher.
   Tensors differentiate(const Call& call, Backend backend, const PreparedCall* prepared,
                         const Tensors& grads, const at::Tensor& output, const at::Tensor& saved,
@@ -99,7 +123,7 @@ class UnitOp {
  protected:
   // Checks and plans a call on a backend.
   virtual std::shared_ptr<const PreparedCall> prepare(const Call& call, Backend backend) const = 0;
-  // Completes the energy of a call, if the op counts more than the kernel does.
+  // Completes the energy of a call, if the op counts more than the kernel does; differentiable.
   virtual void add_energy(const Call&, Tensors&) const {}
 
   // These throw base::UserError. check_presence: unless all required tensors are given, and none
@@ -109,25 +133,34 @@ class UnitOp {
   void check_presence(const Call& call) const;
   void check_dimensions(const char* name, const at::Tensor& tensor, const char* layout) const;
   template <typename SizeOf>
-  void check_tensors(const Call& call, const SizeOf& size_of) const {
-    Sizes sizes;
+  void check_tensors(const Call& call, const CallSizes& of_call, const SizeOf& size_of) const {
+    Sizes sizes(of_call);
     for (const char letter : letters_) sizes[letter] = size_of(letter);
     check_shapes(call, sizes);
   }
 
  private:
   struct Sizes {
+    explicit Sizes(const CallSizes& of_call) : call(of_call) {}
     int64_t& operator[](char letter) { return of[static_cast<int>(letter)]; }
-    int64_t operator[](char letter) const { return of[static_cast<int>(letter)]; }
+    c10::SymInt at(char letter) const {
+      if (letter == 'T') return call.steps;
+      return letter == 'B' ? call.batch : c10::SymInt(of[static_cast<int>(letter)]);
+    }
+    const CallSizes& call;
     int64_t of[128];
   };
 
   Call call_of(c10::ArrayRef<c10::IValue> arguments) const;
+  bool is_differentiable(const Call& call) const;
+  Tensors run_plain(const Call& call, Backend backend) const;
+  void run_boxed(std::vector<c10::IValue>& stack) const;
   void check_shapes(const Call& call, const Sizes& sizes) const;
-  [[noreturn]] void fail_shape(size_t row, const at::Tensor& tensor, const Sizes& sizes) const;
+  [[noreturn]] void fail_shape(const Call& call, size_t row, const Sizes& sizes) const;
   void check_grads(const Call& call, const PreparedCall& prepared, const Tensors& grads,
                    const at::Tensor& output, const at::Tensor& saved) const;
-  Tensors empty_results(const Call& call, const PreparedCall& prepared, bool save) const;
+  Tensors empty_results(const Call& call, const PreparedCall& prepared, int64_t saved) const;
+  Tensors empty_symbolic_results(const Call& call, const PreparedCall& prepared, bool save) const;
   Tensors empty_gradients(const Call& call, const std::vector<bool>& needed) const;
   Tensors run_backward(const Call& call, const PreparedCall& prepared, const Tensors& grads,
                        const at::Tensor& output, const at::Tensor& saved,

@@ -13,10 +13,18 @@ struct Row {
   std::string name;
 };
 
-const Row kBackends[] = {{Backend::cpu, "cpu"}, {Backend::reference, "ref"}};
+const Row kBackends[] = {{Backend::cpu, "cpu"},
+                         {Backend::batch_invariant, "batch_invariant"},
+                         {Backend::reference, "ref"}};
 
 constexpr int kNoGuard = -1;
 thread_local int guarded = kNoGuard;
+
+std::string names() {
+  std::string names;
+  for (const Row& row : kBackends) names += (names.empty() ? "" : ", ") + row.name;
+  return names;
+}
 
 Backend from_environment() {
   const char* variable = std::getenv("STPN_BACKEND");
@@ -25,7 +33,7 @@ Backend from_environment() {
     if (row.name == variable) return row.backend;
   }
   throw base::UserError(
-      fmt::format("STPN_BACKEND is \"{}\": set it to cpu or ref, or unset it", variable));
+      fmt::format("STPN_BACKEND is \"{}\": set it to {}, or unset it", variable, names()));
 }
 
 }  // namespace
@@ -41,7 +49,7 @@ Backend backend_of(std::string_view name) {
   for (const Row& row : kBackends) {
     if (row.name == name) return row.backend;
   }
-  throw base::UserError(fmt::format("there is no backend \"{}\": there are cpu and ref", name));
+  throw base::UserError(fmt::format("there is no backend \"{}\": there are {}", name, names()));
 }
 
 Backend backend() {

@@ -7,16 +7,16 @@
 namespace stpn::ops {
 
 // A row of the table in backend.cc, and one in each unit that has it (stpn/ops/units/).
-enum class Backend { cpu, reference };
+enum class Backend { cpu, batch_invariant, reference };
 
-// "cpu" or "ref".
+// "cpu", "batch_invariant" or "ref".
 const std::string& name_of(Backend backend);
 // Throws base::UserError for a name that is none of them.
 Backend backend_of(std::string_view name);
 
-// The backend of this thread: what the environment variable STPN_BACKEND says (cpu, the default, or
-// ref; read once), unless a BackendGuard says otherwise. Throws base::UserError for another value
-// of the variable.
+// The backend of this thread: what the environment variable STPN_BACKEND says (read once; without
+// it, cpu), unless a BackendGuard says otherwise. Throws base::UserError for another value of the
+// variable.
 Backend backend();
 
 // Sets the backend of this thread for as long as it lives.

@@ -19,6 +19,9 @@ struct BackpropamineUnit {
       kBackends[] = {
           {Backend::cpu, kernels::backpropamine_forward_cpu<T>,
            kernels::backpropamine_backward_cpu<T>, kernels::backpropamine_cpu_plan<T>},
+          {Backend::batch_invariant, kernels::backpropamine_forward_cpu<T>,
+           kernels::backpropamine_backward_cpu<T>, kernels::backpropamine_cpu_plan<T>,
+           kernels::Grouping::single_samples},
           {Backend::reference, kernels::backpropamine_forward_ref<T>,
            kernels::backpropamine_backward_ref<T>, nullptr},
   };
@@ -33,8 +36,11 @@ struct BackpropamineUnit {
     BACKPROPAMINE_OPTIONS(STPN_VISIT_OPTION)
   }
 
-  static kernels::Extent extent_of(const Call& call) {
-    return ops::extent_of(call.tensors[kX], call.tensors[kH], 1);
+  static constexpr const char* kWeightName = "weight_ih";
+  static constexpr const char* kWeightLayout = "(H, I)";
+  static CallSizes sizes_of(const Call& call) {
+    const at::Tensor& weight = call.tensors[kWeightIh];
+    return ops::sizes_of(call.tensors[kX], length(weight, 1), length(weight, 0));
   }
 
   static void complete(Variant&, const Call&) {}
@@ -67,7 +73,6 @@ struct BackpropamineUnit {
 
  private:
   static constexpr size_t kX = row_of(kSignature, "x");
-  static constexpr size_t kH = row_of(kSignature, "h");
   static constexpr size_t kWeightIh = row_of(kSignature, "weight_ih");
   static constexpr size_t kMeasured = row_of(kSignature, "measured");
 };

@@ -22,6 +22,9 @@ struct FastWeightsUnit {
       kBackends[] = {
           {Backend::cpu, kernels::fast_weights_forward_cpu<T>,
            kernels::fast_weights_backward_cpu<T>, kernels::fast_weights_cpu_plan<T>},
+          {Backend::batch_invariant, kernels::fast_weights_forward_cpu<T>,
+           kernels::fast_weights_backward_cpu<T>, kernels::fast_weights_cpu_plan<T>,
+           kernels::Grouping::single_samples},
           {Backend::reference, kernels::fast_weights_forward_ref<T>,
            kernels::fast_weights_backward_ref<T>, nullptr},
   };
@@ -36,8 +39,11 @@ struct FastWeightsUnit {
     FAST_WEIGHTS_OPTIONS(STPN_VISIT_OPTION)
   }
 
-  static kernels::Extent extent_of(const Call& call) {
-    return ops::extent_of(call.tensors[kX], call.tensors[kH], 1);
+  static constexpr const char* kWeightName = "weight";
+  static constexpr const char* kWeightLayout = "(H, N)";
+  static CallSizes sizes_of(const Call& call) {
+    const int64_t hidden = length(call.tensors[kWeight], 0);
+    return ops::sizes_of(call.tensors[kX], length(call.tensors[kWeight], 1) - hidden, hidden);
   }
 
   static void complete(Variant& variant, const Call& call) {

@@ -25,6 +25,8 @@ struct StpnUnit {
       kBackends[] = {
           {Backend::cpu, kernels::stpn_forward_cpu<T>, kernels::stpn_backward_cpu<T>,
            kernels::stpn_cpu_plan<T>},
+          {Backend::batch_invariant, kernels::stpn_forward_cpu<T>, kernels::stpn_backward_cpu<T>,
+           kernels::stpn_cpu_plan<T>, kernels::Grouping::single_samples},
           {Backend::reference, kernels::stpn_forward_ref<T>, kernels::stpn_backward_ref<T>,
            nullptr},
   };
@@ -39,9 +41,12 @@ struct StpnUnit {
     STPN_OPTIONS(STPN_VISIT_OPTION)
   }
 
-  static kernels::Extent extent_of(const Call& call) {
-    return recurrent ? ops::extent_of(call.tensors[kX], call.tensors[kH], 1)
-                     : ops::extent_of(call.tensors[kX], call.tensors[kWeight], 0);
+  static constexpr const char* kWeightName = "weight";
+  static constexpr const char* kWeightLayout = "(H, N)";
+  static CallSizes sizes_of(const Call& call) {
+    const int64_t hidden = length(call.tensors[kWeight], 0);
+    const int64_t inputs = length(call.tensors[kWeight], 1) - (recurrent ? hidden : 0);
+    return ops::sizes_of(call.tensors[kX], inputs, hidden);
   }
 
   static void complete(Variant& variant, const Call& call) {
@@ -74,7 +79,6 @@ struct StpnUnit {
 
  private:
   static constexpr size_t kX = row_of(kStpnRecurrent, "x");
-  static constexpr size_t kH = row_of(kStpnRecurrent, "h");
   static constexpr size_t kWeight = row_of(kStpnRecurrent, "weight");
   static constexpr size_t kLambda = row_of(kStpnRecurrent, "weight_lambda");
   static constexpr size_t kBeta = row_of(kStpnRecurrent, "beta");
