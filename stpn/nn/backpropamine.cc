@@ -30,7 +30,7 @@ std::vector<base::Field> BackpropamineOptions::fields() {
 }
 
 std::shared_ptr<Unit> BackpropamineOptions::make(int64_t input_size) const {
-  return std::make_shared<Backpropamine>(input_size, *this);
+  return make_unit<Backpropamine>(input_size, *this);
 }
 
 Backpropamine::Backpropamine(int64_t input_size, const BackpropamineOptions& options)
@@ -99,7 +99,7 @@ UnitOutput Backpropamine::forward(const UnitInput& input) {
 
   UnitOutput output;
   output.y = result.output;
-  output.state = {{"h", result.output[-1]}, {"P", result.P}};
+  output.state = {{"h", last_activity(result.output)}, {"P", result.P}};
   if (variant_.has_trace()) output.state.emplace_back("E", result.E);
   if (input.energy) output.energy = result.energy;
   return output;

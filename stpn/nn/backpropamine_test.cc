@@ -5,7 +5,7 @@
 #include <functional>
 
 #include "stpn/base/error.h"
-#include "stpn/nn/unit_contract.h"
+#include "stpn/nn/contract/unit_contract.h"
 #include "stpn/ops/units/backpropamine.h"
 
 namespace stpn::nn::backpropamine_test {

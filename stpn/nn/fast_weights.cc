@@ -35,7 +35,7 @@ std::vector<base::Field> FastWeightsOptions::fields() {
 }
 
 std::shared_ptr<Unit> FastWeightsOptions::make(int64_t input_size) const {
-  return std::make_shared<FastWeights>(input_size, *this);
+  return make_unit<FastWeights>(input_size, *this);
 }
 
 FastWeights::FastWeights(int64_t input_size, const FastWeightsOptions& options)
@@ -87,7 +87,7 @@ UnitOutput FastWeights::forward(const UnitInput& input) {
 
   UnitOutput output;
   output.y = result.output;
-  output.state = {{"h", result.output[-1]}, {"A", result.A}};
+  output.state = {{"h", last_activity(result.output)}, {"A", result.A}};
   if (input.energy) output.energy = result.energy;
   return output;
 }

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "stpn/base/error.h"
-#include "stpn/nn/unit_contract.h"
+#include "stpn/nn/contract/unit_contract.h"
 #include "stpn/ops/units/fast_weights.h"
 
 namespace stpn::nn::fast_weights_test {

@@ -40,6 +40,24 @@ State Unit::initial_state(int64_t batch) const {
   return state;
 }
 
+std::shared_ptr<torch::nn::Module> Unit::clone(const std::optional<torch::Device>& device) const {
+  STPN_CHECK(!device || device->is_cpu(), "clone: the device is {}: units run on the CPU",
+             device->str());
+  STPN_CHECK(make_another_ != nullptr,
+             "clone: only a unit made by the make() of its options can be cloned");
+  std::shared_ptr<Unit> copy = make_another_();
+  copy->to(any_parameter().scalar_type());
+  copy->train(is_training());
+  copy->measured_ = measured_;
+  const torch::NoGradGuard no_grad;
+  const std::vector<torch::Tensor> from = parameters(), to = copy->parameters();
+  for (size_t i = 0; i < from.size(); ++i) {
+    to[i].copy_(from[i]);
+    to[i].set_requires_grad(from[i].requires_grad());
+  }
+  return copy;
+}
+
 void Unit::leave_out_of_energy(const std::vector<int64_t>& inputs) {
   auto measured = torch::ones({input_size_ + hidden_size_});
   for (const int64_t input : inputs) {

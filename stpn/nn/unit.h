@@ -5,6 +5,8 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,7 +26,7 @@ struct UnitInput {
   State state = {};      // empty: the initial one
   // (T, B) bool; true: the sample's state is set to zero before step t. Undefined: no resets.
   torch::Tensor reset = {};
-  bool energy = false;  // also measure energy (not differentiable)
+  bool energy = false;  // also measure energy
   // Receives the outputs of each step and writes x and reset of the next, which have to be
   // contiguous then; x must not require a gradient. Null: x and reset are complete.
   kernels::ClosedLoop* closed_loop = nullptr;
@@ -34,12 +36,15 @@ struct UnitOutput {
   torch::Tensor y;       // (T, B, H)
   State state;           // after the last step; differentiable
   torch::Tensor energy;  // (T, B, neurons), undefined unless asked for; neurons = H (times gates:
-                         // LSTM 4H, GRU 3H)
+                         // LSTM 4H, GRU 3H); differentiable
 };
 
 // If there is a closed loop: runs `forward` one step at a time, without gradients, and calls the
 // loop after each, so that x and reset are complete. Returns the input without the loop.
 UnitInput run_loop(UnitInput input, const std::function<UnitOutput(const UnitInput&)>& forward);
+
+// y[T-1] as the state h. A copy, because a view would keep the whole sequence in memory.
+inline torch::Tensor last_activity(const torch::Tensor& y) { return y[-1].clone(); }
 
 // Of all parameters of a unit or a model.
 int64_t parameter_count(const torch::nn::Module& module);
@@ -63,6 +68,12 @@ class Unit : public torch::nn::Module {
   // machine.
   virtual void reset_parameters(uint64_t seed) = 0;
 
+  // A unit of its own with the same options, parameters and inputs left out of the energy. Throws
+  // base::UserError if this one was not made by its options' make(), or for a device that is not
+  // the CPU.
+  std::shared_ptr<torch::nn::Module> clone(
+      const std::optional<torch::Device>& device = std::nullopt) const override;
+
   // Leaves these inputs out of the energy from now on. Throws base::UserError unless each is in [0,
   // input_size).
   void leave_out_of_energy(const std::vector<int64_t>& inputs);
@@ -82,12 +93,24 @@ class Unit : public torch::nn::Module {
   UnitInput walk_through(UnitInput input);
 
  private:
+  template <class U, class Options>
+  friend std::shared_ptr<Unit> make_unit(int64_t input_size, const Options& options);
+
   // A parameter, for its dtype. Not parameters(), which makes a list with names at every call.
   const torch::Tensor& any_parameter() const { return parameters_.front().value(); }
 
   int64_t input_size_;
   int64_t hidden_size_;
   torch::Tensor measured_;
+  std::function<std::shared_ptr<Unit>()> make_another_;  // of the same options
 };
+
+// A unit of type U; it can be cloned.
+template <class U, class Options>
+std::shared_ptr<Unit> make_unit(int64_t input_size, const Options& options) {
+  std::shared_ptr<Unit> unit = std::make_shared<U>(input_size, options);
+  unit->make_another_ = [input_size, options] { return make_unit<U>(input_size, options); };
+  return unit;
+}
 
 }  // namespace stpn::nn

@@ -35,7 +35,8 @@ TEST(FixedWeightsTest, EnergyIsStrengthTimesSquareOfWhatIsMeasured) {
   const auto z = torch::tensor({2.0, -1.0, 3.0}, torch::kDouble).view({1, 1, 3}).requires_grad_();
   const auto all = ops::energy_of_fixed_weights(weight, z, torch::Tensor());
   EXPECT_TRUE(all.equal(torch::tensor({33.0, 9.5}, torch::kDouble).view({1, 1, 2})));
-  EXPECT_FALSE(all.requires_grad());
+  const auto gradient = torch::autograd::grad({all.sum()}, {z})[0];
+  EXPECT_TRUE(gradient.equal(2 * z * torch::tensor({1.0, 2.5, 4.0}, torch::kDouble)));
 
   // Of four the first three count.
   const auto measured = torch::tensor({1.0F, 0.0F, 1.0F, 0.0F});

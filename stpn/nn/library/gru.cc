@@ -9,7 +9,7 @@ std::vector<base::Field> GruOptions::fields() {
 }
 
 std::shared_ptr<Unit> GruOptions::make(int64_t input_size) const {
-  return std::make_shared<Gru>(input_size, *this);
+  return make_unit<Gru>(input_size, *this);
 }
 
 Gru::Gru(int64_t input_size, const GruOptions& options)

@@ -10,7 +10,7 @@ std::vector<base::Field> LstmOptions::fields() {
 }
 
 std::shared_ptr<Unit> LstmOptions::make(int64_t input_size) const {
-  return std::make_shared<Lstm>(input_size, *this);
+  return make_unit<Lstm>(input_size, *this);
 }
 
 Lstm::Lstm(int64_t input_size, const LstmOptions& options)

@@ -44,7 +44,7 @@ std::vector<base::Field> PerceptronOptions::fields() {
 }
 
 std::shared_ptr<Unit> PerceptronOptions::make(int64_t input_size) const {
-  return std::make_shared<Perceptron>(input_size, *this);
+  return make_unit<Perceptron>(input_size, *this);
 }
 
 Perceptron::Perceptron(int64_t input_size, const PerceptronOptions& options)

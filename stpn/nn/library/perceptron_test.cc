@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "stpn/base/error.h"
-#include "stpn/nn/unit_contract.h"
+#include "stpn/nn/contract/unit_contract.h"
 
 namespace stpn::nn::perceptron_test {
 namespace {

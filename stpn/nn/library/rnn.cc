@@ -10,7 +10,7 @@ std::vector<base::Field> RnnOptions::fields() {
 }
 
 std::shared_ptr<Unit> RnnOptions::make(int64_t input_size) const {
-  return std::make_shared<Rnn>(input_size, *this);
+  return make_unit<Rnn>(input_size, *this);
 }
 
 Rnn::Rnn(int64_t input_size, const RnnOptions& options)

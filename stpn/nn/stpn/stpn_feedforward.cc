@@ -28,7 +28,7 @@ std::vector<base::Field> StpnFeedforwardOptions::fields() {
 }
 
 std::shared_ptr<Unit> StpnFeedforwardOptions::make(int64_t input_size) const {
-  return std::make_shared<StpnFeedforward>(input_size, *this);
+  return make_unit<StpnFeedforward>(input_size, *this);
 }
 
 StpnFeedforward::StpnFeedforward(int64_t input_size, const StpnFeedforwardOptions& options)

@@ -6,8 +6,8 @@
 #include <functional>
 
 #include "stpn/base/error.h"
+#include "stpn/nn/contract/unit_contract.h"
 #include "stpn/nn/stpn/stpn_recurrent.h"
-#include "stpn/nn/unit_contract.h"
 #include "stpn/ops/units/stpn.h"
 
 namespace stpn::nn::stpn_feedforward_test {

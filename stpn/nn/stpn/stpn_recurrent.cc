@@ -3,7 +3,7 @@
 namespace stpn::nn {
 
 std::shared_ptr<Unit> StpnRecurrentOptions::make(int64_t input_size) const {
-  return std::make_shared<StpnRecurrent>(input_size, *this);
+  return make_unit<StpnRecurrent>(input_size, *this);
 }
 
 }  // namespace stpn::nn

@@ -6,7 +6,7 @@
 #include <functional>
 
 #include "stpn/base/error.h"
-#include "stpn/nn/unit_contract.h"
+#include "stpn/nn/contract/unit_contract.h"
 #include "stpn/ops/units/stpn.h"
 
 namespace stpn::nn::stpn_recurrent_test {

@@ -149,7 +149,7 @@ UnitOutput StpnUnit::forward(const UnitInput& input) {
 
   UnitOutput output;
   output.y = result.output;
-  if (variant_.recurrent) output.state.emplace_back("h", result.output[-1]);
+  if (variant_.recurrent) output.state.emplace_back("h", last_activity(result.output));
   output.state.emplace_back("F", result.F);
   if (variant_.plastic_bias) output.state.emplace_back("beta", result.beta);
   if (input.energy) output.energy = result.energy;

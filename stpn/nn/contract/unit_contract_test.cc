@@ -1,4 +1,4 @@
-#include "stpn/nn/unit_contract.h"
+#include "stpn/nn/contract/unit_contract.h"
 
 #include <atomic>
 #include <cmath>
@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "stpn/base/error.h"
+#include "stpn/nn/contract/unit_contract_test_support.h"
 #include "stpn/nn/initialisation.h"
 #include "stpn/nn/tolerances.h"
 
@@ -18,118 +19,6 @@ std::shared_ptr<Unit> UnitContract::make(int64_t inputs, int64_t hidden, torch::
   for (auto& parameter : unit->parameters()) uniform_(parameter, -0.6, 0.6, 7, index++);
   return unit;
 }
-
-namespace {
-
-struct Sizes {
-  int64_t steps, batch, inputs, hidden;
-};
-
-torch::Tensor random_like(const torch::Tensor& tensor) { return torch::randn_like(tensor) * 0.5; }
-
-UnitInput random_input(const Unit& unit, int64_t steps, int64_t batch, bool with_reset) {
-  UnitInput input;
-  input.state = unit.initial_state(batch);
-  for (auto& [name, tensor] : input.state) tensor = random_like(tensor).requires_grad_();
-  const auto options = unit.parameters().front().options().requires_grad(false);
-  input.x = torch::randn({steps, batch, unit.input_size()}, options).requires_grad_();
-  if (with_reset) input.reset = torch::rand({steps, batch}) < 0.3;
-  return input;
-}
-
-// Weights of the loss: one for each value of the output and the final state.
-struct Cotangents {
-  torch::Tensor y;
-  std::vector<torch::Tensor> state;
-};
-
-Cotangents random_cotangents(const UnitOutput& output) {
-  Cotangents weights{torch::randn_like(output.y), {}};
-  for (const auto& [name, state] : output.state) weights.state.push_back(torch::randn_like(state));
-  return weights;
-}
-
-torch::Tensor loss_of(const UnitOutput& output, const Cotangents& weights) {
-  auto loss = (output.y * weights.y).sum();
-  for (size_t i = 0; i < output.state.size(); ++i) {
-    loss = loss + (output.state[i].second * weights.state[i]).sum();
-  }
-  return loss;
-}
-
-// x, the states and the parameters, by name.
-std::vector<std::pair<std::string, torch::Tensor>> leaves_of(const Unit& unit,
-                                                             const UnitInput& input) {
-  std::vector<std::pair<std::string, torch::Tensor>> leaves = {{"x", input.x}};
-  for (const auto& [name, tensor] : input.state) leaves.emplace_back("state " + name, tensor);
-  for (const auto& item : unit.named_parameters()) leaves.emplace_back(item.key(), item.value());
-  return leaves;
-}
-
-std::vector<torch::Tensor> gradients_of(const torch::Tensor& loss, const Unit& unit,
-                                        const UnitInput& input) {
-  std::vector<torch::Tensor> leaves;
-  for (const auto& [name, tensor] : leaves_of(unit, input)) leaves.push_back(tensor);
-  return torch::autograd::grad({loss}, leaves);
-}
-
-// Within the tolerance as a whole, and row by row (tolerances.h).
-void expect_close(const torch::Tensor& a, const torch::Tensor& b, double tolerance,
-                  const std::string& what) {
-  ASSERT_EQ(a.sizes(), b.sizes()) << what;
-  const auto error = (a - b).abs();
-  const double size = std::max(1.0, b.abs().max().item<double>());
-  EXPECT_LE(error.max().item<double>(), tolerance * size) << what;
-  if (b.dim() == 0) return;
-  const auto rows = error.amax(-1) / (b.abs().amax(-1) + kRowFloor * size);
-  EXPECT_LE(rows.max().item<double>(), tolerance) << "a row of " << what;
-}
-
-// Every partial derivative against a central difference of fourth order: where a row's norm is
-// small, the plain one is too coarse.
-void expect_gradients_match_differences(Unit& unit, const UnitInput& input) {
-  const auto weights = random_cotangents(unit.forward(input));
-  const auto gradients = gradients_of(loss_of(unit.forward(input), weights), unit, input);
-  const auto leaves = leaves_of(unit, input);
-  torch::NoGradGuard no_grad;
-  constexpr double kStep = 1e-4;
-  for (size_t k = 0; k < leaves.size(); ++k) {
-    auto values = leaves[k].second.view(-1);
-    auto expected = torch::empty_like(values);
-    for (int64_t i = 0; i < values.numel(); ++i) {
-      const double value = values[i].item<double>();
-      const auto loss_at = [&](double offset) {
-        values[i] = value + offset;
-        return loss_of(unit.forward(input), weights).item<double>();
-      };
-      const double near = loss_at(kStep) - loss_at(-kStep);
-      const double far = loss_at(2 * kStep) - loss_at(-2 * kStep);
-      values[i] = value;
-      expected[i] = (8 * near - far) / (12 * kStep);
-    }
-    expect_close(gradients[k], expected.view_as(gradients[k]), kFiniteDifferenceTolerance,
-                 leaves[k].first);
-  }
-}
-
-void expect_same(const UnitOutput& a, const UnitOutput& b, const std::string& what) {
-  expect_close(a.y, b.y, kSameInDoubleTolerance, what + ": y");
-  for (size_t i = 0; i < a.state.size(); ++i) {
-    expect_close(a.state[i].second, b.state[i].second, kSameInDoubleTolerance,
-                 what + ": " + a.state[i].first);
-  }
-}
-
-UnitInput steps_of(const UnitInput& input, int64_t begin, int64_t end, const State& state) {
-  UnitInput part;
-  part.x = input.x.slice(0, begin, end);
-  part.state = state;
-  if (input.reset.defined()) part.reset = input.reset.slice(0, begin, end);
-  part.energy = input.energy;
-  return part;
-}
-
-}  // namespace
 
 TEST_P(UnitContract, GradientsMatchFiniteDifferences) {
   const auto unit = make(3, 2, torch::kDouble);
@@ -418,83 +307,6 @@ TEST_P(UnitContract, TakesInputOfAnyStride) {
     tensor = tensor.transpose(0, 1).contiguous().transpose(0, 1);
   }
   expect_same(unit->forward(strided), unit->forward(input), "strided");
-}
-
-TEST_P(UnitContract, MeasuresEnergyOnlyIfAsked) {
-  const auto unit = make(3, 4, torch::kDouble);
-  auto input = random_input(*unit, 5, 2, true);
-  const auto quiet = unit->forward(input);
-  EXPECT_FALSE(quiet.energy.defined());
-  input.energy = true;
-  const auto output = unit->forward(input);
-  expect_same(output, quiet, "measured");
-  ASSERT_EQ(output.energy.dim(), 3);
-  EXPECT_EQ(output.energy.size(0), 5);
-  EXPECT_EQ(output.energy.size(1), 2);
-  EXPECT_EQ(output.energy.size(2) % 4, 0);
-  EXPECT_FALSE(output.energy.requires_grad());
-  EXPECT_TRUE((output.energy >= 0).all().item<bool>());
-  EXPECT_GT(output.energy.min().item<double>(), 0);
-}
-
-TEST_P(UnitContract, LeavesInputsOutOfEnergy) {
-  const auto unit = make(3, 4, torch::kDouble);
-  const auto x = torch::randn({1, 2, 3}, torch::kDouble);
-  const auto energy = [&](const torch::Tensor& of) {
-    return unit->forward({of, {}, torch::Tensor(), true}).energy;
-  };
-  const auto all = energy(x);
-
-  unit->leave_out_of_energy({0, 2});
-  const auto one = energy(x);
-  EXPECT_TRUE((one < all).all().item<bool>());
-  EXPECT_TRUE((one > 0).all().item<bool>());
-  EXPECT_TRUE(energy(x * torch::tensor({5.0, 1.0, 7.0}, torch::kDouble)).allclose(one));
-
-  unit->leave_out_of_energy({0, 1, 2});
-  EXPECT_EQ(energy(x).abs().max().item<double>(), 0) << "h is zero, so nothing else counts";
-  const auto later = energy(torch::cat({x, x}))[1];
-  if (GetParam().recurrent) {
-    EXPECT_GT(later.min().item<double>(), 0) << "recurrent inputs count";
-  } else {
-    EXPECT_EQ(later.abs().max().item<double>(), 0) << "nothing else counts";
-  }
-
-  unit->leave_out_of_energy({});
-  EXPECT_TRUE(energy(x).equal(all));
-  EXPECT_THROW(unit->leave_out_of_energy({3}), base::UserError);
-  EXPECT_THROW(unit->leave_out_of_energy({-1}), base::UserError);
-}
-
-TEST_P(UnitContract, SameSeedGivesSameParameters) {
-  const auto one = make(3, 4, torch::kFloat);
-  const auto two = GetParam().make(3, 4);
-  one->reset_parameters(11);
-  two->reset_parameters(11);
-  const auto first = one->parameters();
-  const auto second = two->parameters();
-  ASSERT_EQ(first.size(), second.size());
-  bool differs = false;
-  for (size_t i = 0; i < first.size(); ++i) EXPECT_TRUE(first[i].equal(second[i])) << i;
-  two->reset_parameters(12);
-  for (size_t i = 0; i < first.size(); ++i) differs |= !first[i].equal(second[i]);
-  EXPECT_TRUE(differs);
-}
-
-TEST_P(UnitContract, InitialStateIsZero) {
-  for (const auto dtype : {torch::kFloat, torch::kDouble}) {
-    const auto unit = make(3, 4, dtype);
-    const auto state = unit->initial_state(5);
-    EXPECT_TRUE(!state.empty() || !GetParam().recurrent);
-    for (const auto& [name, tensor] : state) {
-      EXPECT_EQ(tensor.size(0), 5) << name;
-      EXPECT_EQ(tensor.scalar_type(), dtype) << name;
-      EXPECT_FALSE(tensor.requires_grad()) << name;
-      EXPECT_FALSE(tensor.any().item<bool>()) << name;
-    }
-    const auto x = torch::randn({3, 5, 3}, dtype);
-    EXPECT_TRUE(unit->forward({x, state, {}}).y.equal(unit->forward({x, {}, {}}).y));
-  }
 }
 
 }  // namespace stpn::nn
