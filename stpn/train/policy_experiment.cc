@@ -3,13 +3,9 @@
 #include <algorithm>
 
 #include "stpn/base/error.h"
+#include "stpn/train/run/run.h"
 
 namespace stpn::train {
-namespace {
-
-constexpr int64_t kMaxEvaluated = 10'000'000;
-
-}  // namespace
 
 PolicyExperiment read_policy_experiment(const std::filesystem::path& path,
                                         const std::vector<std::string>& settings) {
@@ -40,9 +36,9 @@ PolicyEvaluation evaluate_policy(const PolicyExperiment& experiment,
   const auto seed = static_cast<uint64_t>(experiment.seed);
   const auto task = experiment.task->make(seed);
   const int64_t count = episodes.value_or(task->test_episodes());
-  if (count < 1 || count > kMaxEvaluated) {
+  if (count < 1 || count > kMostTested) {
     throw base::UserError(
-        fmt::format("{} episodes requested: must be from 1 to {}", count, kMaxEvaluated));
+        fmt::format("{} episodes requested: must be from 1 to {}", count, kMostTested));
   }
   const tasks::Episodes played =
       tasks::play_untrained(*task, experiment.policy, seed, tasks::Split::test, count);

@@ -18,8 +18,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kMaxSeeds = 1000;
-
 // One table of the file. Its errors name the line.
 class Table {
  public:
@@ -107,7 +105,7 @@ struct Budget {
 };
 
 Budget read_budget(const fs::path& file, const Table& root, const std::string& name) {
-  std::vector<std::string> names;
+  std::vector<std::string> names = {kWholeBudget};
   if (const toml::node* budgets = root.find("budget"); budgets != nullptr) {
     if (!budgets->is_table())
       root.fail("budget", "budget must be a table of tables, such as [budget.full]");
@@ -116,9 +114,10 @@ Budget read_budget(const fs::path& file, const Table& root, const std::string& n
         const Table table(file, node, {"seeds", "settings", "sets"});
         return {table.seeds(kMaxSeeds), table.texts("settings"), table.texts("sets")};
       }
-      names.emplace_back(key.str());
+      if (key.str() != kWholeBudget) names.emplace_back(key.str());
     }
   }
+  if (name == kWholeBudget) return {};
   throw base::UserError(fmt::format("--budget {}: {} has no such budget; it has: {}", name,
                                     file.string(), fmt::join(names, ", ")));
 }

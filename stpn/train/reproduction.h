@@ -6,7 +6,7 @@
 //   seeds = 3                         seeds 1, 2 and 3; default 1
 //   settings = ["task.pairs=4"]       each like an argument of `stpn train --set`
 //
-//   [budget.short]                    changes every set
+//   [budget.short]                    changes every set; "full" need not be in the file
 //   seeds = 1                         the most seeds of a set
 //   settings = ["train.epochs=50"]    applied after those of the set
 //   sets = ["pairs4"]                 only these sets; default all
@@ -19,6 +19,12 @@
 #include <vector>
 
 namespace stpn::train {
+
+// The budget that runs all of the file.
+inline constexpr const char* kWholeBudget = "full";
+
+// `stpn reproduce` accepts at most so many seeds.
+inline constexpr int64_t kMaxSeeds = 1000;
 
 struct PlannedRun {
   std::string name;  // "pairs4/stpn/seed1", also its folder within that of the reproduction

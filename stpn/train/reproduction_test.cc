@@ -64,6 +64,13 @@ TEST_F(ReproductionTest, ABudgetLimitsSeedsAndTheCallerOverridesIt) {
   EXPECT_EQ(names("full", 1).size(), 3u);
 }
 
+TEST_F(ReproductionTest, TheFullBudgetNeedsNoTable) {
+  const std::string set = "[[set]]\nname = \"a\"\nmodels = [\"small\"]\nseeds = 2\n";
+  EXPECT_EQ(plan(set).size(), 2u);
+  EXPECT_EQ(plan(set + "[budget.full]\nseeds = 1").size(), 1u);
+  EXPECT_THAT(error_of([&] { plan(set, "tiny"); }), HasSubstr("it has: full"));
+}
+
 TEST_F(ReproductionTest, ABudgetMayNameSomeSetsOnly) {
   EXPECT_THAT(names("hard"), ElementsAre("hard/small/seed1"));
 }

@@ -22,7 +22,8 @@
 
 namespace stpn::train {
 
-// The training diverged. The message names the epoch, batch and step.
+// The training diverged: a loss, gradient or parameter is not finite. The message names the epoch,
+// and the batch and step if they are known.
 class NonFiniteLoss : public base::Error {
  public:
   using Error::Error;

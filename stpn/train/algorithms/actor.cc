@@ -55,14 +55,14 @@ Actor::Actor(const tasks::EnvironmentTask& task, uint64_t seed, int64_t environm
   truncated_ = torch::zeros_like(acted_);
 }
 
-Acted Actor::play_whole(nn::Agent& agent, int64_t first) {
+Acted Actor::play_whole(nn::Agent& agent, int64_t first, bool energy) {
   assert(task_.fixed_length() && steps_ == task_.max_steps());
   const auto batch = static_cast<int64_t>(runners_.size());
   start_all(tasks::Split::training, first, batch, first + batch, /*bootstraps=*/false);
-  return run(agent, {}, /*resets=*/false, /*energy=*/false);
+  return run(agent, {}, /*resets=*/false, energy);
 }
 
-Acted Actor::play_on(nn::Agent& agent, int64_t first, int64_t stride) {
+Acted Actor::play_on(nn::Agent& agent, int64_t first, int64_t stride, bool energy) {
   if (begun_) {  // by this actor, or by the one that was saved
     plan(tasks::Split::training, stride, kNoLimit, /*bootstraps=*/true);
     x_[0].copy_(x_[-1]);
@@ -71,7 +71,7 @@ Acted Actor::play_on(nn::Agent& agent, int64_t first, int64_t stride) {
     start_all(tasks::Split::training, first, stride, kNoLimit, /*bootstraps=*/true);
     begun_ = true;
   }
-  return run(agent, state_, /*resets=*/true, /*energy=*/false);
+  return run(agent, state_, /*resets=*/true, energy);
 }
 
 PlayedEpisodes Actor::play_episodes(nn::Agent& agent, tasks::Split split, int64_t first,

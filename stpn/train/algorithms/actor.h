@@ -46,13 +46,13 @@ class Actor : public kernels::ClosedLoop {
   Actor(const tasks::EnvironmentTask& task, uint64_t seed, int64_t environments, int64_t steps,
         torch::Dtype dtype);
 
-  // Training episodes first .. first+B-1, one in each environment, from start to end. REQUIRES: the
-  // task's episodes have T steps.
-  Acted play_whole(nn::Agent& agent, int64_t first);
+  // Training episodes first .. first+B-1, one in each environment, from start to end. `energy`:
+  // also measure that of the unit. REQUIRES: the task's episodes have T steps.
+  Acted play_whole(nn::Agent& agent, int64_t first, bool energy = false);
 
   // The next T steps of training episodes, from where the last call, if it was of play_on, ended.
   // Environment b plays episode first+b, then first+b+stride, and so on.
-  Acted play_on(nn::Agent& agent, int64_t first, int64_t stride);
+  Acted play_on(nn::Agent& agent, int64_t first, int64_t stride, bool energy = false);
 
   // Plays `count` episodes of a split, from number `first` on, to their ends, whatever their
   // lengths: environment b plays first+b, first+b+B ... So each counts once; an environment that

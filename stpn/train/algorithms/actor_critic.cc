@@ -260,6 +260,11 @@ std::vector<base::Field> ActorCriticOptions::fields() {
                   "actions; raise it when the policy stops exploring too soon",
                   {.least = 0, .most = kLargest})
           .formerly("concentration_weight"),
+      base::field(
+          "energy_weight", energy_weight,
+          "weight in the loss of energy_per_neuron, the mean over neurons and steps; raise it "
+          "for a model that spends less, at the expense of reward",
+          {.least = 0, .most = kLargest}),
   };
 }
 
@@ -355,14 +360,20 @@ PolicyGradient::Result PolicyGradient::run(int64_t iteration, bool gradients) {
 PolicyGradient::Result PolicyGradient::run_shard(Shard& shard, int64_t iteration, bool gradients) {
   const torch::AutoGradMode mode(gradients);
   const bool whole = options_.rollout_length == 0;
+  const bool energy = gradients && options_.energy_weight > 0;
   const Acted acted =
-      whole ? shard.actor.play_whole(agent_, iteration * options_.episodes + shard.first)
-            : shard.actor.play_on(agent_, shard.first, options_.episodes);
+      whole ? shard.actor.play_whole(agent_, iteration * options_.episodes + shard.first, energy)
+            : shard.actor.play_on(agent_, shard.first, options_.episodes, energy);
   const torch::Tensor later = whole ? torch::Tensor() : bootstrap_value(agent_, acted.rollout);
   const auto steps = acted.rollout.reward.size(0);
-  const torch::Tensor loss =
-      actor_critic_loss(options_, *acted.output.policy, acted.output.value, acted.rollout, later) /
-      static_cast<double>(steps * options_.episodes);
+  torch::Tensor sum =
+      actor_critic_loss(options_, *acted.output.policy, acted.output.value, acted.rollout, later);
+  if (energy) {
+    const torch::Tensor of_steps =
+        acted.output.energy.mean(2).masked_fill(acted.rollout.acted.logical_not(), 0);
+    sum = sum + options_.energy_weight * of_steps.sum();
+  }
+  const torch::Tensor loss = sum / static_cast<double>(steps * options_.episodes);
   Result result{loss.item<double>(), shard.actor.take_rewards(), {}};
   if (gradients) result.gradients = torch::autograd::grad({loss}, agent_.parameters());
   return result;

@@ -45,6 +45,7 @@ struct ActorCriticOptions : TrainerOptions {
   double discount = 0.9;
   double value_weight = 0.1;
   double policy_l2_weight = 0.03;
+  double energy_weight = 0;
 
   std::vector<base::Field> fields() override;
   int64_t epochs() const override { return iterations / report_every; }

@@ -20,6 +20,7 @@ using tasks::Split;
 struct UnitVariant {
   std::string name;
   std::vector<std::string> settings;
+  double energy_weight = 0;
 };
 void PrintTo(const UnitVariant& variant, std::ostream* out) { *out << variant.name; }
 
@@ -28,7 +29,7 @@ class ActorCriticGradientTest : public testing::TestWithParam<UnitVariant> {};
 // The loss by its definition, for given actions: repeats the episodes of a rollout one at a time,
 // and a step at a time with the reference units.
 torch::Tensor plain_loss(nn::Agent& model, const tasks::MazeOptions& options, uint64_t seed,
-                         int64_t first_episode, const torch::Tensor& action) {
+                         int64_t first_episode, const torch::Tensor& action, double energy_weight) {
   const ops::BackendGuard reference(ops::Backend::reference);
   const int64_t steps = action.size(0), episodes = action.size(1);
   const auto named = model.named_parameters();
@@ -45,8 +46,10 @@ torch::Tensor plain_loss(nn::Agent& model, const tasks::MazeOptions& options, ui
       nn::UnitInput input;
       input.x = torch::tensor(observation).to(torch::kDouble).view({1, 1, -1});
       input.state = state;
+      input.energy = true;
       const nn::UnitOutput output = model.unit().forward(input);
       state = output.state;
+      loss = loss + energy_weight * output.energy.mean();
       const torch::Tensor h = output.y[0][0];
       const torch::Tensor logits = named["policy.weight"].mv(h) + named["policy.bias"];
       log_policies.push_back(logits - logits.logsumexp(0));
@@ -75,13 +78,15 @@ TEST_P(ActorCriticGradientTest, EqualsThatOfAPlainLoopOverTheReference) {
   ActorCriticOptions options;
   options.episodes = kEpisodes;
   options.seed = 5;
+  options.energy_weight = GetParam().energy_weight;
   Actor actor(*task, 5, kEpisodes, 0, torch::kDouble);
   torch::Tensor action;
   {
     const torch::NoGradGuard no_grad;
     action = actor.play_whole(model, kIteration * kEpisodes).rollout.action;
   }
-  const torch::Tensor loss = plain_loss(model, maze, 5, kIteration * kEpisodes, action);
+  const torch::Tensor loss =
+      plain_loss(model, maze, 5, kIteration * kEpisodes, action, options.energy_weight);
   const auto expected = torch::autograd::grad({loss}, model.parameters());
 
   const PolicyGradient::Result result =
@@ -99,16 +104,17 @@ TEST_P(ActorCriticGradientTest, EqualsThatOfAPlainLoopOverTheReference) {
 
 INSTANTIATE_TEST_SUITE_P(
     Units, ActorCriticGradientTest,
-    testing::Values(UnitVariant{"stpn_recurrent",
-                                {"unit.hidden_size=7", "unit.norm=\"post\"", "unit.clamp=0.4"}},
-                    UnitVariant{"stpn_recurrent", {"unit.hidden_size=6", "unit.norm=\"pre\""}},
-                    UnitVariant{"stpn_feedforward", {"unit.hidden_size=5", "unit.norm=\"pre\""}},
-                    UnitVariant{"fast_weights", {"unit.hidden_size=6"}},
-                    UnitVariant{"backpropamine", {"unit.hidden_size=6"}},
-                    UnitVariant{"lstm", {"unit.hidden_size=5"}},
-                    UnitVariant{"gru", {"unit.hidden_size=5"}},
-                    UnitVariant{"rnn", {"unit.hidden_size=5", "unit.normalised=true"}},
-                    UnitVariant{"perceptron", {"unit.hidden_size=5"}}),
+    testing::Values(
+        UnitVariant{
+            "stpn_recurrent", {"unit.hidden_size=7", "unit.norm=\"post\"", "unit.clamp=0.4"}, 0.02},
+        UnitVariant{"stpn_recurrent", {"unit.hidden_size=6", "unit.norm=\"pre\""}},
+        UnitVariant{"stpn_feedforward", {"unit.hidden_size=5", "unit.norm=\"pre\""}, 0.02},
+        UnitVariant{"fast_weights", {"unit.hidden_size=6"}},
+        UnitVariant{"backpropamine", {"unit.hidden_size=6"}, 0.02},
+        UnitVariant{"lstm", {"unit.hidden_size=5"}},
+        UnitVariant{"gru", {"unit.hidden_size=5"}, 0.02},
+        UnitVariant{"rnn", {"unit.hidden_size=5", "unit.normalised=true"}},
+        UnitVariant{"perceptron", {"unit.hidden_size=5"}}),
     [](const auto& info) { return info.param.name + std::to_string(info.index); });
 
 TEST(ActorCriticLossTest, StopsAtEndsAndBootstraps) {

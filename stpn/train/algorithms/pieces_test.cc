@@ -124,19 +124,26 @@ TEST(PiecesTest, NormPostInPiecesHasTheOutputsOfOnePieceUpToRounding) {
 // the state is cut off from what came before.
 std::vector<torch::Tensor> gradients_of_a_loop(const NoiseTask& task, nn::Classifier& model,
                                                int64_t batch, int64_t begin, int64_t end,
-                                               double* loss) {
+                                               double energy_weight, double* loss) {
   const torch::Tensor x = torch::empty({task.steps(), batch, 3});
   const torch::Tensor target = torch::empty({task.steps(), batch}, torch::kInt64);
   task.batch(Split::training, 0, batch, x.data_ptr<float>(), target.data_ptr<int64_t>());
   nn::State state;
   torch::Tensor sum = torch::zeros({}, torch::kDouble);
-  double targets = 0;
+  torch::Tensor energy = sum;
+  double targets = 0, steps = 0;
   for (int64_t t = 0; t < end; ++t) {
     if (t == begin) {
       for (auto& [name, tensor] : state) tensor = tensor.detach();
     }
-    auto output = model.forward({.x = x.slice(0, t, t + 1).to(torch::kDouble), .state = state});
+    auto output = model.forward(
+        {.x = x.slice(0, t, t + 1).to(torch::kDouble), .state = state, .energy = true});
     state = output.state;
+    for (int64_t b = 0; b < batch && t >= begin; ++b) {
+      if (t >= task.length(Split::training, b)) continue;
+      energy = energy + output.energy[0][b].sum();
+      ++steps;
+    }
     const torch::Tensor asked = target[t].ne(tasks::kNoTarget).nonzero().squeeze(1);
     if (t < begin || asked.numel() == 0) continue;
     targets += static_cast<double>(asked.numel());
@@ -147,9 +154,16 @@ std::vector<torch::Tensor> gradients_of_a_loop(const NoiseTask& task, nn::Classi
                            : torch::where(answer.eq(1), logits, -logits).sigmoid().log();
     sum = sum - log_prob.sum();
   }
-  if (targets == 0) return {};
-  *loss = sum.item<double>() / targets;
-  return torch::autograd::grad({sum / targets}, model.parameters());
+  if (targets == 0 && energy_weight == 0) return {};
+  const torch::Tensor mean = sum / std::max(targets, 1.0);
+  *loss = mean.item<double>();
+  auto gradients = torch::autograd::grad({mean + energy_weight * energy / steps},
+                                         model.parameters(), {}, std::nullopt,
+                                         /*create_graph=*/false, /*allow_unused=*/true);
+  for (size_t i = 0; i < gradients.size(); ++i) {
+    if (!gradients[i].defined()) gradients[i] = torch::zeros_like(model.parameters()[i]);
+  }
+  return gradients;
 }
 
 TEST(PiecesTest, TruncatedGradientsAreThoseOfALoop) {
@@ -160,14 +174,16 @@ TEST(PiecesTest, TruncatedGradientsAreThoseOfALoop) {
     for (const UnitCase& unit : kUnits) {
       SCOPED_TRACE(testing::Message() << unit.unit << ", classes " << classes);
       auto model = make_model(task, unit.unit, unit.settings, torch::kDouble);
-      for (const int64_t length : {5, 13}) {
-        BatchGradient gradient(task, model, kBatch);
+      for (const auto& [length, energy_weight] :
+           {std::pair(5, 0.0), std::pair(13, 0.0), std::pair(5, 0.02), std::pair(13, 0.02)}) {
+        BatchGradient gradient(task, model, kBatch, energy_weight);
         gradient.read(0);
         for (int64_t begin = 0; begin < 13; begin += length) {
           const int64_t end = std::min<int64_t>(begin + length, 13);
           const BatchGradient::Result result = gradient.run(begin, end);
           double loss = 0;
-          const auto expected = gradients_of_a_loop(task, model, kBatch, begin, end, &loss);
+          const auto expected =
+              gradients_of_a_loop(task, model, kBatch, begin, end, energy_weight, &loss);
           EXPECT_NEAR(result.loss, loss, 1e-12);
           ASSERT_EQ(result.gradients.size(), expected.size()) << begin;
           for (size_t i = 0; i < expected.size(); ++i) {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "stpn/ops/runtime/threads.h"
+#include "stpn/train/algorithms/finite.h"
 #include "stpn/train/algorithms/shards.h"
 
 namespace stpn::train {
@@ -67,7 +68,8 @@ class SupervisedTrainer : public Trainer {
         task_(make_task(task, options.seed)),
         model_(make_classifier(unit, *task_, options.seed)),
         adam_(model_->parameters(), options.learning_rate),
-        epochs_(*task_, *model_, adam_, options.batch_size, options.piece_length) {}
+        epochs_(*task_, *model_, adam_, options.batch_size, options.piece_length,
+                options.energy_weight) {}
 
   torch::nn::Module& model() override { return *model_; }
   Adam& adam() override { return adam_; }
@@ -144,6 +146,11 @@ std::vector<base::Field> SupervisedOptions::fields() {
       base::field(
           "learning_rate", learning_rate,
           "step size of Adam; lower it if the loss jumps, raise it if the loss falls slowly",
+          {.least = 0, .most = std::numeric_limits<double>::max()}),
+      base::field(
+          "energy_weight", energy_weight,
+          "weight in the loss of energy_per_step, the energy of all neurons at a step; raise "
+          "it for a model that spends less, at the expense of accuracy",
           {.least = 0, .most = std::numeric_limits<double>::max()}),
       base::field(
           "patience", patience,
@@ -226,13 +233,14 @@ Evaluation evaluate(nn::Classifier& model, const tasks::SequenceTask& task, task
 }
 
 BatchGradient::BatchGradient(const tasks::SequenceTask& task, nn::Classifier& model,
-                             int64_t batch_size)
-    : task_(task), model_(model), parameters_(model.parameters()) {
+                             int64_t batch_size, double energy_weight)
+    : task_(task), model_(model), parameters_(model.parameters()), energy_weight_(energy_weight) {
   for (int64_t first = 0; first < batch_size; first += kSequencesInShard) {
     const int64_t size = std::min(kSequencesInShard, batch_size - first);
     shards_.push_back({size,
                        torch::empty({task.steps(), size, task.input_size()}),
                        torch::empty({task.steps() * size}, torch::kInt64),
+                       torch::empty({energy_weight > 0 ? task.steps() : 0, size}),
                        {}});
   }
 }
@@ -242,6 +250,10 @@ void BatchGradient::read(int64_t first) {
     task_.batch(tasks::Split::training, first, shard.size, shard.x.data_ptr<float>(),
                 shard.target.data_ptr<int64_t>());
     shard.state.clear();
+    for (int64_t b = 0; b < shard.size && energy_weight_ > 0; ++b) {
+      torch::Tensor steps = shard.is_step.select(1, b);
+      steps.zero_().slice(0, 0, task_.length(tasks::Split::training, first + b)).fill_(1);
+    }
     first += shard.size;
   }
 }
@@ -249,7 +261,9 @@ void BatchGradient::read(int64_t first) {
 BatchGradient::Result BatchGradient::run(int64_t begin, int64_t end) {
   Result result;
   std::vector<Asked> asked(shards_.size());
+  double steps = 0;  // of all sequences, for the energy
   for (size_t i = 0; i < shards_.size(); ++i) {
+    if (energy_weight_ > 0) steps += sum_in_order(shards_[i].is_step.slice(0, begin, end));
     asked[i] = asked_in(shards_[i].target, shards_[i].size, begin, end);
     result.targets += asked[i].targets;
   }
@@ -259,19 +273,35 @@ BatchGradient::Result BatchGradient::run(int64_t begin, int64_t end) {
   std::vector<std::vector<torch::Tensor>> gradients(shards_.size());
   ops::run_concurrently(static_cast<int64_t>(shards_.size()), [&](int64_t i) {
     Shard& shard = shards_[i];
-    const torch::AutoGradMode mode(asked[i].targets > 0);
+    const bool trains_energy = energy_weight_ > 0 && steps > 0;
+    const torch::AutoGradMode mode(asked[i].targets > 0 || trains_energy);
     const torch::Tensor x = is_whole ? shard.x : shard.x.slice(0, begin, end);
-    nn::Classifier::Output output =
-        model_.forward({.x = x.to(dtype), .state = shard.state}, asked[i].first_step);
+    nn::Classifier::Output output = model_.forward(
+        {.x = x.to(dtype), .state = shard.state, .energy = trains_energy}, asked[i].first_step);
     if (end < task_.steps()) shard.state = detached(std::move(output.state));
-    if (asked[i].targets == 0) return;
-    const torch::Tensor targets =
-        shard.target.slice(0, (begin + asked[i].first_step) * shard.size, end * shard.size);
-    const torch::Tensor sum = nn::sum_of_losses(output.logits, targets);
-    loss[i] = sum.item<double>() / static_cast<double>(result.targets);
-    const torch::Tensor share =
-        torch::full({}, 1 / static_cast<double>(result.targets), sum.options());
-    gradients[i] = torch::autograd::grad({sum}, parameters_, {share});
+    std::vector<torch::Tensor> terms, shares;  // the loss is the sum of share times term
+    const auto add_term = [&](const torch::Tensor& sum, double share) {
+      terms.push_back(sum);
+      shares.push_back(torch::full({}, share, sum.options()));
+    };
+    if (asked[i].targets > 0) {
+      const torch::Tensor targets =
+          shard.target.slice(0, (begin + asked[i].first_step) * shard.size, end * shard.size);
+      const torch::Tensor sum = nn::sum_of_losses(output.logits, targets);
+      loss[i] = sum.item<double>() / static_cast<double>(result.targets);
+      add_term(sum, 1 / static_cast<double>(result.targets));
+    }
+    if (trains_energy) {
+      const torch::Tensor past_end = shard.is_step.slice(0, begin, end).eq(0);
+      add_term(output.energy.sum(2).masked_fill(past_end, 0).sum(), energy_weight_ / steps);
+    }
+    if (terms.empty()) return;
+    // Without a target the head has no gradient.
+    gradients[i] = torch::autograd::grad(terms, parameters_, shares, std::nullopt,
+                                         /*create_graph=*/false, /*allow_unused=*/true);
+    for (size_t k = 0; k < parameters_.size(); ++k) {
+      if (!gradients[i][k].defined()) gradients[i][k] = torch::zeros_like(parameters_[k]);
+    }
   });
   for (size_t i = 0; i < shards_.size(); ++i) {
     result.loss += loss[i];
@@ -281,14 +311,14 @@ BatchGradient::Result BatchGradient::run(int64_t begin, int64_t end) {
 }
 
 EpochTrainer::EpochTrainer(const tasks::SequenceTask& task, nn::Classifier& model, Adam& adam,
-                           int64_t batch_size, int64_t piece_length)
+                           int64_t batch_size, int64_t piece_length, double energy_weight)
     : task_(task),
       model_(model),
       adam_(adam),
       batch_size_(batch_size),
       piece_length_(piece_length),
       batches_(task.size(tasks::Split::training) / batch_size),
-      gradient_(task, model, batches_ == 0 ? 0 : batch_size) {
+      gradient_(task, model, batches_ == 0 ? 0 : batch_size, energy_weight) {
   if (batches_ == 0) {
     throw base::UserError(
         fmt::format("train.batch_size = {} is more than the {} training sequences: lower it, or "
@@ -300,7 +330,7 @@ EpochTrainer::EpochTrainer(const tasks::SequenceTask& task, nn::Classifier& mode
 double EpochTrainer::train(int64_t epoch, const std::function<void(int64_t)>& after_batch) {
   const std::vector<torch::Tensor> parameters = model_.parameters();
   double sum = 0;
-  int64_t updates = 0;
+  int64_t pieces = 0;
   for (int64_t i = 0; i < batches_; ++i) {
     gradient_.read(i * batch_size_);
     for (int64_t begin = 0, end; begin < task_.steps(); begin = end) {
@@ -310,15 +340,21 @@ double EpochTrainer::train(int64_t epoch, const std::function<void(int64_t)>& af
         throw NonFiniteLoss(fmt::format("loss is {} in epoch {}, batch {} (step {})", piece.loss,
                                         epoch, i + 1, adam_.steps() + 1));
       }
-      if (piece.targets == 0) continue;
+      if (piece.gradients.empty()) continue;
+      if (const std::string name = find_not_finite(model_, piece.gradients); !name.empty()) {
+        throw NonFiniteLoss(
+            fmt::format("the gradient of {} is not finite in epoch {}, batch {} (step {})", name,
+                        epoch, i + 1, adam_.steps() + 1));
+      }
       set_gradients(parameters, piece.gradients);
       adam_.step();
+      if (piece.targets == 0) continue;  // trained for its energy alone
       sum += piece.loss;
-      ++updates;
+      ++pieces;
     }
     after_batch(i + 1);
   }
-  return sum / static_cast<double>(updates);
+  return sum / static_cast<double>(pieces);
 }
 
 }  // namespace stpn::train

@@ -31,6 +31,7 @@ struct SupervisedOptions : TrainerOptions {
   int64_t batch_size = 128;
   int64_t piece_length = 0;
   double learning_rate = 1e-3;
+  double energy_weight = 0;
   int64_t patience = 0;
   double target_accuracy = std::numeric_limits<double>::infinity();
 
@@ -61,11 +62,13 @@ struct Evaluation {
 Evaluation evaluate(nn::Classifier& model, const tasks::SequenceTask& task, tasks::Split split,
                     int64_t count, int64_t piece_length = 0);
 
-// The gradient of the mean loss over the targets of a batch, or of a piece of it.
+// The gradient of the mean loss over the targets of a batch, or of a piece of it, and of
+// `energy_weight` times the mean energy of a step, as Evaluation has it.
 class BatchGradient {
  public:
   // The model is of float or double. Task and model must outlive this object.
-  BatchGradient(const tasks::SequenceTask& task, nn::Classifier& model, int64_t batch_size);
+  BatchGradient(const tasks::SequenceTask& task, nn::Classifier& model, int64_t batch_size,
+                double energy_weight = 0);
 
   // Reads sequences first .. first+batch_size-1 of the training split. Their state is zero.
   void read(int64_t first);
@@ -73,8 +76,8 @@ class BatchGradient {
   // stop at `begin`.
   struct Result {
     int64_t targets = 0;
-    double loss = 0;                       // the mean
-    std::vector<torch::Tensor> gradients;  // none without targets
+    double loss = 0;                       // the mean, without the energy
+    std::vector<torch::Tensor> gradients;  // none without targets and energy_weight
   };
   Result run(int64_t begin, int64_t end);
 
@@ -83,11 +86,14 @@ class BatchGradient {
     int64_t size;
     torch::Tensor x;       // (T, size, I)
     torch::Tensor target;  // (T size), in the order of (T, size)
+    // (T, size): 1 up to the length of a sequence, then 0. Empty if energy_weight is 0.
+    torch::Tensor is_step;
     nn::State state;
   };
   const tasks::SequenceTask& task_;
   nn::Classifier& model_;
   const std::vector<torch::Tensor> parameters_;  // of the model
+  const double energy_weight_;
   std::vector<Shard> shards_;
 };
 
@@ -97,14 +103,13 @@ class EpochTrainer {
   // `piece_length`: steps of a piece; 0: whole sequences. Throws base::UserError if the training
   // set has fewer sequences than a batch.
   EpochTrainer(const tasks::SequenceTask& task, nn::Classifier& model, Adam& adam,
-               int64_t batch_size, int64_t piece_length = 0);
+               int64_t batch_size, int64_t piece_length = 0, double energy_weight = 0);
 
   int64_t batches() const { return batches_; }  // of an epoch
 
-  // Makes one pass over the training set and returns the mean loss of its updates. `epoch` is for
-  // messages;
-  // after_batch(n) is called when n batches are done. Throws NonFiniteLoss before the parameters
-  // are updated with such a loss.
+  // Makes one pass over the training set and returns the mean loss of the pieces with targets.
+  // `epoch` is for messages; after_batch(n) is called when n batches are done. Throws NonFiniteLoss
+  // before the parameters are updated if the loss or a gradient is not finite.
   double train(int64_t epoch, const std::function<void(int64_t)>& after_batch);
 
  private:

@@ -3,8 +3,10 @@
 #include <gmock/gmock.h>
 
 #include <cmath>
+#include <limits>
 
 #include "stpn/ops/runtime/threads.h"
+#include "stpn/train/algorithms/finite.h"
 #include "stpn/train/test_support.h"
 
 namespace stpn::train::supervised_test {
@@ -125,6 +127,41 @@ TEST_F(SupervisedTest, NonFiniteLossStopsBeforeItReachesTheParameters) {
   }
   for (const auto& parameter : model.parameters())
     EXPECT_FALSE(parameter.isnan().any().item<bool>());
+}
+
+// Its loss is finite, but the gradient of its parameter is 0 times infinity.
+class SteepUnit : public nn::Unit {
+ public:
+  SteepUnit() : Unit(2, 1) { steep_ = register_parameter("steep", torch::ones({1})); }
+  nn::UnitOutput forward(const nn::UnitInput& input) override {
+    nn::UnitOutput output;
+    output.y = input.x.sum(2, /*keepdim=*/true) + (0 * steep_).sqrt();
+    return output;
+  }
+  nn::StateShapes state_shapes() const override { return {}; }
+  void reset_parameters(uint64_t) override {}
+
+ private:
+  torch::Tensor steep_;
+};
+
+TEST_F(SupervisedTest, AGradientThatIsNotFiniteStopsBeforeItReachesTheParameters) {
+  const ToyTask task;
+  nn::Classifier model(std::make_shared<SteepUnit>(), 2);
+  Adam adam(model.parameters(), 1e-3);
+  EpochTrainer trainer(task, model, adam, 4);
+  try {
+    trainer.train(1, [](int64_t) {});
+    FAIL() << "no NonFiniteLoss";
+  } catch (const NonFiniteLoss& error) {
+    EXPECT_THAT(error.what(),
+                testing::HasSubstr("gradient of unit.steep is not finite in epoch 1, batch 1"));
+  }
+  EXPECT_EQ(adam.steps(), 0);
+  EXPECT_EQ(find_not_finite(model, nullptr), "");
+  const torch::NoGradGuard no_grad;
+  model.parameters().back().view(-1)[0] = std::numeric_limits<float>::infinity();
+  EXPECT_EQ(find_not_finite(model, nullptr), model.named_parameters().keys().back());
 }
 
 TEST_F(SupervisedTest, LearnsMoreThanChance) {

@@ -2,6 +2,9 @@
 
 #include <gmock/gmock.h>
 
+#include <cstring>
+#include <nlohmann/json.hpp>
+
 #include "stpn/base/files.h"
 #include "stpn/base/safetensors.h"
 #include "stpn/train/test_support.h"
@@ -112,6 +115,36 @@ TEST_F(CheckpointTest, RejectsAnotherExperimentsOrModelsCheckpoint) {
   // The same with the configuration of this experiment in its metadata.
   save_checkpoint(path, *wider.model, wider.adam, kProgress, small().to_toml());
   expect_rejected(path, "another model");
+}
+
+// Some tools add tensors of other dtypes, such as averaged weights in half precision.
+TEST_F(CheckpointTest, IgnoresATensorThatItDoesNotNeedWhateverItsDtype) {
+  Trained one(small());
+  const auto path = folder_ / "a.safetensors";
+  save_checkpoint(path, *one.model, one.adam, kProgress, one.config);
+  // The bytes of the file at `path` with one tensor more, in half precision.
+  const auto with_half = [&](const std::string& name) {
+    const std::string file = base::read_file(path);
+    uint64_t length = 0;
+    std::memcpy(&length, file.data(), sizeof(length));
+    auto header = nlohmann::json::parse(file.substr(8, length));
+    const size_t data = file.size() - 8 - length;
+    header[name] = {{"dtype", "F16"}, {"shape", {3}}, {"data_offsets", {data, data + 6}}};
+    const std::string text = header.dump();
+    length = text.size();
+    std::string bytes(sizeof(length), '\0');
+    std::memcpy(bytes.data(), &length, sizeof(length));
+    return bytes + text + file.substr(file.size() - data) + "sixbyt";
+  };
+  write("extra.safetensors", with_half("average.head.bias"));
+  EXPECT_EQ(load_checkpoint(folder_ / "extra.safetensors", *one.model, &one.adam, one.config).epoch,
+            kProgress.epoch);
+
+  auto content = base::read_safetensors(path);
+  std::erase_if(content.tensors, [](const auto& tensor) { return tensor.name == "head.bias"; });
+  base::write_safetensors(path, content);
+  expect_rejected(write("half.safetensors", with_half("head.bias")),
+                  "no float32 tensor head.bias of 37 values");
 }
 
 TEST_F(CheckpointTest, AnOptionThatDidNotExistThenHasItsDefault) {

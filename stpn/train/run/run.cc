@@ -8,6 +8,7 @@
 #include "stpn/base/error.h"
 #include "stpn/base/files.h"
 #include "stpn/ops/runtime/threads.h"
+#include "stpn/train/algorithms/finite.h"
 #include "stpn/train/run/checkpoint.h"
 #include "stpn/train/run/run_folder.h"
 
@@ -27,8 +28,6 @@ class Stopwatch {
   double before_;
   Clock::time_point start_ = Clock::now();
 };
-
-constexpr int64_t kMostTested = 10'000'000;
 
 // Restores the model, the optimiser and the trainer.
 Progress restore(Trainer& trainer, const std::filesystem::path& checkpoint,
@@ -62,7 +61,8 @@ Progress load_weights(Trainer& trainer, const std::filesystem::path& checkpoint,
   try {
     return load_checkpoint(checkpoint, trainer.model(), nullptr, config);
   } catch (const base::UserError& error) {
-    if (settings.empty()) throw;
+    const std::string text = error.what();
+    if (settings.empty() || text.find("belongs to another model") == std::string::npos) throw;
     throw base::UserError(fmt::format(
         "{}; with --set {} the task may have inputs or outputs of another size than the model was "
         "trained with",
@@ -105,6 +105,10 @@ std::optional<Summary> run_experiment(const Experiment& experiment,
       const int64_t batches = trainer->batches();
       Metrics metrics = trainer->train_epoch(
           epoch, [&](int64_t done) { observer.on_batch(epoch, done, batches); });
+      if (const std::string name = find_not_finite(model, &adam); !name.empty()) {
+        throw NonFiniteLoss(
+            fmt::format("{} is not finite after epoch {} (step {})", name, epoch, adam.steps()));
+      }
       const double score = value_of(metrics, trainer->score());
       const EpochMetrics line = {.epoch = epoch,
                                  .step = adam.steps(),
@@ -130,6 +134,7 @@ std::optional<Summary> run_experiment(const Experiment& experiment,
                                        ? "there is no checkpoint yet"
                                        : fmt::format("the last good checkpoint is {} (epoch {})",
                                                      folder.last().string(), progress.epoch);
+    base::write_file(folder.diverged(), fmt::format("{}\n", error.what()));
     throw base::Error(
         fmt::format("{}: {}; a lower train.learning_rate may help", error.what(), checkpoint));
   }

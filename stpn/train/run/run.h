@@ -20,6 +20,9 @@
 
 namespace stpn::train {
 
+// The most sequences or episodes that a run or a policy is tested on.
+inline constexpr int64_t kMostTested = 10'000'000;
+
 // Receives the progress of a run. Does nothing by default.
 class Observer {
  public:

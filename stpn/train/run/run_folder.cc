@@ -1,5 +1,6 @@
 #include "stpn/train/run/run_folder.h"
 
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -21,11 +22,20 @@ bool is_unused(const fs::path& folder) {
                      });
 }
 
-// Removes the temporary files of base::write_file that a killed process left.
-void remove_leftovers(const fs::path& folder) {
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
-    if (entry.path().extension() == ".tmp") fs::remove(entry.path());
+// Removes the temporary files of `file` that base::write_file left in a process that was killed.
+void remove_leftovers(const fs::path& file) {
+  const std::string start = file.filename().string() + ".";
+  for (const fs::directory_entry& entry : fs::directory_iterator(file.parent_path())) {
+    const std::string name = entry.path().filename();
+    if (name.starts_with(start) && name.ends_with(".tmp")) fs::remove(entry.path());
   }
+}
+
+// The number of whole lines of the file; 0 if there is none.
+int64_t count_lines(const fs::path& file) {
+  if (!fs::exists(file)) return 0;
+  const std::string text = base::read_file(file);
+  return std::count(text.begin(), text.end(), '\n');
 }
 
 }  // namespace
@@ -54,7 +64,9 @@ void RunFolder::check(const std::string& config, bool resume) const {
   if (!fs::exists(this->config())) {
     if (is_unused(path_)) return;
     throw base::UserError(
-        fmt::format("{}: is not a run folder: choose another with --out", path_.string()));
+        fmt::format("{}: is not a run folder, because it has no config.toml: choose another with "
+                    "--out",
+                    path_.string()));
   }
   const std::string difference =
       first_difference(read_experiment(this->config()).to_toml(), config);
@@ -63,6 +75,24 @@ void RunFolder::check(const std::string& config, bool resume) const {
         fmt::format("{}: has another experiment: {}: choose another folder with --out",
                     path_.string(), difference));
   }
+  check_last_checkpoint();
+}
+
+void RunFolder::check_last_checkpoint() const {
+  if (fs::exists(last())) return;
+  const int64_t epochs = count_lines(metrics());
+  const bool has_best = fs::exists(best()), has_summary = fs::exists(summary());
+  // A run that is killed in its first epoch leaves at most a line of metrics and, after it, the
+  // best weights. Starting over repeats that epoch and gives the same bits.
+  if (epochs <= 1 && (!has_best || epochs == 1) && !has_summary) return;
+  std::vector<std::string> present;
+  if (epochs > 0) present.push_back(fmt::format("metrics.jsonl (epochs: {})", epochs));
+  if (has_best) present.push_back("checkpoint/best.safetensors");
+  if (has_summary) present.push_back("summary.json");
+  throw base::UserError(fmt::format(
+      "{}: cannot be resumed: checkpoint/last.safetensors is missing, but the folder has {}: put "
+      "that file back, or start anew in another folder (--out) or after moving this one away",
+      path_.string(), fmt::join(present, ", ")));
 }
 
 base::FileLock RunFolder::lock() const {
@@ -102,8 +132,10 @@ void RunFolder::open(const std::string& config) const {
     }
     fs::create_directories(last().parent_path());
     fs::remove(summary());
-    remove_leftovers(path_);
-    remove_leftovers(last().parent_path());
+    fs::remove(diverged());
+    for (const fs::path& file : {this->config(), summary(), diverged(), last(), best()}) {
+      remove_leftovers(file);
+    }
   } catch (const fs::filesystem_error& error) {
     throw base::Error(
         fmt::format("{}: cannot be created: {}", path_.string(), error.code().message()));

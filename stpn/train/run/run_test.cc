@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -234,6 +235,75 @@ TEST_F(RunTest, ResumeRemovesMetricsThatTheCheckpointDoesNotAccountFor) {
   EXPECT_FALSE(std::filesystem::exists(folder.path() / "checkpoint" / "last.safetensors.1.0.tmp"));
 }
 
+TEST_F(RunTest, ARunThatWasKilledInItsFirstEpochStartsAgain) {
+  run("whole");
+  run("one", {"train.epochs=1"});
+  const RunFolder one(folder_ / "one");
+  // What the first epoch writes, in this order; a process may be killed after each.
+  for (const std::string stage : {"lock", "config", "metrics", "line", "best"}) {
+    const RunFolder folder(folder_ / stage);
+    folder.lock();
+    if (stage != "lock") folder.open(small().to_toml());
+    if (stage == "metrics") std::ofstream(folder.metrics()) << "{\"epoch\": 1, \"hal";
+    if (stage == "line" || stage == "best") {
+      std::filesystem::copy_file(one.metrics(), folder.metrics());
+    }
+    if (stage == "best") std::filesystem::copy_file(one.best(), folder.best());
+    EXPECT_THAT(base::testing::error_of([&] { run(stage); }), HasSubstr("--resume"));
+    ASSERT_TRUE(run(stage, {}, /*resume=*/true)) << stage;
+    expect_same_bits("whole", stage);
+  }
+}
+
+TEST_F(RunTest, WithoutItsLastCheckpointARunIsNotReplaced) {
+  namespace fs = std::filesystem;
+  const std::vector<std::vector<std::string>> losses = {
+      {},
+      {"checkpoint/best.safetensors"},
+      {"summary.json"},
+      {"metrics.jsonl"},
+      {"metrics.jsonl", "summary.json"},
+      {"metrics.jsonl", "checkpoint"},
+  };
+  for (size_t i = 0; i < losses.size(); ++i) {
+    const std::string name = fmt::format("run{}", i);
+    run(name);
+    const RunFolder folder(folder_ / name);
+    fs::remove(folder.last());
+    for (const std::string& lost : losses[i]) fs::remove_all(folder.path() / lost);
+    const auto content = [&] {
+      std::map<std::string, std::string> files;
+      for (const auto& entry : fs::recursive_directory_iterator(folder.path())) {
+        if (entry.is_regular_file()) files[entry.path()] = base::read_file(entry.path());
+      }
+      return files;
+    };
+    const auto before = content();
+    const std::string message =
+        base::testing::error_of([&] { run(name, {"train.epochs=9"}, /*resume=*/true); });
+    EXPECT_THAT(message,
+                testing::AllOf(HasSubstr("last.safetensors is missing"), HasSubstr("--out")));
+    for (const fs::path& file : {folder.metrics(), folder.best(), folder.summary()}) {
+      EXPECT_EQ(message.find(file.filename()) != std::string::npos, fs::exists(file)) << message;
+    }
+    EXPECT_EQ(content(), before);
+  }
+}
+
+TEST_F(RunTest, OnlyItsOwnTemporaryFilesAreRemoved) {
+  interrupt("run", 2, 1);
+  const auto file = [&](const std::string& name) { return folder_ / "run" / name; };
+  for (const char* name : {"config.toml.1.0.tmp", "checkpoint/best.safetensors.7.3.tmp",
+                           "notes.tmp", "checkpoint/kept.tmp"}) {
+    std::ofstream(file(name)) << "x";
+  }
+  run("run", {}, /*resume=*/true);
+  EXPECT_FALSE(std::filesystem::exists(file("config.toml.1.0.tmp")));
+  EXPECT_FALSE(std::filesystem::exists(file("checkpoint/best.safetensors.7.3.tmp")));
+  EXPECT_TRUE(std::filesystem::exists(file("notes.tmp")));
+  EXPECT_TRUE(std::filesystem::exists(file("checkpoint/kept.tmp")));
+}
+
 TEST_F(RunTest, MoreEpochsContinueAFinishedRun) {
   run("whole");
   ASSERT_TRUE(run("grown", {"train.epochs=2"}));
@@ -301,16 +371,46 @@ TEST_F(RunTest, ADivergingRunNamesTheLastGoodCheckpoint) {
 
   interrupt("later", 3, 1);
   const RunFolder folder(folder_ / "later");
-  // With a NaN among the weights of the last checkpoint, the loss of the next batch is NaN.
+  // With such a weight in the last checkpoint, the loss of the next batch is not finite.
   auto content = base::read_safetensors(folder.last());
   for (auto& tensor : content.tensors) {
-    if (tensor.name == "head.bias") tensor.bytes.replace(0, 4, std::string("\x00\x00\xc0\x7f", 4));
+    if (tensor.name == "head.bias") tensor.bytes.replace(0, 4, "\xe6\xb1\x61\x7f");  // 3e38
   }
   base::write_safetensors(folder.last(), content);
   const std::string before = base::read_file(folder.last());
   EXPECT_THAT(error_of("later", {}), testing::AllOf(HasSubstr("epoch 3, batch 1 (step 19)"),
                                                     HasSubstr("last.safetensors (epoch 2)")));
   EXPECT_EQ(base::read_file(folder.last()), before);
+  EXPECT_THAT(base::read_file(folder.diverged()), HasSubstr("epoch 3, batch 1 (step 19)"));
+}
+
+TEST_F(RunTest, WeightsThatAreNotFiniteAreNeitherEvaluatedNorResumed) {
+  interrupt("run", 3, 1);
+  const RunFolder folder(folder_ / "run");
+  for (const char* value : {"\xff\xff\xc0\x7f", "\x01\x01\x80\xff"}) {  // two NaN
+    for (const auto& path : {folder.last(), folder.best()}) {
+      auto content = base::read_safetensors(path);
+      for (auto& tensor : content.tensors) {
+        if (tensor.name == "head.bias") tensor.bytes.replace(4, 4, value);
+      }
+      base::write_safetensors(path, content);
+    }
+    const auto refuses = testing::AllOf(HasSubstr("head.bias has NaN or infinite values"),
+                                        HasSubstr("the run has diverged"));
+    EXPECT_THAT(error_of([&] { evaluate_run(folder.path(), {}, false, {}); }), refuses);
+    EXPECT_THAT(error_of([&] { run("run", {}, /*resume=*/true); }), refuses);
+  }
+}
+
+TEST_F(RunTest, ParametersThatAreNotFiniteReachNoCheckpoint) {
+  // Adam's first step is as large as the learning rate, with whatever gradient.
+  EXPECT_THROW(run("run", {"train.learning_rate=3e38", "train.batch_size=300"}, false),
+               base::Error);
+  const RunFolder folder(folder_ / "run");
+  EXPECT_FALSE(std::filesystem::exists(folder.last()));
+  EXPECT_FALSE(std::filesystem::exists(folder.best()));
+  EXPECT_FALSE(std::filesystem::exists(folder.summary()));
+  EXPECT_THAT(base::read_file(folder.diverged()), HasSubstr("epoch 1"));
 }
 
 TEST_F(RunTest, OtherFoldersAreLeftAlone) {
