@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/options.h"
 #include "cli/say.h"
 #include "stpn/base/error.h"
 #include "stpn/base/files.h"
@@ -98,19 +99,21 @@ void add_eval(CLI::App& app) {
       ->add_option("RUN_DIR|EXPERIMENT", arguments->subject,
                    "a folder written by stpn train, or an experiment (TOML) with a [policy]: "
                    "random or oracle")
-      ->required();
-  command
-      ->add_option("--episodes", arguments->episodes,
-                   "test on the first N sequences or episodes (default: all)")
-      ->check(CLI::PositiveNumber);
+      ->required()
+      ->check(kNotEmpty);
+  add_integer(*command, "--episodes", arguments->episodes, 1, train::kMostTested,
+              "test on the first N sequences or episodes (default: all)");
   command
       ->add_option("--set", arguments->settings,
                    "TABLE.KEY=VALUE: overrides an option of the experiment; may be repeated. Of a "
                    "run only options of the task, task.KEY: tries it on a harder or longer one")
+      ->check(kNotEmpty)
       ->allow_extra_args(false);
-  command->add_option("--trace", arguments->trace,
-                      "write the first episode to this file, as input of python -m "
-                      "stpn.maze_picture");
+  command
+      ->add_option("--trace", arguments->trace,
+                   "write the first episode to this file, as input of python -m "
+                   "stpn.maze_picture")
+      ->check(kNotEmpty);
   command->add_flag("--json", arguments->json, "print one JSON object");
   command->footer(
       "Examples:\n"

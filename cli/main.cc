@@ -29,7 +29,10 @@ int fail(int code, std::string message) {
 std::string explain(const CLI::App& app, const CLI::ParseError& error) {
   const std::vector<std::string> unknown = app.remaining();
   if (unknown.empty() || !app.get_subcommands().empty()) {
-    return fmt::format("{} (see stpn --help)", error.what());
+    const std::vector<const CLI::App*> given =
+        app.get_subcommands([](const CLI::App* command) { return command->parsed(); });
+    return fmt::format("{} (see stpn {}--help)", error.what(),
+                       given.empty() ? "" : given[0]->get_name() + " ");
   }
   std::vector<std::string> names;
   for (const CLI::App* command : app.get_subcommands(nullptr)) names.push_back(command->get_name());

@@ -1,5 +1,6 @@
-// Where the files of the project are: in the current folder, if it is a checkout, else where `make
-// install` put them, relative to the program.
+// Where the files of the project are: in the current folder, if it is a checkout; else in the
+// checkout that the program was built in; else where `make install` put them, relative to the
+// program.
 #pragma once
 
 #include <filesystem>
@@ -8,6 +9,9 @@ namespace stpn::cli {
 
 // The path of the running program.
 std::filesystem::path program();
+
+// The checkout that the program was built in by a preset; empty if there is none.
+std::filesystem::path checkout();
 
 // The folder of experiments. Throws base::UserError if there is none.
 std::filesystem::path experiments_folder();

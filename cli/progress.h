@@ -5,14 +5,14 @@
 #include <cstdint>
 #include <string>
 
+#include "cli/status_line.h"
 #include "stpn/train/run/run.h"
 
 namespace stpn::cli {
 
 class Progress : public train::Observer {
  public:
-  Progress();
-  ~Progress() override;  // ends the line of the bar
+  ~Progress() override { line_.keep(); }
 
   void on_start(const train::Trainer& trainer, int64_t epochs_done, int64_t epochs) override;
   void on_batch(int64_t epoch, int64_t done, int64_t batches) override;
@@ -22,9 +22,11 @@ class Progress : public train::Observer {
   using Clock = std::chrono::steady_clock;
 
   void draw(double epochs_done);
+  double seconds() const;  // since on_start
+  // "0:01:30 left", assuming epochs of equal length. REQUIRES: epochs_done > first_epoch_.
+  std::string time_left(double epochs_done) const;
 
-  bool terminal_;
-  bool drawn_ = false;
+  StatusLine line_;
   int64_t epochs_ = 0;
   int64_t first_epoch_ = 0;  // epochs done before this process
   double batch_size_ = 0;

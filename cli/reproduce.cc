@@ -1,11 +1,8 @@
 // stpn reproduce
 #include <fmt/ranges.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
 #include <memory>
 #include <numeric>
 #include <optional>
@@ -14,9 +11,12 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/options.h"
 #include "cli/places.h"
 #include "cli/process_pool.h"
+#include "cli/report.h"
 #include "cli/say.h"
+#include "cli/status_line.h"
 #include "stpn/base/error.h"
 #include "stpn/base/files.h"
 #include "stpn/train/reproduction.h"
@@ -29,23 +29,15 @@ namespace fs = std::filesystem;
 using train::PlannedRun;
 
 constexpr auto kRedrawJobs = std::chrono::milliseconds(1000);
-constexpr const char* kWholeBudget = "full";
 
 struct ReproduceArguments {
   std::string task;
   std::optional<int64_t> seeds;
-  std::string budget = kWholeBudget;
-  int jobs = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  std::string budget = train::kWholeBudget;
+  int64_t jobs = std::max(1u, std::thread::hardware_concurrency());
   std::string out;
+  bool runs_only = false;
 };
-
-// Standard error of a child process as part of a line of our own output.
-std::string one_line(std::string text) {
-  if (text.starts_with("stpn: ")) text.erase(0, 6);
-  text.erase(text.find_last_not_of(" \n") + 1);
-  std::replace(text.begin(), text.end(), '\n', ' ');
-  return text;
-}
 
 // Shows the progress of the runs: a line for each run that ends and, on a terminal, a status line.
 // The time left is an estimate that assumes epochs of equal length.
@@ -59,51 +51,52 @@ class Board {
     for (const size_t run : todo) count_epochs(run);
     before_ = epochs_done();
   }
-  ~Board() { clear(); }
+  ~Board() { line_.clear(); }
 
   void end(size_t run, const std::string& how, const std::vector<size_t>& running) {
     epochs_[run] = runs_[run].epochs;
     ++ended_;
-    clear();
+    line_.clear();
     say(fmt::format("{}: {}{}\n", runs_[run].name, how,
-                    terminal_ ? "" : fmt::format(" ({})", status(running))));
+                    line_.visible() ? "" : fmt::format(" ({})", status(running).front())));
   }
 
   void draw(const std::vector<size_t>& running) {
-    if (!terminal_) return;
-    std::string line = status(running);
-    winsize size = {};
-    if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1) {
-      line.resize(std::min<size_t>(line.size(), size.ws_col - 1));
-    }
-    say(fmt::format("\r{}\x1b[K", line));
-    drawn_ = true;
+    if (line_.visible()) line_.draw(status(running));
   }
 
  private:
   using Clock = std::chrono::steady_clock;
 
-  void clear() {
-    if (drawn_) say("\r\x1b[K");
-    drawn_ = false;
-  }
-
+  // Counts none in a file that cannot be read: `stpn train` reports the error.
   void count_epochs(size_t run) {
-    const fs::path metrics = train::RunFolder(folder_ / runs_[run].name).metrics();
-    const std::string lines = fs::exists(metrics) ? base::read_file(metrics) : "";
+    std::string lines;
+    try {
+      const fs::path metrics = train::RunFolder(folder_ / runs_[run].name).metrics();
+      if (fs::exists(metrics)) lines = base::read_file(metrics);
+    } catch (const std::exception&) {
+    }
     epochs_[run] = std::count(lines.begin(), lines.end(), '\n');
   }
 
   int64_t epochs_done() const { return std::reduce(epochs_.begin(), epochs_.end()); }
 
-  std::string status(const std::vector<size_t>& running) {
-    std::vector<std::string> names;
-    for (const size_t run : running) {
-      count_epochs(run);
-      names.push_back(runs_[run].name);
+  // Lines for StatusLine: with the names of all running runs, of fewer and fewer, and of none.
+  std::vector<std::string> status(const std::vector<size_t>& running) {
+    for (const size_t run : running) count_epochs(run);
+    const std::string left = time_left() + " left";
+    const std::string start = fmt::format("{}/{} done, {}", ended_, runs_.size(), left);
+    std::vector<std::string> lines;
+    for (size_t named = running.size(); named > 0; --named) {
+      std::vector<std::string> names;
+      for (size_t i = 0; i < named; ++i) names.push_back(runs_[running[i]].name);
+      const size_t others = running.size() - named;
+      lines.push_back(fmt::format("{}; running: {}{}", start, fmt::join(names, ", "),
+                                  others == 0 ? "" : fmt::format(" and {} more", others)));
     }
-    return fmt::format("{}/{} done, {} left{}{}", ended_, runs_.size(), time_left(),
-                       names.empty() ? "" : "; running: ", fmt::join(names, ", "));
+    lines.push_back(start);
+    lines.push_back(left);
+    return lines;
   }
 
   std::string time_left() const {
@@ -118,11 +111,10 @@ class Board {
 
   const std::vector<PlannedRun>& runs_;
   const fs::path folder_;
-  const bool terminal_ = isatty(STDERR_FILENO) != 0;
   std::vector<int64_t> epochs_;  // done, of each run
   int64_t before_ = 0;           // epochs done before this process
   size_t ended_;
-  bool drawn_ = false;
+  StatusLine line_;
   const Clock::time_point start_ = Clock::now();
 };
 
@@ -145,12 +137,22 @@ std::vector<std::string> command_of(const PlannedRun& run, const fs::path& folde
   return command;
 }
 
+// Whether the run has ended. If its folder cannot be read, it has not: `stpn train` reports why,
+// and the other runs go on.
+bool is_finished(const PlannedRun& run, const fs::path& folder) {
+  try {
+    return train::RunFolder(folder / run.name).finished(run.config);
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
 // Runs the unfinished runs. Returns the names of those that failed.
 std::vector<std::string> run_all(const std::vector<PlannedRun>& runs, const fs::path& folder,
                                  size_t jobs) {
   std::vector<size_t> todo;
   for (size_t i = 0; i < runs.size(); ++i) {
-    if (!train::RunFolder(folder / runs[i].name).finished(runs[i].config)) todo.push_back(i);
+    if (!is_finished(runs[i], folder)) todo.push_back(i);
   }
   say(fmt::format("{} runs, {} of them finished before; {} in parallel; in {}\n", runs.size(),
                   runs.size() - todo.size(), jobs, folder.string()));
@@ -181,34 +183,6 @@ std::vector<std::string> run_all(const std::vector<PlannedRun>& runs, const fs::
   }
 }
 
-// Makes the table and the figures. Returns the error, if any.
-std::string report(const fs::path& folder) {
-  const char* named = std::getenv("STPN_PYTHON");
-  const fs::path checkout = fs::path(".venv") / "bin" / "python";
-  const std::string python = named != nullptr       ? named
-                             : fs::exists(checkout) ? checkout.string()
-                                                    : "python3";
-  const std::vector<std::string> command = {python, "-m", "stpn.reproduction", folder};
-  std::string command_line = fmt::format("{}", fmt::join(command, " "));
-  if (const fs::path package = python_folder(); !package.empty()) {
-    const char* before = std::getenv("PYTHONPATH");
-    const std::string path =
-        package.string() + (before == nullptr ? "" : fmt::format(":{}", before));
-    ::setenv("PYTHONPATH", path.c_str(), /*overwrite=*/1);
-    command_line = fmt::format("PYTHONPATH={} {}", package.string(), command_line);
-  }
-  ProcessPool pool;
-  pool.start(0, command);
-  for (;;) {
-    const auto ended = pool.wait(kRedrawJobs);
-    if (!ended) continue;
-    if (ended->exit_code == 0) return "";
-    const size_t last = ended->errors.find_last_of('\n', ended->errors.size() - 2);
-    return fmt::format("table and figures failed with exit code {}: {}; to try again: {}",
-                       ended->exit_code, one_line(ended->errors.substr(last + 1)), command_line);
-  }
-}
-
 void reproduce(const ReproduceArguments& arguments) {
   const fs::path file = experiments_folder() / arguments.task / kReproductionFile;
   if (!fs::exists(file)) {
@@ -217,11 +191,12 @@ void reproduce(const ReproduceArguments& arguments) {
                     arguments.task, file.string()));
   }
   const auto runs = train::plan_reproduction(file, arguments.budget, arguments.seeds);
-  const std::string own = arguments.budget == kWholeBudget
+  const std::string own = arguments.budget == train::kWholeBudget
                               ? arguments.task
                               : fmt::format("{}_{}", arguments.task, arguments.budget);
   const fs::path folder = arguments.out.empty() ? fs::path("runs") / own : fs::path(arguments.out);
 
+  if (!arguments.runs_only) check_report();
   std::error_code error;
   fs::create_directories(folder, error);  // the lock reports an error
   const base::FileLock lock(folder / "lock");
@@ -235,12 +210,13 @@ void reproduce(const ReproduceArguments& arguments) {
   std::vector<std::string> problems;
   if (!failed.empty()) {
     problems.push_back(
-        fmt::format("{} of {} runs failed ({}); call reproduce again to repeat "
-                    "them",
+        fmt::format("{} of {} runs failed ({}); once their cause is removed, call reproduce again "
+                    "to repeat them",
                     failed.size(), runs.size(), fmt::join(failed, ", ")));
   }
-  if (failed.size() < runs.size()) {
-    if (const std::string problem = report(folder); !problem.empty()) problems.push_back(problem);
+  if (failed.size() < runs.size() && !arguments.runs_only) {
+    if (const std::string problem = make_report(folder); !problem.empty())
+      problems.push_back(problem);
   }
   if (!problems.empty()) throw base::Error(fmt::format("{}", fmt::join(problems, "; ")));
 }
@@ -255,25 +231,30 @@ void add_reproduce(CLI::App& app) {
       ->add_option("TASK", arguments->task,
                    "a folder of experiments with a reproduce.toml, which says what is run: "
                    "retrieval or maze")
-      ->required();
+      ->required()
+      ->check(kNotEmpty);
+  add_integer(*command, "--seeds", arguments->seeds, 1, train::kMaxSeeds,
+              "run seeds 1 to N of every model; overrides the file");
   command
-      ->add_option("--seeds", arguments->seeds,
-                   "run seeds 1 to N of every model; overrides the file")
-      ->check(CLI::Range(1, 1000));
-  command->add_option("--budget", arguments->budget,
-                      "how much to run: full, all of the file (hours); short, one seed and fewer "
-                      "epochs; smoke, a test that everything runs");
+      ->add_option("--budget", arguments->budget,
+                   "how much to run: full, all of the file (hours); short, one seed and fewer "
+                   "epochs; smoke, a test that everything runs")
+      ->check(kNotEmpty);
+  add_integer(*command, "--jobs", arguments->jobs, 1, 1024,
+              "runs in parallel, each on one thread (default: one per core)");
   command
-      ->add_option("--jobs", arguments->jobs,
-                   "runs in parallel, each on one thread (default: one per core)")
-      ->check(CLI::Range(1, 1024));
-  command->add_option("--out", arguments->out,
-                      "output folder (default: runs/<task>, or runs/<task>_<budget> if not full)");
+      ->add_option("--out", arguments->out,
+                   "output folder (default: runs/<task>, or runs/<task>_<budget> if not full)")
+      ->check(kNotEmpty);
+  command->add_flag("--runs-only", arguments->runs_only,
+                    "train only: make no table and no figures, which need Python");
   command->footer(
       "Each run is a run folder of `stpn train`, <out>/<set>/<model>/seed<N>; table.md and the\n"
       "figures are in <out>. If it is stopped, call it again to continue; finished runs are not\n"
       "repeated. If a run fails, the others continue, and the exit code is 1. The table and the\n"
-      "figures are made by Python: STPN_PYTHON if set, else .venv/bin/python, else python3.\n"
+      "figures are made by a Python that has matplotlib: STPN_PYTHON if set, else "
+      ".venv/bin/python\n"
+      "in the current folder or the program's checkout, else python3.\n"
       "Examples:\n"
       "  stpn reproduce retrieval --budget short\n"
       "  stpn reproduce retrieval --seeds 5 --jobs 8");

@@ -18,6 +18,14 @@ inline void say(const std::string& text) {
   std::fflush(stderr);
 }
 
+// Standard error of a child process as part of a line of our own output.
+inline std::string one_line(std::string text) {
+  if (text.starts_with("stpn: ")) text.erase(0, 6);
+  text.erase(text.find_last_not_of(" \n") + 1);
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  return text;
+}
+
 // H:MM:SS
 inline std::string clock_of(double seconds) {
   const auto whole = static_cast<int64_t>(seconds + 0.5);

@@ -1,12 +1,14 @@
 // stpn train
 #include <torch/torch.h>
 
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/options.h"
 #include "cli/progress.h"
 #include "cli/say.h"
 #include "stpn/train/run/run.h"
@@ -20,13 +22,13 @@ struct TrainArguments {
   std::optional<int64_t> seed;
   std::string out;
   bool resume = false;
-  std::optional<int> threads;
+  std::optional<int64_t> threads;
   std::vector<std::string> settings;
   bool quiet = false;
 };
 
 void run_train(const TrainArguments& arguments) {
-  if (arguments.threads) torch::set_num_threads(*arguments.threads);
+  if (arguments.threads) torch::set_num_threads(static_cast<int>(*arguments.threads));
   const train::Experiment experiment =
       train::read_experiment(arguments.experiment, arguments.settings, arguments.seed);
   const std::filesystem::path folder = arguments.out.empty() ? train::default_run_folder(experiment)
@@ -62,20 +64,23 @@ void add_train(CLI::App& app) {
   command
       ->add_option("EXPERIMENT", arguments->experiment,
                    "experiment file (TOML); its name without .toml is the name of the model")
-      ->required();
-  command->add_option("--seed", arguments->seed,
-                      "seed of data and initial parameters; overrides the file");
-  command->add_option("--out", arguments->out, "run folder (default: runs/<task>/<model>/seed<N>)");
-  command->add_flag("--resume", arguments->resume,
-                    "continue a run that was stopped, or start it if there is none; the result is "
-                    "the same, bit for bit, as that of a run that was not stopped");
-  command
-      ->add_option("--threads", arguments->threads,
-                   "number of threads (default: one per core); does not change the results")
-      ->check(CLI::Range(1, 1024));
+      ->required()
+      ->check(kNotEmpty);
+  add_integer(*command, "--seed", arguments->seed, 0, std::numeric_limits<int64_t>::max(),
+              "seed of data and initial parameters; overrides the file");
+  command->add_option("--out", arguments->out, "run folder (default: runs/<task>/<model>/seed<N>)")
+      ->check(kNotEmpty);
+  command->add_flag(
+      "--resume", arguments->resume,
+      "continue a run that was stopped, or start it if there is none; the result is "
+      "the same, bit for bit, as that of a run that was not stopped. A run whose last "
+      "checkpoint is missing is left as it is, with an error");
+  add_integer(*command, "--threads", arguments->threads, 1, 1024,
+              "number of threads (default: one per core); does not change the results");
   command
       ->add_option("--set", arguments->settings,
                    "TABLE.KEY=VALUE: overrides an option of the file; may be repeated")
+      ->check(kNotEmpty)
       ->allow_extra_args(false);
   command->add_flag("--quiet", arguments->quiet, "print errors only");
   command->footer(

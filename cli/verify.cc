@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/options.h"
 #include "cli/say.h"
 #include "stpn/base/error.h"
 #include "stpn/verify/golden.h"
@@ -54,7 +55,9 @@ void verify(const std::vector<std::string>& paths) {
 void add_verify(CLI::App& app) {
   CLI::App* command = app.add_subcommand("verify", "Check the units against golden vectors");
   auto paths = std::make_shared<std::vector<std::string>>();
-  command->add_option("GOLDEN.json", *paths, "files of golden vectors")->required();
+  command->add_option("GOLDEN.json", *paths, "files of golden vectors")
+      ->required()
+      ->check(kNotEmpty);
   command->footer(
       "Prints a line for each file, backend and dtype: the largest relative error over the arrays "
       "of\n"

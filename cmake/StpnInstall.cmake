@@ -19,7 +19,19 @@ install(FILES "${PROJECT_BINARY_DIR}/stpnConfig.cmake"
 
 if(STPN_WITH_TORCH)
   install(FILES cmake/StpnTorch.cmake DESTINATION "${stpn_package_dir}")
-  install(TARGETS stpn_cli stpn_ops_library)
+  install(TARGETS stpn_ops_library)
+  # What users call is a script that finds libtorch, because the virtual environment of the build may
+  # be gone.
+  install(TARGETS stpn_cli DESTINATION "${CMAKE_INSTALL_LIBEXECDIR}")
+  file(RELATIVE_PATH STPN_BIN_TO_LIBEXEC "/${CMAKE_INSTALL_BINDIR}" "/${CMAKE_INSTALL_LIBEXECDIR}")
+  set(STPN_TORCH_VERSION "of the same version")
+  if(EXISTS "${STPN_TORCH_DIR}/version.py")
+    file(STRINGS "${STPN_TORCH_DIR}/version.py" STPN_TORCH_VERSION REGEX "^__version__ = ")
+    string(REGEX MATCH "[0-9.]+" STPN_TORCH_VERSION "${STPN_TORCH_VERSION}")
+  endif()
+  configure_file(cmake/stpn.sh.in stpn.sh @ONLY)
+  install(PROGRAMS "${PROJECT_BINARY_DIR}/stpn.sh" DESTINATION "${CMAKE_INSTALL_BINDIR}"
+    RENAME stpn)
   install(DIRECTORY experiments/ DESTINATION "${CMAKE_INSTALL_DATADIR}/stpn/experiments"
     FILES_MATCHING PATTERN "*.toml")
   # Beside the ops, so that the package finds them: PYTHONPATH is <prefix>/lib/stpn/python.

@@ -5,7 +5,9 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
+#include <limits>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -98,6 +100,9 @@ std::string accepted_values(const Field& field) {
   }
   const auto [least, most] = field.range;
   const char* type = std::holds_alternative<int64_t*>(field.value) ? "an integer" : "a number";
+  if (std::isfinite(least) && most == std::numeric_limits<double>::max()) {
+    return fmt::format("a finite number of at least {}", least);
+  }
   if (std::isfinite(least) && std::isfinite(most)) {
     return fmt::format("{} from {} to {}", type, least, most);
   }
@@ -120,9 +125,28 @@ bool allowed(const Field& field, int64_t value) {
   return allowed(field, static_cast<double>(value));
 }
 
-// Assigns the value to the field. Returns an empty string, or what is wrong with the value, in
+// For messages: the integers that an option of the command line accepts.
+std::string accepted_integers(int64_t least, int64_t most) {
+  return fmt::format("an integer from {} to {}, in decimal digits without leading zeros", least,
+                     most);
+}
+
+// For messages: how to write a value of this field on the command line.
+std::string accepted_words(const Field& field) {
+  if (std::holds_alternative<int64_t*>(field.value)) {
+    using Limits = std::numeric_limits<int64_t>;
+    const auto [least, most] = field.range;
+    return accepted_integers(std::isfinite(least) ? static_cast<int64_t>(least) : Limits::min(),
+                             std::isfinite(most) ? static_cast<int64_t>(most) : Limits::max());
+  }
+  const bool number = std::holds_alternative<double*>(field.value);
+  return accepted_values(field) + (number ? ", in decimal digits, such as 0.5 or 1e-3" : "");
+}
+
+// Assigns the setting to the field. Returns an empty string, or what is wrong with its value, in
 // which case the field is unchanged.
-std::string assign_value(const Field& field, const Value& value) {
+std::string assign_value(const Field& field, const Setting& setting) {
+  const Value& value = setting.value;
   return std::visit(
       [&](auto* target) -> std::string {
         using Type = std::remove_pointer_t<decltype(target)>;
@@ -134,6 +158,7 @@ std::string assign_value(const Field& field, const Value& value) {
         }
         const Type* typed = std::get_if<Type>(&converted);
         if (typed == nullptr) {
+          if (setting.bare) return fmt::format("expected {}", accepted_words(field));
           return fmt::format("is {}, expected {}", type_name(value), accepted_values(field));
         }
         if (!allowed(field, *typed)) {
@@ -172,15 +197,31 @@ std::string_view trimmed(std::string_view text) {
   return text.substr(first, text.find_last_not_of(" \t") - first + 1);
 }
 
+// Whether a number is written in decimal digits, without the prefixes, underscores and plus signs
+// that TOML allows too.
+bool is_decimal(std::string_view number) {
+  return !number.starts_with('+') &&
+         number.find_first_not_of("0123456789.-+eE") == std::string_view::npos;
+}
+
+// Whether this is a number in a form that only a file may contain. Infinity and NaN are not.
+bool is_for_files_only(const Value& value, std::string_view text) {
+  if (std::holds_alternative<int64_t>(value)) return !is_decimal(text);
+  const auto* number = std::get_if<double>(&value);
+  return number != nullptr && std::isfinite(*number) && !is_decimal(text);
+}
+
 // Parses `text` as a TOML value, or takes it as a string if it is not one.
-Value parse_value(std::string_view text, const std::string& where) {
+Setting parse_value(std::string_view text, const std::string& where) {
   if (text.size() > kMaxTextBytes) {
     throw UserError(fmt::format("--set: a value has more than {} bytes", kMaxTextBytes));
   }
   std::optional<toml::table> parsed;
+  bool bare = false;
   try {
     parsed = toml::parse(fmt::format("value = {}", text));
   } catch (const toml::parse_error&) {
+    bare = true;
     try {
       parsed = toml::parse(fmt::format("value = {}", toml_string(text)));
     } catch (const toml::parse_error&) {
@@ -192,7 +233,8 @@ Value parse_value(std::string_view text, const std::string& where) {
   if (!value || parsed->size() != 1) {
     throw UserError(fmt::format("{}: the value is not a boolean, integer, float or string", where));
   }
-  return *value;
+  if (is_for_files_only(*value, text)) return {std::string(text), where, /*bare=*/true};
+  return {*value, where, bare};
 }
 
 }  // namespace
@@ -307,9 +349,8 @@ void apply_setting(Config& config, std::string_view assignment) {
     throw UserError(fmt::format("{}: [{}]: unknown table{}", where, one_line(table),
                                 hint(table, table_names(config))));
   }
-  found->second.insert_or_assign(
-      std::string(left.substr(dot + 1)),
-      Setting{parse_value(trimmed(assignment.substr(equals + 1)), where), where});
+  found->second.insert_or_assign(std::string(left.substr(dot + 1)),
+                                 parse_value(trimmed(assignment.substr(equals + 1)), where));
 }
 
 void assign(const Config& config, const std::string& table, const std::vector<Field>& fields) {
@@ -322,7 +363,7 @@ void assign(const Config& config, const std::string& table, const std::vector<Fi
     if (found == fields.end()) {
       problem = unknown_key(key, fields);
     } else {
-      problem = assign_value(*found, setting.value);
+      problem = assign_value(*found, setting);
     }
     if (!problem.empty()) {
       throw UserError(fmt::format("{}: [{}] {} = {}: {}", setting.where, table, one_line(key),
@@ -341,6 +382,20 @@ std::string to_toml(const std::string& table,
     out += fmt::format("{} = {}\n", f.key, value);
   }
   return out;
+}
+
+int64_t parse_integer(const std::string& option, const std::string& word, int64_t least,
+                      int64_t most) {
+  const char* const end = word.data() + word.size();
+  int64_t value = 0;
+  const auto [stop, error] = std::from_chars(word.data(), end, value);
+  const std::string_view digits = std::string_view(word).substr(word.starts_with('-') ? 1 : 0);
+  const bool leading_zero = digits.size() > 1 && digits[0] == '0';
+  if (error != std::errc() || stop != end || leading_zero || value < least || value > most) {
+    throw UserError(fmt::format("{} \"{}\": expected {}", option, one_line(word),
+                                accepted_integers(least, most)));
+  }
+  return value;
 }
 
 // An edit inserts, deletes or replaces a letter, or swaps two adjacent ones (optimal string

@@ -62,6 +62,7 @@ struct Setting {
   std::variant<bool, int64_t, double, std::string> value;
   // For messages: "experiments/retrieval/stpn.toml:7" or "--set unit.hidden_size=0".
   std::string where;
+  bool bare = false;  // a word without quotes on the command line, taken as a string
 };
 
 // An experiment, such as one with the tables [task], [unit] and [train].
@@ -86,9 +87,10 @@ Config parse_config(const std::string& text, const std::filesystem::path& path,
                     const std::vector<std::string>& tables);
 
 // Applies one `TABLE.KEY=VALUE` of the command line, replacing a value from the file. VALUE is
-// parsed as a TOML value, and taken as a string if it is not one. Throws UserError that quotes the
-// argument if it does not have this form, the table is unknown, or the value has none of the types
-// above.
+// parsed as a TOML value, and taken as a string if it is not one. Numbers that TOML allows but that
+// are not plainly decimal, such as 0x10, 1_000 and +5, are taken as strings too. Throws UserError
+// that quotes the argument if it does not have this form, the table is unknown, or the value has
+// none of the types above.
 void apply_setting(Config& config, std::string_view assignment);
 
 // Assigns the settings of `table` to the fields; a field without a setting keeps its value. An
@@ -104,6 +106,13 @@ void assign(const Config& config, const std::string& table, const std::vector<Fi
 std::string to_toml(const std::string& table,
                     const std::vector<std::pair<std::string, std::string>>& head,
                     const std::vector<Field>& fields);
+
+// The integer in a word of the command line. Throws UserError, which begins with `option`, such as
+// "--seed", unless the word consists of decimal digits only, perhaps after a minus, and the integer
+// is in the range, both ends inclusive. A leading zero is refused: for some programs it means
+// octal.
+int64_t parse_integer(const std::string& option, const std::string& word, int64_t least,
+                      int64_t most);
 
 // Returns the one of `names` with the smallest edit distance to `name`, for "did you mean"; empty
 // if none is close.

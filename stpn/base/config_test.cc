@@ -229,8 +229,8 @@ TEST(Setting, OverridesTheFileAndReadsBareWordsAsStrings) {
 
 TEST(Setting, ErrorsNameTheArgument) {
   EXPECT_EQ(error_set("unit.hidden_size=abc"),
-            "--set unit.hidden_size=abc: [unit] hidden_size = \"abc\": is a string, expected an "
-            "integer from 1 to 4096");
+            "--set unit.hidden_size=abc: [unit] hidden_size = \"abc\": expected an integer from 1 "
+            "to 4096, in decimal digits without leading zeros");
   EXPECT_EQ(error_set("unit.nrm=post"),
             "--set unit.nrm=post: [unit] nrm = \"post\": unknown key (did you mean norm?)");
   EXPECT_EQ(error_set("unti.norm=post"),
@@ -244,6 +244,76 @@ TEST(Setting, ErrorsNameTheArgument) {
   std::string deep = "unit.note={a";
   while (deep.size() < 100'000) deep += ".a";
   error_set(deep + "=1}");
+}
+
+TEST(Setting, NumbersAreDecimal) {
+  const auto hidden_size = [](const std::string& word) {
+    return Experiment("").options({"unit.hidden_size=" + word}).hidden_size;
+  };
+  EXPECT_EQ(hidden_size("7"), 7);
+  EXPECT_EQ(hidden_size(" 7 "), 7);
+  for (const std::string word : {"", "007", "010", "0x10", "0o10", "0b11", "1_000", "+5", "5x",
+                                 "99999999999999999999", "1 0"}) {
+    EXPECT_EQ(error_set("unit.hidden_size=" + word),
+              fmt::format("--set unit.hidden_size={}: [unit] hidden_size = \"{}\": expected an "
+                          "integer from 1 to 4096, in decimal digits without leading zeros",
+                          word, word));
+  }
+  EXPECT_EQ(error_set("unit.hidden_size=1e3"),
+            "--set unit.hidden_size=1e3: [unit] hidden_size = 1000.0: is a float, expected an "
+            "integer from 1 to 4096");
+  EXPECT_EQ(error_set("unit.hidden_size=\"5\""),
+            "--set unit.hidden_size=\"5\": [unit] hidden_size = \"5\": is a string, expected an "
+            "integer from 1 to 4096");
+
+  EXPECT_EQ(Experiment("").options({"unit.learning_rate=1e-3"}).learning_rate, 1e-3);
+  EXPECT_EQ(Experiment("").options({"unit.learning_rate=1.5E+0"}).learning_rate, 1.5);
+  EXPECT_EQ(Experiment("").options({"unit.clamp=inf"}).clamp, kInfinity);
+  for (const std::string word : {"", "01", "0x1", "1_0.5", "+1.5", ".5", "5.", "1e400", "1,5"}) {
+    EXPECT_EQ(error_set("unit.learning_rate=" + word),
+              fmt::format("--set unit.learning_rate={}: [unit] learning_rate = \"{}\": expected a "
+                          "number from 0 to 10, in decimal digits, such as 0.5 or 1e-3",
+                          word, word));
+  }
+  // Where text is expected, these are words like any other; in a file they are TOML.
+  EXPECT_EQ(Experiment("").options({"unit.note=0x10"}).note, "0x10");
+  EXPECT_EQ(Experiment("[unit]\nhidden_size = 0x10").options().hidden_size, 16);
+}
+
+TEST(ParseInteger, TakesDecimalDigitsInTheRange) {
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  const auto parse = [](const std::string& word) { return parse_integer("--n", word, -5, kMost); };
+  EXPECT_EQ(parse("0"), 0);
+  EXPECT_EQ(parse("-5"), -5);
+  EXPECT_EQ(parse("1024"), 1024);
+  EXPECT_EQ(parse("9223372036854775807"), kMost);
+  for (const std::string word : {"",
+                                 " ",
+                                 "-",
+                                 "010",
+                                 "00",
+                                 "-01",
+                                 "0x10",
+                                 "0b1",
+                                 "1e3",
+                                 "1.0",
+                                 "+5",
+                                 " 5",
+                                 "5 ",
+                                 "5x",
+                                 "1_000",
+                                 "1'000",
+                                 "-6",
+                                 "9223372036854775808",
+                                 "99999999999999999999",
+                                 "-99999999999999999999",
+                                 "inf",
+                                 "nan"}) {
+    EXPECT_EQ(error_of([&] { parse(word); }),
+              fmt::format("--n \"{}\": expected an integer from -5 to 9223372036854775807, in "
+                          "decimal digits without leading zeros",
+                          word));
+  }
 }
 
 TEST(Setting, RefusesWhatIsNotAnAssignment) {

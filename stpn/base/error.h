@@ -6,7 +6,6 @@
 
 #include <stdexcept>
 #include <string>
-#include <string_view>
 
 namespace stpn::base {
 
@@ -24,19 +23,13 @@ class UserError : public Error {
   using Error::Error;
 };
 
-namespace internal {
-[[noreturn]] void check_failed(std::string_view function, std::string_view expression,
-                               const std::string& message);
-}  // namespace internal
-
 }  // namespace stpn::base
 
-// Throws stpn::base::UserError unless `condition` holds. Its text is the message (a format string
-// and arguments of fmt), followed by the condition's source text and the name of the enclosing
-// function. For arguments that a caller passes: shapes, sizes, dtypes.
-#define STPN_CHECK(condition, ...)                                                            \
-  do {                                                                                        \
-    if (!(condition)) [[unlikely]] {                                                          \
-      ::stpn::base::internal::check_failed(__func__, #condition, ::fmt::format(__VA_ARGS__)); \
-    }                                                                                         \
+// Throws stpn::base::UserError unless `condition` holds. Its text is the message, a format string
+// and arguments of fmt. For arguments that a caller passes: shapes, sizes, dtypes.
+#define STPN_CHECK(condition, ...)                               \
+  do {                                                           \
+    if (!(condition)) [[unlikely]] {                             \
+      throw ::stpn::base::UserError(::fmt::format(__VA_ARGS__)); \
+    }                                                            \
   } while (false)

@@ -67,6 +67,7 @@ class Reader {
         content.metadata = read_metadata(entry);
       } else {
         spans.push_back(read_span(name, entry));
+        if (!spans.back().type) content.skipped[name] = entry["dtype"].get<std::string>();
       }
     }
     // The tensors' bytes must cover the data without gap or overlap.
@@ -82,6 +83,7 @@ class Reader {
     require(covered == data_.size(), "its tensors have {} bytes, but {} bytes follow the header",
             covered, data_.size());
     for (Span& span : spans) {
+      if (!span.type) continue;
       span.tensor.bytes = data_.substr(span.begin, span.end - span.begin);
       content.tensors.push_back(std::move(span.tensor));
     }
@@ -91,6 +93,7 @@ class Reader {
  private:
   struct Span {
     NamedTensor tensor;
+    std::optional<TensorType> type;  // none: a dtype that is not read
     uint64_t begin;
     uint64_t end;
   };
@@ -169,16 +172,15 @@ class Reader {
 
     const auto* type = std::find_if(std::begin(kTypes), std::end(kTypes),
                                     [&](const TypeInfo& t) { return t.name == dtype; });
-    require(type != std::end(kTypes),
-            "tensor {} has dtype {}; only F32, F64, I64 and U8 are supported", shown(name),
-            shown(dtype.get_ref<const std::string&>()));
-
-    Span span{{name, type->type, shape.get<std::vector<int64_t>>(), ""},
+    Span span{{name, {}, shape.get<std::vector<int64_t>>(), ""},
+              std::nullopt,
               offsets[0].get<uint64_t>(),
               offsets[1].get<uint64_t>()};
     require(span.begin <= span.end && span.end <= data_.size(),
             "tensor {} is at bytes {} to {} of {}", shown(name), span.begin, span.end,
             data_.size());
+    if (type == std::end(kTypes)) return span;
+    span.type = span.tensor.type = type->type;
     require(byte_count(span.tensor.shape, type->type) == span.end - span.begin,
             "the shape of tensor {} does not match its {} bytes", shown(name),
             span.end - span.begin);
@@ -197,6 +199,10 @@ const NamedTensor& Safetensors::at(std::string_view name) const {
   for (const NamedTensor& tensor : tensors) {
     if (tensor.name == name) return tensor;
     names.push_back(tensor.name);
+  }
+  if (const auto other = skipped.find(std::string(name)); other != skipped.end()) {
+    throw UserError(fmt::format("tensor {} has dtype {}; only F32, F64, I64 and U8 can be read",
+                                shown(name), shown(other->second)));
   }
   const std::string near = nearest(name, names);
   throw UserError(fmt::format("there is no tensor {}{}", shown(name),

@@ -26,8 +26,12 @@ struct NamedTensor {
 struct Safetensors {
   std::map<std::string, std::string> metadata;
   std::vector<NamedTensor> tensors;  // in any order; the file does not depend on it
+  // The dtypes, by name, of the tensors whose dtype is not a TensorType. They are not read, because
+  // a file may contain more than its reader asks for, and not written.
+  std::map<std::string, std::string> skipped = {};
 
-  // Returns the tensor with this name. If there is none, throws UserError with the nearest name.
+  // Returns the tensor with this name. If there is none, throws UserError with the nearest name, or
+  // with the dtype of a tensor that was skipped.
   const NamedTensor& at(std::string_view name) const;
 };
 
@@ -37,8 +41,8 @@ struct Safetensors {
 void write_safetensors(const std::filesystem::path& path, const Safetensors& content);
 
 // Throws UserError, one line that names the file, if the file is missing, truncated or not in this
-// format. Lengths, offsets, types and shapes are checked against the size of the file before they
-// are used, so a damaged file is safe to read.
+// format. Lengths, offsets and shapes are checked against the size of the file before they are
+// used, so a damaged file is safe to read.
 Safetensors read_safetensors(const std::filesystem::path& path);
 
 }  // namespace stpn::base

@@ -208,8 +208,25 @@ TEST(Safetensors, RefusesImpossibleTensors) {
     refused(entry(wrong));
     if (HasFailure()) FAIL() << wrong;
   }
-  const std::string type = refused(entry(R"({"dtype":"BF16","shape":[4],"data_offsets":[0,8]})"));
-  EXPECT_NE(type.find("\"BF16\""), std::string::npos) << type;
+}
+
+TEST(Safetensors, SkipsTensorsOfOtherDtypes) {
+  const Folder folder;
+  put(folder / "file", file_of(R"({"half":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]},)"
+                               R"("x":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
+                               "12345678"));
+  const Safetensors content = read_safetensors(folder / "file");
+  ASSERT_EQ(content.tensors.size(), 1u);
+  EXPECT_EQ(content.at("x").bytes, "5678");
+  const std::string message = error_of([&] { content.at("half"); });
+  EXPECT_NE(message.find("tensor \"half\" has dtype \"BF16\""), std::string::npos) << message;
+
+  // The bytes of a tensor that is skipped still have to be there.
+  for (const char* offsets : {"[0,4]", "[4,8]", "[0,16]"}) {
+    refused(
+        file_of(fmt::format(R"({{"x":{{"dtype":"BF16","shape":[2],"data_offsets":{}}}}})", offsets),
+                "12345678"));
+  }
 }
 
 TEST(Safetensors, RefusesTensorsThatOverlapOrShareAName) {
@@ -228,7 +245,7 @@ TEST(Safetensors, RefusesTensorsThatOverlapOrShareAName) {
 
 TEST(Safetensors, KeepsItsMessagesOnOneLine) {
   refused(
-      file_of(R"({"a\nb\u0007":{"dtype":"F\n32","shape":[2],"data_offsets":[0,8]}})", "12345678"));
+      file_of(R"({"a\nb\u0007":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}})", "12345678"));
   refused(file_of(R"({"a\nb":1})", ""));
 }
 

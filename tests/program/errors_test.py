@@ -109,8 +109,12 @@ class Errors(support.ProgramTest):
         self.expect_user_error(self.train("--set"), "--set")
         self.expect_user_error(self.train("--fast"), "--fast")
         self.expect_user_error(self.train("--seed", "one"), "--seed")
-        self.expect_user_error(("list", "dogs"), "dogs")
-        self.expect_user_error(("list", "experiments"), "experiments")
+        self.expect_user_error(("list", "dogs"), "dogs", "see stpn list --help")
+        self.expect_user_error(("list", "units", "lstmm"), "no unit lstmm", "did you mean lstm?")
+        self.expect_user_error(("list", "tasks", "mazes"), "no task mazes", "did you mean maze?")
+        self.expect_user_error(("list", "trainers", "x"), "no trainer x", "supervised, actor_critic")
+        self.expect_user_error(("list", "ops", "lstm"), "no op lstm", "stpn_recurrent")
+        self.expect_user_error(("list", "units", "lstm", "gru"), "gru")
 
     def test_run_folder_that_exists_or_has_another_experiment(self):
         self.succeed(*self.train("--out", "run", "--set", "train.epochs=1", "--quiet"))
@@ -120,6 +124,21 @@ class Errors(support.ProgramTest):
         self.expect_user_error(self.train("--out", "small.toml"), "small.toml")
         self.expect_user_error(self.train("--out", "small.toml/run"), "small.toml/run")
         self.expect_user_error(self.train("--out", ".", "--resume"), "not a run folder")
+
+    def test_last_checkpoint_that_is_missing(self):
+        run = self.folder / "run"
+        resume = self.train("--out", "run", "--resume", "--set", "train.epochs=2")
+        self.succeed(*self.train("--out", "run", "--set", "train.epochs=2", "--quiet"))
+        (run / "checkpoint/last.safetensors").rename(self.folder / "last")
+        there = ("last.safetensors is missing", "metrics.jsonl (epochs: 2)",
+                 "checkpoint/best.safetensors, summary.json", "put that file back", "--out")
+        self.expect_user_error(resume, *there)
+        self.expect_user_error((*resume, "--set", "train.epochs=9"), *there)
+        (run / "config.toml").rename(self.folder / "config")
+        self.expect_user_error(resume, "not a run folder", "config.toml")
+        (self.folder / "config").rename(run / "config.toml")
+        (self.folder / "last").rename(run / "checkpoint/last.safetensors")
+        self.assertIn("finished", self.succeed(*resume))
 
     def test_metrics_that_are_missing(self):
         self.succeed(*self.train("--out", "run", "--set", "train.epochs=1", "--quiet"))

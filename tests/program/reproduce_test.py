@@ -2,7 +2,10 @@
 
 import os
 import pathlib
+import re
+import shutil
 import signal
+import subprocess
 import sys
 import time
 import unittest.mock
@@ -128,6 +131,7 @@ class Reproduce(support.ProgramTest):
         self.expect_same_run("runs/toy_long/pairs2/lstm/seed1", "whole")
 
     def test_a_run_that_fails_stops_no_other(self):
+        self.with_figures()
         toy = self.folder / "experiments" / "toy"
         (toy / "stpn.toml").write_text(support.EXPERIMENT.replace("1e-2", "1e38"))
         code, out, err = self.run_stpn("reproduce", "toy", "--jobs", 2, "--seeds", 1)
@@ -139,6 +143,7 @@ class Reproduce(support.ProgramTest):
         last = err.splitlines()[-1]
         self.assertTrue(last.startswith("stpn: 1 of 3 runs failed (pairs2/stpn/seed1)"), last)
         self.assertNotIn("table", last)
+        self.assertRegex(out, r"\n- stpn/seed1: diverged: loss is -?nan in epoch 1, batch 2 ")
 
         (toy / "lstm.toml").write_text((toy / "stpn.toml").read_text())
         code, out, err = self.run_stpn("reproduce", "toy", "--seeds", 1, "--out", "all_fail")
@@ -167,16 +172,88 @@ class Reproduce(support.ProgramTest):
             finally:
                 other.kill()
 
-    def test_without_python_the_runs_stay_and_the_message_has_the_command(self):
+    def test_a_python_that_cannot_make_the_report_is_found_before_anything_runs(self):
+        arguments = ("reproduce", "toy", "--seeds", 1)
         self.patch(STPN_PYTHON="/absent/python")
+        self.expect_user_error(arguments, "/absent/python", "No such file", "STPN_PYTHON",
+                               "--runs-only")
+        # The module is there, but not what it needs.
+        package = self.folder / "python" / "stpn"
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text("")
+        (package / "reproduction.py").write_text("import absent_module\n")
+        self.patch(STPN_PYTHON=sys.executable, PYTHONDONTWRITEBYTECODE="1")
+        self.expect_user_error(arguments, "No module named 'absent_module'", "STPN_PYTHON")
+        self.assertEqual(self.succeed(*arguments, "--runs-only"), "")
+        self.assertEqual(len(self.finished()), 3)
+
+    def test_a_report_that_fails_leaves_the_runs_and_the_message_has_the_command(self):
+        python = self.write("python", '#!/bin/sh\n[ "$1" = -c ] || { echo no figures >&2; exit 3; }\n')
+        python.chmod(0o755)
+        self.patch(STPN_PYTHON=str(python))
         code, out, err = self.run_stpn("reproduce", "toy", "--seeds", 1)
         self.assertEqual((code, out), (1, ""))
         self.assertEqual(len(self.finished()), 3)
-        self.assertIn("to try again: /absent/python -m stpn.reproduction runs/toy", err.splitlines()[-1])
-        self.patch(STPN_PYTHON=sys.executable, PYTHONPATH="")
-        code, out, err = self.run_stpn("reproduce", "toy", "--seeds", 1)
-        self.assertEqual((code, out), (1, ""))
-        self.assertIn("No module named", err.splitlines()[-1])
+        self.assertRegex(err.splitlines()[-1],
+                         "failed with exit code 3: no figures; to try again: "
+                         f"(PYTHONPATH=\\S+ )?{python} -m stpn.reproduction runs/toy$")
+
+    def test_folders_of_runs_that_cannot_be_resumed_stop_no_other(self):
+        self.succeed("reproduce", "toy", "--seeds", 1)
+        run = {name: self.folder / "runs/toy" / name for name in
+               ("pairs2/lstm/seed1", "pairs2/stpn/seed1", "pairs3/lstm/seed1")}
+        lost, damaged, whole = run.values()
+        (lost / "checkpoint/last.safetensors").unlink()
+        (lost / "summary.json").unlink()
+        (damaged / "config.toml").write_text("[unit]\nname = ")
+        before = {path: path.read_bytes() for path in self.folder.rglob("*")
+                  if path.is_file() and whole not in path.parents}
+        (whole / "summary.json").unlink()
+        code, _, err = self.run_stpn("reproduce", "toy", "--seeds", 1, "--jobs", 1)
+        self.assertEqual(code, 1, err)
+        self.assertRegex(err, "pairs2/lstm/seed1: failed with exit code 2: .*last.safetensors is "
+                              "missing.*metrics.jsonl .epochs: 2., checkpoint/best.safetensors")
+        self.assertRegex(err, "pairs2/stpn/seed1: failed with exit code 2: .*config.toml:2: ")
+        self.assertTrue((whole / "summary.json").exists())
+        self.assertEqual({path: path.read_bytes() for path in before}, before)
+        last = err.splitlines()[-1]
+        self.assertIn("2 of 3 runs failed (pairs2/lstm/seed1, pairs2/stpn/seed1)", last)
+
+    def test_the_example_of_the_documentation_runs_as_printed(self):
+        text = (CHECKOUT / "docs/formats.md").read_text()
+        example = re.search(r"## A reproduction\n.*?```toml\n(.*?)```", text, re.DOTALL)[1]
+        self.write("experiments/toy/reproduce.toml", example)
+        self.succeed("reproduce", "toy")
+        self.assertEqual(self.finished(), [f"pairs4/{model}/seed{seed}"
+                                           for model in ("lstm", "stpn") for seed in (1, 2, 3)])
+        self.succeed("reproduce", "toy", "--budget", "short")
+        self.assertEqual(self.finished("runs/toy_short"), ["pairs4/lstm/seed1", "pairs4/stpn/seed1"])
+        self.assertEqual(len(self.metrics("runs/toy_short/pairs4/lstm/seed1")), 50)
+
+    def test_the_checkout_of_the_program_is_found_from_anywhere(self):
+        # A checkout with a build folder, and another current folder.
+        checkout, elsewhere = self.folder / "checkout", self.folder / "elsewhere"
+        (checkout / "build/bin").mkdir(parents=True)
+        shutil.copy(support.STPN, checkout / "build/bin/stpn")
+        (self.folder / "experiments").rename(checkout / "experiments")
+        (checkout / "python").symlink_to(CHECKOUT / "python")
+        (checkout / ".venv/bin").mkdir(parents=True)
+        python = checkout / ".venv/bin/python"
+        python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        python.chmod(0o755)
+        elsewhere.mkdir()
+        environment = {name: value for name, value in os.environ.items()
+                       if name not in ("STPN_PYTHON", "PYTHONPATH")}
+        run = subprocess.run([checkout / "build/bin/stpn", "reproduce", "toy", "--seeds", "1"],
+                             cwd=elsewhere, env=environment, capture_output=True, text=True)
+        self.assertEqual(run.returncode, 0, run.stderr)
+        self.assertIn("## pairs2", run.stdout)
+        self.assertTrue((elsewhere / "runs/toy/pairs2.png").exists())
+        (checkout / "experiments").rename(self.folder / "moved")
+        run = subprocess.run([checkout / "build/bin/stpn", "list", "experiments"], cwd=elsewhere,
+                             capture_output=True, text=True)
+        self.assertEqual(run.returncode, 2)
+        self.expect_one_line(run.stderr, "there is no folder of experiments")
 
     def test_invalid_input_is_found_before_anything_runs(self):
         self.expect_user_error(("reproduce",), "TASK")

@@ -153,9 +153,19 @@ class Runs(support.ProgramTest):
         self.assertIn("stpn_recurrent: ", units)
         self.assertIn("  hidden_size = 11 ", units)
         self.assertIn("  pairs = 3 ", self.succeed("list", "tasks"))
+        lstm = self.succeed("list", "units", "lstm")
+        self.assertTrue(lstm.startswith("lstm: "), lstm)
+        self.assertIn(lstm, units)
+        self.assertNotIn("lstm_", lstm)
+        self.assertIn("  size = ", self.succeed("list", "tasks", "maze"))
+        self.assertNotIn("maze", self.succeed("list", "tasks", "associative_retrieval"))
+        self.assertIn("  epochs = ", self.succeed("list", "trainers", "supervised"))
+        self.assertIn("weight_lambda", self.succeed("list", "ops", "stpn_recurrent"))
         (self.folder / "experiments" / "retrieval").mkdir(parents=True)
         (self.folder / "small.toml").rename(self.folder / "experiments/retrieval/small.toml")
         self.assertEqual(self.succeed("list", "experiments"),
+                         "experiments/retrieval/small.toml: A small experiment.\n")
+        self.assertEqual(self.succeed("list", "experiments", "retrieval/small"),
                          "experiments/retrieval/small.toml: A small experiment.\n")
         for command in ("train", "eval", "list"):
             self.assertIn("--help", self.succeed(command, "--help"))
