@@ -70,13 +70,11 @@ class Board {
 
   // Counts none in a file that cannot be read: `stpn train` reports the error.
   void count_epochs(size_t run) {
-    std::string lines;
+    epochs_[run] = 0;
     try {
-      const fs::path metrics = train::RunFolder(folder_ / runs_[run].name).metrics();
-      if (fs::exists(metrics)) lines = base::read_file(metrics);
+      epochs_[run] = train::RunFolder(folder_ / runs_[run].name).epochs();
     } catch (const std::exception&) {
     }
-    epochs_[run] = std::count(lines.begin(), lines.end(), '\n');
   }
 
   int64_t epochs_done() const { return std::reduce(epochs_.begin(), epochs_.end()); }

@@ -1,5 +1,8 @@
 #include "stpn/ops/packed_op.h"
 
+#include <ATen/ATen.h>
+#include <ATen/LegacyBatchedTensorImpl.h>
+
 #include <utility>
 
 #include "stpn/base/error.h"
@@ -49,7 +52,7 @@ Tensors only_defined(Tensors tensors) {
 
 }  // namespace
 
-PackedOp::PackedOp(const UnitOp& op, torch::Library& m) {
+PackedOp::PackedOp(const UnitOp& op, torch::Library& m) : op_(op) {
   const std::string forward = std::string(op.signature().name) + "_forward";
   const std::string backward = std::string(op.signature().name) + "_backward";
   m.def((forward + "(Tensor?[] tensors, Tensor? reset, float[] options, bool energy, bool save, "
@@ -101,9 +104,9 @@ PackedOp::PackedOp(const UnitOp& op, torch::Library& m) {
                       return op.record_backward(call, backend, grads, output, saved, needed);
                     });
   register_backward(c10::DispatchKey::Batched,
-                    [&op](const Call& call, Backend backend, const Tensors& grads,
-                          const at::Tensor& output, const at::Tensor& saved, const Flags& needed) {
-                      return op.backward_one_by_one(call, backend, grads, output, saved, needed);
+                    [this](const Call& call, Backend backend, const Tensors& grads,
+                           const at::Tensor& output, const at::Tensor& saved, const Flags& needed) {
+                      return backward_one_by_one(call, backend, grads, output, saved, needed);
                     });
   const auto find = [](const std::string& name) {
     return c10::Dispatcher::singleton().findSchemaOrThrow(("stpn::" + name).c_str(), "");
@@ -129,6 +132,43 @@ Tensors PackedOp::backward(const Call& call, Backend backend, const Tensors& gra
   size_t next = 0;
   for (size_t row = 0; row < needed.size(); ++row) {
     if (needed[row]) gradients[row] = std::move(found.at(next++));
+  }
+  return gradients;
+}
+
+Tensors PackedOp::backward_one_by_one(const Call& call, Backend backend, const Tensors& grads,
+                                      const at::Tensor& output, const at::Tensor& saved,
+                                      const std::vector<bool>& needed) const {
+  const auto batched = [](const at::Tensor& grad) {
+    return grad.defined() ? at::maybeGetBatchedImpl(grad) : nullptr;
+  };
+  int64_t entries = 0, level = -1;
+  for (const at::Tensor& grad : grads) {
+    const at::BatchedTensorImpl* impl = batched(grad);
+    if (impl == nullptr) continue;
+    const at::BatchDim& bdim = impl->bdims()[0];
+    STPN_CHECK(impl->bdims().size() == 1 && (level == -1 || bdim.level() == level),
+               "{}: nested batches of gradients (is_grads_batched in vmap) are not implemented",
+               op_.signature().name);
+    level = bdim.level();
+    entries = impl->value().size(bdim.dim());
+  }
+  const auto entry = [&](const at::Tensor& grad, int64_t k) {
+    const at::BatchedTensorImpl* impl = batched(grad);
+    return impl == nullptr ? grad : impl->value().select(impl->bdims()[0].dim(), k);
+  };
+  std::vector<Tensors> of_rows(call.tensors.size());
+  for (int64_t k = 0; k < entries; ++k) {
+    Tensors of_entry;
+    for (const at::Tensor& grad : grads) of_entry.push_back(entry(grad, k));
+    const Tensors found = backward(call, backend, of_entry, output, saved, needed);
+    for (size_t row = 0; row < found.size(); ++row) of_rows[row].push_back(found[row]);
+  }
+  Tensors gradients(call.tensors.size());
+  for (size_t row = 0; row < gradients.size(); ++row) {
+    if (needed[row]) {
+      gradients[row] = at::addBatchDim(at::stack(of_rows[row]), level, /*dim=*/0);
+    }
   }
   return gradients;
 }

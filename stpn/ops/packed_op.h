@@ -32,6 +32,12 @@ class PackedOp {
                                    const at::Tensor& saved, const std::vector<bool>& needed) const;
 
  private:
+  // Backward for a batch of gradients: the `grads` of torch.autograd.grad(is_grads_batched=True).
+  std::vector<at::Tensor> backward_one_by_one(const Call& call, Backend backend,
+                                              const std::vector<at::Tensor>& grads,
+                                              const at::Tensor& output, const at::Tensor& saved,
+                                              const std::vector<bool>& needed) const;
+
   using Tensors = std::vector<at::Tensor>;
   using Optionals = c10::List<std::optional<at::Tensor>>;
   using Forward = Tensors(const Optionals& tensors, const std::optional<at::Tensor>& reset,
@@ -42,6 +48,7 @@ class PackedOp {
                            const Optionals& tensors, const std::optional<at::Tensor>& reset,
                            const std::vector<double>& options, const std::string& backend);
 
+  const UnitOp& op_;
   std::optional<c10::TypedOperatorHandle<Forward>> forward_;
   std::optional<c10::TypedOperatorHandle<Backward>> backward_;
 };

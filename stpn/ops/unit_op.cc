@@ -1,7 +1,6 @@
 #include "stpn/ops/unit_op.h"
 
 #include <ATen/EmptyTensor.h>
-#include <ATen/LegacyBatchedTensorImpl.h>
 #include <ATen/autocast_mode.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/record_function.h>
@@ -172,48 +171,10 @@ Tensors UnitOp::record_backward(const Call& call, Backend backend, const Tensors
   return gradients;
 }
 
-Tensors UnitOp::backward_one_by_one(const Call& call, Backend backend, const Tensors& grads,
-                                    const at::Tensor& output, const at::Tensor& saved,
-                                    const std::vector<bool>& needed) const {
-  const auto batched = [](const at::Tensor& grad) {
-    return grad.defined() ? at::maybeGetBatchedImpl(grad) : nullptr;
-  };
-  int64_t entries = 0, level = -1;
-  for (const at::Tensor& grad : grads) {
-    const at::BatchedTensorImpl* impl = batched(grad);
-    if (impl == nullptr) continue;
-    const at::BatchDim& bdim = impl->bdims()[0];
-    STPN_CHECK(impl->bdims().size() == 1 && (level == -1 || bdim.level() == level),
-               "{}: nested batches of gradients (is_grads_batched in vmap) are not implemented",
-               signature_.name);
-    level = bdim.level();
-    entries = impl->value().size(bdim.dim());
-  }
-  const auto entry = [&](const at::Tensor& grad, int64_t k) {
-    const at::BatchedTensorImpl* impl = batched(grad);
-    return impl == nullptr ? grad : impl->value().select(impl->bdims()[0].dim(), k);
-  };
-  std::vector<Tensors> of_rows(call.tensors.size());
-  for (int64_t k = 0; k < entries; ++k) {
-    Tensors of_entry;
-    for (const at::Tensor& grad : grads) of_entry.push_back(entry(grad, k));
-    const Tensors found = packed_->backward(call, backend, of_entry, output, saved, needed);
-    for (size_t row = 0; row < found.size(); ++row) of_rows[row].push_back(found[row]);
-  }
-  Tensors gradients(call.tensors.size());
-  for (size_t row = 0; row < gradients.size(); ++row) {
-    if (needed[row]) {
-      gradients[row] = at::addBatchDim(at::stack(of_rows[row]), level, /*dim=*/0);
-    }
-  }
-  return gradients;
-}
-
 namespace {
 
 // As at::empty, which on the CPU spends most of its time in the dispatcher.
 at::Tensor empty(at::IntArrayRef shape, const at::TensorOptions& options) {
-  if (!options.device().is_cpu()) return at::empty(shape, options);
   return at::detail::empty_cpu(shape, options);
 }
 

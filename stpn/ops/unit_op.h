@@ -110,10 +110,6 @@ class UnitOp {
   Tensors record_backward(const Call& call, Backend backend, const Tensors& grads,
                           const at::Tensor& output, const at::Tensor& saved,
                           const std::vector<bool>& needed) const;
-  // Backward for a batch of gradients: the `grads` of torch.autograd.grad(is_grads_batched=True).
-  Tensors backward_one_by_one(const Call& call, Backend backend, const Tensors& grads,
-                              const at::Tensor& output, const at::Tensor& saved,
-                              const std::vector<bool>& needed) const;
   // Backward, for autograd's graph. Uses the call as `run` prepared it; if `run` was traced
   // (`prepared` is null), or if backward is being traced now, goes through the dispatcher.
   Tensors differentiate(const Call& call, Backend backend, const PreparedCall* prepared,

@@ -244,15 +244,17 @@ class StpnBackward
   void sum_energy(int64_t t, Rows which) {
     this->neurons_in(call_.grad_energy, t, energy_->c());
     energy_->begin(z(t), forward_.measured, plan_.fan_in);
-    for (int64_t i = which.begin; i < which.end && kNormed; i += kRows) {
-      const StpnEnergySums<Layout, kPost> pass{.W = parameters_.row(kWeight, i),
-                                               .C = this->seen_rows(t, i),
-                                               .z_squared = energy_->z_squared(),
-                                               .scale = scale(t, i),
-                                               .of_G = energy_->of_G() + i * S,
-                                               .of_C = energy_->of_C() + i * S};
-      sweep_tile(pass, layout_, 0);
-    }
+    if constexpr (!kNormed) return;
+    const StpnEnergySweep<Layout, kNorm, /*kOfC=*/kPost> pass{
+        .W = parameters_.row(kWeight, which.begin),
+        .F = this->seen_rows(t, which.begin),
+        .parameter_row = plan_.row,
+        .matrix_row = this->row_of(1),
+        .z_squared = energy_->z_squared(),
+        .scale = scale(t, which.begin),
+        .energy = energy_->of_G() + which.begin * S,
+        .of_C = energy_->of_C() + which.begin * S};
+    for (int64_t i = 0; i < which.end - which.begin; i += kRows) sweep_tile(pass, layout_, i);
   }
 
   // Adds the energy's part to the gradients of F (norm `post`: C), W and z.

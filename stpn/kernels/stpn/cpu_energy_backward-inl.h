@@ -27,64 +27,6 @@ namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// The sums that the gradients of the norms need.
-template <class Layout, bool kPost>
-struct StpnEnergySums {
-  using T = typename Layout::Value;
-  using V = typename Layout::V;
-  static constexpr int S = Layout::kSamples;
-  using Tile = HWY_NAMESPACE::Tile<Layout, 2>;
-  using Values = typename Tile::Values;
-  struct Sums {
-    V of_G[Layout::kTileVectors], of_C[Layout::kTileVectors];
-  };
-
-  class Row {
-   public:
-    HWY_INLINE Row(const StpnEnergySums& pass, const Tile& tile, int64_t)
-        : tile_(tile),
-          W_(pass.W),
-          C_(pass.C),
-          z_squared_(pass.z_squared),
-          scale(tile.neurons(pass.scale)),
-          of_G(Tile::zero()),
-          of_C(Tile::zero()) {}
-
-    HWY_INLINE void at(int64_t j) {
-      const Values W = Tile::all(tile_.parameters(W_, j));
-      const Values C = tile_.synapses(C_, j);
-      const Values z_squared = tile_.presynaptic(z_squared_, j);
-      const Values G = kPost ? fma(C, scale, W) : W + C;
-      of_G = fma(abs(G), z_squared, of_G);
-      if constexpr (kPost) of_C = fma(sign(G) * C, z_squared, of_C);
-    }
-
-    HWY_INLINE void end(Sums& sums) const {
-      tile_.put(of_G, sums.of_G);
-      tile_.put(of_C, sums.of_C);
-    }
-
-   private:
-    const Tile tile_;
-    const T* const HWY_RESTRICT W_;
-    const T* const HWY_RESTRICT C_;
-    const T* const HWY_RESTRICT z_squared_;
-    const Values scale;
-    Values of_G, of_C;
-  };
-
-  HWY_INLINE void store(const Sums& sums, int64_t) const {
-    Layout::store_sums(sums.of_G, of_G);
-    if constexpr (kPost) Layout::store_sums(sums.of_C, of_C);
-  }
-
-  // Pointers are to the values of the first row. C is F but with norm `post`.
-  const T *W, *C;
-  const T* z_squared;  // measured z^2
-  const T* scale;
-  T *of_G, *of_C;  // out: neuron values: the sums of |G| s and of sign(G) C s
-};
-
 // Adds to the gradients of C and W, and sums c |G| over the rows.
 template <class Layout, bool kPost>
 struct StpnEnergyBackwardSweep {
@@ -162,7 +104,8 @@ class StpnEnergyBackward {
     std::fill_n(memory_.get(), 3 * neurons_ + 3 * presynaptic_, T(0));
   }
 
-  // Neuron values: c, at first the gradient of the energy; the sums.
+  // Neuron values: c, at first the gradient of the energy; the sums of |G| s and sign(G) C s, which
+  // the gradients of the norms need (StpnEnergySweep).
   T* c() const { return memory_.get(); }
   T* of_G() const { return c() + neurons_; }
   T* of_C() const { return of_G() + neurons_; }

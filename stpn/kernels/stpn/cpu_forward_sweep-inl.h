@@ -188,17 +188,18 @@ struct StpnRecompute {
   T before_bound, after_bound;  // what F is clamped to before and after the update
 };
 
-// The energy of each neuron but for its norm: sum over j of |G| z^2.
-template <class Layout, Norm kNorm>
+// The energy of each neuron but for its norm: sum over j of |G| z^2. Backward of norm `post` also
+// needs the sum of sign(G) C z^2 (kOfC).
+template <class Layout, Norm kNorm, bool kOfC = false>
 struct StpnEnergySweep {
   using T = typename Layout::Value;
   using V = typename Layout::V;
   static constexpr int S = Layout::kSamples;
   static constexpr bool kPost = kNorm == Norm::post;
-  using Tile = HWY_NAMESPACE::Tile<Layout, kTileRows>;
+  using Tile = HWY_NAMESPACE::Tile<Layout, kOfC ? 2 : kTileRows>;
   using Values = typename Tile::Values;
   struct Sums {
-    V energy[Layout::kTileVectors];
+    V energy[Layout::kTileVectors], of_C[Layout::kTileVectors];
   };
 
   class Row {
@@ -209,16 +210,23 @@ struct StpnEnergySweep {
           F_(pass.F + i * pass.matrix_row),
           z_squared_(pass.z_squared),
           scale(tile.neurons(pass.scale + i * S)),
-          energy(Tile::zero()) {}
+          energy(Tile::zero()),
+          of_C(Tile::zero()) {}
 
     HWY_INLINE void at(int64_t j) {
-      Values F = tile_.synapses(F_, j);
+      const Values C = tile_.synapses(F_, j);
+      Values F = C;
       if constexpr (kPost) F = F * scale;
       const Values G = Tile::all(tile_.parameters(W_, j)) + F;
-      energy = fma(abs(G), tile_.presynaptic(z_squared_, j), energy);
+      const Values z_squared = tile_.presynaptic(z_squared_, j);
+      energy = fma(abs(G), z_squared, energy);
+      if constexpr (kOfC) of_C = fma(sign(G) * C, z_squared, of_C);
     }
 
-    HWY_INLINE void end(Sums& sums) const { tile_.put(energy, sums.energy); }
+    HWY_INLINE void end(Sums& sums) const {
+      tile_.put(energy, sums.energy);
+      if constexpr (kOfC) tile_.put(of_C, sums.of_C);
+    }
 
    private:
     const Tile tile_;
@@ -226,11 +234,12 @@ struct StpnEnergySweep {
     const T* const HWY_RESTRICT F_;
     const T* const HWY_RESTRICT z_squared_;
     const Values scale;
-    Values energy;
+    Values energy, of_C;
   };
 
   HWY_INLINE void store(const Sums& sums, int64_t i) const {
     Layout::store_sums(sums.energy, energy + i * S);
+    if constexpr (kOfC) Layout::store_sums(sums.of_C, of_C + i * S);
   }
 
   const T* W;
@@ -238,7 +247,8 @@ struct StpnEnergySweep {
   int64_t parameter_row, matrix_row;  // from a row to the next
   const T* z_squared;                 // z^2 of the presynaptic inputs that count, else 0
   const T* scale;
-  T* energy;  // out: neuron values
+  T* energy;          // out: neuron values
+  T* of_C = nullptr;  // likewise
 };
 
 }  // namespace HWY_NAMESPACE

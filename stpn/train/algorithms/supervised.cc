@@ -53,6 +53,33 @@ double sum_in_order(const torch::Tensor& tensor) {
   return sum;
 }
 
+// (T, count) bool: true after the end of each sequence from `first` on. Undefined if all have T
+// steps.
+torch::Tensor past_end_of(const tasks::SequenceTask& task, Split split, int64_t first,
+                          int64_t count) {
+  torch::Tensor past_end;
+  for (int64_t b = 0; b < count; ++b) {
+    const int64_t length = task.length(split, first + b);
+    if (length == task.steps()) continue;
+    if (!past_end.defined()) past_end = torch::zeros({task.steps(), count}, torch::kBool);
+    past_end.slice(0, length).select(1, b).fill_(true);
+  }
+  return past_end;
+}
+
+// How many of the steps [begin, end) of `count` sequences are before their ends.
+int64_t steps_in(const torch::Tensor& past_end, int64_t count, int64_t begin, int64_t end) {
+  const int64_t all = (end - begin) * count;
+  return past_end.defined() ? all - past_end.slice(0, begin, end).sum().item<int64_t>() : all;
+}
+
+// The energy of the steps [begin, end), zero after the ends.
+torch::Tensor up_to_end(const torch::Tensor& energy, const torch::Tensor& past_end, int64_t begin,
+                        int64_t end) {
+  if (!past_end.defined()) return energy;
+  return energy.masked_fill(past_end.slice(0, begin, end).unsqueeze(-1), 0);
+}
+
 Metrics metrics_of(const Evaluation& test) {
   return {{"test_accuracy", test.accuracy},
           {"test_loss", test.loss},
@@ -197,14 +224,8 @@ Evaluation evaluate(nn::Classifier& model, const tasks::SequenceTask& task, task
     const torch::Tensor x = torch::empty({T, size, task.input_size()});
     const torch::Tensor target = torch::empty({T * size}, torch::kInt64);
     task.batch(split, first, size, x.data_ptr<float>(), target.data_ptr<int64_t>());
-    torch::Tensor past_end;  // (T, size) bool; undefined if all sequences have T steps
-    for (int64_t b = 0; b < size; ++b) {
-      const int64_t length = task.length(split, first + b);
-      steps += length;
-      if (length == T) continue;
-      if (!past_end.defined()) past_end = torch::zeros({T, size}, torch::kBool);
-      past_end.slice(0, length).select(1, b).fill_(true);
-    }
+    const torch::Tensor past_end = past_end_of(task, split, first, size);
+    steps += steps_in(past_end, size, 0, T);
     nn::UnitInput input = {.energy = true};
     for (int64_t begin = 0, end; begin < T; begin = end) {
       end = end_of_piece(begin, piece_length, T);
@@ -218,10 +239,7 @@ Evaluation evaluate(nn::Classifier& model, const tasks::SequenceTask& task, task
         loss += sum_in_order(nn::losses(output.logits, answered));
         targets += asked.targets;
       }
-      if (past_end.defined()) {
-        output.energy.masked_fill_(past_end.slice(0, begin, end).unsqueeze(-1), 0);
-      }
-      energy += sum_in_order(output.energy);
+      energy += sum_in_order(up_to_end(output.energy, past_end, begin, end));
       input.state = std::move(output.state);
     }
   }
@@ -240,7 +258,7 @@ BatchGradient::BatchGradient(const tasks::SequenceTask& task, nn::Classifier& mo
     shards_.push_back({size,
                        torch::empty({task.steps(), size, task.input_size()}),
                        torch::empty({task.steps() * size}, torch::kInt64),
-                       torch::empty({energy_weight > 0 ? task.steps() : 0, size}),
+                       {},
                        {}});
   }
 }
@@ -250,10 +268,7 @@ void BatchGradient::read(int64_t first) {
     task_.batch(tasks::Split::training, first, shard.size, shard.x.data_ptr<float>(),
                 shard.target.data_ptr<int64_t>());
     shard.state.clear();
-    for (int64_t b = 0; b < shard.size && energy_weight_ > 0; ++b) {
-      torch::Tensor steps = shard.is_step.select(1, b);
-      steps.zero_().slice(0, 0, task_.length(tasks::Split::training, first + b)).fill_(1);
-    }
+    if (energy_weight_ > 0) shard.past_end = past_end_of(task_, Split::training, first, shard.size);
     first += shard.size;
   }
 }
@@ -261,19 +276,19 @@ void BatchGradient::read(int64_t first) {
 BatchGradient::Result BatchGradient::run(int64_t begin, int64_t end) {
   Result result;
   std::vector<Asked> asked(shards_.size());
-  double steps = 0;  // of all sequences, for the energy
+  int64_t steps = 0;  // of all sequences, for the energy
   for (size_t i = 0; i < shards_.size(); ++i) {
-    if (energy_weight_ > 0) steps += sum_in_order(shards_[i].is_step.slice(0, begin, end));
+    if (energy_weight_ > 0) steps += steps_in(shards_[i].past_end, shards_[i].size, begin, end);
     asked[i] = asked_in(shards_[i].target, shards_[i].size, begin, end);
     result.targets += asked[i].targets;
   }
   const torch::Dtype dtype = parameters_.front().scalar_type();
   const bool is_whole = begin == 0 && end == task_.steps();
+  const bool trains_energy = steps > 0;
   std::vector<double> loss(shards_.size());
   std::vector<std::vector<torch::Tensor>> gradients(shards_.size());
   ops::run_concurrently(static_cast<int64_t>(shards_.size()), [&](int64_t i) {
     Shard& shard = shards_[i];
-    const bool trains_energy = energy_weight_ > 0 && steps > 0;
     const torch::AutoGradMode mode(asked[i].targets > 0 || trains_energy);
     const torch::Tensor x = is_whole ? shard.x : shard.x.slice(0, begin, end);
     nn::Classifier::Output output = model_.forward(
@@ -292,8 +307,8 @@ BatchGradient::Result BatchGradient::run(int64_t begin, int64_t end) {
       add_term(sum, 1 / static_cast<double>(result.targets));
     }
     if (trains_energy) {
-      const torch::Tensor past_end = shard.is_step.slice(0, begin, end).eq(0);
-      add_term(output.energy.sum(2).masked_fill(past_end, 0).sum(), energy_weight_ / steps);
+      add_term(up_to_end(output.energy, shard.past_end, begin, end).sum(),
+               energy_weight_ / static_cast<double>(steps));
     }
     if (terms.empty()) return;
     // Without a target the head has no gradient.

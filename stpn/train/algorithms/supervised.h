@@ -84,10 +84,9 @@ class BatchGradient {
  private:
   struct Shard {
     int64_t size;
-    torch::Tensor x;       // (T, size, I)
-    torch::Tensor target;  // (T size), in the order of (T, size)
-    // (T, size): 1 up to the length of a sequence, then 0. Empty if energy_weight is 0.
-    torch::Tensor is_step;
+    torch::Tensor x;         // (T, size, I)
+    torch::Tensor target;    // (T size), in the order of (T, size)
+    torch::Tensor past_end;  // (T, size) bool; undefined if all have T steps or energy_weight is 0
     nn::State state;
   };
   const tasks::SequenceTask& task_;

@@ -7,7 +7,6 @@
 
 #include "stpn/base/error.h"
 #include "stpn/base/safetensors.h"
-#include "stpn/train/algorithms/finite.h"
 #include "stpn/train/experiment.h"
 
 namespace stpn::train {
@@ -108,12 +107,6 @@ Progress load_checkpoint(const std::filesystem::path& path, torch::nn::Module& m
   const torch::NoGradGuard no_grad;
   for (size_t i = 0; i < targets.size(); ++i) {
     std::memcpy(targets[i].second.data_ptr(), sources[i]->bytes.data(), sources[i]->bytes.size());
-  }
-  if (const std::string name = find_not_finite(model, adam); !name.empty()) {
-    throw base::UserError(
-        fmt::format("{}: {} has NaN or infinite values: the run has diverged; train it again, with "
-                    "a lower train.learning_rate",
-                    path.string(), name));
   }
   if (adam) adam->set_steps(progress.step);
   if (whole) *whole = std::move(content);

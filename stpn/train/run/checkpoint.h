@@ -24,8 +24,7 @@ void save_checkpoint(const std::filesystem::path& path, const torch::nn::Module&
 // Loads a checkpoint into the model and, unless null, the optimiser. Throws base::UserError, with
 // nothing changed, if the file is missing, truncated or not a checkpoint, if it belongs to another
 // experiment than `config` (options that say when to stop may differ), or if its tensors are not
-// those of the model; and, with the model changed, if its parameters are not finite. Unless null,
-// `whole` receives the content of the file, for Trainer::restore.
+// those of the model. Unless null, `whole` receives the content of the file, for Trainer::restore.
 Progress load_checkpoint(const std::filesystem::path& path, torch::nn::Module& model, Adam* adam,
                          const std::string& config, base::Safetensors* whole = nullptr);
 

@@ -29,12 +29,24 @@ class Stopwatch {
   Clock::time_point start_ = Clock::now();
 };
 
+// Throws base::UserError if what was loaded from the checkpoint is not finite. `adam` may be null.
+void check_finite(const std::filesystem::path& checkpoint, const torch::nn::Module& model,
+                  const Adam* adam) {
+  const std::string name = find_not_finite(model, adam);
+  if (name.empty()) return;
+  throw base::UserError(
+      fmt::format("{}: {} has NaN or infinite values: the run has diverged; train it again, with a "
+                  "lower train.learning_rate",
+                  checkpoint.string(), name));
+}
+
 // Restores the model, the optimiser and the trainer.
 Progress restore(Trainer& trainer, const std::filesystem::path& checkpoint,
                  const std::string& config) {
   base::Safetensors content;
   const Progress progress =
       load_checkpoint(checkpoint, trainer.model(), &trainer.adam(), config, &content);
+  check_finite(checkpoint, trainer.model(), &trainer.adam());
   try {
     trainer.restore(content);
   } catch (const base::UserError& error) {
@@ -61,8 +73,7 @@ Progress load_weights(Trainer& trainer, const std::filesystem::path& checkpoint,
   try {
     return load_checkpoint(checkpoint, trainer.model(), nullptr, config);
   } catch (const base::UserError& error) {
-    const std::string text = error.what();
-    if (settings.empty() || text.find("belongs to another model") == std::string::npos) throw;
+    if (settings.empty()) throw;
     throw base::UserError(fmt::format(
         "{}; with --set {} the task may have inputs or outputs of another size than the model was "
         "trained with",
@@ -89,6 +100,7 @@ std::optional<Summary> run_experiment(const Experiment& experiment,
   if (std::filesystem::exists(folder.last())) {
     if (trainer->keeps_best()) {
       load_checkpoint(folder.best(), model, nullptr, config);  // finds a damaged one now
+      check_finite(folder.best(), model, nullptr);
     }
     progress = restore(*trainer, folder.last(), config);
     folder.check_metrics(progress.metrics_bytes);
@@ -180,6 +192,7 @@ RunEvaluation evaluate_run(const std::filesystem::path& path, std::optional<int6
     throw base::UserError(fmt::format("{}: has no checkpoint yet: train it first", path.string()));
   }
   const Progress progress = load_weights(*trainer, weights, trained.to_toml(), settings);
+  check_finite(weights, trainer->model(), nullptr);
   const int64_t tested = count.value_or(trainer->test_size());
   if (tested < 1 || tested > kMostTested) {
     throw base::UserError(fmt::format("{} {} requested: must be from 1 to {}", tested,

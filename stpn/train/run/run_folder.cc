@@ -31,13 +31,6 @@ void remove_leftovers(const fs::path& file) {
   }
 }
 
-// The number of whole lines of the file; 0 if there is none.
-int64_t count_lines(const fs::path& file) {
-  if (!fs::exists(file)) return 0;
-  const std::string text = base::read_file(file);
-  return std::count(text.begin(), text.end(), '\n');
-}
-
 }  // namespace
 
 void RunFolder::check(const std::string& config, bool resume) const {
@@ -80,7 +73,7 @@ void RunFolder::check(const std::string& config, bool resume) const {
 
 void RunFolder::check_last_checkpoint() const {
   if (fs::exists(last())) return;
-  const int64_t epochs = count_lines(metrics());
+  const int64_t epochs = this->epochs();
   const bool has_best = fs::exists(best()), has_summary = fs::exists(summary());
   // A run that is killed in its first epoch leaves at most a line of metrics and, after it, the
   // best weights. Starting over repeats that epoch and gives the same bits.
@@ -93,6 +86,12 @@ void RunFolder::check_last_checkpoint() const {
       "{}: cannot be resumed: checkpoint/last.safetensors is missing, but the folder has {}: put "
       "that file back, or start anew in another folder (--out) or after moving this one away",
       path_.string(), fmt::join(present, ", ")));
+}
+
+int64_t RunFolder::epochs() const {
+  if (!fs::exists(metrics())) return 0;
+  const std::string lines = base::read_file(metrics());
+  return std::count(lines.begin(), lines.end(), '\n');
 }
 
 base::FileLock RunFolder::lock() const {

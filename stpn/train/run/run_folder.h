@@ -44,6 +44,9 @@ class RunFolder {
   // config.toml cannot be read.
   bool finished(const std::string& config) const;
 
+  // Epochs that metrics.jsonl has; 0 if there is none. Throws base::Error if it cannot be read.
+  int64_t epochs() const;
+
   // Throws base::UserError unless metrics.jsonl has at least this many bytes.
   void check_metrics(int64_t bytes) const;
 
