@@ -1,21 +1,43 @@
-"""The Python program in the README learns what it says."""
+"""The Python code in the README and in docs/ops.md does what they say."""
 
 import re
 import unittest
 from pathlib import Path
 
 import torch
+from stpn.ops import stpn_recurrent
+
+
+def python_in(page):
+    text = (Path(__file__).resolve().parents[2] / page).read_text()
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
 
 
 class ReadmeTest(unittest.TestCase):
     def test_the_program_learns_to_recall(self):
-        text = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-        (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+        (program,) = python_in("README.md")
         names = {}
         torch.manual_seed(1)
         torch.set_num_threads(1)  # at this size more are slower
         exec(compile(program, "README.md", "exec"), names)  # prints the accuracy
         self.assertGreaterEqual(names["accuracy"], 0.95)
+
+
+class OpsPageTest(unittest.TestCase):
+    def test_states_are_carried_on_and_sequences_end_together(self):
+        carry, align = python_in("docs/ops.md")
+        B, I, H = 3, 2, 4
+        names = {"torch": torch, "stpn_recurrent": stpn_recurrent, "I": I, "lengths": [5, 2, 4],
+                 "sequences": [torch.ones(length, I) for length in (5, 2, 4)],
+                 "h": torch.zeros(B, H), "F": torch.zeros(B, H, I + H),
+                 "weight": torch.randn(H, I + H, requires_grad=True), "bias": torch.zeros(H),
+                 "weight_lambda": torch.rand(H, I + H), "weight_gamma": torch.randn(H, I + H)}
+        exec(compile(align, "docs/ops.md", "exec"), names)
+        self.assertEqual(names["x"].sum((0, 2)).tolist(), [10, 4, 8])
+        self.assertEqual(names["reset"].nonzero().tolist(), [[0, 0], [1, 2], [3, 1]])
+        exec(compile(carry, "docs/ops.md", "exec"), names)
+        self.assertFalse(names["h"].requires_grad or names["F"].requires_grad)
+        self.assertEqual(names["h"].untyped_storage().nbytes(), 4 * B * H)
 
 
 if __name__ == "__main__":
