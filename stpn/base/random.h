@@ -16,6 +16,7 @@ enum class Stream : uint32_t {
   validation_data = 3,
   test_data = 4,
   actions = 5,
+  minibatches = 6,
 };
 
 // A sequence of draws. Copies continue independently from the same position. Not safe for use by

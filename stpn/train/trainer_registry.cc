@@ -4,6 +4,7 @@
 
 #include "stpn/base/error.h"
 #include "stpn/train/algorithms/actor_critic.h"
+#include "stpn/train/algorithms/ppo/ppo_options.h"
 #include "stpn/train/algorithms/supervised.h"
 #include "stpn/train/trainer.h"
 
@@ -23,6 +24,7 @@ const std::vector<TrainerEntry>& trainer_registry() {
        make<SupervisedOptions>},
       {"actor_critic", "advantage actor-critic on whole episodes or on shorter rollouts, Adam",
        make<ActorCriticOptions>},
+      {"ppo", "proximal policy optimisation on sequences of rollouts, Adam", make<PpoOptions>},
   };
   return registry;
 }

@@ -21,6 +21,12 @@ Agent::Agent(std::shared_ptr<Encoder> encoder, std::shared_ptr<Unit> unit,
 }
 
 Agent::Output Agent::forward(const UnitInput& input) {
+  UnitOutput output = forward_unit(input);
+  return {policy_->forward(output.y), value_(output.y).squeeze(2), output.energy,
+          std::move(output.state)};
+}
+
+UnitOutput Agent::forward_unit(const UnitInput& input) {
   UnitInput inner = input;
   if (encoder_ != nullptr) {
     const auto encoded = [this](UnitInput of) {
@@ -30,9 +36,7 @@ Agent::Output Agent::forward(const UnitInput& input) {
     inner = run_loop(input, [&](const UnitInput& step) { return unit_->forward(encoded(step)); });
     inner = encoded(std::move(inner));
   }
-  UnitOutput output = unit_->forward(inner);
-  return {policy_->forward(output.y), value_(output.y).squeeze(2), output.energy,
-          std::move(output.state)};
+  return unit_->forward(inner);
 }
 
 void Agent::reset_parameters(uint64_t seed) {

@@ -37,11 +37,15 @@ class Agent : public torch::nn::Module {
   // step are not known when the encoder runs over all of them at once.
   Output forward(const UnitInput& input);
 
+  // Without the heads: the unit's output.
+  UnitOutput forward_unit(const UnitInput& input);
+
   // Encoder, unit and heads anew: weights and biases of the heads ~ U(+-1/sqrt(H)).
   void reset_parameters(uint64_t seed);
 
   Unit& unit() const { return *unit_; }
   const PolicyHead& policy_head() const { return *policy_; }
+  const torch::nn::LinearImpl& value_head() const { return *value_; }
 
  private:
   std::shared_ptr<Encoder> encoder_;

@@ -3,11 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 #include <vector>
 
 #include "stpn/base/testing.h"
 #include "stpn/nn/initialisation.h"
 #include "stpn/nn/library/lstm.h"
+#include "stpn/nn/models/agent_heads.h"
 
 namespace stpn::nn::agent_test {
 namespace {
@@ -133,6 +135,100 @@ void draws_from_the_distribution(torch::Dtype dtype) {
 TEST(NumberSamplerTest, DrawsFromTheDistribution) {
   draws_from_the_distribution<float>(torch::kFloat);
   draws_from_the_distribution<double>(torch::kDouble);
+}
+
+// The terms of a step and their gradients, compared with those by autograd of `terms_of`.
+void terms_equal_autograd(
+    const StepPolicy& policy, const torch::Tensor& outputs, const torch::Tensor& old,
+    const PolicyAction& action,
+    const std::function<std::vector<torch::Tensor>(const torch::Tensor& outputs)>& terms_of) {
+  const torch::Tensor leaf = outputs.clone().requires_grad_();
+  const std::vector<torch::Tensor> expected = terms_of(leaf);
+  const auto run = [&](const PolicyTerms& weights) {
+    torch::Tensor gradient = torch::full_like(outputs, 0.5);  // it is added to
+    policy.add_gradient(outputs.const_data_ptr<double>(), old.const_data_ptr<double>(), action,
+                        weights, gradient.data_ptr<double>());
+    return gradient - 0.5;
+  };
+  const PolicyTerms found =
+      policy.terms(outputs.const_data_ptr<double>(), old.const_data_ptr<double>(), action);
+  const std::vector<double> values = {found.log_prob, found.entropy, found.divergence};
+  const std::vector<PolicyTerms> weights = {{.log_prob = 2}, {.entropy = -3}, {.divergence = 0.7}};
+  const std::vector<double> scale = {2, -3, 0.7};
+  for (size_t k = 0; k < 3; ++k) {
+    EXPECT_NEAR(values[k], expected[k].item<double>(), 1e-12) << k;
+    const torch::Tensor gradient =
+        torch::autograd::grad({expected[k]}, {leaf}, {}, /*retain_graph=*/true)[0];
+    EXPECT_TRUE(run(weights[k]).allclose(scale[k] * gradient, 1e-10, 1e-12)) << k;
+  }
+}
+
+TEST(StepPolicyTest, TermsOfChoicesEqualAutograd) {
+  const auto outputs = torch::tensor({0.3, -2.0, 1.5, 0.0}, torch::kDouble);
+  const auto old = torch::tensor({0.1, -1.0, 1.0, 0.7}, torch::kDouble);
+  for (int64_t choice = 0; choice < 4; ++choice) {
+    terms_equal_autograd(*make_choice_head(3, 4)->step_policy(), outputs, old, {.choice = choice},
+                         [&](const torch::Tensor& o) {
+                           const auto now = o.log_softmax(0), before = old.log_softmax(0);
+                           return std::vector<torch::Tensor>{now[choice], -(now.exp() * now).sum(),
+                                                             (before.exp() * (before - now)).sum()};
+                         });
+  }
+}
+
+TEST(StepPolicyTest, TermsOfNumbersEqualAutograd) {
+  const auto outputs = torch::tensor({1.0, -2.0, 0.25, -1.0}, torch::kDouble);
+  const auto old = torch::tensor({0.8, -2.1, 0.5, -1.5}, torch::kDouble);
+  const std::vector<double> numbers = {0.5, -1.75};
+  const auto taken = torch::tensor(numbers, torch::kDouble);
+  terms_equal_autograd(
+      *make_number_head(3, 2)->step_policy(), outputs, old, {.numbers = numbers.data()},
+      [&](const torch::Tensor& o) {
+        const auto mean = o.slice(0, 0, 2), deviation = o.slice(0, 2).exp().log1p();
+        const auto old_mean = old.slice(0, 0, 2), old_deviation = old.slice(0, 2).exp().log1p();
+        const auto variance = deviation.square();
+        return std::vector<torch::Tensor>{
+            (-(taken - mean).square() / (2 * variance) - (2 * M_PI * variance).log() / 2).sum(),
+            ((2 * M_PI * M_E * variance).log() / 2).sum(),
+            ((deviation / old_deviation).log() - 0.5 +
+             (old_deviation.square() + (old_mean - mean).square()) / (2 * variance))
+                .sum()};
+      });
+}
+
+TEST(AgentHeadsTest, EqualTheLinearLayersAndTheirGradients) {
+  for (const auto dtype : {torch::kFloat, torch::kDouble}) {
+    LstmOptions options;
+    options.hidden_size = 13;
+    Agent agent(nullptr, options.make(3), make_number_head(13, 2));
+    agent.reset_parameters(1);
+    agent.to(dtype);
+    UnitInput input;
+    input.x = torch::randn({5, 3, 3}, dtype);
+    const torch::Tensor h = agent.forward_unit(input).y.detach().requires_grad_();
+    const auto named = agent.named_parameters();
+    const auto outputs = torch::linear(h, named["policy.weight"], named["policy.bias"]);
+    const auto value = torch::linear(h, named["value.weight"], named["value.bias"]).squeeze(2);
+    const torch::Tensor d_outputs = torch::randn({5, 3, 4}, torch::kDouble);
+    const torch::Tensor d_value = torch::randn({5, 3}, torch::kDouble);
+    const auto expected = torch::autograd::grad({outputs, value},
+                                                {h, named["policy.weight"], named["policy.bias"],
+                                                 named["value.weight"], named["value.bias"]},
+                                                {d_outputs.to(dtype), d_value.to(dtype)});
+
+    const AgentHeads heads(agent);
+    const torch::Tensor own_outputs = torch::empty({5, 3, 4}, torch::kDouble);
+    const torch::Tensor own_value = torch::empty({5, 3}, torch::kDouble);
+    heads.forward(h, own_outputs, own_value);
+    const double tolerance = dtype == torch::kFloat ? 1e-5 : 1e-12;
+    EXPECT_TRUE(own_outputs.allclose(outputs.to(torch::kDouble), tolerance, tolerance));
+    EXPECT_TRUE(own_value.allclose(value.to(torch::kDouble), tolerance, tolerance));
+    const AgentHeads::Gradients own = heads.backward(h, d_outputs, d_value);
+    EXPECT_TRUE(own.h.allclose(expected[0], tolerance, tolerance));
+    for (size_t i = 0; i < 4; ++i) {
+      EXPECT_TRUE(own.parameters[i].allclose(expected[i + 1], tolerance, tolerance)) << i;
+    }
+  }
 }
 
 TEST(ChoiceSamplerTest, WithoutRandomNumbersTakesTheMostProbable) {

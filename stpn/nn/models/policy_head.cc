@@ -40,7 +40,8 @@ class Outputs {
 // One of n choices.
 class ChoicePolicy : public Policy {
  public:
-  explicit ChoicePolicy(const torch::Tensor& logits) : log_policy_(logits.log_softmax(2)) {}
+  explicit ChoicePolicy(const torch::Tensor& logits)
+      : Policy(logits), log_policy_(logits.log_softmax(2)) {}
   torch::Tensor log_prob(const torch::Tensor& action) const override {
     return log_policy_.gather(2, action.unsqueeze(2)).squeeze(2);
   }
@@ -48,6 +49,48 @@ class ChoicePolicy : public Policy {
 
  private:
   torch::Tensor log_policy_;
+};
+
+class ChoiceStep : public StepPolicy {
+ public:
+  explicit ChoiceStep(int64_t choices) : choices_(choices) {}
+
+  PolicyTerms terms(const double* outputs, const double* old,
+                    const PolicyAction& action) const override {
+    const Logarithms now = log_softmax(outputs), before = log_softmax(old);
+    PolicyTerms terms{.log_prob = now[action.choice]};
+    for (int64_t a = 0; a < choices_; ++a) {
+      terms.entropy -= std::exp(now[a]) * now[a];
+      terms.divergence += std::exp(before[a]) * (before[a] - now[a]);
+    }
+    return terms;
+  }
+  void add_gradient(const double* outputs, const double* old, const PolicyAction& action,
+                    const PolicyTerms& weights, double* gradient) const override {
+    const Logarithms now = log_softmax(outputs), before = log_softmax(old);
+    double entropy = 0;
+    for (int64_t a = 0; a < choices_; ++a) entropy -= std::exp(now[a]) * now[a];
+    for (int64_t a = 0; a < choices_; ++a) {
+      const double p = std::exp(now[a]);
+      gradient[a] += weights.log_prob * ((a == action.choice ? 1 : 0) - p) -
+                     weights.entropy * p * (now[a] + entropy) +
+                     weights.divergence * (p - std::exp(before[a]));
+    }
+  }
+
+ private:
+  using Logarithms = std::array<double, kMaxOutputs>;
+  Logarithms log_softmax(const double* outputs) const {
+    const double largest = *std::max_element(outputs, outputs + choices_);
+    double sum = 0;
+    for (int64_t a = 0; a < choices_; ++a) sum += std::exp(outputs[a] - largest);
+    const double log_sum = largest + std::log(sum);
+    Logarithms result;
+    for (int64_t a = 0; a < choices_; ++a) result[a] = outputs[a] - log_sum;
+    return result;
+  }
+
+  int64_t choices_;
 };
 
 class ChoiceSampler : public ActionSampler {
@@ -93,12 +136,15 @@ class ChoiceHead : public PolicyHead {
   std::unique_ptr<ActionSampler> sampler() const override {
     return std::make_unique<ChoiceSampler>(Outputs(weight(), bias()));
   }
+  std::unique_ptr<StepPolicy> step_policy() const override {
+    return std::make_unique<ChoiceStep>(bias().size(0));
+  }
 };
 
 // Independent normal distributions.
 class NumberPolicy : public Policy {
  public:
-  explicit NumberPolicy(const torch::Tensor& outputs) {
+  explicit NumberPolicy(const torch::Tensor& outputs) : Policy(outputs) {
     const auto parts = outputs.chunk(2, 2);
     mean_ = parts[0];
     deviation_ = torch::softplus(parts[1]);
@@ -114,6 +160,47 @@ class NumberPolicy : public Policy {
 
  private:
   torch::Tensor mean_, deviation_;
+};
+
+// log(1 + exp(s)), without overflow.
+double softplus(double s) { return std::max(s, 0.0) + std::log1p(std::exp(-std::abs(s))); }
+
+class NumberStep : public StepPolicy {
+ public:
+  explicit NumberStep(int64_t numbers) : numbers_(numbers) {}
+
+  PolicyTerms terms(const double* outputs, const double* old,
+                    const PolicyAction& action) const override {
+    PolicyTerms terms;
+    for (int64_t k = 0; k < numbers_; ++k) {
+      const double deviation = softplus(outputs[numbers_ + k]);
+      const double z = (action.numbers[k] - outputs[k]) / deviation;
+      terms.log_prob -= 0.5 * z * z + std::log(deviation) + kLogSqrt2Pi;
+      terms.entropy += 0.5 + std::log(deviation) + kLogSqrt2Pi;
+      const double ratio = softplus(old[numbers_ + k]) / deviation;
+      const double shift = (old[k] - outputs[k]) / deviation;
+      terms.divergence += 0.5 * (ratio * ratio + shift * shift - 1) - std::log(ratio);
+    }
+    return terms;
+  }
+  void add_gradient(const double* outputs, const double* old, const PolicyAction& action,
+                    const PolicyTerms& weights, double* gradient) const override {
+    for (int64_t k = 0; k < numbers_; ++k) {
+      const double s = outputs[numbers_ + k];
+      const double deviation = softplus(s);
+      const double z = (action.numbers[k] - outputs[k]) / deviation;
+      const double ratio = softplus(old[numbers_ + k]) / deviation;
+      const double shift = (old[k] - outputs[k]) / deviation;
+      gradient[k] += (weights.log_prob * z - weights.divergence * shift) / deviation;
+      const double of_deviation = weights.log_prob * (z * z - 1) + weights.entropy +
+                                  weights.divergence * (1 - ratio * ratio - shift * shift);
+      // d softplus(s) / d s = 1 / (1 + exp(-s))
+      gradient[numbers_ + k] += of_deviation / (deviation * (1 + std::exp(-s)));
+    }
+  }
+
+ private:
+  int64_t numbers_;
 };
 
 class NumberSampler : public ActionSampler {
@@ -135,7 +222,7 @@ class NumberSampler : public ActionSampler {
     const int64_t count = outputs_.count() / 2;
     for (int64_t k = 0; k < count; ++k) {
       const auto s = static_cast<double>(outputs[count + k]);
-      const double deviation = std::max(s, 0.0) + std::log1p(std::exp(-std::abs(s)));
+      const double deviation = softplus(s);
       const double z = random == nullptr ? 0 : random->normal();
       numbers[k] = static_cast<float>(static_cast<double>(outputs[k]) + deviation * z);
     }
@@ -153,6 +240,9 @@ class NumberHead : public PolicyHead {
   }
   std::unique_ptr<ActionSampler> sampler() const override {
     return std::make_unique<NumberSampler>(Outputs(weight(), bias()));
+  }
+  std::unique_ptr<StepPolicy> step_policy() const override {
+    return std::make_unique<NumberStep>(bias().size(0) / 2);
   }
 };
 

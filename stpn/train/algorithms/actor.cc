@@ -39,11 +39,13 @@ Actor::Actor(const tasks::EnvironmentTask& task, uint64_t seed, int64_t environm
     : task_(task),
       seed_(seed),
       steps_(steps == 0 ? task.max_steps() : steps),
-      runners_(environments) {
+      runners_(environments),
+      end_(steps_) {
   const tasks::ActionSpec& actions = task.actions();
   for (Runner& runner : runners_) {
     runner.environment = task.make_environment();
     runner.numbers.resize(actions.low.size());
+    runner.scaled.resize(actions.low.size());
   }
   x_ = torch::zeros({steps_ + 1, environments, task.observation_size()}, dtype);
   reset_ = torch::zeros({steps_ + 1, environments}, torch::kBool);
@@ -59,23 +61,23 @@ Acted Actor::play_whole(nn::Agent& agent, int64_t first, bool energy) {
   assert(task_.fixed_length() && steps_ == task_.max_steps());
   const auto batch = static_cast<int64_t>(runners_.size());
   start_all(tasks::Split::training, first, batch, first + batch, /*bootstraps=*/false);
-  return run(agent, {}, /*resets=*/false, energy);
+  return run(agent, {}, steps_, /*resets=*/false, energy);
 }
 
-Acted Actor::play_on(nn::Agent& agent, int64_t first, int64_t stride, bool energy) {
+Acted Actor::play_on(nn::Agent& agent, const PlayOn& how) {
+  assert(how.steps <= steps_);
   if (begun_) {  // by this actor, or by the one that was saved
-    plan(tasks::Split::training, stride, kNoLimit, /*bootstraps=*/true);
-    x_[0].copy_(x_[-1]);
-    reset_[0].copy_(reset_[-1]);
+    plan(tasks::Split::training, how.stride, kNoLimit, how.bootstraps);
+    go_on();
   } else {
-    start_all(tasks::Split::training, first, stride, kNoLimit, /*bootstraps=*/true);
+    start_all(tasks::Split::training, how.first, how.stride, kNoLimit, how.bootstraps);
     begun_ = true;
   }
-  return run(agent, state_, /*resets=*/true, energy);
+  return run(agent, state_, how.steps == 0 ? steps_ : how.steps, /*resets=*/true, how.energy);
 }
 
 PlayedEpisodes Actor::play_episodes(nn::Agent& agent, tasks::Split split, int64_t first,
-                                    int64_t count) {
+                                    int64_t count, bool greedy) {
   const auto batch = static_cast<int64_t>(runners_.size());
   assert(count >= batch);
   PlayedEpisodes played;
@@ -87,14 +89,12 @@ PlayedEpisodes Actor::play_episodes(nn::Agent& agent, tasks::Split split, int64_
   }
   start_all(split, first, batch, first + count, /*bootstraps=*/false);
   record_ = &played.actions;
+  greedy_ = greedy;
   const bool whole = task_.fixed_length() && steps_ == task_.max_steps() && count == batch;
   double energy = 0, steps = 0;
   for (bool going_on = false;; going_on = true) {
-    if (going_on) {
-      x_[0].copy_(x_[-1]);
-      reset_[0].copy_(reset_[-1]);
-    }
-    const Acted acted = run(agent, state_, /*resets=*/!whole, /*energy=*/true);
+    if (going_on) go_on();
+    const Acted acted = run(agent, state_, steps_, /*resets=*/!whole, /*energy=*/true);
     const torch::Tensor of_step = acted.output.energy.mean(2, /*keepdim=*/false, torch::kDouble);
     energy += of_step.masked_select(acted_).sum().item<double>();
     steps += acted_.sum().item<double>();
@@ -102,6 +102,7 @@ PlayedEpisodes Actor::play_episodes(nn::Agent& agent, tasks::Split split, int64_
     if (std::all_of(runners_.begin(), runners_.end(), finished)) break;
   }
   record_ = nullptr;
+  greedy_ = false;
   for (int64_t b = 0; b < batch; ++b) {
     Runner& runner = runners_[b];
     for (size_t k = 0; k < runner.rewards.size(); ++k) {
@@ -144,27 +145,35 @@ void Actor::start(int64_t b, int64_t episode, int64_t row) {
   write_observation(row, b, observation);
 }
 
-Acted Actor::run(nn::Agent& agent, const nn::State& state, bool resets, bool energy) {
+void Actor::go_on() {
+  x_[0].copy_(x_[end_]);
+  reset_[0].copy_(reset_[end_]);
+}
+
+Acted Actor::run(nn::Agent& agent, const nn::State& state, int64_t steps, bool resets,
+                 bool energy) {
   sampler_ = agent.policy_head().sampler();
+  end_ = steps;
+  const auto first = [steps](const torch::Tensor& tensor) { return tensor.slice(0, 0, steps); };
   nn::UnitInput input;
-  input.x = x_.slice(0, 0, -1);
+  input.x = first(x_);
   input.state = state;
-  if (resets) input.reset = reset_.slice(0, 0, -1);
+  if (resets) input.reset = first(reset_);
   input.energy = energy;
   input.closed_loop = this;
   Rollout rollout = {.observation = input.x,
                      .reset = input.reset,
-                     .action = action_,
-                     .acted = acted_,
+                     .action = first(action_),
+                     .acted = first(acted_),
                      .log_prob = {},
-                     .reward = reward_,
-                     .terminated = terminated_,
-                     .truncated = truncated_,
+                     .reward = first(reward_),
+                     .terminated = first(terminated_),
+                     .truncated = first(truncated_),
                      .state = state};
   nn::Agent::Output output = agent.forward(input);
   {
     const torch::NoGradGuard no_grad;
-    rollout.log_prob = output.policy->log_prob(action_);
+    rollout.log_prob = output.policy->log_prob(rollout.action);
   }
   state_.clear();
   if (resets) {
@@ -172,8 +181,8 @@ Acted Actor::run(nn::Agent& agent, const nn::State& state, bool resets, bool ene
       // A copy, because a view of the last step would keep the whole output in memory.
       state_.emplace_back(name, tensor.detach().clone());
     }
-    rollout.next_observation = x_[-1];
-    rollout.next_reset = reset_[-1];
+    rollout.next_observation = x_[end_];
+    rollout.next_reset = reset_[end_];
     rollout.next_state = state_;
   }
   return {std::move(rollout), std::move(output)};
@@ -223,17 +232,22 @@ template <typename T>
 void Actor::act(int64_t t, int64_t first, int64_t count, const T* h) {
   const int64_t batch = x_.size(1), hidden = sampler_->inputs();
   const int64_t numbers = task_.actions().numbers();
+  const tasks::ActionSpec& actions = task_.actions();
   std::vector<float> observation(x_.size(2));
   for (int64_t b = first; b < first + count; ++b, h += hidden) {
     Runner& runner = runners_[b];
     const int64_t here = t * batch + b;
-    tasks::Action action = {.numbers = runner.numbers.data()};
+    tasks::Action action = {.numbers = runner.scaled.data()};
     tasks::Step step;
     const bool acts = !runner.cut && !runner.finished;
     if (acts) {
       base::Random random(seed_, base::Stream::actions,
                           draw_index(split_, runner.episode, runner.step));
-      action.choice = sampler_->draw(h, &random, runner.numbers.data());
+      action.choice = sampler_->draw(h, greedy_ ? nullptr : &random, runner.numbers.data());
+      for (int64_t k = 0; k < numbers; ++k) {
+        const float middle = (actions.low[k] + actions.high[k]) / 2;
+        runner.scaled[k] = middle + (actions.high[k] - middle) * runner.numbers[k];
+      }
       if (record_ != nullptr && b == 0 && runner.rewards.empty()) record(action);
       step = runner.environment->step(action, observation.data());
       ++runner.step;
@@ -285,8 +299,8 @@ void Actor::save(const std::string& prefix, base::Safetensors& content) const {
     states += saved;
   }
   content.tensors.push_back(named(prefix + "counts", counts));
-  content.tensors.push_back(named(prefix + "x", x_[-1]));
-  content.tensors.push_back(named(prefix + "reset", reset_[-1]));
+  content.tensors.push_back(named(prefix + "x", x_[end_]));
+  content.tensors.push_back(named(prefix + "reset", reset_[end_]));
   for (const auto& [name, tensor] : state_) {
     content.tensors.push_back(named(prefix + "state." + name, tensor));
   }
@@ -300,8 +314,9 @@ void Actor::restore(const std::string& prefix, const base::Safetensors& content,
   const auto batch = static_cast<int64_t>(runners_.size());
   const torch::Tensor counts = torch::zeros({5, batch}, torch::kFloat64);
   read_into(content, prefix + "counts", counts);
-  read_into(content, prefix + "x", x_[-1]);
-  read_into(content, prefix + "reset", reset_[-1]);
+  end_ = steps_;
+  read_into(content, prefix + "x", x_[end_]);
+  read_into(content, prefix + "reset", reset_[end_]);
   std::string_view states = content.at(prefix + "environments").bytes;
   for (int64_t b = 0; b < batch; ++b) {
     Runner& runner = runners_[b];

@@ -24,6 +24,14 @@
 
 namespace stpn::train {
 
+// How Actor::play_on goes on.
+struct PlayOn {
+  int64_t first = 0, stride = 0;  // environment b plays episode first+b, first+b+stride, and so on
+  int64_t steps = 0;              // at most the actor's T; 0: T
+  bool energy = false;            // also measure that of the unit
+  bool bootstraps = true;         // a step without an action follows a truncation (Rollout)
+};
+
 // What a call of Actor gives: what happened, and what the agent's pass computed meanwhile. The
 // tensors of the rollout are the actor's, whose next call overwrites them.
 struct Acted {
@@ -50,14 +58,15 @@ class Actor : public kernels::ClosedLoop {
   // also measure that of the unit. REQUIRES: the task's episodes have T steps.
   Acted play_whole(nn::Agent& agent, int64_t first, bool energy = false);
 
-  // The next T steps of training episodes, from where the last call, if it was of play_on, ended.
-  // Environment b plays episode first+b, then first+b+stride, and so on.
-  Acted play_on(nn::Agent& agent, int64_t first, int64_t stride, bool energy = false);
+  // The next steps of training episodes, from where the last call, if it was of play_on, ended.
+  Acted play_on(nn::Agent& agent, const PlayOn& how);
 
   // Plays `count` episodes of a split, from number `first` on, to their ends, whatever their
   // lengths: environment b plays first+b, first+b+B ... So each counts once; an environment that
-  // has no more of them waits for the others. REQUIRES: count >= B.
-  PlayedEpisodes play_episodes(nn::Agent& agent, tasks::Split split, int64_t first, int64_t count);
+  // has no more of them waits for the others. `greedy`: always the most probable action. REQUIRES:
+  // count >= B.
+  PlayedEpisodes play_episodes(nn::Agent& agent, tasks::Split split, int64_t first, int64_t count,
+                               bool greedy = false);
 
   // The summed rewards of the episodes that have ended since the last call, by environment.
   std::vector<double> take_rewards();
@@ -84,7 +93,8 @@ class Actor : public kernels::ClosedLoop {
     bool finished = false;  // there is no next episode
     int64_t episodes_ended = 0;
     std::vector<double> rewards, lengths;  // of the episodes that ended, until they are taken
-    std::vector<float> numbers;            // of an action in a box
+    std::vector<float> numbers;            // of an action in a box: as drawn,
+    std::vector<float> scaled;             // and as the environment gets them
   };
 
   // Starts an episode in environment b and writes its first observation into row `row` of x_. At or
@@ -93,7 +103,9 @@ class Actor : public kernels::ClosedLoop {
   // Which episodes follow: every stride-th of the split, up to the limit.
   void plan(tasks::Split split, int64_t stride, int64_t limit, bool bootstraps);
   void start_all(tasks::Split split, int64_t first, int64_t stride, int64_t limit, bool bootstraps);
-  Acted run(nn::Agent& agent, const nn::State& state, bool resets, bool energy);
+  Acted run(nn::Agent& agent, const nn::State& state, int64_t steps, bool resets, bool energy);
+  // What is observed after the last run becomes step 0 of the next.
+  void go_on();
   void write_observation(int64_t row, int64_t b, const std::vector<float>& observation);
   template <typename T>
   void act(int64_t t, int64_t first, int64_t count, const T* h);
@@ -107,13 +119,15 @@ class Actor : public kernels::ClosedLoop {
   int64_t stride_ = 0;                    // from an environment's episode to its next
   int64_t limit_ = kNoLimit;              // episodes from this number on are not played
   bool bootstraps_ = false;               // after a truncation there is a step without an action
+  bool greedy_ = false;                   // no draws
   bool begun_ = false;                    // the next call of play_on goes on
   std::vector<float>* record_ = nullptr;  // takes the actions of the first episode
   std::unique_ptr<nn::ActionSampler> sampler_;
-  torch::Tensor x_;      // (T + 1, B, I); the last row is what is observed after T steps
+  int64_t end_;          // steps of the last run: the row of x_ and reset_ that follows them
+  torch::Tensor x_;      // (T + 1, B, I)
   torch::Tensor reset_;  // (T + 1, B) bool
   torch::Tensor action_, acted_, reward_, terminated_, truncated_;
-  nn::State state_;  // of the unit, after T steps
+  nn::State state_;  // of the unit, after the last run
 };
 
 }  // namespace stpn::train

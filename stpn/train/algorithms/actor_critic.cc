@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 #include <utility>
 
 #include "stpn/ops/runtime/threads.h"
@@ -13,18 +12,9 @@
 namespace stpn::train {
 namespace {
 
-using tasks::Split;
-
-// Steps in a pass over test episodes of different lengths: many end long before the longest.
-constexpr int64_t kTestSteps = 128;
-
 constexpr int64_t kMaxEpisodes = 1 << 16;              // in parallel
 constexpr int64_t kMaxSteps = 1 << 16;                 // of a rollout
 constexpr int64_t kEpisodeNumbers = int64_t{1} << 32;  // tasks::Environment::start
-
-torch::Dtype dtype_of(const torch::nn::Module& model) {
-  return model.parameters().front().scalar_type();
-}
 
 // R, (T, B).
 torch::Tensor returns_of(const Rollout& rollout, const torch::Tensor& value,
@@ -42,37 +32,28 @@ torch::Tensor returns_of(const Rollout& rollout, const torch::Tensor& value,
   return returns;
 }
 
-class ActorCriticTrainer : public Trainer {
+class ActorCriticTrainer : public AgentTrainer {
  public:
   ActorCriticTrainer(ActorCriticOptions options, const tasks::EnvironmentOptions& task,
                      const nn::UnitOptions& unit)
-      : options_(std::move(options)),
-        task_(task.make(seed())),
-        agent_(make_agent(*task_, unit)),
-        adam_(agent_->parameters(), options_.learning_rate, options_.epsilon),
-        gradient_(*task_, options_, *agent_) {
-    agent_->reset_parameters(seed());
-  }
+      : AgentTrainer(task, unit, static_cast<uint64_t>(options.seed)),
+        options_(std::move(options)),
+        adam_(agent().parameters(), options_.learning_rate, options_.epsilon),
+        gradient_(this->task(), options_, agent()) {}
 
-  const tasks::EnvironmentTask& task() const { return *task_; }
-
-  torch::nn::Module& model() override { return *agent_; }
   Adam& adam() override { return adam_; }
   void save(base::Safetensors& content) const override { gradient_.save(content); }
   void restore(const base::Safetensors& content) override { gradient_.restore(content); }
-  std::string items() const override { return "episodes"; }
   double batch_size() const override {
     const auto environments = static_cast<double>(options_.episodes);
     if (options_.rollout_length == 0) return environments;
     return environments * static_cast<double>(options_.rollout_length) /
-           static_cast<double>(task_->max_steps());
+           static_cast<double>(task().max_steps());
   }
   int64_t batches() const override { return options_.report_every; }
   bool finished(const Progress& progress) const override {
     return progress.epoch >= options_.epochs();
   }
-  std::string score() const override { return "reward"; }
-  bool keeps_best() const override { return false; }
 
   Metrics train_epoch(int64_t epoch, const std::function<void(int64_t)>& after_batch) override {
     std::vector<double> losses, rewards, norms;
@@ -96,55 +77,9 @@ class ActorCriticTrainer : public Trainer {
     Metrics metrics = {{"episodes", static_cast<double>(episodes)},
                        {"train_loss", tasks::spread_of(losses).mean},
                        {"reward", reward}};
-    add_share(reward, metrics);
+    add_reward_share(reward, metrics);
     metrics.emplace_back("gradient_norm", norms.empty() ? 0 : tasks::spread_of(norms).mean);
     return metrics;
-  }
-
-  void try_out() override {
-    const torch::NoGradGuard no_grad;
-    Actor(*task_, seed(), 1, test_steps(), torch::kFloat).play_episodes(*agent_, Split::test, 0, 1);
-  }
-
-  int64_t test_size() const override { return task_->test_episodes(); }
-  Metrics test(int64_t count) override {
-    const PlayedEpisodes all = play_test(count);
-    const tasks::Spread reward = tasks::spread_of(all.rewards);
-    Metrics metrics = {{"reward", reward.mean}, {"reward_standard_error", reward.standard_error}};
-    add_share(reward.mean, metrics);
-    if (!task_->fixed_length()) {
-      metrics.emplace_back("episode_length", tasks::spread_of(all.lengths).mean);
-    }
-    metrics.emplace_back("energy_per_neuron", all.energy);
-    if (!task_->reward_inputs().empty()) {
-      agent_->unit().leave_out_of_energy(task_->reward_inputs());
-      metrics.emplace_back("energy_per_neuron_without_reward", play_test(count).energy);
-      agent_->unit().leave_out_of_energy({});
-    }
-    metrics.emplace_back("episodes", static_cast<double>(count));
-    return metrics;
-  }
-
-  std::string trace() override {
-    const torch::NoGradGuard no_grad;
-    // In a batch of the size that `test` uses, because the batch size may change the last bits of
-    // h.
-    const int64_t episodes = std::min(kEnvironmentsInShard, test_size());
-    Actor actor(*task_, seed(), episodes, test_steps(), torch::kFloat);
-    const PlayedEpisodes played = actor.play_episodes(*agent_, Split::test, 0, episodes);
-    return task_->trace(Split::test, 0, played.actions);
-  }
-
-  // Over all test episodes. If the task knows no best actions, that of the random policy alone.
-  std::vector<tasks::Baseline> baselines() const override {
-    if (baselines_.empty()) {
-      baselines_.push_back({"random_reward", mean_reward_of("random")});
-      try {
-        baselines_.push_back({"oracle_reward", mean_reward_of("oracle")});
-      } catch (const base::UserError&) {  // the task has no oracle
-      }
-    }
-    return baselines_;
   }
 
   Metric pace(int64_t epochs, double seconds) const override {
@@ -152,29 +87,9 @@ class ActorCriticTrainer : public Trainer {
   }
 
  private:
-  uint64_t seed() const { return static_cast<uint64_t>(options_.seed); }
-
-  int64_t test_steps() const {
-    return task_->fixed_length() ? 0 : std::min(kTestSteps, task_->max_steps());
-  }
-
-  // Adds (reward - random) / (oracle - random) to the metrics, if the task has an oracle.
-  void add_share(double reward, Metrics& metrics) const {
-    const auto baselines = this->baselines();
-    if (baselines.size() < 2) return;
-    const double random = baselines[0].value, oracle = baselines[1].value;
-    metrics.emplace_back("reward_share", (reward - random) / (oracle - random));
-  }
-
-  double mean_reward_of(const std::string& policy_name) const {
-    const auto played =
-        tasks::play_untrained(*task_, policy_name, seed(), Split::test, test_size());
-    return tasks::spread_of(played.rewards).mean;
-  }
-
   // One step of the optimiser. Returns the norm of the gradient before clipping.
   double learn(const std::vector<torch::Tensor>& gradients, int64_t epoch, int64_t iteration) {
-    const auto parameters = agent_->parameters();
+    const auto parameters = agent().parameters();
     set_gradients(parameters, gradients);
     const double norm = torch::nn::utils::clip_grad_norm_(parameters, options_.max_grad_norm);
     if (!std::isfinite(norm)) {
@@ -186,34 +101,9 @@ class ActorCriticTrainer : public Trainer {
     return norm;
   }
 
-  PlayedEpisodes play_test(int64_t count) {
-    const int64_t shards = (count + kEnvironmentsInShard - 1) / kEnvironmentsInShard;
-    PlayedEpisodes all;
-    all.rewards.resize(count);
-    all.lengths.resize(count);
-    std::vector<double> energy(shards), steps(shards);
-    ops::run_concurrently(shards, [&](int64_t shard) {
-      const torch::NoGradGuard no_grad;
-      const int64_t first = shard * kEnvironmentsInShard;
-      const int64_t episodes = std::min(kEnvironmentsInShard, count - first);
-      Actor actor(*task_, seed(), episodes, test_steps(), torch::kFloat);
-      const PlayedEpisodes played = actor.play_episodes(*agent_, Split::test, first, episodes);
-      std::copy(played.rewards.begin(), played.rewards.end(), all.rewards.begin() + first);
-      std::copy(played.lengths.begin(), played.lengths.end(), all.lengths.begin() + first);
-      steps[shard] = std::accumulate(played.lengths.begin(), played.lengths.end(), 0.0);
-      energy[shard] = played.energy * steps[shard];
-    });
-    all.energy = std::accumulate(energy.begin(), energy.end(), 0.0) /
-                 std::accumulate(steps.begin(), steps.end(), 0.0);
-    return all;
-  }
-
   ActorCriticOptions options_;
-  std::unique_ptr<tasks::EnvironmentTask> task_;
-  std::shared_ptr<nn::Agent> agent_;
   Adam adam_;
   PolicyGradient gradient_;
-  mutable std::vector<tasks::Baseline> baselines_;
 };
 
 }  // namespace
@@ -310,25 +200,6 @@ torch::Tensor actor_critic_loss(const ActorCriticOptions& options, const nn::Pol
   return terms.masked_fill(rollout.acted.logical_not(), 0).sum();
 }
 
-torch::Tensor bootstrap_value(nn::Agent& agent, const Rollout& rollout) {
-  const torch::NoGradGuard no_grad;
-  nn::UnitInput input;
-  input.x = rollout.next_observation.unsqueeze(0);
-  input.reset = rollout.next_reset.unsqueeze(0);
-  input.state = rollout.next_state;
-  return agent.forward(input).value[0];
-}
-
-std::shared_ptr<nn::Agent> make_agent(const tasks::EnvironmentTask& task,
-                                      const nn::UnitOptions& unit) {
-  const tasks::ActionSpec& actions = task.actions();
-  auto made = unit.make(task.observation_size());
-  const int64_t H = made->hidden_size();
-  return std::make_shared<nn::Agent>(nullptr, std::move(made),
-                                     actions.is_box() ? nn::make_number_head(H, actions.numbers())
-                                                      : nn::make_choice_head(H, actions.choices));
-}
-
 PolicyGradient::PolicyGradient(const tasks::EnvironmentTask& task,
                                const ActorCriticOptions& options, nn::Agent& agent)
     : options_(options), agent_(agent) {
@@ -363,7 +234,8 @@ PolicyGradient::Result PolicyGradient::run_shard(Shard& shard, int64_t iteration
   const bool energy = gradients && options_.energy_weight > 0;
   const Acted acted =
       whole ? shard.actor.play_whole(agent_, iteration * options_.episodes + shard.first, energy)
-            : shard.actor.play_on(agent_, shard.first, options_.episodes, energy);
+            : shard.actor.play_on(
+                  agent_, {.first = shard.first, .stride = options_.episodes, .energy = energy});
   const torch::Tensor later = whole ? torch::Tensor() : bootstrap_value(agent_, acted.rollout);
   const auto steps = acted.rollout.reward.size(0);
   torch::Tensor sum =

@@ -28,6 +28,7 @@
 
 #include "stpn/nn/models/agent.h"
 #include "stpn/train/algorithms/actor.h"
+#include "stpn/train/algorithms/agent_trainer.h"
 #include "stpn/train/trainer.h"
 
 namespace stpn::train {
@@ -61,13 +62,6 @@ struct ActorCriticOptions : TrainerOptions {
 torch::Tensor actor_critic_loss(const ActorCriticOptions& options, const nn::Policy& policy,
                                 const torch::Tensor& value, const Rollout& rollout,
                                 const torch::Tensor& bootstrap_value);
-
-// The value that the agent predicts for the observation after a rollout, (B), without gradient.
-torch::Tensor bootstrap_value(nn::Agent& agent, const Rollout& rollout);
-
-// A newly made agent for a task, without an encoder: a unit, and a head for its actions.
-std::shared_ptr<nn::Agent> make_agent(const tasks::EnvironmentTask& task,
-                                      const nn::UnitOptions& unit);
 
 // The loss of an iteration, and its gradient. The environments are divided into fixed shards. One
 // thread plays a shard and backpropagates through it before it takes the next, which bounds the

@@ -76,7 +76,7 @@ TEST(ActorTest, ConsecutiveRolloutsMakeUpTheEpisodes) {
   Actor actor(*task, 1, kEnvironments, 5, torch::kDouble);  // 7 rollouts of 5: 35 of the 36 steps
   std::vector<torch::Tensor> a, r, v, bootstrap;
   for (int64_t i = 0; i < 7; ++i) {
-    const Acted acted = actor.play_on(*agent, 0, kEnvironments);
+    const Acted acted = actor.play_on(*agent, {.stride = kEnvironments});
     v.push_back(acted.output.value);
     bootstrap.push_back(bootstrap_value(*agent, acted.rollout));
     a.push_back(acted.rollout.action.clone());
@@ -103,7 +103,7 @@ TEST(ActorTest, ARolloutCanBeRunAgain) {
   const torch::NoGradGuard no_grad;
   Actor actor(*task, 1, 5, 7, torch::kDouble);
   for (int64_t i = 0; i < 3; ++i) {
-    const Acted acted = actor.play_on(*agent, 0, 5);
+    const Acted acted = actor.play_on(*agent, {.stride = 5});
     const Rollout& rollout = acted.rollout;
     const auto again =
         agent->forward({.x = rollout.observation, .state = rollout.state, .reset = rollout.reset});
@@ -142,7 +142,7 @@ TEST(ActorTest, ATruncatedEpisodeEndsWithAStepWithoutAction) {
   const torch::NoGradGuard no_grad;
   constexpr int64_t kEnvironments = 3;
   Actor actor(*task, 1, kEnvironments, 40, torch::kDouble);
-  const Rollout r = actor.play_on(*agent, 0, kEnvironments).rollout;
+  const Rollout r = actor.play_on(*agent, {.stride = kEnvironments}).rollout;
   for (int64_t b = 0; b < kEnvironments; ++b) {
     int64_t t = 0;
     for (int64_t number = b; t < 40; number += kEnvironments) {
@@ -263,7 +263,7 @@ void gradient_equals_that_of_a_plain_loop(const std::string& unit,
     torch::Tensor bootstrap;
     {
       const torch::NoGradGuard no_grad;
-      rollout = actor.play_on(*agent, 0, kEnvironments).rollout;
+      rollout = actor.play_on(*agent, {.stride = kEnvironments}).rollout;
       bootstrap = bootstrap_value(*agent, rollout);
     }
     const torch::Tensor loss = plain_loss(*agent, encoder.get(), options, rollout, bootstrap);

@@ -16,6 +16,8 @@ class Adam {
   // backward pass assigns new tensors instead of adding to the old ones.
   void step();
 
+  void set_learning_rate(double learning_rate) { learning_rate_ = learning_rate; }
+
   // The number of steps taken. Exact up to 2^24, because libtorch stores it as a float.
   int64_t steps() const;
   void set_steps(int64_t steps);

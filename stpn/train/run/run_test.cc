@@ -52,15 +52,21 @@ class RunTest : public TrainTest {
     return lines;
   }
   void expect_same_bits(const std::string& one, const std::string& two) const {
+    expect_same_last(one, two);
+    expect_same_tensors(RunFolder(folder_ / one).best(), RunFolder(folder_ / two).best());
+  }
+  // For a trainer that does not keep the best.
+  void expect_same_last(const std::string& one, const std::string& two) const {
     EXPECT_EQ(metrics(one), metrics(two));
-    const RunFolder a(folder_ / one), b(folder_ / two);
-    for (const auto& [x, y] : {std::pair(a.last(), b.last()), std::pair(a.best(), b.best())}) {
-      const auto p = base::read_safetensors(x);
-      const auto q = base::read_safetensors(y);
-      ASSERT_EQ(p.tensors.size(), q.tensors.size());
-      for (const auto& tensor : p.tensors)
-        EXPECT_TRUE(tensor.bytes == q.at(tensor.name).bytes) << two << " " << tensor.name;
-    }
+    expect_same_tensors(RunFolder(folder_ / one).last(), RunFolder(folder_ / two).last());
+  }
+  static void expect_same_tensors(const std::filesystem::path& one,
+                                  const std::filesystem::path& two) {
+    const auto p = base::read_safetensors(one);
+    const auto q = base::read_safetensors(two);
+    ASSERT_EQ(p.tensors.size(), q.tensors.size());
+    for (const auto& tensor : p.tensors)
+      EXPECT_TRUE(tensor.bytes == q.at(tensor.name).bytes) << two << " " << tensor.name;
   }
 };
 
@@ -133,7 +139,11 @@ TEST_F(RunTest, ReinforcementLearningResumesAndRunsOnThreadsInTheSameBitsToo) {
   const int threads = torch::get_num_threads();
   Observer silent;
   const std::vector<std::vector<std::string>> variants = {
-      {}, {"train.rollout_length=7"}, {"unit.name=\"lstm\""}, {"unit.name=\"fast_weights\""}};
+      {},
+      {"train.rollout_length=7"},
+      {"unit.name=\"lstm\""},
+      {"unit.name=\"fast_weights\""},
+  };
   for (size_t i = 0; i < variants.size(); ++i) {
     std::string text = kMaze;
     if (i >= 2)
@@ -148,13 +158,49 @@ TEST_F(RunTest, ReinforcementLearningResumesAndRunsOnThreadsInTheSameBitsToo) {
       EXPECT_THROW(run_experiment(maze, folder_ / broken, true, interrupter), Interrupted);
     }
     ASSERT_TRUE(run_experiment(maze, folder_ / broken, true, silent));
-    EXPECT_EQ(metrics(whole), metrics(broken));
-    const auto one = base::read_safetensors(RunFolder(folder_ / whole).last());
-    const auto two = base::read_safetensors(RunFolder(folder_ / broken).last());
-    ASSERT_EQ(one.tensors.size(), two.tensors.size());
-    for (const auto& tensor : one.tensors) {
-      EXPECT_TRUE(tensor.bytes == two.at(tensor.name).bytes) << i << " " << tensor.name;
+    expect_same_last(whole, broken);
+  }
+  torch::set_num_threads(threads);
+}
+
+constexpr const char* kHold = R"(
+[task]
+name = "hold"
+test = 10
+
+[unit]
+name = "stpn_feedforward"
+hidden_size = 6
+
+[train]
+algorithm = "ppo"
+steps = 13000
+environments = 70
+rollout_length = 23
+minibatch_steps = 3000
+passes = 2
+report_every = 2
+kl_target = 1e-6
+)";
+
+TEST_F(RunTest, PpoResumesAndRunsOnThreadsInTheSameBitsToo) {
+  const int threads = torch::get_num_threads();
+  Observer silent;
+  const std::vector<std::vector<std::string>> variants = {
+      {}, {"train.states=recomputed", "train.time_limit=truncation", "train.environments=3"}};
+  for (size_t i = 0; i < variants.size(); ++i) {
+    const Experiment hold = read_experiment(write("hold.toml", kHold), variants[i]);
+    const std::string whole = fmt::format("ppo{}", i), broken = fmt::format("broken_ppo{}", i);
+    torch::set_num_threads(1);
+    ASSERT_TRUE(run_experiment(hold, folder_ / whole, false, silent));
+    torch::set_num_threads(3);
+    for (const auto& [epoch, batch] : {std::pair(1, 2), std::pair(3, 1)}) {
+      Interrupter interrupter(epoch, batch);
+      EXPECT_THROW(run_experiment(hold, folder_ / broken, true, interrupter), Interrupted);
     }
+    ASSERT_TRUE(run_experiment(hold, folder_ / broken, true, silent));
+    expect_same_last(whole, broken);
+    EXPECT_NE(metrics(whole).back()["kl_weight"], 0.2);
   }
   torch::set_num_threads(threads);
 }

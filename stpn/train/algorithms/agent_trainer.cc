@@ -1,0 +1,140 @@
+#include "stpn/train/algorithms/agent_trainer.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "stpn/base/error.h"
+#include "stpn/ops/runtime/threads.h"
+#include "stpn/tasks/policy.h"
+#include "stpn/train/algorithms/shards.h"
+
+namespace stpn::train {
+namespace {
+
+// Steps in a pass over test episodes of different lengths: many end long before the longest.
+constexpr int64_t kTestSteps = 128;
+
+}  // namespace
+
+std::shared_ptr<nn::Agent> make_agent(const tasks::EnvironmentTask& task,
+                                      const nn::UnitOptions& unit) {
+  const tasks::ActionSpec& actions = task.actions();
+  auto made = unit.make(task.observation_size());
+  const int64_t H = made->hidden_size();
+  return std::make_shared<nn::Agent>(nullptr, std::move(made),
+                                     actions.is_box() ? nn::make_number_head(H, actions.numbers())
+                                                      : nn::make_choice_head(H, actions.choices));
+}
+
+torch::Tensor bootstrap_value(nn::Agent& agent, const Rollout& rollout) {
+  const torch::NoGradGuard no_grad;
+  nn::UnitInput input;
+  input.x = rollout.next_observation.unsqueeze(0);
+  input.reset = rollout.next_reset.unsqueeze(0);
+  input.state = rollout.next_state;
+  return agent.forward(input).value[0];
+}
+
+torch::Dtype dtype_of(const torch::nn::Module& model) {
+  return model.parameters().front().scalar_type();
+}
+
+AgentTrainer::AgentTrainer(const tasks::EnvironmentOptions& task, const nn::UnitOptions& unit,
+                           uint64_t seed)
+    : seed_(seed), task_(task.make(seed)), agent_(make_agent(*task_, unit)) {
+  agent_->reset_parameters(seed);
+}
+
+void AgentTrainer::try_out() {
+  const torch::NoGradGuard no_grad;
+  Actor(*task_, seed_, 1, test_steps(), torch::kFloat)
+      .play_episodes(*agent_, tasks::Split::test, 0, 1);
+}
+
+Metrics AgentTrainer::test(int64_t count) {
+  const PlayedEpisodes all = play_test(count, tests_greedily());
+  const tasks::Spread reward = tasks::spread_of(all.rewards);
+  Metrics metrics = {{"reward", reward.mean}, {"reward_standard_error", reward.standard_error}};
+  add_reward_share(reward.mean, metrics);
+  if (tests_greedily()) {
+    metrics.emplace_back("least_reward", *std::min_element(all.rewards.begin(), all.rewards.end()));
+    metrics.emplace_back("sampled_reward",
+                         tasks::spread_of(play_test(count, /*greedy=*/false).rewards).mean);
+  }
+  if (!task_->fixed_length()) {
+    metrics.emplace_back("episode_length", tasks::spread_of(all.lengths).mean);
+  }
+  metrics.emplace_back("energy_per_neuron", all.energy);
+  if (!task_->reward_inputs().empty()) {
+    agent_->unit().leave_out_of_energy(task_->reward_inputs());
+    metrics.emplace_back("energy_per_neuron_without_reward",
+                         play_test(count, tests_greedily()).energy);
+    agent_->unit().leave_out_of_energy({});
+  }
+  metrics.emplace_back("episodes", static_cast<double>(count));
+  return metrics;
+}
+
+std::string AgentTrainer::trace() {
+  const torch::NoGradGuard no_grad;
+  // In a batch of the size that `test` uses, because the batch size may change the last bits of h.
+  const int64_t episodes = std::min(kEnvironmentsInShard, test_size());
+  Actor actor(*task_, seed_, episodes, test_steps(), torch::kFloat);
+  const PlayedEpisodes played =
+      actor.play_episodes(*agent_, tasks::Split::test, 0, episodes, tests_greedily());
+  return task_->trace(tasks::Split::test, 0, played.actions);
+}
+
+std::vector<tasks::Baseline> AgentTrainer::baselines() const {
+  if (baselines_.empty()) {
+    baselines_.push_back({"random_reward", mean_reward_of("random")});
+    try {
+      baselines_.push_back({"oracle_reward", mean_reward_of("oracle")});
+    } catch (const base::UserError&) {  // the task has no oracle
+    }
+  }
+  return baselines_;
+}
+
+void AgentTrainer::add_reward_share(double reward, Metrics& metrics) const {
+  const auto baselines = this->baselines();
+  if (baselines.size() < 2) return;
+  const double random = baselines[0].value, oracle = baselines[1].value;
+  metrics.emplace_back("reward_share", (reward - random) / (oracle - random));
+}
+
+int64_t AgentTrainer::test_steps() const {
+  return task_->fixed_length() ? 0 : std::min(kTestSteps, task_->max_steps());
+}
+
+double AgentTrainer::mean_reward_of(const std::string& policy_name) const {
+  const auto played =
+      tasks::play_untrained(*task_, policy_name, seed_, tasks::Split::test, test_size());
+  return tasks::spread_of(played.rewards).mean;
+}
+
+PlayedEpisodes AgentTrainer::play_test(int64_t count, bool greedy) {
+  const int64_t shards = (count + kEnvironmentsInShard - 1) / kEnvironmentsInShard;
+  PlayedEpisodes all;
+  all.rewards.resize(count);
+  all.lengths.resize(count);
+  std::vector<double> energy(shards), steps(shards);
+  ops::run_concurrently(shards, [&](int64_t shard) {
+    const torch::NoGradGuard no_grad;
+    const int64_t first = shard * kEnvironmentsInShard;
+    const int64_t episodes = std::min(kEnvironmentsInShard, count - first);
+    Actor actor(*task_, seed_, episodes, test_steps(), torch::kFloat);
+    const PlayedEpisodes played =
+        actor.play_episodes(*agent_, tasks::Split::test, first, episodes, greedy);
+    std::copy(played.rewards.begin(), played.rewards.end(), all.rewards.begin() + first);
+    std::copy(played.lengths.begin(), played.lengths.end(), all.lengths.begin() + first);
+    steps[shard] = std::accumulate(played.lengths.begin(), played.lengths.end(), 0.0);
+    energy[shard] = played.energy * steps[shard];
+  });
+  all.energy = std::accumulate(energy.begin(), energy.end(), 0.0) /
+               std::accumulate(steps.begin(), steps.end(), 0.0);
+  return all;
+}
+
+}  // namespace stpn::train

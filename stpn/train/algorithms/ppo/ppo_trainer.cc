@@ -1,0 +1,258 @@
+// The trainer `ppo`: options, epochs and metrics.
+#include <fmt/format.h>
+
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "stpn/tasks/policy.h"
+#include "stpn/train/algorithms/agent_trainer.h"
+#include "stpn/train/algorithms/ppo/ppo.h"
+#include "stpn/train/algorithms/ppo/ppo_options.h"
+#include "stpn/train/algorithms/shards.h"
+
+namespace stpn::train {
+namespace {
+
+constexpr double kMostSteps = 1e12;
+constexpr double kMostEnvironments = 1 << 16;
+constexpr double kMostRollout = 1 << 20;
+
+// Scales the gradients down so that their joint norm is at most `most`. Returns their norm before.
+double clip_norm(const std::vector<torch::Tensor>& gradients, double most) {
+  double squares = 0;
+  for (const torch::Tensor& gradient : gradients) {
+    const torch::Tensor dense = gradient.contiguous();
+    const auto add = [&](const auto* values) {
+      for (int64_t k = 0; k < dense.numel(); ++k) {
+        squares += static_cast<double>(values[k]) * static_cast<double>(values[k]);
+      }
+    };
+    if (dense.scalar_type() == torch::kFloat) {
+      add(dense.const_data_ptr<float>());
+    } else {
+      add(dense.const_data_ptr<double>());
+    }
+  }
+  const double norm = std::sqrt(squares);
+  if (norm > most) {
+    for (const torch::Tensor& gradient : gradients) gradient.mul_(most / norm);
+  }
+  return norm;
+}
+
+class PpoTrainer : public AgentTrainer {
+ public:
+  PpoTrainer(PpoOptions options, const tasks::EnvironmentOptions& task, const nn::UnitOptions& unit)
+      : AgentTrainer(task, unit, static_cast<uint64_t>(options.seed)),
+        options_(std::move(options)),
+        adam_(parameters_, options_.learning_rate, options_.epsilon),
+        ppo_(this->task(), options_, agent()) {}
+
+  Adam& adam() override { return adam_; }
+  void save(base::Safetensors& content) const override { ppo_.save(content); }
+  void restore(const base::Safetensors& content) override { ppo_.restore(content); }
+  double batch_size() const override {
+    return static_cast<double>(options_.batch_steps()) / static_cast<double>(task().max_steps());
+  }
+  int64_t batches() const override {
+    return std::min(options_.report_every, options_.iterations());
+  }
+  bool finished(const Progress& progress) const override {
+    return progress.epoch >= options_.epochs();
+  }
+
+  Metrics train_epoch(int64_t epoch, const std::function<void(int64_t)>& after_batch) override {
+    const int64_t begin = (epoch - 1) * options_.report_every;
+    const int64_t end = std::min(begin + options_.report_every, options_.iterations());
+    Result all;
+    for (int64_t iteration = begin; iteration < end; ++iteration) {
+      learn(iteration, all);
+      after_batch(iteration - begin + 1);
+    }
+    const double steps = all.sums.steps;
+    Metrics metrics = {
+        {"environment_steps", static_cast<double>(end * options_.batch_steps())},
+        {"episodes", static_cast<double>(ppo_.episodes_ended())},
+        {"train_loss", all.loss / all.minibatches},
+    };
+    const std::vector<double> rewards = ppo_.take_rewards();
+    const double reward = tasks::spread_of(rewards).mean;
+    metrics.emplace_back("reward", reward);
+    add_reward_share(reward, metrics);
+    metrics.emplace_back("policy_loss", all.sums.policy / steps);
+    metrics.emplace_back("value_loss", all.sums.value / steps);
+    metrics.emplace_back("entropy", all.sums.entropy / steps);
+    metrics.emplace_back("kl_divergence", all.sums.divergence / steps);
+    metrics.emplace_back("kl_weight", ppo_.kl_weight());
+    metrics.emplace_back("clipped_share", all.sums.clipped / steps);
+    metrics.emplace_back("gradient_norm", all.norm / all.minibatches);
+    return metrics;
+  }
+
+  Metric pace(int64_t epochs, double seconds) const override {
+    const int64_t iterations = std::min(epochs * options_.report_every, options_.iterations());
+    return {"steps_per_second", static_cast<double>(iterations * options_.batch_steps()) / seconds};
+  }
+
+ protected:
+  bool tests_greedily() const override { return true; }
+
+ private:
+  // Sums over the minibatches of an epoch.
+  struct Result {
+    PpoSums sums;
+    double loss = 0, norm = 0, minibatches = 0;
+  };
+
+  void learn(int64_t iteration, Result& all) {
+    ppo_.play();
+    const double steps_done = static_cast<double>((iteration + 1) * options_.batch_steps());
+    adam_.set_learning_rate(options_.learning_rate_at(steps_done));
+    PpoSums last;
+    for (int64_t pass = 0; pass < options_.passes; ++pass) {
+      if (options_.states == "recomputed" && pass > 0) ppo_.recompute_states();
+      last = {};
+      for (const Minibatch& minibatch : ppo_.minibatches(iteration * options_.passes + pass)) {
+        const Ppo::Result result = ppo_.gradient(minibatch);
+        if (result.gradients.empty()) continue;  // no step with an action
+        const double loss = result.loss(options_, ppo_.kl_weight());
+        const double norm = clip_norm(result.gradients, options_.max_grad_norm);
+        for (const auto& [name, value] :
+             {std::pair("loss", loss), std::pair("the norm of the gradient", norm)}) {
+          if (std::isfinite(value)) continue;
+          throw NonFiniteLoss(fmt::format("{} is {} in iteration {} (step {})", name, value,
+                                          iteration + 1, adam_.steps() + 1));
+        }
+        set_gradients(parameters_, result.gradients);
+        adam_.step();
+        last.add(result.sums);
+        all.sums.add(result.sums);
+        all.loss += loss;
+        all.norm += norm;
+        all.minibatches += 1;
+      }
+    }
+    ppo_.adapt_kl_weight(last.divergence / last.steps);
+  }
+
+  const PpoOptions options_;
+  const std::vector<torch::Tensor> parameters_ = agent().parameters();
+  Adam adam_;
+  Ppo ppo_;
+};
+
+}  // namespace
+
+double PpoOptions::learning_rate_at(double steps_done) const {
+  const double share = std::min(1.0, steps_done / decay_steps);
+  return learning_rate + share * (final_learning_rate - learning_rate);
+}
+
+std::vector<base::Field> PpoOptions::fields() {
+  constexpr double kLargest = std::numeric_limits<double>::max();
+  return {
+      seed_field(),
+      base::field("steps", steps,
+                  "steps of all environments together, rounded up to whole iterations; raise it "
+                  "while the reward still rises",
+                  {.least = 1, .most = kMostSteps}),
+      base::field("environments", environments,
+                  "environments played in parallel; more take less time, for larger batches",
+                  {.least = 1, .most = kMostEnvironments}),
+      base::field("rollout_length", rollout_length,
+                  "steps of each environment between two rounds of learning",
+                  {.least = 1, .most = kMostRollout}),
+      base::field("sequence_length", sequence_length,
+                  "steps through which gradients flow back; 0: the whole rollout. Raise it if what "
+                  "is to be remembered lies further back",
+                  {.least = 0, .most = kMostRollout}),
+      base::field("minibatch_steps", minibatch_steps,
+                  "steps between two updates, in whole sequences; more give fewer and less noisy "
+                  "updates",
+                  {.least = 1, .most = kMostSteps}),
+      base::field("passes", passes,
+                  "over the steps of an iteration; more learn more from them, until the policy "
+                  "has moved too far from the one that played",
+                  {.least = 1, .most = 1000}),
+      base::field("report_every", report_every,
+                  "iterations between two lines of metrics and checkpoints", {.least = 1}),
+      base::field("states", states,
+                  "where sequences start: from the states that were stored when they were played, "
+                  "or from states recomputed before each pass, which costs another forward pass",
+                  {"stored", "recomputed"}),
+      base::field("time_limit", time_limit,
+                  "whether a time limit is an end, after which there is nothing to earn, or a "
+                  "truncation, at which the value of what would have come is added",
+                  {"end", "truncation"}),
+      base::field("discount", discount, "discount factor of rewards per step",
+                  {.least = 0, .most = 1}),
+      base::field("gae_lambda", gae_lambda,
+                  "lambda of generalised advantages: 1 trusts rewards alone, 0 the value of the "
+                  "next step",
+                  {.least = 0, .most = 1}),
+      base::field("clip", clip, "how far the ratio of probabilities may move from 1",
+                  {.least = 0, .most = kLargest}),
+      base::field("value_weight", value_weight,
+                  "weight of the squared error of the value in the loss; there is no factor 1/2",
+                  {.least = 0, .most = kLargest}),
+      base::field("value_clipping", value_clipping,
+                  "what value_clip bounds: the change of the value since it was played, the "
+                  "squared error (a larger one has no gradient), or nothing",
+                  {"change", "error", "none"}),
+      base::field("value_clip", value_clip, "see value_clipping", {.least = 0, .most = kLargest}),
+      base::field("entropy_weight", entropy_weight,
+                  "weight of the policy's entropy, which the loss rewards; raise it when the "
+                  "policy stops exploring too soon",
+                  {.least = 0, .most = kLargest}),
+      base::field("kl_weight", kl_weight,
+                  "weight in the loss of the divergence from the policy that played, at the "
+                  "start; 0: without",
+                  {.least = 0, .most = kLargest}),
+      base::field("kl_target", kl_target,
+                  "the divergence to which kl_weight adapts: times 1.5 above twice of it, times "
+                  "0.5 below half of it",
+                  {.least = 0, .most = kLargest}),
+      base::field("energy_weight", energy_weight,
+                  "weight in the loss of energy_per_neuron, the mean over neurons and steps; raise "
+                  "it for a model that spends less, at the expense of reward",
+                  {.least = 0, .most = kLargest}),
+      base::field("max_grad_norm", max_grad_norm,
+                  "gradients are scaled down so that their joint norm is at most this",
+                  {.least = 0}),
+      base::field("learning_rate", learning_rate,
+                  "step size of Adam at the start; lower it if the reward drops again, raise it "
+                  "if the reward rises slowly",
+                  {.least = 0, .most = kLargest}),
+      base::field("final_learning_rate", final_learning_rate,
+                  "step size after decay_steps steps, to which it falls linearly",
+                  {.least = 0, .most = kLargest}),
+      base::field("decay_steps", decay_steps,
+                  "steps of all environments until the final step size, which then stays",
+                  {.least = 1, .most = kLargest}),
+      base::field("epsilon", epsilon,
+                  "epsilon of Adam, added to the root of the mean squared gradient",
+                  {.least = 1e-30, .most = kLargest}),
+  };
+}
+
+std::unique_ptr<tasks::TaskOptions> PpoOptions::task_options(const std::string& name,
+                                                             const std::string& where) const {
+  return tasks::find_environment(name, where).options();
+}
+
+std::unique_ptr<Trainer> PpoOptions::make(const tasks::TaskOptions& task,
+                                          const nn::UnitOptions& unit) const {
+  const auto& environments_of = dynamic_cast<const tasks::EnvironmentOptions&>(task);
+  auto trainer = std::make_unique<PpoTrainer>(*this, environments_of, unit);
+  const int64_t longest = trainer->task().max_steps();
+  if (rollout_length * std::min(report_every, iterations()) < longest) {
+    throw base::UserError(fmt::format(
+        "train.report_every = {} rollouts of {} steps need not end an episode of {} steps, so "
+        "there may be no reward to report: raise it",
+        report_every, rollout_length, longest));
+  }
+  return trainer;
+}
+
+}  // namespace stpn::train
