@@ -137,7 +137,7 @@ TEST(EnvironmentRegistry, SaysWhichTasksAreOfTheOtherKind) {
   using base::testing::error_of;
   EXPECT_EQ(error_of([] { find_environment("associative_retrieval", "x.toml:2"); }),
             "x.toml:2: [task] name = \"associative_retrieval\": is a supervised task; here it "
-            "must be one of maze, hold");
+            "must be one of maze, hold, inverted_pendulum, hopper");
   EXPECT_EQ(error_of([] { find_sequence_task("maze", "x.toml:2"); }),
             "x.toml:2: [task] name = \"maze\": is a reinforcement-learning task; here it must be "
             "one of associative_retrieval, delayed_copy");

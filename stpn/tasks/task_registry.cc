@@ -9,6 +9,8 @@
 #include "stpn/tasks/delayed_copy/delayed_copy.h"
 #include "stpn/tasks/hold/hold.h"
 #include "stpn/tasks/maze/maze.h"
+#include "stpn/tasks/mujoco/hopper.h"
+#include "stpn/tasks/mujoco/inverted_pendulum.h"
 
 namespace stpn::tasks {
 namespace {
@@ -69,6 +71,10 @@ const std::vector<EnvironmentEntry>& environment_registry() {
        options<EnvironmentOptions, MazeOptions>},
       {"hold", "a toy: a sign to remember; actions are numbers, episodes of different lengths",
        options<EnvironmentOptions, HoldOptions>},
+      {"inverted_pendulum", "keep a pole on a cart upright, in MuJoCo (Barto et al. 1983)",
+       options<EnvironmentOptions, InvertedPendulumOptions>},
+      {"hopper", "move forward on one leg without falling, in MuJoCo (Erez et al. 2011)",
+       options<EnvironmentOptions, HopperOptions>},
   };
   return registry;
 }
