@@ -10,6 +10,22 @@ get_property(stpn_libraries GLOBAL PROPERTY STPN_LIBRARIES)
 install(TARGETS ${stpn_libraries} EXPORT stpnTargets FILE_SET HEADERS)
 install(EXPORT stpnTargets NAMESPACE stpn:: DESTINATION "${stpn_package_dir}")
 
+# A copy of the wheel's MuJoCo, because the virtual environment of the build may be gone; one of the
+# system stays where it is.
+set(STPN_MUJOCO_INSTALLED "")
+if(TARGET stpn_mujoco)
+  get_target_property(STPN_MUJOCO_INSTALLED stpn_mujoco IMPORTED_LOCATION)
+  if(STPN_MUJOCO_OF_WHEEL)
+    install(FILES "${STPN_MUJOCO_OF_WHEEL}" DESTINATION "${CMAKE_INSTALL_LIBDIR}/stpn")
+    file(GLOB licences "${STPN_MUJOCO_OF_WHEEL_DIR}/../mujoco_core-*.dist-info/licenses/*"
+      "${STPN_MUJOCO_OF_WHEEL_DIR}/../mujoco-*.dist-info/licenses/*")
+    install(FILES ${licences} DESTINATION "${CMAKE_INSTALL_DATADIR}/stpn/licenses/mujoco")
+    get_filename_component(name "${STPN_MUJOCO_OF_WHEEL}" NAME)
+    # Within the prefix, see stpnConfig.cmake.in.
+    set(STPN_MUJOCO_INSTALLED "${CMAKE_INSTALL_LIBDIR}/stpn/${name}")
+  endif()
+endif()
+
 configure_package_config_file(cmake/stpnConfig.cmake.in stpnConfig.cmake
   INSTALL_DESTINATION "${stpn_package_dir}" NO_SET_AND_CHECK_MACRO)
 write_basic_package_version_file("${PROJECT_BINARY_DIR}/stpnConfigVersion.cmake"
@@ -22,6 +38,10 @@ if(STPN_WITH_TORCH)
   install(TARGETS stpn_ops_library)
   # What users call is a script that finds libtorch, because the virtual environment of the build may
   # be gone.
+  if(STPN_MUJOCO_OF_WHEEL)
+    file(RELATIVE_PATH libexec_to_lib "/${CMAKE_INSTALL_LIBEXECDIR}" "/${CMAKE_INSTALL_LIBDIR}/stpn")
+    set_property(TARGET stpn_cli APPEND PROPERTY INSTALL_RPATH "$ORIGIN/${libexec_to_lib}")
+  endif()
   install(TARGETS stpn_cli DESTINATION "${CMAKE_INSTALL_LIBEXECDIR}")
   file(RELATIVE_PATH STPN_BIN_TO_LIBEXEC "/${CMAKE_INSTALL_BINDIR}" "/${CMAKE_INSTALL_LIBEXECDIR}")
   set(STPN_TORCH_VERSION "of the same version")

@@ -32,6 +32,7 @@ if(STPN_MUJOCO_DIR AND NOT stpn_mujoco_library)
 endif()
 # The wheel's library has no name without a version, so whoever runs the program needs this file.
 set(STPN_MUJOCO_OF_WHEEL "${stpn_mujoco_library}")
+set(STPN_MUJOCO_OF_WHEEL_DIR "${stpn_mujoco_dir}")
 if(NOT stpn_mujoco_library)
   find_library(STPN_MUJOCO_LIBRARY mujoco)
   find_path(STPN_MUJOCO_INCLUDE mujoco/mujoco.h)

@@ -71,7 +71,8 @@ LAYERS = (
           ("CLI11", "fmt", "nlohmann-json", "torch"), "the program is a thin edge over train"),
     Layer("examples", (BASE, r"stpn/nn/", r"stpn/tasks/"), ("fmt", "torch"),
           "examples show what users of the library include"),
-    Layer("benchmarks", (), ("Highway",), "benchmarks time the built program and ops"),
+    Layer("benchmarks", (BASE, r"stpn/tasks/"), ("Highway",),
+          "benchmarks time the built program, ops and tasks"),
     Layer("tests/consumer", (BASE, r"stpn/nn/", KERNELS_INTERFACE), ("fmt", "torch"),
           "what users of an installed library include"),
 )

@@ -220,11 +220,11 @@ class FileList {
   const std::unique_ptr<mjVFS> vfs_;
 };
 
+// Within a Call.
 std::unique_ptr<const Physics> load(const std::string& name, const std::string& file,
                                     const FileList& files) {
   static std::mutex one_at_a_time;  // the reader of 2.2.2 has global state
   const std::lock_guard lock(one_at_a_time);
-  const Call call;
   std::array<char, 1000> error{};
   ModelPointer model(mj_loadXML(file.c_str(), files.get(), error.data(), error.size()));
   STPN_CHECK(model != nullptr, "{}: MuJoCo cannot load it: {}", name, one_line(error.data()));
@@ -235,10 +235,12 @@ std::unique_ptr<const Physics> load(const std::string& name, const std::string& 
 
 std::unique_ptr<const Physics> load_physics_text(const std::string& name, const std::string& text,
                                                  const PhysicsRoom& room) {
+  STPN_CHECK(!text.empty(), "{}: the model is empty", name);
   constexpr std::string_view kEnd = "</mujoco>";
   std::string with_room = text;
   const size_t end = with_room.rfind(kEnd);
   if (end != std::string::npos) with_room.insert(end, room_element(room));
+  const Call call;
   FileList files;
   files.add("model.xml", with_room);
   return load(name, "model.xml", files);
@@ -247,6 +249,7 @@ std::unique_ptr<const Physics> load_physics_text(const std::string& name, const 
 std::unique_ptr<const Physics> load_physics_file(const std::string& path) {
   std::error_code ignored;
   STPN_CHECK(std::filesystem::is_regular_file(path, ignored), "{}: there is no such file", path);
+  const Call call;
   return load(path, path, FileList());
 }
 

@@ -41,6 +41,8 @@ std::string refused(const std::string& text) {
   return base::testing::error_of([&] { load_physics_text("ball", text, {}); });
 }
 
+bool is_old() { return physics_version().starts_with("2."); }
+
 #define SKIP_WITHOUT_MUJOCO() \
   if (physics_version().empty()) GTEST_SKIP() << "this build has no MuJoCo"
 
@@ -99,7 +101,8 @@ TEST(Physics, GoesOnFromAStateWithTheSameBits) {
       warmstart_counts = warmstart_counts || cold.positions != again.positions;
     }
   }
-  EXPECT_TRUE(warmstart_counts) << "the test cannot fail";
+  // Since 3.11.
+  EXPECT_TRUE(warmstart_counts || is_old()) << "the test cannot fail";
 }
 
 TEST(Physics, HasTheSameBitsOnAllThreads) {
