@@ -44,6 +44,7 @@ struct FixedWeightsLayout {
         cell(its_cell),
         row(padded_row<T>(of.hidden)),
         gate_values(gates_of(cell) * row),
+        matrix_row(gate_values + kLanesOfRow<T>),
         slot_values(slots_of(cell) * row),
         saved_values(cell == Cell::rnn ? 0 : slot_values + (cell == Cell::lstm ? row : 0)),
         input_row(padded_row<T>(of.inputs)),
@@ -52,16 +53,20 @@ struct FixedWeightsLayout {
   // The samples of a shard: [first_sample(shard), first_sample(shard + 1)).
   int64_t first_sample(int64_t shard) const { return shard * extent.batch / shards; }
 
-  // Of the sums of the gradients of a shard: W_ih transposed (I, gate_values), its slots in their
-  // order; W_hh transposed (H, gate_values); the biases (slot_values).
-  int64_t sums_of_recurrent() const { return extent.inputs * gate_values; }
-  int64_t sums_of_bias() const { return (extent.inputs + extent.hidden) * gate_values; }
-  int64_t sums() const { return sums_of_bias() + slot_values; }
+  // The parameters as forward reads them, and the sums of their gradients of a shard, are one
+  // array: W_ih transposed (I, matrix_row), its slots in their order; W_hh transposed (H,
+  // matrix_row); the biases (slot_values), summed where a slot has two.
+  int64_t recurrent_offset() const { return extent.inputs * matrix_row; }
+  int64_t bias_offset() const { return (extent.inputs + extent.hidden) * matrix_row; }
+  int64_t parameters() const { return bias_offset() + slot_values; }
 
   Extent extent;
   Cell cell;
-  int64_t row;           // H, padded
-  int64_t gate_values;   // of G rows
+  int64_t row;          // H, padded
+  int64_t gate_values;  // of G rows
+  // Of a transposed matrix: gate_values, and a cache line more, because rows whose distance is a
+  // power of two would all have to share a few places of the cache.
+  int64_t matrix_row;
   int64_t slot_values;   // of all slots
   int64_t saved_values;  // what a sample saves at a step
   int64_t input_row;     // I, padded
@@ -80,13 +85,7 @@ struct FixedWeightsLayout {
   }
 };
 
-// The weights as the kernel reads them, rows padded with zeros.
-template <typename T>
-struct ForwardWeights {
-  const T* input;      // (I, gate_values): W_ih transposed, its slots in their order
-  const T* recurrent;  // (H, gate_values): W_hh transposed
-  const T* bias;       // (slot_values): of the sums that a slot holds
-};
+// The weights as backward reads them, rows padded with zeros.
 template <typename T>
 struct BackwardWeights {
   const T* input;      // (G H, input_row): rows of W_ih, its slots in their order; null: no dx

@@ -67,10 +67,12 @@ class FixedWeightsForward {
 
  public:
   FixedWeightsForward(const FixedWeightsForwardParams<T>& p, const FixedWeightsLayout<T>& layout,
-                      const ForwardWeights<T>& weights, int64_t shard)
+                      const T* parameters, int64_t shard)
       : p_(p),
         layout_(layout),
-        weights_(weights),
+        input_weights_(parameters),
+        recurrent_weights_(parameters + layout.recurrent_offset()),
+        bias_(parameters + layout.bias_offset()),
         samples_(layout, shard),
         saves_(p.saved != nullptr && layout.saved_values > 0),
         block_(steps_at_once()),
@@ -116,14 +118,14 @@ class FixedWeightsForward {
                  .blocks = 1,
                  .block = inputs,
                  .block_stride = inputs,
-                 .matrix = {weights_.input, layout_.gate_values},
-                 .initial = {weights_.bias, 0},
+                 .matrix = {input_weights_, layout_.matrix_row},
+                 .initial = {bias_, 0},
                  .out = to},
                 rows, layout_.gate_values);
     // What of a slot does not come from the inputs begins with its bias.
     const int64_t rest = layout_.slot_values - layout_.gate_values;
     for (int64_t k = 0; k < rows && rest > 0; ++k) {
-      std::copy_n(weights_.bias + layout_.gate_values, rest, to.at(k) + layout_.gate_values);
+      std::copy_n(bias_ + layout_.gate_values, rest, to.at(k) + layout_.gate_values);
     }
   }
 
@@ -141,7 +143,7 @@ class FixedWeightsForward {
                  .blocks = 1,
                  .block = hidden,
                  .block_stride = hidden,
-                 .matrix = {weights_.recurrent, layout_.gate_values},
+                 .matrix = {recurrent_weights_, layout_.matrix_row},
                  .initial = {all.first + offset, all.stride},
                  .out = {all.first + offset, all.stride}},
                 samples_.count, layout_.gate_values);
@@ -160,7 +162,9 @@ class FixedWeightsForward {
 
   const FixedWeightsForwardParams<T>& p_;
   const FixedWeightsLayout<T>& layout_;
-  const ForwardWeights<T>& weights_;
+  const T* const input_weights_;
+  const T* const recurrent_weights_;
+  const T* const bias_;
   const ShardSamples<T> samples_;
   const bool saves_;
   const int64_t block_;
@@ -187,9 +191,7 @@ class FixedWeightsBackward {
         samples_(layout, shard),
         sums_(sums),
         block_(std::max(int64_t{1}, kBlockRows / samples_.count)),
-        // A cache line more than needed: rows whose distance is a power of two would all have to
-        // share a few places of the cache.
-        grads_stride_(layout.slot_values + kLanesOfRow<T>),
+        grads_stride_(layout.slot_values + kLanesOfRow<T>),  // as FixedWeightsLayout::matrix_row
         dh_memory_(samples_.count * layout.row),
         dc_memory_(kHasMemory ? samples_.count * layout.row : 0),
         row_memory_(2 * layout.row),
@@ -203,7 +205,7 @@ class FixedWeightsBackward {
 
   void run() {
     const FlushDenormals flush;
-    std::fill_n(sums_, layout_.sums(), T(0));
+    std::fill_n(sums_, layout_.parameters(), T(0));
     std::fill_n(padded_, 2 * layout_.row, T(0));
     samples_.load_state(p_.grad_final_h, dh_);
     if constexpr (kHasMemory) samples_.load_state(p_.grad_final_c, dc_);
@@ -303,14 +305,15 @@ class FixedWeightsBackward {
     const StridedRows<const T> of_q{of_p.first + first_recurrent_slot(kCell) * layout_.row,
                                     grads_stride_};
     if (p_.grad_weight_ih != nullptr) {
-      add_outer_products<2>(x, inputs, of_p, rows, 0, values, StridedRows<T>{sums_, values});
+      add_outer_products<2>(x, inputs, of_p, rows, 0, values,
+                            StridedRows<T>{sums_, layout_.matrix_row});
     }
     if (p_.grad_weight_hh != nullptr) {
       add_outer_products<2>(h, hidden, of_q, rows, 0, values,
-                            StridedRows<T>{sums_ + layout_.sums_of_recurrent(), values});
+                            StridedRows<T>{sums_ + layout_.recurrent_offset(), layout_.matrix_row});
     }
     if (p_.grad_bias_ih != nullptr || p_.grad_bias_hh != nullptr) {
-      T* HWY_RESTRICT sums = sums_ + layout_.sums_of_bias();
+      T* HWY_RESTRICT sums = sums_ + layout_.bias_offset();
       for (int64_t k = 0; k < rows; ++k) {
         const hn::ScalableTag<T> d;
         const T* HWY_RESTRICT row = of_p.at(k);

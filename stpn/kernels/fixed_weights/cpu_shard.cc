@@ -24,14 +24,14 @@ namespace HWY_NAMESPACE {
 
 template <typename T>
 void forward(const FixedWeightsForwardParams<T>& p, const FixedWeightsLayout<T>& layout,
-             const ForwardWeights<T>& weights, int64_t shard) {
+             const T* parameters, int64_t shard) {
   switch (layout.cell) {
     case Cell::lstm:
-      return FixedWeightsForward<Cell::lstm, T>(p, layout, weights, shard).run();
+      return FixedWeightsForward<Cell::lstm, T>(p, layout, parameters, shard).run();
     case Cell::gru:
-      return FixedWeightsForward<Cell::gru, T>(p, layout, weights, shard).run();
+      return FixedWeightsForward<Cell::gru, T>(p, layout, parameters, shard).run();
     case Cell::rnn:
-      return FixedWeightsForward<Cell::rnn, T>(p, layout, weights, shard).run();
+      return FixedWeightsForward<Cell::rnn, T>(p, layout, parameters, shard).run();
   }
 }
 
@@ -67,8 +67,7 @@ HWY_AFTER_NAMESPACE();
 
 namespace stpn::kernels::HWY_NAMESPACE {
 static void kForward(const FixedWeightsForwardParams<STPN_SHARD_TYPE>&,
-                     const FixedWeightsLayout<STPN_SHARD_TYPE>&,
-                     const ForwardWeights<STPN_SHARD_TYPE>&, int64_t) {
+                     const FixedWeightsLayout<STPN_SHARD_TYPE>&, const STPN_SHARD_TYPE*, int64_t) {
   throw base::Error("a kernel was called without a SIMD target");
 }
 static void kBackward(const FixedWeightsBackwardParams<STPN_SHARD_TYPE>&,
@@ -94,8 +93,8 @@ HWY_EXPORT(kTranspose);
 template <>
 void fixed_weights_shard(const FixedWeightsForwardParams<STPN_SHARD_TYPE>& p,
                          const FixedWeightsLayout<STPN_SHARD_TYPE>& layout,
-                         const ForwardWeights<STPN_SHARD_TYPE>& weights, int64_t shard) {
-  HWY_DYNAMIC_DISPATCH(kForward)(p, layout, weights, shard);
+                         const STPN_SHARD_TYPE* parameters, int64_t shard) {
+  HWY_DYNAMIC_DISPATCH(kForward)(p, layout, parameters, shard);
 }
 template <>
 void fixed_weights_shard(const FixedWeightsBackwardParams<STPN_SHARD_TYPE>& p,

@@ -11,8 +11,8 @@ namespace stpn::kernels {
 
 template <typename T>
 void fixed_weights_shard(const FixedWeightsForwardParams<T>& p, const FixedWeightsLayout<T>& layout,
-                         const ForwardWeights<T>& weights, int64_t shard);
-// Writes the sums of the shard's gradients, as the layout has them.
+                         const T* parameters, int64_t shard);
+// `parameters`, and `sums` of the shard's gradients, which are written: as the layout has them.
 template <typename T>
 void fixed_weights_shard(const FixedWeightsBackwardParams<T>& p,
                          const FixedWeightsLayout<T>& layout, const BackwardWeights<T>& weights,

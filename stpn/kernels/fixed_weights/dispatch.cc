@@ -21,45 +21,36 @@ void for_gates(Cell cell, const Slot& slot, const Body& body) {
   for (int64_t g = 0; g < gates_of(cell); ++g) body(g, slot(cell, g));
 }
 
-// The weights of a forward pass: those of inputs and recurrent ones, transposed, and the biases.
+// The parameters as the layout has them.
 template <typename T>
-class TransposedWeights {
- public:
-  TransposedWeights(const FixedWeightsForwardParams<T>& p, const FixedWeightsLayout<T>& layout)
-      : layout_(layout), memory_(layout.sums()) {
-    const int64_t hidden = p.extent.hidden;
-    if (layout.row != hidden) std::fill_n(memory_.get(), layout.sums(), T(0));
-    const Cell cell = layout.cell;
-    const auto transpose = [&](const T* from, int64_t columns, T* to, int64_t gate, int64_t slot) {
-      fixed_weights_transpose(from + gate * hidden * columns, columns, hidden, columns,
-                              to + slot * layout.row, layout.gate_values);
-    };
-    T* const recurrent = memory_.get() + layout.sums_of_recurrent();
-    T* const bias = memory_.get() + layout.sums_of_bias();
-    std::fill_n(bias, layout.slot_values, T(0));
-    const auto add_bias = [&](const T* from, int64_t gate, int64_t slot) {
-      for (int64_t i = 0; i < hidden && from != nullptr; ++i) {
-        bias[slot * layout.row + i] += from[gate * hidden + i];
-      }
-    };
-    for_gates(cell, input_slot, [&](int64_t gate, int64_t slot) {
-      transpose(p.weight_ih, p.extent.inputs, memory_.get(), gate, slot);
-      add_bias(p.bias_ih, gate, slot);
-    });
-    for_gates(cell, recurrent_slot, [&](int64_t gate, int64_t slot) {
-      transpose(p.weight_hh, hidden, recurrent, gate, slot - first_recurrent_slot(cell));
-      add_bias(p.bias_hh, gate, slot);
-    });
-  }
-  ForwardWeights<T> get() const {
-    return {memory_.get(), memory_.get() + layout_.sums_of_recurrent(),
-            memory_.get() + layout_.sums_of_bias()};
-  }
-
- private:
-  const FixedWeightsLayout<T>& layout_;
-  ScratchArray<T> memory_;
-};
+ScratchArray<T> transposed_parameters(const FixedWeightsForwardParams<T>& p,
+                                      const FixedWeightsLayout<T>& layout) {
+  ScratchArray<T> parameters(layout.parameters());
+  const int64_t hidden = p.extent.hidden;
+  const Cell cell = layout.cell;
+  if (layout.row != hidden) std::fill_n(parameters.get(), layout.bias_offset(), T(0));
+  T* const bias = parameters.get() + layout.bias_offset();
+  std::fill_n(bias, layout.slot_values, T(0));
+  const auto transpose = [&](const T* from, int64_t columns, T* to, int64_t gate, int64_t slot) {
+    fixed_weights_transpose(from + gate * hidden * columns, columns, hidden, columns,
+                            to + slot * layout.row, layout.matrix_row);
+  };
+  const auto add_bias = [&](const T* from, int64_t gate, int64_t slot) {
+    for (int64_t i = 0; i < hidden && from != nullptr; ++i) {
+      bias[slot * layout.row + i] += from[gate * hidden + i];
+    }
+  };
+  for_gates(cell, input_slot, [&](int64_t gate, int64_t slot) {
+    transpose(p.weight_ih, p.extent.inputs, parameters.get(), gate, slot);
+    add_bias(p.bias_ih, gate, slot);
+  });
+  for_gates(cell, recurrent_slot, [&](int64_t gate, int64_t slot) {
+    transpose(p.weight_hh, hidden, parameters.get() + layout.recurrent_offset(), gate,
+              slot - first_recurrent_slot(cell));
+    add_bias(p.bias_hh, gate, slot);
+  });
+  return parameters;
+}
 
 // The weights of a backward pass: rows of W_hh and, if dx is wanted, of W_ih.
 template <typename T>
@@ -104,8 +95,8 @@ class PaddedWeights {
 template <typename T>
 void add_shards(const FixedWeightsLayout<T>& layout, T* HWY_RESTRICT sums) {
   for (int64_t shard = 1; shard < layout.shards; ++shard) {
-    const T* HWY_RESTRICT more = sums + shard * layout.sums();
-    for (int64_t k = 0; k < layout.sums(); ++k) sums[k] += more[k];
+    const T* HWY_RESTRICT more = sums + shard * layout.parameters();
+    for (int64_t k = 0; k < layout.parameters(); ++k) sums[k] += more[k];
   }
 }
 
@@ -117,19 +108,19 @@ void store_gradients(const FixedWeightsBackwardParams<T>& p, const FixedWeightsL
   const Cell cell = layout.cell;
   const auto store = [&](const T* from, int64_t columns, T* to, int64_t gate, int64_t slot) {
     if (to == nullptr) return;
-    fixed_weights_transpose(from + slot * layout.row, layout.gate_values, columns, hidden,
+    fixed_weights_transpose(from + slot * layout.row, layout.matrix_row, columns, hidden,
                             to + gate * hidden * columns, columns);
   };
   const auto store_bias = [&](T* to, int64_t gate, int64_t slot) {
     if (to == nullptr) return;
-    std::copy_n(sums + layout.sums_of_bias() + slot * layout.row, hidden, to + gate * hidden);
+    std::copy_n(sums + layout.bias_offset() + slot * layout.row, hidden, to + gate * hidden);
   };
   for_gates(cell, input_slot, [&](int64_t gate, int64_t slot) {
     store(sums, inputs, p.grad_weight_ih, gate, slot);
     store_bias(p.grad_bias_ih, gate, slot);
   });
   for_gates(cell, recurrent_slot, [&](int64_t gate, int64_t slot) {
-    store(sums + layout.sums_of_recurrent(), hidden, p.grad_weight_hh, gate,
+    store(sums + layout.recurrent_offset(), hidden, p.grad_weight_hh, gate,
           slot - first_recurrent_slot(cell));
     store_bias(p.grad_bias_hh, gate, slot);
   });
@@ -146,9 +137,9 @@ template <typename T>
 void fixed_weights_forward_cpu(const FixedWeightsForwardParams<T>& p) {
   if (!has_simd_target()) return fixed_weights_forward_ref(p);
   const FixedWeightsLayout<T> layout(p.extent, p.variant.cell);
-  const TransposedWeights<T> weights(p, layout);
+  const ScratchArray<T> parameters = transposed_parameters(p, layout);
   for_each_shard(layout.shards == 1 ? nullptr : p.parallel, layout.shards,
-                 [&](int64_t shard) { fixed_weights_shard(p, layout, weights.get(), shard); });
+                 [&](int64_t shard) { fixed_weights_shard(p, layout, parameters.get(), shard); });
 }
 
 template <typename T>
@@ -156,11 +147,12 @@ void fixed_weights_backward_cpu(const FixedWeightsBackwardParams<T>& p) {
   if (!has_simd_target()) return fixed_weights_backward_ref(p);
   const FixedWeightsLayout<T> layout(p.forward.extent, p.forward.variant.cell);
   const PaddedWeights<T> weights(p, layout);
-  const ScratchArray<T> sums(layout.shards * layout.sums());
-  for_each_shard(
-      layout.shards == 1 ? nullptr : p.forward.parallel, layout.shards, [&](int64_t shard) {
-        fixed_weights_shard(p, layout, weights.get(), sums.get() + shard * layout.sums(), shard);
-      });
+  const ScratchArray<T> sums(layout.shards * layout.parameters());
+  for_each_shard(layout.shards == 1 ? nullptr : p.forward.parallel, layout.shards,
+                 [&](int64_t shard) {
+                   fixed_weights_shard(p, layout, weights.get(),
+                                       sums.get() + shard * layout.parameters(), shard);
+                 });
   add_shards(layout, sums.get());
   store_gradients<T>(p, layout, sums.get());
 }
