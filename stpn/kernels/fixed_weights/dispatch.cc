@@ -150,8 +150,8 @@ void fixed_weights_backward_cpu(const FixedWeightsBackwardParams<T>& p) {
   const ScratchArray<T> sums(layout.shards * layout.parameters());
   for_each_shard(layout.shards == 1 ? nullptr : p.forward.parallel, layout.shards,
                  [&](int64_t shard) {
-                   fixed_weights_shard(p, layout, weights.get(),
-                                       sums.get() + shard * layout.parameters(), shard);
+                   T* const own = sums.get() + shard * layout.parameters();
+                   fixed_weights_shard(p, layout, weights.get(), own, shard);
                  });
   add_shards(layout, sums.get());
   store_gradients<T>(p, layout, sums.get());

@@ -196,6 +196,45 @@ TEST_P(FixedWeightsCpuTest, BitsDoNotDependOnThreads) {
   }
 }
 
+// A sample alone has the bits that it has in a batch, whatever register tile it is in.
+TEST_P(FixedWeightsCpuTest, BitsOfASampleDoNotDependOnItsBatch) {
+  for (const Cell cell : kCells) {
+    SCOPED_TRACE(name_of(cell));
+    const RandomFixedWeightsCall<float> call({.steps = 6, .batch = 19, .inputs = 9, .hidden = 33},
+                                             {cell}, 5);
+    const auto whole = call.cpu();
+    // Rows of sample b of an array (T, B, N).
+    const auto of_sample = [&](const std::vector<float>& values, int64_t b) {
+      const auto row = static_cast<int64_t>(values.size()) / (6 * 19);
+      std::vector<float> rows;
+      for (int64_t t = 0; t < 6; ++t) {
+        const auto first = values.begin() + (t * 19 + b) * row;
+        rows.insert(rows.end(), first, first + row);
+      }
+      return rows;
+    };
+    for (const int64_t b : {0, 17}) {
+      RandomFixedWeightsCall<float> alone({.steps = 6, .batch = 1, .inputs = 9, .hidden = 33},
+                                          {cell}, 5);
+      alone.arrays = call.arrays;
+      alone["x"] = of_sample(call["x"], b);
+      alone.grad_output = of_sample(call.grad_output, b);
+      alone.reset.clear();
+      for (int64_t t = 0; t < 6; ++t) alone.reset.push_back(call.reset[t * 19 + b]);
+      const auto state_of = [&](std::vector<float>& to, const std::vector<float>& from) {
+        if (!from.empty()) to.assign(from.begin() + b * 33, from.begin() + (b + 1) * 33);
+      };
+      for (const char* name : {"h", "c"}) {
+        state_of(alone[name], call[name]);
+        state_of(alone.grad_final(name), RandomFixedWeightsCall<float>(call).grad_final(name));
+      }
+      const auto result = alone.cpu();
+      EXPECT_EQ(result.output, of_sample(whole.output, b));
+      EXPECT_EQ(result.gradient("x"), of_sample(whole.gradient("x"), b));
+    }
+  }
+}
+
 // The next input is a function of the outputs; some samples are reset on the way.
 template <typename T>
 class Answers : public ClosedLoop {
