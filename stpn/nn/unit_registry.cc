@@ -32,9 +32,9 @@ const std::vector<UnitEntry>& unit_registry() {
        make_options<BackpropamineOptions>},
       {"fast_weights", "recurrent neurons with a fast associative memory (Fast Weights)",
        make_options<FastWeightsOptions>},
-      {"lstm", "long short-term memory, libtorch's own", make_options<LstmOptions>},
-      {"rnn", "recurrent tanh neurons, libtorch's own", make_options<RnnOptions>},
-      {"gru", "gated recurrent unit, libtorch's own", make_options<GruOptions>},
+      {"lstm", "long short-term memory, as torch.nn.LSTM", make_options<LstmOptions>},
+      {"rnn", "recurrent tanh neurons, as torch.nn.RNN", make_options<RnnOptions>},
+      {"gru", "gated recurrent unit, as torch.nn.GRU", make_options<GruOptions>},
       {"perceptron", "a layer without memory", make_options<PerceptronOptions>},
   };
   return table;

@@ -25,11 +25,16 @@ Tensors inputs_of(const UnitOp& op, const Call& call) {
 void refuse_second_derivative(const UnitOp& op, const Call& call, const Tensors& grads,
                               const Tensors& gradients) {
   if (!at::GradMode::is_enabled()) return;
-  Tensors inputs = inputs_of(op, call);
+  refuse_second_derivative(op.signature().name, inputs_of(op, call), grads, gradients);
+}
+
+void refuse_second_derivative(const char* name, Tensors inputs, const Tensors& grads,
+                              const Tensors& gradients) {
+  if (!at::GradMode::is_enabled()) return;
   inputs.insert(inputs.end(), grads.begin(), grads.end());
   if (!torch::autograd::compute_requires_grad(inputs)) return;
   const auto node = c10::make_intrusive<torch::autograd::Error>(
-      std::string(op.signature().name) +
+      std::string(name) +
           ": second derivatives are not implemented; differentiate once, without create_graph",
       torch::autograd::collect_next_edges(inputs));
   for (const at::Tensor& gradient : gradients) {

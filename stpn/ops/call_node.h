@@ -17,6 +17,9 @@ namespace stpn::ops {
 // tensors or to `grads`.
 void refuse_second_derivative(const UnitOp& op, const Call& call, const Tensors& grads,
                               const Tensors& gradients);
+// The same for a function of this name, of these differentiable inputs.
+void refuse_second_derivative(const char* name, Tensors inputs, const Tensors& grads,
+                              const Tensors& gradients);
 
 class CallNode : public torch::autograd::Node {
  public:

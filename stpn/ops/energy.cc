@@ -11,4 +11,9 @@ at::Tensor energy_of_fixed_weights(const at::Tensor& weight, const at::Tensor& z
   return power.matmul(weight.abs().t());
 }
 
+at::Tensor last_activities(const at::Tensor& h, const at::Tensor& output, const at::Tensor& reset) {
+  const at::Tensor last = at::cat({h.unsqueeze(0), output.slice(0, 0, -1)});
+  return reset.defined() ? last.masked_fill(reset.unsqueeze(2), 0) : last;
+}
+
 }  // namespace stpn::ops

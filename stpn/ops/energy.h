@@ -11,4 +11,9 @@ namespace stpn::ops {
 at::Tensor energy_of_fixed_weights(const at::Tensor& weight, const at::Tensor& z,
                                    const at::Tensor& measured);
 
+// Returns (T, B, H): h[t-1] of each step as the recurrent weights see it, zero after a reset. `h`
+// (B, H) is from before the first step, `output` (T, B, H); `reset` (T, B) bool, or undefined.
+// Differentiable.
+at::Tensor last_activities(const at::Tensor& h, const at::Tensor& output, const at::Tensor& reset);
+
 }  // namespace stpn::ops

@@ -15,6 +15,7 @@ class Fault(typing.NamedTuple):
 CPU = "stpn/kernels/cpu/"
 STPN = "stpn/kernels/stpn/"
 FAST = "stpn/kernels/fast_weights/"
+FIXED = "stpn/kernels/fixed_weights/"
 BACK = "stpn/kernels/backpropamine/"
 
 FAULTS = [
@@ -50,6 +51,30 @@ FAULTS = [
           "layout_, plan_.hidden, steps_, {dp_ + at,",
           "layout_, plan_.hidden, steps_ - 1, {dp_ + at,",
           "shard_cc_double"),
+    # LSTM, GRU, RNN
+    Fault("fixed_weights", "a reset does not clear the memory cells", FIXED + "cpu_passes-inl.h",
+          "if constexpr (kHasMemory) samples_.clear(c_, b);", "",
+          "shard_cc_double"),
+    Fault("fixed_weights", "the gradient passes a reset", FIXED + "cpu_passes-inl.h",
+          "if (!samples_.is_reset(f_.reset, t, b)) continue;", "continue;",
+          "shard_cc_double"),
+    Fault("fixed_weights", "the gradient of the final c is dropped", FIXED + "cpu_passes-inl.h",
+          "samples_.load_state(p_.grad_final_c, dc_);", "samples_.load_state(nullptr, dc_);",
+          "shard_cc_double"),
+    Fault("fixed_weights", "the inputs of a closed loop are read before they are written",
+          FIXED + "cpu_passes-inl.h",
+          "if (p_.closed_loop != nullptr || layout_.shards > 1) return 1;",
+          "if (layout_.shards > 1) return 1;",
+          "shard_cc_double"),
+    Fault("fixed_weights", "the GRU's recurrent bias gets the gradient of the input's",
+          FIXED + "cpu_cells-inl.h",
+          "store(hn::Mul(d_sum, r), 3);", "store(d_sum, 3);",
+          "shard_cc_double"),
+    Fault("fixed_weights", "shards are added in the order in which threads begin them",
+          FIXED + "dispatch.cc",
+          "T* const own = sums.get() + shard * layout.parameters();",
+          "static std::atomic<int64_t> begun{0};\n"
+          "T* const own = sums.get() + begun++ % layout.shards * layout.parameters();"),
     # Backpropamine
     Fault("backpropamine", "the modulator's gradient is lost where no trace is kept",
           BACK + "cpu_backward-inl.h",

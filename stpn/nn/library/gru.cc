@@ -13,15 +13,7 @@ std::shared_ptr<Unit> GruOptions::make(int64_t input_size) const {
 }
 
 Gru::Gru(int64_t input_size, const GruOptions& options)
-    : LibraryRecurrence(input_size, options.hidden_size,
-                        {.gates = 3, .biases = {"bias_ih", "bias_hh"}, .state = {"h"}}) {}
-
-Gru::Tensors Gru::run(const torch::Tensor& x, const Tensors& states,
-                      const Tensors& parameters) const {
-  auto [y, h] =
-      at::gru(x, states[0], parameters, /*has_biases=*/true, /*num_layers=*/1, /*dropout=*/0,
-              is_training(), /*bidirectional=*/false, /*batch_first=*/false);
-  return {y, h};
-}
+    : Recurrence(input_size, options.hidden_size,
+                 {.cell = kernels::Cell::gru, .biases = {"bias_ih", "bias_hh"}, .state = {"h"}}) {}
 
 }  // namespace stpn::nn

@@ -1,14 +1,14 @@
-// Gated recurrent unit: libtorch's own GRU behind the Unit interface.
+// Gated recurrent unit. The same as torch.nn.GRU with one layer.
 //
 //   r    = sigmoid(W_ir x[t] + b_ir + W_hr h[t-1] + b_hr)            three gates, in this order
 //   u    = sigmoid(W_iu x[t] + b_iu + W_hu h[t-1] + b_hu)
 //   n    = tanh(W_in x[t] + b_in + r * (W_hn h[t-1] + b_hn))
 //   h[t] = (1 - u) * n + u * h[t-1]
 //
-// In the paper the reset gate r multiplies h[t-1] before the recurrent weights W_hn; in libtorch,
-// and so here, it multiplies W_hn h[t-1] + b_hn. The presynaptic input of these synapses is
+// In the paper the reset gate r multiplies h[t-1] before the recurrent weights W_hn; in torch, and
+// so here, it multiplies W_hn h[t-1] + b_hn. The presynaptic input of these synapses is
 // therefore h[t-1] itself, and their energy is computed like that of the others
-// (library_recurrence.h).
+// (recurrence.h).
 //
 // Cho et al.: Learning Phrase Representations using RNN Encoder-Decoder, EMNLP 2014.
 #pragma once
@@ -19,7 +19,7 @@
 #include <memory>
 #include <vector>
 
-#include "stpn/nn/library/library_recurrence.h"
+#include "stpn/nn/library/recurrence.h"
 #include "stpn/nn/unit_registry.h"
 
 namespace stpn::nn {
@@ -33,13 +33,9 @@ struct GruOptions : UnitOptions {
 
 // Parameters by name: weight_ih (3H, I), weight_hh (3H, H), bias_ih (3H), bias_hh (3H). State: h
 // (B, H).
-class Gru : public LibraryRecurrence {
+class Gru : public Recurrence {
  public:
   Gru(int64_t input_size, const GruOptions& options);
-
- private:
-  Tensors run(const torch::Tensor& x, const Tensors& states,
-              const Tensors& parameters) const override;
 };
 
 }  // namespace stpn::nn

@@ -1,9 +1,9 @@
-// Long short-term memory: libtorch's own LSTM behind the Unit interface, the baseline.
+// Long short-term memory, the baseline. The same as torch.nn.LSTM with one layer.
 //
 //   i, f, g, o = W_ih x[t] + b_ih + W_hh h[t-1] + b_hh      four gates, in this order
 //   c[t] = sigmoid(f) * c[t-1] + sigmoid(i) * tanh(g);   h[t] = sigmoid(o) * tanh(c[t])
 //
-// Option normalised, and energy (of all four gates): library_recurrence.h.
+// Option normalised, and energy (of all four gates): recurrence.h.
 //
 // Hochreiter, Schmidhuber: Long Short-Term Memory, Neural Computation 1997, with forget gates.
 #pragma once
@@ -14,7 +14,7 @@
 #include <memory>
 #include <vector>
 
-#include "stpn/nn/library/library_recurrence.h"
+#include "stpn/nn/library/recurrence.h"
 #include "stpn/nn/unit_registry.h"
 
 namespace stpn::nn {
@@ -29,13 +29,9 @@ struct LstmOptions : UnitOptions {
 
 // Parameters by name: weight_ih (4H, I), weight_hh (4H, H), bias_ih (4H), bias_hh (4H). State: h
 // (B, H), c (B, H).
-class Lstm : public LibraryRecurrence {
+class Lstm : public Recurrence {
  public:
   Lstm(int64_t input_size, const LstmOptions& options);
-
- private:
-  Tensors run(const torch::Tensor& x, const Tensors& states,
-              const Tensors& parameters) const override;
 };
 
 }  // namespace stpn::nn

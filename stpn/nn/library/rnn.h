@@ -1,8 +1,8 @@
-// The plain recurrent network of tanh neurons: libtorch's own, with one bias.
+// The plain recurrent network of tanh neurons: torch.nn.RNN with one layer and one bias.
 //
 //   h[t] = tanh(W_ih x[t] + W_hh h[t-1] + b)
 //
-// Option normalised, and energy: library_recurrence.h.
+// Option normalised, and energy: recurrence.h.
 //
 // Elman: Finding Structure in Time, Cognitive Science 1990.
 #pragma once
@@ -13,7 +13,7 @@
 #include <memory>
 #include <vector>
 
-#include "stpn/nn/library/library_recurrence.h"
+#include "stpn/nn/library/recurrence.h"
 #include "stpn/nn/unit_registry.h"
 
 namespace stpn::nn {
@@ -27,13 +27,9 @@ struct RnnOptions : UnitOptions {
 };
 
 // Parameters by name: weight_ih (H, I), weight_hh (H, H), bias (H). State: h (B, H).
-class Rnn : public LibraryRecurrence {
+class Rnn : public Recurrence {
  public:
   Rnn(int64_t input_size, const RnnOptions& options);
-
- private:
-  Tensors run(const torch::Tensor& x, const Tensors& states,
-              const Tensors& parameters) const override;
 };
 
 }  // namespace stpn::nn

@@ -65,12 +65,10 @@ struct FastWeightsUnit {
 
   // The kernel measures the fast weights only.
   static void add_energy(const Call& call, Tensors& results) {
-    const at::Tensor& output = results.front();
-    at::Tensor before = at::cat({call.tensors[kH].unsqueeze(0), output.slice(0, 0, -1)});
-    if (call.reset.defined()) before = before.masked_fill(call.reset.unsqueeze(2), 0);
+    const at::Tensor last = last_activities(call.tensors[kH], results.front(), call.reset);
     at::Tensor& energy = results.back();
     energy = energy + energy_of_fixed_weights(call.tensors[kWeight],
-                                              at::cat({call.tensors[kX], before}, 2),
+                                              at::cat({call.tensors[kX], last}, 2),
                                               call.tensors[kMeasured]);
   }
 
