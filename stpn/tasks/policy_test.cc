@@ -129,7 +129,12 @@ TEST(EnvironmentRegistry, FindsEnvironmentsByNameAndMakesThem) {
     EXPECT_EQ(entry.summary.find('\n'), std::string::npos);
     const auto options = entry.options();
     for (const base::Field& field : options->fields()) EXPECT_FALSE(field.help.empty());
-    EXPECT_NE(options->make(1)->make_environment(), nullptr);
+    try {
+      EXPECT_NE(options->make(1)->make_environment(), nullptr);
+    } catch (const base::UserError& error) {  // of a task on MuJoCo, in a build without
+      const std::string message = error.what();
+      EXPECT_NE(message.find("this build has no MuJoCo"), std::string::npos) << message;
+    }
   }
 }
 

@@ -200,10 +200,11 @@ std::string MujocoTask::trace(Split split, int64_t episode,
   environment.start(split, episode, observation.data());
   append_state();
   Step step;
-  for (auto action = actions.begin(); action != actions.end(); action += numbers) {
+  for (size_t k = 0; k < actions.size(); k += numbers) {
+    const float* action = actions.data() + k;
     STPN_CHECK(!step.ended(), "{} actions: the episode has ended after {}",
                actions.size() / numbers, rewards.size());
-    step = environment.step({.numbers = &*action}, observation.data());
+    step = environment.step({.numbers = action}, observation.data());
     append_state();
     taken.push_back(std::vector<float>(action, action + numbers));
     rewards.push_back(step.reward);
