@@ -84,19 +84,36 @@ RL = Kind(
     learnt=None,  # the share that a model can reach is not known
     names={"stpn": "STPNr", "stpn_scalar": "STPNr, scalar"})
 
-KINDS = (SUPERVISED, RL)
+# RL whose time is measured in steps, because episodes become longer as a model learns.
+RL_STEPS = replace(
+    RL,
+    scores=(RL.scores[0], Measure("sampled_reward", "with sampled actions", decimals=1)),
+    seconds=Measure("steps_per_second", "steps per second"),
+    time=Measure("environment_steps", "thousand steps", scale=1e-3),
+    time_axis="Environment steps",
+    learning=RL.curves[0])
+
+# The first that a run has the score, the speed and the time of.
+KINDS = (SUPERVISED, RL_STEPS, RL)
 
 
 def kind_of(metrics):
     """The kind of task of a run with these metrics in its summary."""
     for kind in KINDS:
+        if {kind.scores[0].key, kind.seconds.key} <= metrics.keys():
+            return kind.of(metrics)
+    for kind in KINDS:  # an error will say what is missing
         if kind.scores[0].key in metrics:
             return kind.of(metrics)
-    raise ValueError("its metrics have no " + " and no ".join(kind.scores[0].key for kind in KINDS))
+    raise ValueError("its metrics have no "
+                     + " and no ".join(dict.fromkeys(kind.scores[0].key for kind in KINDS)))
 
 
 def kind_of_line(line):
     """The kind of task of a run with this line in its metrics.jsonl."""
+    for kind in KINDS:
+        if {kind.curves[0].key, kind.time.key} <= line.keys():
+            return kind.of(line)
     for kind in KINDS:
         if kind.curves[0].key in line:
             return kind.of(line)

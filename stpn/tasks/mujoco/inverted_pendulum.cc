@@ -14,11 +14,11 @@ constexpr const char* kPendulum = R"(<mujoco model="stpn inverted pendulum">
   </option>
   <worldbody>
     <body name="cart">
-      <inertial pos="0 0 0" mass="10.471975512" diaginertia="0.1 0.1 0.1"/>
+      <inertial pos="0 0 0" mass="10.471975511965978" diaginertia="0.1 0.1 0.1"/>
       <joint name="slider" type="slide" axis="1 0 0" damping="1" limited="true" range="-1 1"/>
       <body name="pole">
-        <inertial pos="0.0005 0 0.3" mass="5.018591641"
-                  diaginertia="0.188749767 0.188749767 0.00590649631"/>
+        <inertial pos="0.0005 0 0.3" mass="5.018591641363305"
+                  diaginertia="0.1887497668730885 0.1887497668730885 0.0059064963098460705"/>
         <joint name="hinge" type="hinge" axis="0 1 0" damping="1" limited="true" range="-90 90"/>
       </body>
     </body>
