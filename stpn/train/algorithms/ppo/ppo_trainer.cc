@@ -14,7 +14,7 @@
 namespace stpn::train {
 namespace {
 
-constexpr double kMostSteps = 1e12;
+constexpr double kMostSteps = 4e9;  // each may end an episode: tasks::Environment::start
 constexpr double kMostEnvironments = 1 << 16;
 constexpr double kMostRollout = 1 << 20;
 
@@ -118,12 +118,8 @@ class PpoTrainer : public AgentTrainer {
         if (result.gradients.empty()) continue;  // no step with an action
         const double loss = result.loss(options_, ppo_.kl_weight());
         const double norm = clip_norm(result.gradients, options_.max_grad_norm);
-        for (const auto& [name, value] :
-             {std::pair("loss", loss), std::pair("the norm of the gradient", norm)}) {
-          if (std::isfinite(value)) continue;
-          throw NonFiniteLoss(fmt::format("{} is {} in iteration {} (step {})", name, value,
-                                          iteration + 1, adam_.steps() + 1));
-        }
+        check_finite("loss", loss, iteration);
+        check_finite("the norm of the gradient", norm, iteration);
         set_gradients(parameters_, result.gradients);
         adam_.step();
         last.add(result.sums);
@@ -134,6 +130,12 @@ class PpoTrainer : public AgentTrainer {
       }
     }
     ppo_.adapt_kl_weight(last.divergence / last.steps);
+  }
+
+  void check_finite(const char* name, double value, int64_t iteration) const {
+    if (std::isfinite(value)) return;
+    throw NonFiniteLoss(fmt::format("{} is {} in iteration {} (step {})", name, value,
+                                    iteration + 1, adam_.steps() + 1));
   }
 
   const PpoOptions options_;
