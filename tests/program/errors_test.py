@@ -22,7 +22,7 @@ class Errors(support.ProgramTest):
         self.expect_user_error(self.train("--set", "model.size=3"), "model")
         self.expect_user_error(self.train("--set", "unit.name=lstmm"), "lstmm", "lstm")
         self.expect_user_error(self.train("--set", "task.name=maze"), "maze")
-        self.expect_user_error(self.train("--set", "train.algorithm=ppo"), "ppo", "supervised")
+        self.expect_user_error(self.train("--set", "train.algorithm=sarsa"), "sarsa", "supervised")
 
     def test_wrong_type(self):
         self.expect_user_error(self.train("--set", "unit.hidden_size=wide"), "hidden_size", "wide")

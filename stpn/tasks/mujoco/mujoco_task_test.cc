@@ -301,10 +301,10 @@ TEST_F(MujocoTask, TraceRefusesActionsAfterTheEndAndHalfActions) {
   EXPECT_EQ(trace["truncated"], Json({false, true}));
 }
 
-// States that MuJoCo's own Python package has computed: tests/golden/make_mujoco_states.py.
+// States that MuJoCo's own Python package has computed: tests/golden/mujoco/make_states.py.
 TEST_F(MujocoTask, HasTheStatesOfMujocosPythonPackage) {
   const auto golden =
-      Json::parse(base::read_file(STPN_SOURCE_DIR "/tests/golden/mujoco_states.json"));
+      Json::parse(base::read_file(STPN_SOURCE_DIR "/tests/golden/mujoco/states.json"));
   int compared = 0;
   for (const Json& sequence : golden.at("sequences")) {
     const std::string name = sequence.at("task");
@@ -320,7 +320,7 @@ TEST_F(MujocoTask, HasTheStatesOfMujocosPythonPackage) {
     const auto physics = load_physics_text(name, sequence.at("model"), {});
     const auto model =
         name == "hopper" ? HopperOptions().rules.model : InvertedPendulumOptions().rules.model;
-    EXPECT_EQ(sequence.at("model"), model) << "run make_mujoco_states.py again";
+    EXPECT_EQ(sequence.at("model"), model) << "run make_states.py again";
     PhysicsState state = physics->initial_state();
     state.positions = sequence.at("qpos")[0].get<std::vector<double>>();
     state.velocities = sequence.at("qvel")[0].get<std::vector<double>>();

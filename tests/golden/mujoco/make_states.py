@@ -1,6 +1,6 @@
-"""Makes mujoco_states.json: states that MuJoCo's Python package simulates from the models of our tasks.
+"""Makes states.json: states that MuJoCo's Python package simulates from the models of our tasks.
 
-python tests/golden/make_mujoco_states.py -o tests/golden/mujoco_states.json
+python tests/golden/mujoco/make_states.py -o tests/golden/mujoco/states.json
 
 The models are read from the sources of the tasks; nothing else of ours is used. The controls are smooth
 and push the pendulum upright, over, and into the limits of both joints, and the hopper's foot onto the
@@ -15,7 +15,7 @@ import re
 
 import mujoco
 
-TASKS = pathlib.Path(__file__).resolve().parents[2] / "stpn/tasks/mujoco"
+TASKS = pathlib.Path(__file__).resolve().parents[3] / "stpn/tasks/mujoco"
 
 
 def model_of(task):

@@ -1,0 +1,167 @@
+#include <gmock/gmock.h>
+
+#include "stpn/train/run/run_test_support.h"
+
+namespace stpn::train::agent_run_test {
+namespace {
+
+using testing::HasSubstr;
+
+class AgentRunTest : public RunTest {};
+
+constexpr const char* kMaze = R"(
+[task]
+name = "maze"
+size = 5
+steps = 10
+test = 70
+[unit]
+name = "stpn_recurrent"
+hidden_size = 6
+norm = "post"
+clamp = 1.0
+[train]
+algorithm = "actor_critic"
+iterations = 6
+episodes = 130
+warm_up = 1
+report_every = 2
+)";
+
+TEST_F(AgentRunTest, ResumesAndRunsOnThreadsInTheSameBitsToo) {
+  const int threads = torch::get_num_threads();
+  Observer silent;
+  const std::vector<std::vector<std::string>> variants = {
+      {},
+      {"train.rollout_length=7"},
+      {"unit.name=\"lstm\""},
+      {"unit.name=\"fast_weights\""},
+  };
+  for (size_t i = 0; i < variants.size(); ++i) {
+    std::string text = kMaze;
+    if (i >= 2)
+      text.erase(text.find("norm = "), std::string("norm = \"post\"\nclamp = 1.0\n").size());
+    const Experiment maze = read_experiment(write("maze.toml", text), variants[i]);
+    const std::string whole = fmt::format("whole{}", i), broken = fmt::format("broken{}", i);
+    torch::set_num_threads(1);
+    ASSERT_TRUE(run_experiment(maze, folder_ / whole, false, silent));
+    torch::set_num_threads(3);
+    for (const auto& [epoch, batch] : {std::pair(1, 2), std::pair(3, 1)}) {
+      Interrupter interrupter(epoch, batch);
+      EXPECT_THROW(run_experiment(maze, folder_ / broken, true, interrupter), Interrupted);
+    }
+    ASSERT_TRUE(run_experiment(maze, folder_ / broken, true, silent));
+    expect_same_last(whole, broken);
+  }
+  torch::set_num_threads(threads);
+}
+
+constexpr const char* kHold = R"(
+[task]
+name = "hold"
+test = 10
+
+[unit]
+name = "stpn_feedforward"
+hidden_size = 6
+
+[train]
+algorithm = "ppo"
+steps = 13000
+environments = 70
+rollout_length = 23
+minibatch_steps = 3000
+passes = 2
+report_every = 2
+kl_target = 1e-6
+)";
+
+TEST_F(AgentRunTest, PpoResumesAndRunsOnThreadsInTheSameBitsToo) {
+  const int threads = torch::get_num_threads();
+  Observer silent;
+  const std::vector<std::vector<std::string>> variants = {
+      {}, {"train.states=recomputed", "train.time_limit=truncation", "train.environments=3"}};
+  for (size_t i = 0; i < variants.size(); ++i) {
+    const Experiment hold = read_experiment(write("hold.toml", kHold), variants[i]);
+    const std::string whole = fmt::format("ppo{}", i), broken = fmt::format("broken_ppo{}", i);
+    torch::set_num_threads(1);
+    ASSERT_TRUE(run_experiment(hold, folder_ / whole, false, silent));
+    torch::set_num_threads(3);
+    for (const auto& [epoch, batch] : {std::pair(1, 2), std::pair(3, 1)}) {
+      Interrupter interrupter(epoch, batch);
+      EXPECT_THROW(run_experiment(hold, folder_ / broken, true, interrupter), Interrupted);
+    }
+    ASSERT_TRUE(run_experiment(hold, folder_ / broken, true, silent));
+    expect_same_last(whole, broken);
+    EXPECT_NE(metrics(whole).back()["kl_weight"], 0.2);
+  }
+  torch::set_num_threads(threads);
+}
+
+TEST_F(AgentRunTest, ACheckpointWithFewerEnvironmentsIsRefused) {
+  const Experiment maze = read_experiment(write("maze.toml", kMaze), {"train.rollout_length=5"});
+  Observer silent;
+  ASSERT_TRUE(run_experiment(maze, folder_ / "run", false, silent));
+  auto content = base::read_safetensors(RunFolder(folder_ / "run").last());
+  std::erase_if(content.tensors, [](const auto& t) { return t.name == "rollout64.environments"; });
+  base::write_safetensors(RunFolder(folder_ / "run").last(), content);
+  const Experiment longer =
+      read_experiment(folder_ / "maze.toml", {"train.rollout_length=5", "train.iterations=8"});
+  EXPECT_THAT(
+      base::testing::error_of([&] { run_experiment(longer, folder_ / "run", true, silent); }),
+      HasSubstr("rollout64.environments"));
+}
+
+TEST_F(AgentRunTest, ARunOfAnOlderVersionWithARenamedOptionIsRefused) {
+  const std::vector<std::pair<std::string, std::string>> renamed = {
+      {"max_grad_norm", "largest_gradient"},
+      {"policy_l2_weight", "concentration_weight"},
+      {"rollout_length", "fragment"}};
+  const auto older = [&](std::string text, const std::string& key, const std::string& old_key) {
+    return text.replace(text.find(key), key.size(), old_key);
+  };
+  const Experiment maze = read_experiment(write("maze.toml", kMaze));
+  const Experiment longer = read_experiment(folder_ / "maze.toml", {"train.iterations=8"});
+  const RunFolder folder(folder_ / "run");
+  Observer silent;
+  ASSERT_TRUE(run_experiment(maze, folder.path(), false, silent));
+  const std::string config = base::read_file(folder.config());
+  const std::string checkpoint = base::read_file(folder.last());
+  for (const auto& [key, old_key] : renamed) {
+    const auto expect_refused = [&](const std::string& file) {
+      const auto names_both =
+          testing::AllOf(HasSubstr(file + ":"), HasSubstr(old_key + " = "),
+                         HasSubstr(fmt::format("this key is now called {}", key)));
+      EXPECT_THAT(base::testing::error_of([&] { evaluate_run(folder.path(), {}); }), names_both);
+      EXPECT_THAT(
+          base::testing::error_of([&] { run_experiment(longer, folder.path(), true, silent); }),
+          names_both);
+    };
+    base::write_file(folder.config(), older(config, key, old_key));
+    expect_refused("config.toml");
+    base::write_file(folder.config(), config);
+    auto content = base::read_safetensors(folder.last());
+    content.metadata["stpn"] = older(content.metadata["stpn"], key, old_key);
+    base::write_safetensors(folder.last(), content);
+    expect_refused("last.safetensors");
+    base::write_file(folder.last(), checkpoint);
+  }
+}
+
+TEST_F(AgentRunTest, KeepsTheLastWeights) {
+  const Experiment maze = read_experiment(write("maze.toml", kMaze));
+  Observer silent;
+  ASSERT_TRUE(run_experiment(maze, folder_ / "whole", false, silent));
+  EXPECT_FALSE(std::filesystem::exists(RunFolder(folder_ / "whole").best()));
+
+  const auto json = nlohmann::json::parse(base::read_file(folder_ / "whole" / "summary.json"));
+  const RunEvaluation evaluation = evaluate_run(folder_ / "whole", {}, /*trace=*/true);
+  EXPECT_EQ(evaluation.items, "episodes");
+  EXPECT_EQ(evaluation.count, 70);
+  EXPECT_EQ(value_of(evaluation.metrics, "reward"), json["metrics"]["reward"].get<double>());
+  EXPECT_TRUE(nlohmann::json::parse(evaluation.trace).is_object());
+  EXPECT_EQ(json["steps"], 5);
+}
+
+}  // namespace
+}  // namespace stpn::train::agent_run_test

@@ -1,0 +1,76 @@
+// Shared by the tests of runs: runs small experiments, interrupts them, compares their bits.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "stpn/base/files.h"
+#include "stpn/base/safetensors.h"
+#include "stpn/train/run/run.h"
+#include "stpn/train/run/run_folder.h"
+#include "stpn/train/test_support.h"
+
+namespace stpn::train {
+
+using testing::HasSubstr;
+
+class Interrupted : public std::exception {};
+
+// Interrupts a run in the middle of an epoch.
+class Interrupter : public Observer {
+ public:
+  Interrupter(int64_t epoch, int64_t batch) : epoch_(epoch), batch_(batch) {}
+  void on_batch(int64_t epoch, int64_t done, int64_t) override {
+    if (epoch == epoch_ && done == batch_) throw Interrupted();
+  }
+
+ private:
+  int64_t epoch_, batch_;
+};
+
+class RunTest : public TrainTest {
+ protected:
+  std::optional<Summary> run(const std::string& out, const std::vector<std::string>& settings = {},
+                             bool resume = false) const {
+    Observer silent;
+    return run_experiment(small(settings), folder_ / out, resume, silent);
+  }
+  void interrupt(const std::string& out, int64_t epoch, int64_t batch, bool resume = false) const {
+    Interrupter interrupter(epoch, batch);
+    EXPECT_THROW(run_experiment(small(), folder_ / out, resume, interrupter), Interrupted);
+  }
+  // metrics.jsonl without the wall clock.
+  std::vector<nlohmann::json> metrics(const std::string& out) const {
+    std::istringstream text(base::read_file(RunFolder(folder_ / out).metrics()));
+    std::vector<nlohmann::json> lines;
+    for (std::string line; std::getline(text, line);) {
+      lines.push_back(nlohmann::json::parse(line));
+      EXPECT_EQ(lines.back().erase("wall_seconds"), 1u);
+    }
+    return lines;
+  }
+  void expect_same_bits(const std::string& one, const std::string& two) const {
+    expect_same_last(one, two);
+    expect_same_tensors(RunFolder(folder_ / one).best(), RunFolder(folder_ / two).best());
+  }
+  // For a trainer that does not keep the best.
+  void expect_same_last(const std::string& one, const std::string& two) const {
+    EXPECT_EQ(metrics(one), metrics(two));
+    expect_same_tensors(RunFolder(folder_ / one).last(), RunFolder(folder_ / two).last());
+  }
+  static void expect_same_tensors(const std::filesystem::path& one,
+                                  const std::filesystem::path& two) {
+    const auto p = base::read_safetensors(one);
+    const auto q = base::read_safetensors(two);
+    ASSERT_EQ(p.tensors.size(), q.tensors.size());
+    for (const auto& tensor : p.tensors)
+      EXPECT_TRUE(tensor.bytes == q.at(tensor.name).bytes) << two << " " << tensor.name;
+  }
+};
+
+}  // namespace stpn::train
