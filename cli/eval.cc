@@ -111,8 +111,8 @@ void add_eval(CLI::App& app) {
       ->allow_extra_args(false);
   command
       ->add_option("--trace", arguments->trace,
-                   "write the first episode to this file, as input of python -m "
-                   "stpn.maze_picture")
+                   "write the first episode to this file, as input of python -m stpn.maze_picture "
+                   "or stpn.pendulum_film")
       ->check(kNotEmpty);
   command->add_flag("--json", arguments->json, "print one JSON object");
   command->footer(
