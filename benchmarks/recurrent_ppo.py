@@ -6,7 +6,9 @@
 
 Both play the inverted pendulum in one environment, 2048 steps a batch, and pass 10 times over them in minibatches
 of 64. They take turns. Of the peer, the first batch is not counted; of `stpn`, all of training is. Not the same in
-both: the peer has two layers of 64 behind the LSTM, and of the peer's options only those named here are set.
+both: the peer has two layers of 64 behind the LSTM for the policy and two for the value; it backpropagates through
+its minibatch of consecutive steps, `stpn` through three sequences of 20. Of the peer's options only those named here
+are set.
 """
 
 import argparse

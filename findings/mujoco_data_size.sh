@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# mujoco-core 4.0.0: the data of the smallest model takes more than 0.4 MB of memory, also where its
+# mujoco-core 4.0.0: the data of the smallest model takes more than 350 kB of memory, also where its
 # <size memory> asks for an arena of 64 kB and its buffer has 8 kB. (3.14.0 does the same.)
 #
 # 158 KiB are the C struct mjData itself, 156 of them statistics of the solver for 20 islands and 200

@@ -165,6 +165,13 @@ def main(arguments=None):
     except (FilmError, ImportError, OSError) as error:
         print(f"pendulum_film: {printable(str(error))}", file=sys.stderr)
         return 2
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        # A damaged file, or files that do not belong together, such as a run that sees velocities and a
+        # trace without.
+        reason = printable(" ".join(str(error).split())[:200])
+        print(f"pendulum_film: {options.run} and {options.trace} are no run and its trace: "
+              f"{type(error).__name__}: {reason}", file=sys.stderr)
+        return 2
     print(f"{options.out}: {len(pictures)} pictures, {steps} steps")
     return 0
 

@@ -62,6 +62,13 @@ class PendulumFilmTest(unittest.TestCase):
             broken.write_text(content)
             code, error = self.run_main("stpn", trace=broken)
             self.assertEqual((code, error.count("\n")), (2, 1), content)
+        whole = json.loads((self.folder / "stpn.json").read_text())
+        others = [{"observations": [row[:2] for row in whole["observations"]]},
+                  {"actions": [[] for _ in whole["actions"]]}, {"qpos": whole["qpos"][:1]}, {"time_step": None}]
+        for other in others:
+            broken.write_text(json.dumps(whole | other))
+            code, error = self.run_main("stpn", trace=broken)
+            self.assertEqual((code, error.count("\n")), (2, 1), other.keys())
         code, error = self.run_main("lstm")
         self.assertEqual((code, error.count("\n")), (2, 1))
         code, error = self.run_main("nowhere", trace=self.folder / "lstm.json")

@@ -1,8 +1,7 @@
-// The heads of an agent as one linear layer and its gradient, without torch: for losses on batches
-// so small that calls of torch would take most of the time.
+// The heads of an agent, two linear layers, and their gradients, without torch: for losses on
+// batches so small that calls of torch would take most of the time.
 //
-// With the rows of the policy's weight and then that of the value as W, and their biases as b:
-//   o = W h + b;   dh = W^T do,   dW = sum do h^T,   db = sum do
+// For each:  o = W h + b;   dh = W^T do (added up over the two),   dW = sum do h^T,   db = sum do
 #pragma once
 
 #include <torch/torch.h>

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <type_traits>
 
@@ -42,12 +43,18 @@ class MujocoTask : public EnvironmentTask {
   const MujocoRules& rules() const { return rules_; }
   const Physics& physics() const { return *physics_; }
   uint64_t seed() const { return seed_; }
+  // A model file by its content, which may change.
+  std::string model_label() const {
+    return options_.model_file.empty() ? "built-in"
+                                       : fmt::format("{:016x}", std::hash<std::string>()(text_));
+  }
 
  private:
   const MujocoOptions options_;
   const MujocoRules& rules_;
   const uint64_t seed_;
   std::unique_ptr<const Physics> physics_;
+  const std::string text_ = options_.model_file.empty() ? "" : base::read_file(options_.model_file);
 };
 
 // What is stored of an episode besides its PhysicsState.
@@ -152,10 +159,10 @@ class MujocoEnvironment : public Environment {
   // A line that says of which task a saved state is.
   std::string label() const {
     const MujocoOptions& options = task_.options();
-    return fmt::format("{} hidden_velocities {} max_steps {} pays_last_step {} model {} seed {}\n",
-                       task_.rules().name, options.hidden_velocities, options.max_steps,
-                       options.pays_last_step,
-                       options.model_file.empty() ? "built-in" : options.model_file, task_.seed());
+    return fmt::format(
+        "{} hidden_velocities {} max_steps {} pays_last_step {} model {} mujoco {} seed {}\n",
+        task_.rules().name, options.hidden_velocities, options.max_steps, options.pays_last_step,
+        task_.model_label(), physics_version(), task_.seed());
   }
 
   void observe(float* out) const {
@@ -237,11 +244,12 @@ std::vector<base::Field> MujocoOptions::fields() {
   return {base::field("hidden_velocities", hidden_velocities,
                       "observe positions only, so that velocities have to be remembered"),
           base::field("max_steps", max_steps, "the time limit, which truncates an episode",
-                      {.least = 1, .most = 1e9}),
+                      {.least = 1, .most = 1e7}),
           base::field("pays_last_step", pays_last_step,
                       "pay the bonus also for the step that fails, as Gymnasium's v4; false: v5"),
           base::field("model_file", model_file,
-                      "a MuJoCo XML file with the same joints; empty: the built-in model"),
+                      "a MuJoCo XML file with the same joints, from the current folder; empty: the "
+                      "built-in model"),
           base::field("test", test, "episodes of the final test", {.least = 1, .most = 1e6})};
 }
 

@@ -250,7 +250,17 @@ std::unique_ptr<const Physics> load_physics_file(const std::string& path) {
   std::error_code ignored;
   STPN_CHECK(std::filesystem::is_regular_file(path, ignored), "{}: there is no such file", path);
   const Call call;
-  return load(path, path, FileList());
+  try {
+    std::unique_ptr<const Physics> physics = load(path, path, FileList());
+    // A model that has too little memory fails only now.
+    PhysicsState state = physics->initial_state();
+    physics->advance(state, std::vector<double>(physics->controls()).data(), 1);
+    return physics;
+  } catch (const base::UserError&) {
+    throw;
+  } catch (const base::Error& error) {
+    throw base::UserError(fmt::format("{}: MuJoCo cannot simulate it: {}", path, error.what()));
+  }
 }
 
 std::string physics_version() {

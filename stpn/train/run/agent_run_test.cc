@@ -1,11 +1,7 @@
-#include <gmock/gmock.h>
-
 #include "stpn/train/run/run_test_support.h"
 
 namespace stpn::train::agent_run_test {
 namespace {
-
-using testing::HasSubstr;
 
 class AgentRunTest : public RunTest {};
 
@@ -96,6 +92,26 @@ TEST_F(AgentRunTest, PpoResumesAndRunsOnThreadsInTheSameBitsToo) {
     EXPECT_NE(metrics(whole).back()["kl_weight"], 0.2);
   }
   torch::set_num_threads(threads);
+}
+
+TEST_F(AgentRunTest, PpoThatIsGivenMoreStepsEndsInTheBitsOfALongerRun) {
+  Observer silent;
+  const auto hold = [&](const char* steps) {
+    return read_experiment(write("hold.toml", kHold),
+                           {"train.environments=2", "train.rollout_length=10", steps});
+  };
+  // Three iterations, two in the first epoch and one in the second, in which no episode need end.
+  ASSERT_TRUE(run_experiment(hold("train.steps=60"), folder_ / "more", false, silent));
+  ASSERT_TRUE(run_experiment(hold("train.steps=140"), folder_ / "more", true, silent));
+  ASSERT_TRUE(run_experiment(hold("train.steps=140"), folder_ / "longer", false, silent));
+  const auto more = base::read_safetensors(RunFolder(folder_ / "more").last());
+  const auto longer = base::read_safetensors(RunFolder(folder_ / "longer").last());
+  ASSERT_EQ(more.tensors.size(), longer.tensors.size());
+  for (const auto& tensor : more.tensors) {
+    if (tensor.name == "ppo.progress") continue;  // has a mean over the last epoch
+    EXPECT_TRUE(tensor.bytes == longer.at(tensor.name).bytes) << tensor.name;
+  }
+  EXPECT_EQ(metrics("more").back()["environment_steps"], 140);
 }
 
 TEST_F(AgentRunTest, ACheckpointWithFewerEnvironmentsIsRefused) {

@@ -1,9 +1,10 @@
 // Shared by the tests of runs: runs small experiments, interrupts them, compares their bits.
 #pragma once
 
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <utility>

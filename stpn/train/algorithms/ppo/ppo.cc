@@ -120,7 +120,7 @@ void Ppo::recompute_states() {
         sequence.begin = batch_.begin_of(piece);
         sequence.length = batch_.length_of(piece);
       }
-      const nn::State after = agent_.forward(batch_.input_of(all)).state;
+      const nn::State after = agent_.forward_unit(batch_.input_of(all)).state;
       for (size_t k = 0; k < after.size(); ++k) {
         batch_.states[piece + 1][k]
             .second.narrow(0, shard.first, shard.count)
@@ -189,6 +189,8 @@ Ppo::Result Ppo::gradient_of_part(const Minibatch& part, double minibatch_steps)
 void Ppo::adapt_kl_weight(double divergence) {
   if (divergence > 2 * options_.kl_target) kl_weight_ *= 1.5;
   if (divergence < 0.5 * options_.kl_target) kl_weight_ *= 0.5;
+  // Within bounds from which it can come back; 0 stays 0.
+  if (kl_weight_ != 0) kl_weight_ = std::clamp(kl_weight_, 1e-12, 1e12);
 }
 
 std::vector<double> Ppo::take_rewards() {

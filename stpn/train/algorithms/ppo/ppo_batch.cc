@@ -1,10 +1,8 @@
 #include "stpn/train/algorithms/ppo/ppo_batch.h"
 
 #include <algorithm>
-#include <cassert>
 #include <cmath>
 #include <cstring>
-#include <memory>
 
 namespace stpn::train {
 namespace {
@@ -25,7 +23,7 @@ class Rows {
   size_t size_;
 };
 
-// (L, B, ...), or with `count` (B, ...), from (T, E, ...).
+// (L, B, ...) from (T, E, ...).
 torch::Tensor gather(const torch::Tensor& from, const std::vector<Sequence>& sequences) {
   const auto count = static_cast<int64_t>(sequences.size());
   std::vector<int64_t> shape = from.sizes().vec();

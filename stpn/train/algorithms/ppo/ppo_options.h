@@ -10,7 +10,7 @@
 
 namespace stpn::train {
 
-// fields() documents each option. The defaults are those of the pendulum experiments.
+// fields() documents each option. The defaults are the published ones.
 struct PpoOptions : TrainerOptions {
   int64_t steps = 1'000'000;  // of all environments together
   int64_t environments = 1;

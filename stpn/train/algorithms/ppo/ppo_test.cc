@@ -53,15 +53,17 @@ struct Variant {
   bool choices = false;
   std::string time_limit = "truncation", value_clipping = "change", states = "stored";
   double energy_weight = 0;
+  int64_t environments = 3;
+  int64_t minibatch_steps = 40;
 };
 void PrintTo(const Variant& variant, std::ostream* out) { *out << variant.name; }
 
 PpoOptions options_of(const Variant& variant) {
   PpoOptions options;
-  options.environments = 3;
+  options.environments = variant.environments;
   options.rollout_length = 23;
   options.sequence_length = 5;  // the last sequence has three steps
-  options.minibatch_steps = 40;
+  options.minibatch_steps = variant.minibatch_steps;
   options.discount = 0.9;
   options.gae_lambda = 0.8;
   options.clip = 0.02;
@@ -156,6 +158,7 @@ std::map<std::pair<int64_t, int64_t>, nn::State> states_before_sequences(nn::Age
 struct Played {
   std::vector<std::vector<double>> value, advantage, target;  // by environment and step
   std::map<std::pair<int64_t, int64_t>, nn::State> states;    // before sequences: environment, step
+  std::vector<nn::State> after;                               // the last step, by environment
 };
 
 Played transcribe(nn::Agent& agent, const PpoOptions& options, const PpoBatch& batch) {
@@ -173,6 +176,7 @@ Played transcribe(nn::Agent& agent, const PpoOptions& options, const PpoBatch& b
       EXPECT_LE((step.outputs - batch.outputs[t][e]).abs().max().item<double>(), 1e-9) << e << t;
     }
     value.push_back(batch.value[T][e].item<double>());
+    played.after.push_back(state);
     const auto is = [&](const torch::Tensor& mark, int64_t t) { return mark[t][e].item<bool>(); };
     // A_t by its sum: of the differences of all later steps of the episode.
     std::vector<double> advantage(T), target(T);
@@ -245,6 +249,7 @@ TEST_P(PpoGradientTest, EqualsThatOfAPlainTranscription) {
   const auto agent = make_model(task, variant.unit, variant.settings);
   const PpoOptions options = options_of(variant);
   Ppo ppo(task, options, *agent);
+  std::vector<nn::State> after;
   for (int64_t iteration = 0; iteration < 2; ++iteration) {
     SCOPED_TRACE(iteration);
     ppo.play();
@@ -252,7 +257,15 @@ TEST_P(PpoGradientTest, EqualsThatOfAPlainTranscription) {
     ASSERT_GE(batch.terminated.sum().item<int64_t>(), 3);
     ASSERT_GE(batch.truncated.sum().item<int64_t>(), 3);
     EXPECT_EQ(batch.acted.all().item<bool>(), variant.time_limit == "end");
+    // The first state is that in which the last iteration, with the weights of that time, ended.
+    for (size_t e = 0; e < after.size(); ++e) {
+      for (size_t k = 0; k < after[e].size(); ++k) {
+        EXPECT_TRUE(after[e][k].second[0].allclose(
+            batch.states[0][k].second[static_cast<int64_t>(e)], 1e-9, 1e-9));
+      }
+    }
     Played played = transcribe(*agent, options, batch);
+    after = played.after;
     for (int64_t e = 0; e < batch.environments(); ++e) {
       for (int64_t t = 0; t < batch.steps(); ++t) {
         if (!batch.acted[t][e].item<bool>()) continue;
@@ -316,6 +329,16 @@ INSTANTIATE_TEST_SUITE_P(
                 "change",
                 "stored",
                 0.3},
+        Variant{"shards",  // 70 environments, and minibatches of more than 128 sequences
+                "stpn_feedforward",
+                {"unit.hidden_size=3"},
+                false,
+                "truncation",
+                "change",
+                "stored",
+                0,
+                70,
+                900},
         Variant{"perceptron", "perceptron", {"unit.hidden_size=5"}, true, "truncation"}),
     [](const auto& info) { return info.param.name; });
 
@@ -359,6 +382,39 @@ TEST(PpoTest, AtLeastOneSequenceIsInAMinibatch) {
   const Ppo whole(*task, options, *agent);
   ASSERT_EQ(whole.minibatches(0).size(), 3u);
   EXPECT_EQ(whole.minibatches(0)[0][0].length, options.rollout_length);
+}
+
+TEST(PpoTest, TheBootstrapValueIsThatOfTheNextStep) {
+  const auto task = tasks::HoldOptions().make(1);
+  const auto agent = make_model(*task, "stpn_recurrent", {"unit.hidden_size=6"});
+  for (const int64_t length : {10, 23, 100}) {  // the last is longer than the rollout
+    PpoOptions options = options_of({});
+    options.sequence_length = length;
+    Ppo ppo(*task, options, *agent);
+    ppo.play();
+    const torch::Tensor bootstrap = ppo.batch().value[23].clone();
+    ppo.play();
+    EXPECT_TRUE(bootstrap.allclose(ppo.batch().value[0], 1e-12, 1e-12)) << length;
+  }
+}
+
+TEST(PpoTest, WithoutAnActionThereIsNoGradient) {
+  const auto task = tasks::HoldOptions().make(1);
+  const auto agent = make_model(*task, "perceptron", {"unit.hidden_size=3"});
+  PpoOptions options = options_of({});
+  options.environments = 1;
+  options.rollout_length = 1;
+  Ppo ppo(*task, options, *agent);
+  int64_t without = 0;
+  for (int64_t iteration = 0; iteration < 60; ++iteration) {
+    ppo.play();
+    const bool acted = ppo.batch().acted.item<bool>();
+    const Ppo::Result result = ppo.gradient(ppo.minibatches(iteration)[0]);
+    EXPECT_EQ(result.gradients.empty(), !acted);
+    EXPECT_EQ(result.sums.steps, acted ? 1 : 0);
+    without += acted ? 0 : 1;
+  }
+  EXPECT_GT(without, 0);
 }
 
 TEST(PpoTest, RecomputedStatesOfUnchangedWeightsAreTheStoredOnes) {

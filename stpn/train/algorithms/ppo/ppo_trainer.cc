@@ -1,10 +1,13 @@
 // The trainer `ppo`: options, epochs and metrics.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <utility>
 
+#include "stpn/base/error.h"
 #include "stpn/tasks/policy.h"
 #include "stpn/train/algorithms/agent_trainer.h"
 #include "stpn/train/algorithms/ppo/ppo.h"
@@ -14,7 +17,10 @@
 namespace stpn::train {
 namespace {
 
+constexpr const char* kProgress = "ppo.progress";
+
 constexpr double kMostSteps = 4e9;  // each may end an episode: tasks::Environment::start
+constexpr double kMostBatch = 1 << 24;
 constexpr double kMostEnvironments = 1 << 16;
 constexpr double kMostRollout = 1 << 20;
 
@@ -50,36 +56,55 @@ class PpoTrainer : public AgentTrainer {
         ppo_(this->task(), options_, agent()) {}
 
   Adam& adam() override { return adam_; }
-  void save(base::Safetensors& content) const override { ppo_.save(content); }
-  void restore(const base::Safetensors& content) override { ppo_.restore(content); }
+  void save(base::Safetensors& content) const override {
+    ppo_.save(content);
+    const double values[] = {static_cast<double>(iterations_), reward_};
+    content.tensors.push_back(
+        {kProgress, base::TensorType::float64, {2}, std::string(sizeof values, '\0')});
+    std::memcpy(content.tensors.back().bytes.data(), values, sizeof values);
+  }
+  void restore(const base::Safetensors& content) override {
+    ppo_.restore(content);
+    const base::NamedTensor& saved = content.at(kProgress);
+    double values[2];
+    STPN_CHECK(saved.type == base::TensorType::float64 && saved.bytes.size() == sizeof values,
+               "{} belongs to another run", kProgress);
+    std::memcpy(values, saved.bytes.data(), sizeof values);
+    iterations_ = static_cast<int64_t>(values[0]);
+    reward_ = values[1];
+  }
   double batch_size() const override {
     return static_cast<double>(options_.batch_steps()) / static_cast<double>(task().max_steps());
   }
   int64_t batches() const override {
     return std::min(options_.report_every, options_.iterations());
   }
-  bool finished(const Progress& progress) const override {
-    return progress.epoch >= options_.epochs();
+  bool finished(const Progress& /*progress*/) const override {
+    return iterations_ >= options_.iterations();
   }
 
-  Metrics train_epoch(int64_t epoch, const std::function<void(int64_t)>& after_batch) override {
-    const int64_t begin = (epoch - 1) * options_.report_every;
+  // The last epoch may be shorter. Since a finished run may be given more steps, an epoch begins
+  // where the last one ended, whatever its number.
+  Metrics train_epoch(int64_t /*epoch*/, const std::function<void(int64_t)>& after_batch) override {
+    const int64_t begin = iterations_;
     const int64_t end = std::min(begin + options_.report_every, options_.iterations());
     Result all;
-    for (int64_t iteration = begin; iteration < end; ++iteration) {
-      learn(iteration, all);
-      after_batch(iteration - begin + 1);
+    for (; iterations_ < end; ++iterations_) {
+      learn(iterations_, all);
+      after_batch(iterations_ - begin + 1);
     }
-    const double steps = all.sums.steps;
+    const double steps = std::max(1.0, all.sums.steps);
+    all.minibatches = std::max(1.0, all.minibatches);
     Metrics metrics = {
         {"environment_steps", static_cast<double>(end * options_.batch_steps())},
         {"episodes", static_cast<double>(ppo_.episodes_ended())},
         {"train_loss", all.loss / all.minibatches},
     };
     const std::vector<double> rewards = ppo_.take_rewards();
-    const double reward = tasks::spread_of(rewards).mean;
-    metrics.emplace_back("reward", reward);
-    add_reward_share(reward, metrics);
+    // In an epoch of few steps, such as a short last one, perhaps no episode has ended.
+    if (!rewards.empty()) reward_ = tasks::spread_of(rewards).mean;
+    metrics.emplace_back("reward", reward_);
+    add_reward_share(reward_, metrics);
     metrics.emplace_back("policy_loss", all.sums.policy / steps);
     metrics.emplace_back("value_loss", all.sums.value / steps);
     metrics.emplace_back("entropy", all.sums.entropy / steps);
@@ -90,9 +115,9 @@ class PpoTrainer : public AgentTrainer {
     return metrics;
   }
 
-  Metric pace(int64_t epochs, double seconds) const override {
-    const int64_t iterations = std::min(epochs * options_.report_every, options_.iterations());
-    return {"steps_per_second", static_cast<double>(iterations * options_.batch_steps()) / seconds};
+  Metric pace(int64_t /*epochs*/, double seconds) const override {
+    return {"steps_per_second",
+            static_cast<double>(iterations_ * options_.batch_steps()) / seconds};
   }
 
  protected:
@@ -129,7 +154,7 @@ class PpoTrainer : public AgentTrainer {
         all.minibatches += 1;
       }
     }
-    ppo_.adapt_kl_weight(last.divergence / last.steps);
+    if (last.steps > 0) ppo_.adapt_kl_weight(last.divergence / last.steps);
   }
 
   void check_finite(const char* name, double value, int64_t iteration) const {
@@ -142,6 +167,8 @@ class PpoTrainer : public AgentTrainer {
   const std::vector<torch::Tensor> parameters_ = agent().parameters();
   Adam adam_;
   Ppo ppo_;
+  int64_t iterations_ = 0;  // done
+  double reward_ = 0;       // of the last epoch in which an episode ended
 };
 
 }  // namespace
@@ -178,7 +205,8 @@ std::vector<base::Field> PpoOptions::fields() {
                   "has moved too far from the one that played",
                   {.least = 1, .most = 1000}),
       base::field("report_every", report_every,
-                  "iterations between two lines of metrics and checkpoints", {.least = 1}),
+                  "iterations between two lines of metrics and checkpoints",
+                  {.least = 1, .most = kMostSteps}),
       base::field("states", states,
                   "where sequences start: from the states that were stored when they were played, "
                   "or from states recomputed before each pass, which costs another forward pass",
@@ -214,7 +242,7 @@ std::vector<base::Field> PpoOptions::fields() {
       base::field("kl_target", kl_target,
                   "the divergence to which kl_weight adapts: times 1.5 above twice of it, times "
                   "0.5 below half of it",
-                  {.least = 0, .most = kLargest}),
+                  {.least = 1e-12, .most = kLargest}),
       base::field("energy_weight", energy_weight,
                   "weight in the loss of energy_per_neuron, the mean over neurons and steps; raise "
                   "it for a model that spends less, at the expense of reward",
@@ -245,10 +273,18 @@ std::unique_ptr<tasks::TaskOptions> PpoOptions::task_options(const std::string& 
 
 std::unique_ptr<Trainer> PpoOptions::make(const tasks::TaskOptions& task,
                                           const nn::UnitOptions& unit) const {
+  if (static_cast<double>(batch_steps()) > kMostBatch) {
+    throw base::UserError(fmt::format(
+        "train.environments = {} times rollout_length = {}: together at most {:.0f} steps an "
+        "iteration",
+        environments, rollout_length, kMostBatch));
+  }
   const auto& environments_of = dynamic_cast<const tasks::EnvironmentOptions&>(task);
   auto trainer = std::make_unique<PpoTrainer>(*this, environments_of, unit);
   const int64_t longest = trainer->task().max_steps();
-  if (rollout_length * std::min(report_every, iterations()) < longest) {
+  // An episode that is truncated takes a step more, without an action.
+  const int64_t needed = longest + (time_limit == "truncation" ? 1 : 0);
+  if (rollout_length * std::min(report_every, iterations()) < needed) {
     throw base::UserError(fmt::format(
         "train.report_every = {} rollouts of {} steps need not end an episode of {} steps, so "
         "there may be no reward to report: raise it",
