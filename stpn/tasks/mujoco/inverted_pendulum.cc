@@ -1,6 +1,9 @@
 #include "stpn/tasks/mujoco/inverted_pendulum.h"
 
+#include <fmt/format.h>
+
 #include <cmath>
+#include <string_view>
 
 namespace stpn::tasks {
 namespace {
@@ -63,5 +66,24 @@ const MujocoRules& pendulum_rules() {
 }  // namespace
 
 InvertedPendulumOptions::InvertedPendulumOptions() : MujocoOptions(pendulum_rules()) {}
+
+std::vector<base::Field> InvertedPendulumOptions::fields() {
+  std::vector<base::Field> fields = MujocoOptions::fields();
+  fields.push_back(base::field("damping", damping,
+                               "of both joints, in the built-in model; with 0 and hidden "
+                               "velocities nobody can keep the pole up without memory",
+                               {.least = 0, .most = 100}));
+  return fields;
+}
+
+std::string InvertedPendulumOptions::model() const {
+  constexpr std::string_view kDefault = "damping=\"1\"";
+  std::string text = rules.model;
+  if (damping == 1) return text;
+  for (size_t at = 0; (at = text.find(kDefault, at)) != std::string::npos;) {
+    text.replace(at, kDefault.size(), fmt::format("damping=\"{}\"", damping));
+  }
+  return text;
+}
 
 }  // namespace stpn::tasks

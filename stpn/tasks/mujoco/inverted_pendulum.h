@@ -21,7 +21,11 @@
 namespace stpn::tasks {
 
 struct InvertedPendulumOptions : MujocoOptions {
+  double damping = 1;  // N s/m and N m s: of the cart on its rail, and of the hinge
+
   InvertedPendulumOptions();
+  std::vector<base::Field> fields() override;
+  std::string model() const override;
 };
 
 }  // namespace stpn::tasks

@@ -20,8 +20,13 @@ class MujocoTask : public EnvironmentTask {
   MujocoTask(const MujocoOptions& options, uint64_t seed)
       : options_(options), rules_(options.rules), seed_(seed) {
     const std::string& file = options_.model_file;
-    physics_ = file.empty() ? load_physics_text("task " + rules_.name, rules_.model, rules_.room)
-                            : load_physics_file(file);
+    if (file.empty()) {
+      model_ = options.model();
+      physics_ = load_physics_text("task " + rules_.name, model_, rules_.room);
+    } else {
+      physics_ = load_physics_file(file);
+      model_ = base::read_file(file);
+    }
     STPN_CHECK(
         physics_->joints() == rules_.joints && physics_->controls() == rules_.actions.numbers(),
         "model_file = {}: it has {} joints and {} actuators: the task {} needs {} and {}", file,
@@ -43,18 +48,14 @@ class MujocoTask : public EnvironmentTask {
   const MujocoRules& rules() const { return rules_; }
   const Physics& physics() const { return *physics_; }
   uint64_t seed() const { return seed_; }
-  // A model file by its content, which may change.
-  std::string model_label() const {
-    return options_.model_file.empty() ? "built-in"
-                                       : fmt::format("{:016x}", std::hash<std::string>()(text_));
-  }
+  const std::string& model() const { return model_; }  // as MuJoCo's XML
 
  private:
   const MujocoOptions options_;
   const MujocoRules& rules_;
   const uint64_t seed_;
   std::unique_ptr<const Physics> physics_;
-  const std::string text_ = options_.model_file.empty() ? "" : base::read_file(options_.model_file);
+  std::string model_;
 };
 
 // What is stored of an episode besides its PhysicsState.
@@ -160,9 +161,9 @@ class MujocoEnvironment : public Environment {
   std::string label() const {
     const MujocoOptions& options = task_.options();
     return fmt::format(
-        "{} hidden_velocities {} max_steps {} pays_last_step {} model {} mujoco {} seed {}\n",
+        "{} hidden_velocities {} max_steps {} pays_last_step {} model {:x} mujoco {} seed {}\n",
         task_.rules().name, options.hidden_velocities, options.max_steps, options.pays_last_step,
-        task_.model_label(), physics_version(), task_.seed());
+        std::hash<std::string>()(task_.model()), physics_version(), task_.seed());
   }
 
   void observe(float* out) const {
@@ -218,23 +219,22 @@ std::string MujocoTask::trace(Split split, int64_t episode,
     terminated.push_back(step.terminated);
     truncated.push_back(step.truncated);
   }
-  return Json{
-      {"task", rules_.name},
-      {"episode", episode},
-      {"mujoco", physics_version()},
-      {"model", options_.model_file.empty() ? rules_.model : base::read_file(options_.model_file)},
-      {"time_step", physics_->time_step()},
-      {"physics_steps", rules_.physics_steps},
-      {"hidden_velocities", options_.hidden_velocities},
-      {"max_steps", options_.max_steps},
-      {"pays_last_step", options_.pays_last_step},
-      {"qpos", positions},
-      {"qvel", velocities},
-      {"observations", observations},
-      {"actions", taken},
-      {"rewards", rewards},
-      {"terminated", terminated},
-      {"truncated", truncated}}
+  return Json{{"task", rules_.name},
+              {"episode", episode},
+              {"mujoco", physics_version()},
+              {"model", model_},
+              {"time_step", physics_->time_step()},
+              {"physics_steps", rules_.physics_steps},
+              {"hidden_velocities", options_.hidden_velocities},
+              {"max_steps", options_.max_steps},
+              {"pays_last_step", options_.pays_last_step},
+              {"qpos", positions},
+              {"qvel", velocities},
+              {"observations", observations},
+              {"actions", taken},
+              {"rewards", rewards},
+              {"terminated", terminated},
+              {"truncated", truncated}}
       .dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 

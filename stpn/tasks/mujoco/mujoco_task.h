@@ -67,6 +67,8 @@ struct MujocoOptions : EnvironmentOptions {
   explicit MujocoOptions(const MujocoRules& rules) : rules(rules) {}
 
   std::vector<base::Field> fields() override;
+  // The built-in model with these options, as MuJoCo's XML.
+  virtual std::string model() const { return rules.model; }
   // Throws base::UserError also for a model file that cannot be loaded or does not have the joints
   // and actuators of the task, and in a build without MuJoCo.
   std::unique_ptr<EnvironmentTask> make(uint64_t seed) const override;

@@ -64,6 +64,21 @@ std::vector<float> balance(const std::vector<float>& seen) {
 std::vector<float> push(const std::vector<float>&) { return {3}; }
 std::vector<float> relax(const std::vector<float>&) { return {0, 0, 0}; }
 
+TEST(InvertedPendulum, DampingIsThatOfBothJoints) {
+  const auto model_with = [](double damping) {
+    InvertedPendulumOptions options;
+    options.damping = damping;
+    return options.model();
+  };
+  const std::string plain = InvertedPendulumOptions().model();
+  EXPECT_EQ(model_with(1), plain);
+  const std::string free = model_with(0);
+  EXPECT_EQ(free.find("damping=\"1\""), std::string::npos);
+  EXPECT_EQ(free.size(), plain.size());
+  EXPECT_EQ(std::count(free.begin(), free.end(), '0'),
+            std::count(plain.begin(), plain.end(), '0') + 2);
+}
+
 TEST_F(MujocoTask, KeepsTheContract) {
   for (const bool hidden : {false, true}) {
     contract::expect_environment_contract(with<InvertedPendulumOptions>(hidden, 1000, !hidden));
