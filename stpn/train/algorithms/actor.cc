@@ -17,13 +17,15 @@ uint64_t draw_index(tasks::Split split, int64_t episode, int64_t step) {
          static_cast<uint64_t>(step);
 }
 
-base::NamedTensor named(const std::string& name, const torch::Tensor& tensor) {
+}  // namespace
+
+base::NamedTensor saved_tensor(const std::string& name, const torch::Tensor& tensor) {
   const torch::Tensor values = tensor.detach().to(torch::kFloat64).contiguous();
   return {name, base::TensorType::float64, values.sizes().vec(),
           std::string(static_cast<const char*>(values.const_data_ptr()), values.nbytes())};
 }
 
-void read_into(const base::Safetensors& content, const std::string& name, torch::Tensor to) {
+void read_saved(const base::Safetensors& content, const std::string& name, torch::Tensor to) {
   const base::NamedTensor& from = content.at(name);
   STPN_CHECK(from.type == base::TensorType::float64 && to.sizes() == torch::IntArrayRef(from.shape),
              "{} belongs to another run", name);
@@ -31,8 +33,6 @@ void read_into(const base::Safetensors& content, const std::string& name, torch:
   std::memcpy(values.data_ptr(), from.bytes.data(), from.bytes.size());
   to.copy_(values);
 }
-
-}  // namespace
 
 Actor::Actor(const tasks::EnvironmentTask& task, uint64_t seed, int64_t environments, int64_t steps,
              torch::Dtype dtype)
@@ -298,11 +298,11 @@ void Actor::save(const std::string& prefix, base::Safetensors& content) const {
     states.append(reinterpret_cast<const char*>(&size), sizeof size);
     states += saved;
   }
-  content.tensors.push_back(named(prefix + "counts", counts));
-  content.tensors.push_back(named(prefix + "x", x_[end_]));
-  content.tensors.push_back(named(prefix + "reset", reset_[end_]));
+  content.tensors.push_back(saved_tensor(prefix + "counts", counts));
+  content.tensors.push_back(saved_tensor(prefix + "x", x_[end_]));
+  content.tensors.push_back(saved_tensor(prefix + "reset", reset_[end_]));
   for (const auto& [name, tensor] : state_) {
-    content.tensors.push_back(named(prefix + "state." + name, tensor));
+    content.tensors.push_back(saved_tensor(prefix + "state." + name, tensor));
   }
   const auto bytes = static_cast<int64_t>(states.size());
   content.tensors.push_back(
@@ -313,10 +313,10 @@ void Actor::restore(const std::string& prefix, const base::Safetensors& content,
                     const nn::Agent& agent) {
   const auto batch = static_cast<int64_t>(runners_.size());
   const torch::Tensor counts = torch::zeros({5, batch}, torch::kFloat64);
-  read_into(content, prefix + "counts", counts);
+  read_saved(content, prefix + "counts", counts);
   end_ = steps_;
-  read_into(content, prefix + "x", x_[end_]);
-  read_into(content, prefix + "reset", reset_[end_]);
+  read_saved(content, prefix + "x", x_[end_]);
+  read_saved(content, prefix + "reset", reset_[end_]);
   std::string_view states = content.at(prefix + "environments").bytes;
   for (int64_t b = 0; b < batch; ++b) {
     Runner& runner = runners_[b];
@@ -334,7 +334,7 @@ void Actor::restore(const std::string& prefix, const base::Safetensors& content,
     states.remove_prefix(size);
   }
   state_ = agent.unit().initial_state(batch);
-  for (const auto& [name, tensor] : state_) read_into(content, prefix + "state." + name, tensor);
+  for (const auto& [name, tensor] : state_) read_saved(content, prefix + "state." + name, tensor);
   begun_ = true;
 }
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <utility>
 
 #include "stpn/base/random.h"
@@ -209,17 +208,14 @@ int64_t Ppo::episodes_ended() const {
 }
 
 void Ppo::save(base::Safetensors& content) const {
-  content.tensors.push_back(
-      {kKlWeight, base::TensorType::float64, {}, std::string(sizeof kl_weight_, '\0')});
-  std::memcpy(content.tensors.back().bytes.data(), &kl_weight_, sizeof kl_weight_);
+  content.tensors.push_back(saved_tensor(kKlWeight, torch::tensor(kl_weight_, torch::kDouble)));
   for (const Shard& shard : shards_) shard.actor.save(shard.prefix(), content);
 }
 
 void Ppo::restore(const base::Safetensors& content) {
-  const base::NamedTensor& saved = content.at(kKlWeight);
-  STPN_CHECK(saved.type == base::TensorType::float64 && saved.bytes.size() == sizeof kl_weight_,
-             "{} belongs to another run", kKlWeight);
-  std::memcpy(&kl_weight_, saved.bytes.data(), sizeof kl_weight_);
+  const torch::Tensor weight = torch::zeros({}, torch::kDouble);
+  read_saved(content, kKlWeight, weight);
+  kl_weight_ = weight.item<double>();
   for (Shard& shard : shards_) shard.actor.restore(shard.prefix(), content, agent_);
 }
 

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <utility>
 
@@ -60,18 +59,14 @@ class PpoTrainer : public AgentTrainer {
     ppo_.save(content);
     const double values[] = {static_cast<double>(iterations_), reward_};
     content.tensors.push_back(
-        {kProgress, base::TensorType::float64, {2}, std::string(sizeof values, '\0')});
-    std::memcpy(content.tensors.back().bytes.data(), values, sizeof values);
+        saved_tensor(kProgress, torch::tensor(torch::ArrayRef<double>(values), torch::kDouble)));
   }
   void restore(const base::Safetensors& content) override {
     ppo_.restore(content);
-    const base::NamedTensor& saved = content.at(kProgress);
-    double values[2];
-    STPN_CHECK(saved.type == base::TensorType::float64 && saved.bytes.size() == sizeof values,
-               "{} belongs to another run", kProgress);
-    std::memcpy(values, saved.bytes.data(), sizeof values);
-    iterations_ = static_cast<int64_t>(values[0]);
-    reward_ = values[1];
+    const torch::Tensor values = torch::zeros({2}, torch::kDouble);
+    read_saved(content, kProgress, values);
+    iterations_ = static_cast<int64_t>(values[0].item<double>());
+    reward_ = values[1].item<double>();
   }
   double batch_size() const override {
     return static_cast<double>(options_.batch_steps()) / static_cast<double>(task().max_steps());
