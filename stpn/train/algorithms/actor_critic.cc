@@ -133,15 +133,9 @@ std::vector<base::Field> ActorCriticOptions::fields() {
                   "step size of Adam; lower it if the reward drops again, raise it if the reward "
                   "rises slowly",
                   {.least = 0, .most = kLargest}),
-      base::field("epsilon", epsilon,
-                  "epsilon of Adam, added to the root of the mean squared gradient",
-                  {.least = 1e-30, .most = kLargest}),
-      base::field("max_grad_norm", max_grad_norm,
-                  "gradients are scaled down so that their joint norm is at most this",
-                  {.least = 0})
-          .formerly("largest_gradient"),
-      base::field("discount", discount, "discount factor of rewards per step",
-                  {.least = 0, .most = 1}),
+      epsilon_field(),
+      max_grad_norm_field().formerly("largest_gradient"),
+      discount_field(),
       base::field("value_weight", value_weight,
                   "weight of the squared error of the value in the loss",
                   {.least = 0, .most = kLargest}),
@@ -150,17 +144,8 @@ std::vector<base::Field> ActorCriticOptions::fields() {
                   "actions; raise it when the policy stops exploring too soon",
                   {.least = 0, .most = kLargest})
           .formerly("concentration_weight"),
-      base::field(
-          "energy_weight", energy_weight,
-          "weight in the loss of energy_per_neuron, the mean over neurons and steps; raise it "
-          "for a model that spends less, at the expense of reward",
-          {.least = 0, .most = kLargest}),
+      energy_weight_field(),
   };
-}
-
-std::unique_ptr<tasks::TaskOptions> ActorCriticOptions::task_options(
-    const std::string& name, const std::string& where) const {
-  return tasks::find_environment(name, where).options();
 }
 
 std::unique_ptr<Trainer> ActorCriticOptions::make(const tasks::TaskOptions& task,

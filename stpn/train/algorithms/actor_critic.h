@@ -34,24 +34,24 @@
 namespace stpn::train {
 
 // fields() documents each option.
-struct ActorCriticOptions : TrainerOptions {
+struct ActorCriticOptions : AgentTrainerOptions {
   int64_t iterations = 50'000;  // a multiple of report_every
   int64_t episodes = 512;       // B, in parallel
   int64_t rollout_length = 0;   // T; 0: whole episodes
   int64_t warm_up = 100;        // iterations
   int64_t report_every = 100;   // iterations; they make up an epoch
   double learning_rate = 1e-4;
-  double epsilon = 1e-4;
-  double max_grad_norm = 4;
-  double discount = 0.9;
   double value_weight = 0.1;
   double policy_l2_weight = 0.03;
-  double energy_weight = 0;
+
+  ActorCriticOptions() {
+    epsilon = 1e-4;
+    max_grad_norm = 4;
+    discount = 0.9;
+  }
 
   std::vector<base::Field> fields() override;
   int64_t epochs() const override { return iterations / report_every; }
-  std::unique_ptr<tasks::TaskOptions> task_options(const std::string& name,
-                                                   const std::string& where) const override;
   std::unique_ptr<Trainer> make(const tasks::TaskOptions& task,
                                 const nn::UnitOptions& unit) const override;
 };

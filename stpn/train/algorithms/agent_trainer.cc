@@ -1,6 +1,7 @@
 #include "stpn/train/algorithms/agent_trainer.h"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <utility>
 
@@ -14,6 +15,8 @@ namespace {
 
 // Steps in a pass over test episodes of different lengths: many end long before the longest.
 constexpr int64_t kTestSteps = 128;
+
+constexpr double kLargest = std::numeric_limits<double>::max();
 
 }  // namespace
 
@@ -38,6 +41,35 @@ torch::Tensor bootstrap_value(nn::Agent& agent, const Rollout& rollout) {
 
 torch::Dtype dtype_of(const torch::nn::Module& model) {
   return model.parameters().front().scalar_type();
+}
+
+std::unique_ptr<tasks::TaskOptions> AgentTrainerOptions::task_options(
+    const std::string& name, const std::string& where) const {
+  return tasks::find_environment(name, where).options();
+}
+
+base::Field AgentTrainerOptions::epsilon_field() {
+  return base::field("epsilon", epsilon,
+                     "epsilon of Adam, added to the root of the mean squared gradient",
+                     {.least = 1e-30, .most = kLargest});
+}
+
+base::Field AgentTrainerOptions::max_grad_norm_field() {
+  return base::field("max_grad_norm", max_grad_norm,
+                     "gradients are scaled down so that their joint norm is at most this",
+                     {.least = 0});
+}
+
+base::Field AgentTrainerOptions::discount_field() {
+  return base::field("discount", discount, "discount factor of rewards per step",
+                     {.least = 0, .most = 1});
+}
+
+base::Field AgentTrainerOptions::energy_weight_field() {
+  return base::field("energy_weight", energy_weight,
+                     "weight in the loss of energy_per_neuron, the mean over neurons and steps; "
+                     "raise it for a model that spends less, at the expense of reward",
+                     {.least = 0, .most = kLargest});
 }
 
 AgentTrainer::AgentTrainer(const tasks::EnvironmentOptions& task, const nn::UnitOptions& unit,

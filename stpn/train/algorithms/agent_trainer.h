@@ -24,6 +24,23 @@ torch::Tensor bootstrap_value(nn::Agent& agent, const Rollout& rollout);
 
 torch::Dtype dtype_of(const torch::nn::Module& model);
 
+// The options that all trainers of agents have, with defaults of their own.
+struct AgentTrainerOptions : TrainerOptions {
+  double epsilon = 1e-8;
+  double max_grad_norm = 40;
+  double discount = 0.99;
+  double energy_weight = 0;
+
+  std::unique_ptr<tasks::TaskOptions> task_options(const std::string& name,
+                                                   const std::string& where) const override;
+
+ protected:
+  base::Field epsilon_field();
+  base::Field max_grad_norm_field();
+  base::Field discount_field();
+  base::Field energy_weight_field();
+};
+
 class AgentTrainer : public Trainer {
  public:
   AgentTrainer(const tasks::EnvironmentOptions& task, const nn::UnitOptions& unit, uint64_t seed);

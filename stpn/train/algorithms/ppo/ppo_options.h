@@ -6,12 +6,12 @@
 #include <string>
 #include <vector>
 
-#include "stpn/train/trainer.h"
+#include "stpn/train/algorithms/agent_trainer.h"
 
 namespace stpn::train {
 
 // fields() documents each option. The defaults are the published ones.
-struct PpoOptions : TrainerOptions {
+struct PpoOptions : AgentTrainerOptions {
   int64_t steps = 1'000'000;  // of all environments together
   int64_t environments = 1;
   int64_t rollout_length = 2048;  // steps of each environment in an iteration
@@ -21,7 +21,6 @@ struct PpoOptions : TrainerOptions {
   int64_t report_every = 10;  // iterations; they make up an epoch
   std::string states = "stored";
   std::string time_limit = "end";
-  double discount = 0.99;
   double gae_lambda = 0.95;
   double clip = 0.2;
   double value_weight = 1;
@@ -30,12 +29,9 @@ struct PpoOptions : TrainerOptions {
   double entropy_weight = 0.01;
   double kl_weight = 0.2;  // at the start
   double kl_target = 0.01;
-  double energy_weight = 0;
-  double max_grad_norm = 40;
   double learning_rate = 3e-4;  // at the start
   double final_learning_rate = 1e-12;
   double decay_steps = 4e8;  // of all environments, from the first rate to the final one
-  double epsilon = 1e-8;
 
   // Of all environments in an iteration.
   int64_t batch_steps() const { return environments * rollout_length; }
@@ -45,8 +41,6 @@ struct PpoOptions : TrainerOptions {
 
   std::vector<base::Field> fields() override;
   int64_t epochs() const override { return (iterations() + report_every - 1) / report_every; }
-  std::unique_ptr<tasks::TaskOptions> task_options(const std::string& name,
-                                                   const std::string& where) const override;
   std::unique_ptr<Trainer> make(const tasks::TaskOptions& task,
                                 const nn::UnitOptions& unit) const override;
 };

@@ -210,8 +210,7 @@ std::vector<base::Field> PpoOptions::fields() {
                   "whether a time limit is an end, after which there is nothing to earn, or a "
                   "truncation, at which the value of what would have come is added",
                   {"end", "truncation"}),
-      base::field("discount", discount, "discount factor of rewards per step",
-                  {.least = 0, .most = 1}),
+      discount_field(),
       base::field("gae_lambda", gae_lambda,
                   "lambda of generalised advantages: 1 trusts rewards alone, 0 the value of the "
                   "next step",
@@ -238,13 +237,8 @@ std::vector<base::Field> PpoOptions::fields() {
                   "the divergence to which kl_weight adapts: times 1.5 above twice of it, times "
                   "0.5 below half of it",
                   {.least = 1e-12, .most = kLargest}),
-      base::field("energy_weight", energy_weight,
-                  "weight in the loss of energy_per_neuron, the mean over neurons and steps; raise "
-                  "it for a model that spends less, at the expense of reward",
-                  {.least = 0, .most = kLargest}),
-      base::field("max_grad_norm", max_grad_norm,
-                  "gradients are scaled down so that their joint norm is at most this",
-                  {.least = 0}),
+      energy_weight_field(),
+      max_grad_norm_field(),
       base::field("learning_rate", learning_rate,
                   "step size of Adam at the start; lower it if the reward drops again, raise it "
                   "if the reward rises slowly",
@@ -255,15 +249,8 @@ std::vector<base::Field> PpoOptions::fields() {
       base::field("decay_steps", decay_steps,
                   "steps of all environments until the final step size, which then stays",
                   {.least = 1, .most = kLargest}),
-      base::field("epsilon", epsilon,
-                  "epsilon of Adam, added to the root of the mean squared gradient",
-                  {.least = 1e-30, .most = kLargest}),
+      epsilon_field(),
   };
-}
-
-std::unique_ptr<tasks::TaskOptions> PpoOptions::task_options(const std::string& name,
-                                                             const std::string& where) const {
-  return tasks::find_environment(name, where).options();
 }
 
 std::unique_ptr<Trainer> PpoOptions::make(const tasks::TaskOptions& task,
