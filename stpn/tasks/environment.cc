@@ -4,6 +4,14 @@
 
 namespace stpn::tasks {
 
+void Environment::start_image(Split /*split*/, int64_t /*episode*/, uint8_t* /*image*/) {
+  throw base::UserError("the task has no images");
+}
+
+Step Environment::step_image(const Action& /*action*/, uint8_t* /*image*/) {
+  throw base::UserError("the task has no images");
+}
+
 int64_t Environment::best_choice() {
   throw base::UserError("the task knows no best actions: there is no oracle");
 }

@@ -33,6 +33,15 @@ struct ActionSpec {
   bool operator==(const ActionSpec&) const = default;
 };
 
+// How bytes show an image: in the order (channels, height, width), byte b for (b - zero) / unit.
+struct ImageSpec {
+  int64_t channels = 1, height = 0, width = 0;
+  float zero = 0, unit = 255;
+
+  int64_t bytes() const { return channels * height * width; }
+  float value(uint8_t byte) const { return (static_cast<float>(byte) - zero) / unit; }
+};
+
 // An action. The numbers of a box may lie outside its limits: the environment clips them.
 struct Action {
   int64_t choice = 0;              // 0 .. choices-1
@@ -65,6 +74,12 @@ class Environment {
   //                last one of an episode; may be null
   virtual Step step(const Action& action, float* observation) = 0;
 
+  // The same for a task with images, whose bytes need a quarter of the memory.
+  //   image  out (I), every element written; of step_image, may be null
+  // REQUIRES: EnvironmentTask::image() is not null.
+  virtual void start_image(Split split, int64_t episode, uint8_t* image);
+  virtual Step step_image(const Action& action, uint8_t* image);
+
   // The best choice, given everything that is hidden from an agent. Throws base::UserError if the
   // task cannot say.
   virtual int64_t best_choice();
@@ -81,6 +96,8 @@ class EnvironmentTask {
   virtual ~EnvironmentTask() = default;
 
   virtual int64_t observation_size() const = 0;  // I
+  // What the observations show, if they are images; else null.
+  virtual const ImageSpec* image() const { return nullptr; }
   virtual const ActionSpec& actions() const = 0;
   virtual int64_t max_steps() const = 0;  // the most steps that an episode has
   // Whether every episode has max_steps steps.
