@@ -14,29 +14,30 @@ Agent::Agent(std::shared_ptr<Encoder> encoder, std::shared_ptr<Unit> unit,
   STPN_CHECK(policy_->weight().size(1) == unit_->hidden_size(),
              "the policy has {} inputs, the unit {} neurons", policy_->weight().size(1),
              unit_->hidden_size());
-  if (encoder_ != nullptr) register_module("encoder", encoder_);
+  if (encoder_ != nullptr) {
+    STPN_CHECK(encoder_->features() == unit_->input_size(),
+               "the encoder has {} features, the unit {} inputs", encoder_->features(),
+               unit_->input_size());
+    register_module("encoder", encoder_);
+  }
   register_module("unit", unit_);
   register_module("policy", policy_);
   value_ = register_module("value", torch::nn::Linear(unit_->hidden_size(), 1));
 }
 
-Agent::Output Agent::forward(const UnitInput& input) {
-  UnitOutput output = forward_unit(input);
+Agent::Output Agent::forward_encoded(const UnitInput& input) {
+  UnitOutput output = unit_->forward(input);
   return {policy_->forward(output.y), value_(output.y).squeeze(2), output.energy,
           std::move(output.state)};
 }
 
-UnitOutput Agent::forward_unit(const UnitInput& input) {
-  UnitInput inner = input;
-  if (encoder_ != nullptr) {
-    const auto encoded = [this](UnitInput of) {
-      of.x = encoder_->forward(of.x.flatten(0, 1)).view({of.x.size(0), of.x.size(1), -1});
-      return of;
-    };
-    inner = run_loop(input, [&](const UnitInput& step) { return unit_->forward(encoded(step)); });
-    inner = encoded(std::move(inner));
-  }
-  return unit_->forward(inner);
+UnitInput Agent::encoded(const UnitInput& input) {
+  if (encoder_ == nullptr) return input;
+  STPN_CHECK(input.closed_loop == nullptr, "the images of later steps are not known yet");
+  UnitInput of_unit = input;
+  of_unit.x =
+      encoder_->forward(input.x.flatten(0, 1)).view({input.x.size(0), input.x.size(1), -1});
+  return of_unit;
 }
 
 void Agent::reset_parameters(uint64_t seed) {

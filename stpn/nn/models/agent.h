@@ -1,4 +1,4 @@
-// An agent: an encoder of its observations (optional), a unit, and two heads on its hidden state at
+// An agent: an encoder of images (optional), a unit, and two heads on its hidden state at
 // every step: the policy, and the value of the state.
 #pragma once
 
@@ -7,18 +7,11 @@
 #include <cstdint>
 #include <memory>
 
+#include "stpn/nn/models/encoder.h"
 #include "stpn/nn/models/policy_head.h"
 #include "stpn/nn/unit.h"
 
 namespace stpn::nn {
-
-// What stands between an observation and the unit: a convolution, for example.
-class Encoder : public torch::nn::Module {
- public:
-  // observations (N, I) -> inputs of the unit (N, features).
-  virtual torch::Tensor forward(const torch::Tensor& observations) = 0;
-  virtual void reset_parameters(uint64_t seed) = 0;
-};
 
 class Agent : public torch::nn::Module {
  public:
@@ -32,22 +25,26 @@ class Agent : public torch::nn::Module {
     torch::Tensor energy;  // of the unit, (T, B, neurons); undefined unless asked for
     State state;           // the unit's, after the last step
   };
-  // As Unit::forward, with x (T, B, I) the observations. In a closed loop h is the unit's, and with
-  // an encoder the loop is run first, step by step and without gradients: observations of a later
-  // step are not known when the encoder runs over all of them at once.
-  Output forward(const UnitInput& input);
-
+  // As Unit::forward, with x (T, B, I) the observations: with an encoder images, uint8.
+  // REQUIRES: with an encoder, no closed loop.
+  Output forward(const UnitInput& input) { return forward_encoded(encoded(input)); }
   // Without the heads: the unit's output.
-  UnitOutput forward_unit(const UnitInput& input);
+  UnitOutput forward_unit(const UnitInput& input) { return unit_->forward(encoded(input)); }
+  // With x the inputs of the unit: what the encoder, if there is one, made of the observations. A
+  // closed loop gets the h of the unit.
+  Output forward_encoded(const UnitInput& input);
 
   // Encoder, unit and heads anew: weights and biases of the heads ~ U(+-1/sqrt(H)).
   void reset_parameters(uint64_t seed);
 
+  Encoder* encoder() const { return encoder_.get(); }  // may be null
   Unit& unit() const { return *unit_; }
   const PolicyHead& policy_head() const { return *policy_; }
   const torch::nn::LinearImpl& value_head() const { return *value_; }
 
  private:
+  UnitInput encoded(const UnitInput& input);
+
   std::shared_ptr<Encoder> encoder_;
   std::shared_ptr<Unit> unit_;
   std::shared_ptr<PolicyHead> policy_;

@@ -46,6 +46,7 @@ class ChoicePolicy : public Policy {
     return log_policy_.gather(2, action.unsqueeze(2)).squeeze(2);
   }
   torch::Tensor squared_norm() const override { return (2 * log_policy_).exp().sum(2); }
+  torch::Tensor entropy() const override { return -(log_policy_.exp() * log_policy_).sum(2); }
 
  private:
   torch::Tensor log_policy_;
@@ -157,6 +158,7 @@ class NumberPolicy : public Policy {
   torch::Tensor squared_norm() const override {
     return (1 / (2 * std::sqrt(M_PI) * deviation_)).prod(2);
   }
+  torch::Tensor entropy() const override { return (deviation_.log() + 0.5 + kLogSqrt2Pi).sum(2); }
 
  private:
   torch::Tensor mean_, deviation_;

@@ -35,7 +35,7 @@ void read_saved(const base::Safetensors& content, const std::string& name, torch
 }
 
 Actor::Actor(const tasks::EnvironmentTask& task, uint64_t seed, int64_t environments, int64_t steps,
-             torch::Dtype dtype)
+             const nn::Agent& agent)
     : task_(task),
       seed_(seed),
       steps_(steps == 0 ? task.max_steps() : steps),
@@ -47,7 +47,11 @@ Actor::Actor(const tasks::EnvironmentTask& task, uint64_t seed, int64_t environm
     runner.numbers.resize(actions.low.size());
     runner.scaled.resize(actions.low.size());
   }
-  x_ = torch::zeros({steps_ + 1, environments, task.observation_size()}, dtype);
+  const torch::Dtype dtype = agent.policy_head().bias().scalar_type();
+  x_ = torch::zeros({steps_ + 1, environments, agent.unit().input_size()}, dtype);
+  if (agent.encoder() != nullptr) {
+    image_ = torch::zeros({steps_ + 1, environments, task.observation_size()}, torch::kUInt8);
+  }
   reset_ = torch::zeros({steps_ + 1, environments}, torch::kBool);
   action_ = actions.is_box() ? torch::zeros({steps_, environments, actions.numbers()}, dtype)
                              : torch::zeros({steps_, environments}, torch::kInt64);
@@ -140,13 +144,12 @@ void Actor::start(int64_t b, int64_t episode, int64_t row) {
   runner.episode = episode;
   runner.step = 0;
   runner.reward = 0;
-  std::vector<float> observation(x_.size(2));
-  runner.environment->start(split_, episode, observation.data());
-  write_observation(row, b, observation);
+  start_environment(b, row);
 }
 
 void Actor::go_on() {
-  x_[0].copy_(x_[end_]);
+  torch::Tensor& observation = image_.defined() ? image_ : x_;
+  observation[0].copy_(observation[end_]);
   reset_[0].copy_(reset_[end_]);
 }
 
@@ -154,6 +157,10 @@ Acted Actor::run(nn::Agent& agent, const nn::State& state, int64_t steps, bool r
                  bool energy) {
   sampler_ = agent.policy_head().sampler();
   end_ = steps;
+  if (image_.defined()) {
+    encoder_ = agent.encoder()->step_encoder();
+    for (int64_t b = 0; b < x_.size(1); ++b) encode(b, 0);
+  }
   const auto first = [steps](const torch::Tensor& tensor) { return tensor.slice(0, 0, steps); };
   nn::UnitInput input;
   input.x = first(x_);
@@ -161,7 +168,8 @@ Acted Actor::run(nn::Agent& agent, const nn::State& state, int64_t steps, bool r
   if (resets) input.reset = first(reset_);
   input.energy = energy;
   input.closed_loop = this;
-  Rollout rollout = {.observation = input.x,
+  const torch::Tensor& observation = image_.defined() ? image_ : x_;
+  Rollout rollout = {.observation = first(observation),
                      .reset = input.reset,
                      .action = first(action_),
                      .acted = first(acted_),
@@ -170,7 +178,7 @@ Acted Actor::run(nn::Agent& agent, const nn::State& state, int64_t steps, bool r
                      .terminated = first(terminated_),
                      .truncated = first(truncated_),
                      .state = state};
-  nn::Agent::Output output = agent.forward(input);
+  nn::Agent::Output output = agent.forward_encoded(input);
   {
     const torch::NoGradGuard no_grad;
     rollout.log_prob = output.policy->log_prob(rollout.action);
@@ -181,7 +189,7 @@ Acted Actor::run(nn::Agent& agent, const nn::State& state, int64_t steps, bool r
       // A copy, because a view of the last step would keep the whole output in memory.
       state_.emplace_back(name, tensor.detach().clone());
     }
-    rollout.next_observation = x_[end_];
+    rollout.next_observation = observation[end_];
     rollout.next_reset = reset_[end_];
     rollout.next_state = state_;
   }
@@ -211,12 +219,43 @@ void Actor::after_step(int64_t t, int64_t first, int64_t count, const double* h)
   act(t, first, count, h);
 }
 
-void Actor::write_observation(int64_t row, int64_t b, const std::vector<float>& observation) {
-  const int64_t offset = (row * x_.size(1) + b) * x_.size(2);
-  if (x_.scalar_type() == torch::kFloat) {
-    std::copy(observation.begin(), observation.end(), x_.data_ptr<float>() + offset);
+void Actor::start_environment(int64_t b, int64_t row) {
+  const Runner& runner = runners_[b];
+  const int64_t place = row * x_.size(1) + b;
+  if (image_.defined()) {
+    runner.environment->start_image(split_, runner.episode,
+                                    image_.data_ptr<uint8_t>() + place * image_.size(2));
+  } else if (x_.scalar_type() == torch::kFloat) {
+    runner.environment->start(split_, runner.episode, x_.data_ptr<float>() + place * x_.size(2));
   } else {
-    std::copy(observation.begin(), observation.end(), x_.data_ptr<double>() + offset);
+    std::vector<float> numbers(x_.size(2));
+    runner.environment->start(split_, runner.episode, numbers.data());
+    std::copy(numbers.begin(), numbers.end(), x_.data_ptr<double>() + place * x_.size(2));
+  }
+}
+
+tasks::Step Actor::step_environment(int64_t b, const tasks::Action& action, int64_t row) {
+  tasks::Environment& environment = *runners_[b].environment;
+  const int64_t place = row * x_.size(1) + b;
+  if (image_.defined()) {
+    return environment.step_image(action, image_.data_ptr<uint8_t>() + place * image_.size(2));
+  }
+  if (x_.scalar_type() == torch::kFloat) {
+    return environment.step(action, x_.data_ptr<float>() + place * x_.size(2));
+  }
+  std::vector<float> numbers(x_.size(2));
+  const tasks::Step step = environment.step(action, numbers.data());
+  std::copy(numbers.begin(), numbers.end(), x_.data_ptr<double>() + place * x_.size(2));
+  return step;
+}
+
+void Actor::encode(int64_t b, int64_t row) {
+  const int64_t place = row * x_.size(1) + b;
+  const uint8_t* const image = image_.const_data_ptr<uint8_t>() + place * image_.size(2);
+  if (x_.scalar_type() == torch::kFloat) {
+    encoder_->encode(image, x_.data_ptr<float>() + place * x_.size(2));
+  } else {
+    encoder_->encode(image, x_.data_ptr<double>() + place * x_.size(2));
   }
 }
 
@@ -233,7 +272,6 @@ void Actor::act(int64_t t, int64_t first, int64_t count, const T* h) {
   const int64_t batch = x_.size(1), hidden = sampler_->inputs();
   const int64_t numbers = task_.actions().numbers();
   const tasks::ActionSpec& actions = task_.actions();
-  std::vector<float> observation(x_.size(2));
   for (int64_t b = first; b < first + count; ++b, h += hidden) {
     Runner& runner = runners_[b];
     const int64_t here = t * batch + b;
@@ -249,7 +287,7 @@ void Actor::act(int64_t t, int64_t first, int64_t count, const T* h) {
         runner.scaled[k] = middle + (actions.high[k] - middle) * runner.numbers[k];
       }
       if (record_ != nullptr && b == 0 && runner.rewards.empty()) record(action);
-      step = runner.environment->step(action, observation.data());
+      step = step_environment(b, action, t + 1);
       ++runner.step;
       runner.reward += step.reward;
     } else {
@@ -273,11 +311,9 @@ void Actor::act(int64_t t, int64_t first, int64_t count, const T* h) {
     const bool starts = step.terminated || runner.cut || (step.truncated && !bootstraps_);
     runner.cut = step.truncated && !starts;
     reset_.data_ptr<bool>()[here + batch] = starts;
-    if (starts) {
-      start(b, runner.episode + stride_, t + 1);
-    } else if (acts) {
-      write_observation(t + 1, b, observation);
-    }
+    if (starts) start(b, runner.episode + stride_, t + 1);
+    // What follows the last step is encoded when it is needed: perhaps by other weights.
+    if (image_.defined() && t + 1 < end_ && !runner.finished) encode(b, t + 1);
   }
 }
 
@@ -299,7 +335,14 @@ void Actor::save(const std::string& prefix, base::Safetensors& content) const {
     states += saved;
   }
   content.tensors.push_back(saved_tensor(prefix + "counts", counts));
-  content.tensors.push_back(saved_tensor(prefix + "x", x_[end_]));
+  if (image_.defined()) {
+    const torch::Tensor image = image_[end_];
+    content.tensors.push_back(
+        {prefix + "image", base::TensorType::uint8, image.sizes().vec(),
+         std::string(static_cast<const char*>(image.const_data_ptr()), image.nbytes())});
+  } else {
+    content.tensors.push_back(saved_tensor(prefix + "x", x_[end_]));
+  }
   content.tensors.push_back(saved_tensor(prefix + "reset", reset_[end_]));
   for (const auto& [name, tensor] : state_) {
     content.tensors.push_back(saved_tensor(prefix + "state." + name, tensor));
@@ -315,7 +358,15 @@ void Actor::restore(const std::string& prefix, const base::Safetensors& content,
   const torch::Tensor counts = torch::zeros({5, batch}, torch::kFloat64);
   read_saved(content, prefix + "counts", counts);
   end_ = steps_;
-  read_saved(content, prefix + "x", x_[end_]);
+  if (image_.defined()) {
+    const base::NamedTensor& image = content.at(prefix + "image");
+    STPN_CHECK(image.type == base::TensorType::uint8 &&
+                   image_[end_].sizes() == torch::IntArrayRef(image.shape),
+               "{}image belongs to another run", prefix);
+    std::memcpy(image_[end_].data_ptr(), image.bytes.data(), image.bytes.size());
+  } else {
+    read_saved(content, prefix + "x", x_[end_]);
+  }
   read_saved(content, prefix + "reset", reset_[end_]);
   std::string_view states = content.at(prefix + "environments").bytes;
   for (int64_t b = 0; b < batch; ++b) {

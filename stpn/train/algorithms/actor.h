@@ -55,9 +55,9 @@ void read_saved(const base::Safetensors& content, const std::string& name, torch
 class Actor : public kernels::ClosedLoop {
  public:
   // B environments, T steps a call (0: the most that an episode has). The task must outlive the
-  // actor.
+  // actor. `agent`: like those that will play.
   Actor(const tasks::EnvironmentTask& task, uint64_t seed, int64_t environments, int64_t steps,
-        torch::Dtype dtype);
+        const nn::Agent& agent);
 
   // Training episodes first .. first+B-1, one in each environment, from start to end. `energy`:
   // also measure that of the unit. REQUIRES: the task's episodes have T steps.
@@ -111,7 +111,11 @@ class Actor : public kernels::ClosedLoop {
   Acted run(nn::Agent& agent, const nn::State& state, int64_t steps, bool resets, bool energy);
   // What is observed after the last run becomes step 0 of the next.
   void go_on();
-  void write_observation(int64_t row, int64_t b, const std::vector<float>& observation);
+  // What environment b observes goes into row `row`: of x_, or with an encoder of image_.
+  void start_environment(int64_t b, int64_t row);
+  tasks::Step step_environment(int64_t b, const tasks::Action& action, int64_t row);
+  // Writes row `row` of x_ from that of image_.
+  void encode(int64_t b, int64_t row);
   template <typename T>
   void act(int64_t t, int64_t first, int64_t count, const T* h);
   void record(const tasks::Action& action);
@@ -128,8 +132,10 @@ class Actor : public kernels::ClosedLoop {
   bool begun_ = false;                    // the next call of play_on goes on
   std::vector<float>* record_ = nullptr;  // takes the actions of the first episode
   std::unique_ptr<nn::ActionSampler> sampler_;
+  std::unique_ptr<nn::StepEncoder> encoder_;  // of the agent that plays; null: without
   int64_t end_;          // steps of the last run: the row of x_ and reset_ that follows them
-  torch::Tensor x_;      // (T + 1, B, I)
+  torch::Tensor x_;      // (T + 1, B, inputs of the unit)
+  torch::Tensor image_;  // (T + 1, B, I) uint8: what the encoder made x_ of; undefined: without
   torch::Tensor reset_;  // (T + 1, B) bool
   torch::Tensor action_, acted_, reward_, terminated_, truncated_;
   nn::State state_;  // of the unit, after the last run

@@ -28,7 +28,7 @@ TEST(ActorTest, DrawsActionsFromThePolicy) {
     agent->named_parameters()["policy.bias"][a] = 20 + std::log(policy[a]);
   }
   constexpr int64_t kEpisodes = 500;
-  Actor actor(*task, 1, kEpisodes, 0, torch::kFloat);
+  Actor actor(*task, 1, kEpisodes, 0, *agent);
   const torch::Tensor first = actor.play_whole(*agent, 0).rollout.action.clone();
   const double draws = 12 * kEpisodes;
   for (int64_t a = 0; a < 4; ++a) {
@@ -46,7 +46,7 @@ TEST(ActorTest, EpisodesDoNotDependOnTheOthersInTheBatch) {
   const auto task = small_maze().make(1);
   const auto agent = make_model(*task, "stpn_recurrent", kPlastic);
   const torch::NoGradGuard no_grad;
-  Actor all(*task, 1, 9, 0, torch::kDouble), last(*task, 1, 4, 0, torch::kDouble);
+  Actor all(*task, 1, 9, 0, *agent), last(*task, 1, 4, 0, *agent);
   const Rollout of_all = all.play_whole(*agent, 10).rollout;
   const Rollout of_last = last.play_whole(*agent, 15).rollout;
   EXPECT_TRUE(of_last.action.equal(of_all.action.slice(1, 5, 9)));
@@ -67,13 +67,13 @@ TEST(ActorTest, ConsecutiveRolloutsMakeUpTheEpisodes) {
   const torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> action, reward, value;
   for (int64_t first = 0; first < 3 * kEnvironments; first += kEnvironments) {
-    Actor whole(*task, 1, kEnvironments, 0, torch::kDouble);
+    Actor whole(*task, 1, kEnvironments, 0, *agent);
     const Acted acted = whole.play_whole(*agent, first);
     value.push_back(acted.output.value);
     action.push_back(acted.rollout.action);
     reward.push_back(acted.rollout.reward);
   }
-  Actor actor(*task, 1, kEnvironments, 5, torch::kDouble);  // 7 rollouts of 5: 35 of the 36 steps
+  Actor actor(*task, 1, kEnvironments, 5, *agent);  // 7 rollouts of 5: 35 of the 36 steps
   std::vector<torch::Tensor> a, r, v, bootstrap;
   for (int64_t i = 0; i < 7; ++i) {
     const Acted acted = actor.play_on(*agent, {.stride = kEnvironments});
@@ -101,7 +101,7 @@ TEST(ActorTest, ARolloutCanBeRunAgain) {
   const auto task = tasks::HoldOptions().make(1);
   const auto agent = make_model(*task, "stpn_recurrent", kPlastic);
   const torch::NoGradGuard no_grad;
-  Actor actor(*task, 1, 5, 7, torch::kDouble);
+  Actor actor(*task, 1, 5, 7, *agent);
   for (int64_t i = 0; i < 3; ++i) {
     const Acted acted = actor.play_on(*agent, {.stride = 5});
     const Rollout& rollout = acted.rollout;
@@ -123,7 +123,7 @@ TEST(ActorTest, EachTestEpisodeCountsOnceWhateverItsLength) {
   constexpr int64_t kEpisodes = 45;
   for (const int64_t environments : {1, 7, 45}) {
     for (const int64_t steps : {3, 10}) {
-      Actor actor(*task, 1, environments, steps, torch::kFloat);
+      Actor actor(*task, 1, environments, steps, *agent);
       const PlayedEpisodes played = actor.play_episodes(*agent, Split::test, 5, kEpisodes);
       ASSERT_EQ(played.rewards.size(), kEpisodes);
       for (int64_t n = 0; n < kEpisodes; ++n) {
@@ -141,7 +141,7 @@ TEST(ActorTest, ATruncatedEpisodeEndsWithAStepWithoutAction) {
   const auto agent = make_model(*task, "stpn_recurrent", kPlastic);
   const torch::NoGradGuard no_grad;
   constexpr int64_t kEnvironments = 3;
-  Actor actor(*task, 1, kEnvironments, 40, torch::kDouble);
+  Actor actor(*task, 1, kEnvironments, 40, *agent);
   const Rollout r = actor.play_on(*agent, {.stride = kEnvironments}).rollout;
   for (int64_t b = 0; b < kEnvironments; ++b) {
     int64_t t = 0;
@@ -166,37 +166,32 @@ TEST(ActorTest, ATruncatedEpisodeEndsWithAStepWithoutAction) {
   }
 }
 
-class TwoLayers : public nn::Encoder {
- public:
-  TwoLayers() {
-    first_ = register_module("first", torch::nn::Linear(3, 7));
-    second_ = register_module("second", torch::nn::Linear(7, 4));
-  }
-  torch::Tensor forward(const torch::Tensor& observations) override {
-    return second_(first_(observations).tanh()).tanh();
-  }
-  void reset_parameters(uint64_t) override {}
-
- private:
-  torch::nn::Linear first_{nullptr}, second_{nullptr};
+// What follows a rollout, by its definition: the predicted value, without gradient.
+struct Played {
+  Rollout rollout;
+  torch::Tensor bootstrap;
 };
 
 // The loss by its definition: one environment after the other, a step at a time with the reference.
-torch::Tensor plain_loss(nn::Agent& agent, nn::Encoder* encoder, const ActorCriticOptions& options,
-                         const Rollout& r, const torch::Tensor& bootstrap) {
+torch::Tensor plain_loss(nn::Agent& agent, const ActorCriticOptions& options,
+                         const Played& played) {
   const ops::BackendGuard reference(ops::Backend::reference);
   const auto named = agent.named_parameters();
+  const Rollout& r = played.rollout;
   const int64_t steps = r.reward.size(0), batch = r.reward.size(1);
   torch::Tensor loss = torch::zeros({}, torch::kDouble);
   for (int64_t b = 0; b < batch; ++b) {
     nn::State state;
     for (const auto& [name, tensor] : r.state) state.emplace_back(name, tensor.slice(0, b, b + 1));
-    std::vector<torch::Tensor> log_prob, squared_norm, value;
+    std::vector<torch::Tensor> log_prob, squared_norm, entropy, value;
     for (int64_t t = 0; t < steps; ++t) {
       if (r.reset[t][b].item<bool>()) state.clear();
+      if (options.sequence_length > 0 && t % options.sequence_length == 0) {
+        for (auto& [name, tensor] : state) tensor = tensor.detach();
+      }
       nn::UnitInput input;
       input.x = r.observation[t][b].view({1, -1});
-      if (encoder != nullptr) input.x = encoder->forward(input.x);
+      if (agent.encoder() != nullptr) input.x = agent.encoder()->forward(input.x);
       input.x = input.x.unsqueeze(0);
       input.state = state;
       const nn::UnitOutput output = agent.unit().forward(input);
@@ -207,6 +202,7 @@ torch::Tensor plain_loss(nn::Agent& agent, nn::Encoder* encoder, const ActorCrit
       const torch::Tensor z = (r.action[t][b][0] - outputs[0]) / deviation;
       log_prob.push_back(-z * z / 2 - (deviation * std::sqrt(2 * M_PI)).log());
       squared_norm.push_back(1 / (2 * std::sqrt(M_PI) * deviation));
+      entropy.push_back((deviation * std::sqrt(2 * M_PI * M_E)).log());
       value.push_back((named["value.weight"].mv(h) + named["value.bias"])[0]);
     }
     for (int64_t t = 0; t < steps; ++t) {
@@ -219,7 +215,7 @@ torch::Tensor plain_loss(nn::Agent& agent, nn::Encoder* encoder, const ActorCrit
         discount *= options.discount;
         if (r.terminated[k][b].item<bool>()) break;
         if (k + 1 == steps) {
-          R += discount * bootstrap[b].item<double>();
+          R += discount * played.bootstrap[b].item<double>();
           break;
         }
         if (r.truncated[k][b].item<bool>()) {
@@ -230,43 +226,32 @@ torch::Tensor plain_loss(nn::Agent& agent, nn::Encoder* encoder, const ActorCrit
       const torch::Tensor advantage = R - value[t];
       loss = loss - log_prob[t] * advantage.detach() +
              options.value_weight * advantage * advantage +
-             options.policy_l2_weight * squared_norm[t];
+             options.policy_l2_weight * squared_norm[t] - options.entropy_weight * entropy[t];
     }
   }
-  return loss / static_cast<double>(steps * batch);
+  return options.loss == "sum" ? loss : loss / static_cast<double>(steps * batch);
 }
 
-void gradient_equals_that_of_a_plain_loop(const std::string& unit,
+void gradient_equals_that_of_a_plain_loop(const tasks::EnvironmentTask& task,
+                                          const std::string& unit,
                                           const std::vector<std::string>& settings,
-                                          bool with_encoder) {
+                                          ActorCriticOptions options = {}) {
   SCOPED_TRACE(unit);
   constexpr int64_t kEnvironments = 9, kSteps = 8;
-  const auto task = tasks::HoldOptions().make(1);
-  ActorCriticOptions options;
   options.seed = 1;
   options.episodes = kEnvironments;
   options.rollout_length = kSteps;
-  std::shared_ptr<TwoLayers> encoder;
-  auto agent = make_model(*task, unit, settings);
-  if (with_encoder) {
-    encoder = std::make_shared<TwoLayers>();
-    auto inner = options_of(unit, settings)->make(4);
-    const int64_t H = inner->hidden_size();
-    agent =
-        strong(std::make_shared<nn::Agent>(encoder, std::move(inner), nn::make_number_head(H, 1)),
-               torch::kDouble);
-  }
-  Actor actor(*task, 1, kEnvironments, kSteps, torch::kDouble);
-  PolicyGradient gradient(*task, options, *agent);
+  auto agent = make_model(task, unit, settings);
+  Actor actor(task, 1, kEnvironments, kSteps, *agent);
+  PolicyGradient gradient(task, options, *agent);
   for (int64_t iteration = 0; iteration < 3; ++iteration) {
-    Rollout rollout;
-    torch::Tensor bootstrap;
+    Played played;
     {
       const torch::NoGradGuard no_grad;
-      rollout = actor.play_on(*agent, {.stride = kEnvironments}).rollout;
-      bootstrap = bootstrap_value(*agent, rollout);
+      played.rollout = actor.play_on(*agent, {.stride = kEnvironments}).rollout;
+      played.bootstrap = bootstrap_value(*agent, played.rollout);
     }
-    const torch::Tensor loss = plain_loss(*agent, encoder.get(), options, rollout, bootstrap);
+    const torch::Tensor loss = plain_loss(*agent, options, played);
     const auto expected = torch::autograd::grad({loss}, agent->parameters());
     const auto result = gradient.run(iteration, /*gradients=*/true);
     EXPECT_NEAR(result.loss, loss.item<double>(), 1e-10 * std::abs(result.loss));
@@ -280,14 +265,36 @@ void gradient_equals_that_of_a_plain_loop(const std::string& unit,
 }
 
 TEST(ActorTest, GradientOfUnequalEpisodesEqualsThatOfAPlainLoop) {
-  gradient_equals_that_of_a_plain_loop("stpn_recurrent", kPlastic, false);
-  gradient_equals_that_of_a_plain_loop("fast_weights", {"unit.hidden_size=6"}, false);
-  gradient_equals_that_of_a_plain_loop("lstm", {"unit.hidden_size=6"}, false);
+  const auto hold = tasks::HoldOptions().make(1);
+  ActorCriticOptions options;
+  options.entropy_weight = 0.02;
+  gradient_equals_that_of_a_plain_loop(*hold, "stpn_recurrent", kPlastic, options);
+  gradient_equals_that_of_a_plain_loop(*hold, "fast_weights", {"unit.hidden_size=6"});
+  gradient_equals_that_of_a_plain_loop(*hold, "lstm", {"unit.hidden_size=6"});
 }
 
-TEST(ActorTest, GradientOfAnAgentWithAnEncoderEqualsThatOfAPlainLoop) {
-  gradient_equals_that_of_a_plain_loop("stpn_recurrent", kPlastic, true);
-  gradient_equals_that_of_a_plain_loop("gru", {"unit.hidden_size=5"}, true);
+TEST(ActorTest, GradientOfSequencesEqualsThatOfAPlainLoop) {
+  const auto hold = tasks::HoldOptions().make(1);
+  ActorCriticOptions options;
+  options.policy_l2_weight = 0;
+  options.entropy_weight = 0.02;
+  for (const char* loss : {"mean", "sum"}) {
+    options.loss = loss;
+    options.sequence_length = 3;  // the last one has two steps
+    gradient_equals_that_of_a_plain_loop(*hold, "stpn_recurrent", kPlastic, options);
+    gradient_equals_that_of_a_plain_loop(*hold, "gru", {"unit.hidden_size=5"}, options);
+  }
+}
+
+TEST(ActorTest, GradientThroughAnEncoderEqualsThatOfAPlainLoop) {
+  const ImageHold hold;
+  ActorCriticOptions options;
+  options.policy_l2_weight = 0;
+  for (const int64_t length : {0, 3}) {
+    options.sequence_length = length;
+    gradient_equals_that_of_a_plain_loop(hold, "stpn_recurrent", kPlastic, options);
+    gradient_equals_that_of_a_plain_loop(hold, "gru", {"unit.hidden_size=5"}, options);
+  }
 }
 
 }  // namespace

@@ -1,11 +1,13 @@
 #include "stpn/train/algorithms/agent_trainer.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <numeric>
 #include <utility>
 
 #include "stpn/base/error.h"
+#include "stpn/nn/models/convolution_encoder.h"
 #include "stpn/ops/runtime/threads.h"
 #include "stpn/tasks/policy.h"
 #include "stpn/train/algorithms/shards.h"
@@ -16,6 +18,9 @@ namespace {
 // Steps in a pass over test episodes of different lengths: many end long before the longest.
 constexpr int64_t kTestSteps = 128;
 
+constexpr size_t kLastRewards = 100;        // AgentTrainer::reached
+constexpr const char* kRewards = "rewards";  // in a checkpoint
+
 constexpr double kLargest = std::numeric_limits<double>::max();
 
 }  // namespace
@@ -23,9 +28,18 @@ constexpr double kLargest = std::numeric_limits<double>::max();
 std::shared_ptr<nn::Agent> make_agent(const tasks::EnvironmentTask& task,
                                       const nn::UnitOptions& unit) {
   const tasks::ActionSpec& actions = task.actions();
-  auto made = unit.make(task.observation_size());
+  std::shared_ptr<nn::Encoder> encoder;
+  if (const tasks::ImageSpec* image = task.image(); image != nullptr) {
+    encoder = std::make_shared<nn::ConvolutionEncoder>(
+        nn::EncodedImage{.channels = image->channels,
+                         .height = image->height,
+                         .width = image->width,
+                         .zero = image->zero,
+                         .unit = image->unit});
+  }
+  auto made = unit.make(encoder == nullptr ? task.observation_size() : encoder->features());
   const int64_t H = made->hidden_size();
-  return std::make_shared<nn::Agent>(nullptr, std::move(made),
+  return std::make_shared<nn::Agent>(std::move(encoder), std::move(made),
                                      actions.is_box() ? nn::make_number_head(H, actions.numbers())
                                                       : nn::make_choice_head(H, actions.choices));
 }
@@ -37,10 +51,6 @@ torch::Tensor bootstrap_value(nn::Agent& agent, const Rollout& rollout) {
   input.reset = rollout.next_reset.unsqueeze(0);
   input.state = rollout.next_state;
   return agent.forward(input).value[0];
-}
-
-torch::Dtype dtype_of(const torch::nn::Module& model) {
-  return model.parameters().front().scalar_type();
 }
 
 std::unique_ptr<tasks::TaskOptions> AgentTrainerOptions::task_options(
@@ -65,6 +75,39 @@ base::Field AgentTrainerOptions::discount_field() {
                      {.least = 0, .most = 1});
 }
 
+base::Field AgentTrainerOptions::learning_rate_field() {
+  return base::field("learning_rate", learning_rate,
+                     "step size of Adam at the start; lower it if the reward drops again, raise "
+                     "it if the reward rises slowly",
+                     {.least = 0, .most = kLargest});
+}
+
+base::Field AgentTrainerOptions::final_learning_rate_field() {
+  return base::field("final_learning_rate", final_learning_rate,
+                     "step size after decay_steps steps, to which it falls linearly",
+                     {.least = 0, .most = kLargest});
+}
+
+base::Field AgentTrainerOptions::decay_steps_field() {
+  return base::field("decay_steps", decay_steps,
+                     "steps of all environments until the final step size, which then stays; 0: "
+                     "the step size does not change",
+                     {.least = 0, .most = kLargest});
+}
+
+base::Field AgentTrainerOptions::stop_reward_field() {
+  return base::field("stop_reward", stop_reward,
+                     "training ends early when the mean reward of the last 100 episodes is at "
+                     "least this; inf: never",
+                     {.least = -kLargest});
+}
+
+double AgentTrainerOptions::learning_rate_at(double steps_done) const {
+  if (decay_steps == 0) return learning_rate;
+  const double share = std::min(1.0, steps_done / decay_steps);
+  return learning_rate + share * (final_learning_rate - learning_rate);
+}
+
 base::Field AgentTrainerOptions::energy_weight_field() {
   return base::field("energy_weight", energy_weight,
                      "weight in the loss of energy_per_neuron, the mean over neurons and steps; "
@@ -80,7 +123,7 @@ AgentTrainer::AgentTrainer(const tasks::EnvironmentOptions& task, const nn::Unit
 
 void AgentTrainer::try_out() {
   const torch::NoGradGuard no_grad;
-  Actor(*task_, seed_, 1, test_steps(), torch::kFloat)
+  Actor(*task_, seed_, 1, test_steps(), *agent_)
       .play_episodes(*agent_, tasks::Split::test, 0, 1);
 }
 
@@ -112,7 +155,7 @@ std::string AgentTrainer::trace() {
   const torch::NoGradGuard no_grad;
   // In a batch of the size that `test` uses, because the batch size may change the last bits of h.
   const int64_t episodes = std::min(kEnvironmentsInShard, test_size());
-  Actor actor(*task_, seed_, episodes, test_steps(), torch::kFloat);
+  Actor actor(*task_, seed_, episodes, test_steps(), *agent_);
   const PlayedEpisodes played =
       actor.play_episodes(*agent_, tasks::Split::test, 0, episodes, tests_greedily());
   return task_->trace(tasks::Split::test, 0, played.actions);
@@ -127,6 +170,43 @@ std::vector<tasks::Baseline> AgentTrainer::baselines() const {
     }
   }
   return baselines_;
+}
+
+void AgentTrainer::add_reward(const std::vector<double>& rewards, Metrics& metrics) {
+  if (!rewards.empty()) reward_ = tasks::spread_of(rewards).mean;
+  last_rewards_.insert(last_rewards_.end(), rewards.begin(), rewards.end());
+  while (last_rewards_.size() > kLastRewards) last_rewards_.pop_front();
+  metrics.emplace_back("reward", reward_);
+  add_reward_share(reward_, metrics);
+}
+
+bool AgentTrainer::reached(double stop_reward) const {
+  if (last_rewards_.size() < kLastRewards) return false;
+  return std::accumulate(last_rewards_.begin(), last_rewards_.end(), 0.0) >=
+         stop_reward * static_cast<double>(kLastRewards);
+}
+
+void AgentTrainer::save_rewards(base::Safetensors& content) const {
+  torch::Tensor values =
+      torch::full({1 + static_cast<int64_t>(kLastRewards)},
+                  std::numeric_limits<double>::quiet_NaN(), torch::kDouble);
+  values[0] = reward_;
+  std::copy(last_rewards_.begin(), last_rewards_.end(), values.data_ptr<double>() + 1);
+  content.tensors.push_back(saved_tensor(kRewards, values));
+}
+
+void AgentTrainer::restore_rewards(const base::Safetensors& content) {
+  const auto is_there = [](const base::NamedTensor& tensor) { return tensor.name == kRewards; };
+  if (std::none_of(content.tensors.begin(), content.tensors.end(), is_there)) return;  // older
+  const torch::Tensor values =
+      torch::zeros({1 + static_cast<int64_t>(kLastRewards)}, torch::kDouble);
+  read_saved(content, kRewards, values);
+  const double* const saved = values.const_data_ptr<double>();
+  reward_ = saved[0];
+  last_rewards_.clear();
+  for (size_t k = 1; k <= kLastRewards && !std::isnan(saved[k]); ++k) {
+    last_rewards_.push_back(saved[k]);
+  }
 }
 
 void AgentTrainer::add_reward_share(double reward, Metrics& metrics) const {
@@ -156,7 +236,7 @@ PlayedEpisodes AgentTrainer::play_test(int64_t count, bool greedy) {
     const torch::NoGradGuard no_grad;
     const int64_t first = shard * kEnvironmentsInShard;
     const int64_t episodes = std::min(kEnvironmentsInShard, count - first);
-    Actor actor(*task_, seed_, episodes, test_steps(), torch::kFloat);
+    Actor actor(*task_, seed_, episodes, test_steps(), *agent_);
     const PlayedEpisodes played =
         actor.play_episodes(*agent_, tasks::Split::test, first, episodes, greedy);
     std::copy(played.rewards.begin(), played.rewards.end(), all.rewards.begin() + first);

@@ -4,6 +4,8 @@
 #include <torch/torch.h>
 
 #include <cstdint>
+#include <deque>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,14 +17,12 @@
 
 namespace stpn::train {
 
-// A newly made agent for a task, without an encoder: a unit, and a head for its actions.
+// A newly made agent for a task: for images a convolution, a unit, and a head for its actions.
 std::shared_ptr<nn::Agent> make_agent(const tasks::EnvironmentTask& task,
                                       const nn::UnitOptions& unit);
 
 // The value that the agent predicts for the observation after a rollout, (B), without gradient.
 torch::Tensor bootstrap_value(nn::Agent& agent, const Rollout& rollout);
-
-torch::Dtype dtype_of(const torch::nn::Module& model);
 
 // The options that all trainers of agents have, with defaults of their own.
 struct AgentTrainerOptions : TrainerOptions {
@@ -30,6 +30,13 @@ struct AgentTrainerOptions : TrainerOptions {
   double max_grad_norm = 40;
   double discount = 0.99;
   double energy_weight = 0;
+  double learning_rate = 1e-4;  // at the start
+  double final_learning_rate = 1e-12;
+  double decay_steps = 0;  // of all environments, from the first rate to the final one; 0: none
+  double stop_reward = std::numeric_limits<double>::infinity();
+
+  // After so many steps of all environments.
+  double learning_rate_at(double steps_done) const;
 
   std::unique_ptr<tasks::TaskOptions> task_options(const std::string& name,
                                                    const std::string& where) const override;
@@ -39,6 +46,10 @@ struct AgentTrainerOptions : TrainerOptions {
   base::Field max_grad_norm_field();
   base::Field discount_field();
   base::Field energy_weight_field();
+  base::Field learning_rate_field();
+  base::Field final_learning_rate_field();
+  base::Field decay_steps_field();
+  base::Field stop_reward_field();
 };
 
 class AgentTrainer : public Trainer {
@@ -63,10 +74,19 @@ class AgentTrainer : public Trainer {
   // Whether the agent is tested with its most probable actions; its drawn actions are then tested
   // too, and their reward is the metric "sampled_reward".
   virtual bool tests_greedily() const { return false; }
-  // Adds (reward - random) / (oracle - random) to the metrics, if the task has an oracle.
-  void add_reward_share(double reward, Metrics& metrics) const;
+  // Takes the rewards of the episodes that ended in an epoch, and adds to the metrics "reward",
+  // their mean. If there are none, it is that of the last epoch that had any; NaN, in JSON null, if
+  // there was none.
+  void add_reward(const std::vector<double>& rewards, Metrics& metrics);
+  // Whether the mean reward of the last 100 episodes is at least that.
+  bool reached(double stop_reward) const;
+  // Writes and reads what add_reward and `reached` know.
+  void save_rewards(base::Safetensors& content) const;
+  void restore_rewards(const base::Safetensors& content);
 
  private:
+  // Adds (reward - random) / (oracle - random) to the metrics, if the task has an oracle.
+  void add_reward_share(double reward, Metrics& metrics) const;
   int64_t test_steps() const;
   double mean_reward_of(const std::string& policy_name) const;
   PlayedEpisodes play_test(int64_t count, bool greedy);
@@ -75,6 +95,8 @@ class AgentTrainer : public Trainer {
   std::unique_ptr<tasks::EnvironmentTask> task_;
   std::shared_ptr<nn::Agent> agent_;
   mutable std::vector<tasks::Baseline> baselines_;
+  double reward_ = std::numeric_limits<double>::quiet_NaN();  // of the last epoch that had any
+  std::deque<double> last_rewards_;                           // of the last episodes, at most 100
 };
 
 }  // namespace stpn::train

@@ -14,7 +14,7 @@
 namespace stpn::train {
 
 struct Rollout {
-  torch::Tensor observation;  // (T, B, I), of the dtype of the model
+  torch::Tensor observation;  // (T, B, I), of the dtype of the model; of images uint8
   torch::Tensor reset;        // (T, B) bool: the first observation of an episode, but for step 0 of
                               // the first; undefined: no episode begins
   torch::Tensor action;       // (T, B) int64: choices; or (T, B, d), of the dtype of the model

@@ -16,39 +16,30 @@
 // term as in RLlib until 2022, `error` as in RLlib since.
 #pragma once
 
-#include <torch/torch.h>
-
-#include <cstdint>
-#include <vector>
-
 #include "stpn/nn/models/policy_head.h"
-#include "stpn/train/algorithms/ppo/ppo_batch.h"
 #include "stpn/train/algorithms/ppo/ppo_options.h"
+#include "stpn/train/algorithms/sequences/step_loss.h"
 
 namespace stpn::train {
 
-// Sums over the steps with an action.
-struct PpoSums {
-  double policy = 0, value = 0, entropy = 0, divergence = 0;  // the terms above, without weights
-  double clipped = 0;  // how many ratios are outside of 1 +- clip
-  double steps = 0;
+class PpoLoss : public StepLoss {
+ public:
+  // Options and policy must outlive this object.
+  PpoLoss(const PpoOptions& options, double kl_weight, const nn::StepPolicy& policy)
+      : options_(options), kl_weight_(kl_weight), policy_(policy) {}
 
-  void add(const PpoSums& other);
-  // The loss that the sums give.
-  double loss(const PpoOptions& options, double kl_weight) const;
+  void add(const SequenceBatch& batch, int64_t row, const double* outputs, double value,
+           double scale, LossSums& sums, double* d_outputs, double* d_value) const override;
+  // The loss that the sums over a minibatch give.
+  double of(const LossSums& sums) const;
+
+ private:
+  const PpoOptions& options_;
+  double kl_weight_;
+  const nn::StepPolicy& policy_;
 };
 
-// Computes without torch's operations, of which a loss needs some fifty: minibatches are small.
-//   sequences         of one length L
-//   outputs, value    in  (L, B, outputs) and (L, B) double, dense: of the agent
-//   minibatch_steps   steps with an action in the minibatch, of which these are a part
-//   d_outputs, d_value  out  as outputs and value: the gradient of the loss of the minibatch
-PpoSums ppo_loss(const PpoOptions& options, double kl_weight, const nn::StepPolicy& policy,
-                 const PpoBatch& batch, const std::vector<Sequence>& sequences,
-                 const torch::Tensor& outputs, const torch::Tensor& value, double minibatch_steps,
-                 torch::Tensor d_outputs, torch::Tensor d_value);
-
-// log p'(a) of all steps with an action of a batch: PpoBatch::log_prob.
-void write_log_prob(const nn::StepPolicy& policy, PpoBatch& batch);
+// log p'(a) of all steps with an action of a batch: SequenceBatch::log_prob.
+void write_log_prob(const nn::StepPolicy& policy, SequenceBatch& batch);
 
 }  // namespace stpn::train

@@ -29,15 +29,15 @@ struct PpoOptions : AgentTrainerOptions {
   double entropy_weight = 0.01;
   double kl_weight = 0.2;  // at the start
   double kl_target = 0.01;
-  double learning_rate = 3e-4;  // at the start
-  double final_learning_rate = 1e-12;
-  double decay_steps = 4e8;  // of all environments, from the first rate to the final one
+
+  PpoOptions() {
+    learning_rate = 3e-4;
+    decay_steps = 4e8;
+  }
 
   // Of all environments in an iteration.
   int64_t batch_steps() const { return environments * rollout_length; }
   int64_t iterations() const { return (steps + batch_steps() - 1) / batch_steps(); }
-  // After so many steps of all environments.
-  double learning_rate_at(double steps_done) const;
 
   std::vector<base::Field> fields() override;
   int64_t epochs() const override { return (iterations() + report_every - 1) / report_every; }

@@ -55,6 +55,7 @@ struct Variant {
   double energy_weight = 0;
   int64_t environments = 3;
   int64_t minibatch_steps = 40;
+  bool images = false;
 };
 void PrintTo(const Variant& variant, std::ostream* out) { *out << variant.name; }
 
@@ -83,12 +84,14 @@ struct PlainStep {
   torch::Tensor outputs, value, energy;
 };
 
-PlainStep plain_step(nn::Agent& agent, const PpoBatch& batch, int64_t e, int64_t t,
+PlainStep plain_step(nn::Agent& agent, const SequenceBatch& batch, int64_t e, int64_t t,
                      nn::State& state) {
   const ops::BackendGuard reference(ops::Backend::reference);
   const auto named = agent.named_parameters();
   nn::UnitInput input;
-  input.x = batch.observation[t][e].view({1, 1, -1});
+  input.x = batch.observation[t][e].view({1, -1});
+  if (agent.encoder() != nullptr) input.x = agent.encoder()->forward(input.x);
+  input.x = input.x.unsqueeze(0);
   input.reset = batch.reset[t][e].view({1, 1});
   input.state = state;
   input.energy = true;
@@ -110,7 +113,7 @@ class PlainPolicy {
  public:
   PlainPolicy(torch::Tensor outputs, bool choices)
       : outputs_(std::move(outputs)), choices_(choices) {}
-  torch::Tensor log_prob(const PpoBatch& batch, int64_t t, int64_t e) const {
+  torch::Tensor log_prob(const SequenceBatch& batch, int64_t t, int64_t e) const {
     if (choices_) return outputs_.log_softmax(0)[batch.choice[t][e].item<int64_t>()];
     const torch::Tensor z = (batch.numbers[t][e] - mean()) / deviation();
     return (-z * z / 2 - (deviation() * std::sqrt(2 * M_PI)).log()).sum();
@@ -141,7 +144,7 @@ class PlainPolicy {
 // The states before sequences alone, with the weights that the agent has now.
 std::map<std::pair<int64_t, int64_t>, nn::State> states_before_sequences(nn::Agent& agent,
                                                                          const PpoOptions& options,
-                                                                         const PpoBatch& batch) {
+                                                                         const SequenceBatch& batch) {
   const torch::NoGradGuard no_grad;
   std::map<std::pair<int64_t, int64_t>, nn::State> states;
   for (int64_t e = 0; e < batch.environments(); ++e) {
@@ -161,7 +164,7 @@ struct Played {
   std::vector<nn::State> after;                               // the last step, by environment
 };
 
-Played transcribe(nn::Agent& agent, const PpoOptions& options, const PpoBatch& batch) {
+Played transcribe(nn::Agent& agent, const PpoOptions& options, const SequenceBatch& batch) {
   const torch::NoGradGuard no_grad;
   const int64_t T = batch.steps();
   Played played;
@@ -207,7 +210,7 @@ Played transcribe(nn::Agent& agent, const PpoOptions& options, const PpoBatch& b
   return played;
 }
 
-torch::Tensor plain_loss(nn::Agent& agent, const PpoOptions& options, const PpoBatch& batch,
+torch::Tensor plain_loss(nn::Agent& agent, const PpoOptions& options, const SequenceBatch& batch,
                          const Played& played, const Minibatch& minibatch, bool choices) {
   torch::Tensor loss = torch::zeros({}, torch::kDouble);
   int64_t count = 0;
@@ -244,8 +247,11 @@ TEST_P(PpoGradientTest, EqualsThatOfAPlainTranscription) {
   const Variant& variant = GetParam();
   const ChoiceHold choice_hold;
   const auto hold = tasks::HoldOptions().make(1);
-  const tasks::EnvironmentTask& task =
-      variant.choices ? static_cast<const tasks::EnvironmentTask&>(choice_hold) : *hold;
+  const ImageHold image_hold;
+  const tasks::EnvironmentTask* task_of_variant = hold.get();
+  if (variant.choices) task_of_variant = &choice_hold;
+  if (variant.images) task_of_variant = &image_hold;
+  const tasks::EnvironmentTask& task = *task_of_variant;
   const auto agent = make_model(task, variant.unit, variant.settings);
   const PpoOptions options = options_of(variant);
   Ppo ppo(task, options, *agent);
@@ -253,7 +259,7 @@ TEST_P(PpoGradientTest, EqualsThatOfAPlainTranscription) {
   for (int64_t iteration = 0; iteration < 2; ++iteration) {
     SCOPED_TRACE(iteration);
     ppo.play();
-    const PpoBatch& batch = ppo.batch();
+    const SequenceBatch& batch = ppo.batch();
     ASSERT_GE(batch.terminated.sum().item<int64_t>(), 3);
     ASSERT_GE(batch.truncated.sum().item<int64_t>(), 3);
     EXPECT_EQ(batch.acted.all().item<bool>(), variant.time_limit == "end");
@@ -293,7 +299,7 @@ TEST_P(PpoGradientTest, EqualsThatOfAPlainTranscription) {
       const auto expected = torch::autograd::grad({loss}, agent->parameters());
       const Ppo::Result result = ppo.gradient(minibatch);
       clipped += result.sums.clipped;
-      EXPECT_NEAR(result.loss(options, ppo.kl_weight()), loss.item<double>(), 1e-9);
+      EXPECT_NEAR(result.loss, loss.item<double>(), 1e-9);
       ASSERT_EQ(result.gradients.size(), expected.size());
       for (size_t i = 0; i < expected.size(); ++i) {
         const double largest = expected[i].abs().max().item<double>();
@@ -339,7 +345,11 @@ INSTANTIATE_TEST_SUITE_P(
                 0,
                 70,
                 900},
-        Variant{"perceptron", "perceptron", {"unit.hidden_size=5"}, true, "truncation"}),
+        Variant{"perceptron", "perceptron", {"unit.hidden_size=5"}, true, "truncation"},
+        Variant{.name = "images",
+                .unit = "stpn_recurrent",
+                .settings = {"unit.hidden_size=5", "unit.norm=\"pre\""},
+                .images = true}),
     [](const auto& info) { return info.param.name; });
 
 TEST(PpoTest, EachPassHasEachSequenceOnceInAnotherOrder) {

@@ -57,16 +57,16 @@ class PpoTrainer : public AgentTrainer {
   Adam& adam() override { return adam_; }
   void save(base::Safetensors& content) const override {
     ppo_.save(content);
-    const double values[] = {static_cast<double>(iterations_), reward_};
+    save_rewards(content);
     content.tensors.push_back(
-        saved_tensor(kProgress, torch::tensor(torch::ArrayRef<double>(values), torch::kDouble)));
+        saved_tensor(kProgress, torch::tensor(static_cast<double>(iterations_), torch::kDouble)));
   }
   void restore(const base::Safetensors& content) override {
     ppo_.restore(content);
-    const torch::Tensor values = torch::zeros({2}, torch::kDouble);
-    read_saved(content, kProgress, values);
-    iterations_ = static_cast<int64_t>(values[0].item<double>());
-    reward_ = values[1].item<double>();
+    restore_rewards(content);
+    const torch::Tensor iterations = torch::zeros({}, torch::kDouble);
+    read_saved(content, kProgress, iterations);
+    iterations_ = static_cast<int64_t>(iterations.item<double>());
   }
   double batch_size() const override {
     return static_cast<double>(options_.batch_steps()) / static_cast<double>(task().max_steps());
@@ -75,7 +75,7 @@ class PpoTrainer : public AgentTrainer {
     return std::min(options_.report_every, options_.iterations());
   }
   bool finished(const Progress& /*progress*/) const override {
-    return iterations_ >= options_.iterations();
+    return iterations_ >= options_.iterations() || reached(options_.stop_reward);
   }
 
   // The last epoch may be shorter. Since a finished run may be given more steps, an epoch begins
@@ -95,11 +95,7 @@ class PpoTrainer : public AgentTrainer {
         {"episodes", static_cast<double>(ppo_.episodes_ended())},
         {"train_loss", all.loss / all.minibatches},
     };
-    const std::vector<double> rewards = ppo_.take_rewards();
-    // In an epoch of few steps, such as a short last one, perhaps no episode has ended.
-    if (!rewards.empty()) reward_ = tasks::spread_of(rewards).mean;
-    metrics.emplace_back("reward", reward_);
-    add_reward_share(reward_, metrics);
+    add_reward(ppo_.take_rewards(), metrics);
     metrics.emplace_back("policy_loss", all.sums.policy / steps);
     metrics.emplace_back("value_loss", all.sums.value / steps);
     metrics.emplace_back("entropy", all.sums.entropy / steps);
@@ -121,7 +117,7 @@ class PpoTrainer : public AgentTrainer {
  private:
   // Sums over the minibatches of an epoch.
   struct Result {
-    PpoSums sums;
+    LossSums sums;
     double loss = 0, norm = 0, minibatches = 0;
   };
 
@@ -129,22 +125,21 @@ class PpoTrainer : public AgentTrainer {
     ppo_.play();
     const double steps_done = static_cast<double>((iteration + 1) * options_.batch_steps());
     adam_.set_learning_rate(options_.learning_rate_at(steps_done));
-    PpoSums last;
+    LossSums last;
     for (int64_t pass = 0; pass < options_.passes; ++pass) {
       if (options_.states == "recomputed" && pass > 0) ppo_.recompute_states();
       last = {};
       for (const Minibatch& minibatch : ppo_.minibatches(iteration * options_.passes + pass)) {
         const Ppo::Result result = ppo_.gradient(minibatch);
         if (result.gradients.empty()) continue;  // no step with an action
-        const double loss = result.loss(options_, ppo_.kl_weight());
-        const double norm = clip_norm(result.gradients, options_.max_grad_norm);
-        check_finite("loss", loss, iteration);
+                const double norm = clip_norm(result.gradients, options_.max_grad_norm);
+        check_finite("loss", result.loss, iteration);
         check_finite("the norm of the gradient", norm, iteration);
         set_gradients(parameters_, result.gradients);
         adam_.step();
         last.add(result.sums);
         all.sums.add(result.sums);
-        all.loss += loss;
+        all.loss += result.loss;
         all.norm += norm;
         all.minibatches += 1;
       }
@@ -163,15 +158,9 @@ class PpoTrainer : public AgentTrainer {
   Adam adam_;
   Ppo ppo_;
   int64_t iterations_ = 0;  // done
-  double reward_ = 0;       // of the last epoch in which an episode ended
 };
 
 }  // namespace
-
-double PpoOptions::learning_rate_at(double steps_done) const {
-  const double share = std::min(1.0, steps_done / decay_steps);
-  return learning_rate + share * (final_learning_rate - learning_rate);
-}
 
 std::vector<base::Field> PpoOptions::fields() {
   constexpr double kLargest = std::numeric_limits<double>::max();
@@ -239,17 +228,11 @@ std::vector<base::Field> PpoOptions::fields() {
                   {.least = 1e-12, .most = kLargest}),
       energy_weight_field(),
       max_grad_norm_field(),
-      base::field("learning_rate", learning_rate,
-                  "step size of Adam at the start; lower it if the reward drops again, raise it "
-                  "if the reward rises slowly",
-                  {.least = 0, .most = kLargest}),
-      base::field("final_learning_rate", final_learning_rate,
-                  "step size after decay_steps steps, to which it falls linearly",
-                  {.least = 0, .most = kLargest}),
-      base::field("decay_steps", decay_steps,
-                  "steps of all environments until the final step size, which then stays",
-                  {.least = 1, .most = kLargest}),
+      learning_rate_field(),
+      final_learning_rate_field(),
+      decay_steps_field(),
       epsilon_field(),
+      stop_reward_field(),
   };
 }
 
@@ -262,17 +245,7 @@ std::unique_ptr<Trainer> PpoOptions::make(const tasks::TaskOptions& task,
         environments, rollout_length, kMostBatch));
   }
   const auto& environments_of = dynamic_cast<const tasks::EnvironmentOptions&>(task);
-  auto trainer = std::make_unique<PpoTrainer>(*this, environments_of, unit);
-  const int64_t longest = trainer->task().max_steps();
-  // An episode that is truncated takes a step more, without an action.
-  const int64_t needed = longest + (time_limit == "truncation" ? 1 : 0);
-  if (rollout_length * std::min(report_every, iterations()) < needed) {
-    throw base::UserError(fmt::format(
-        "train.report_every = {} rollouts of {} steps need not end an episode of {} steps, so "
-        "there may be no reward to report: raise it",
-        report_every, rollout_length, longest));
-  }
-  return trainer;
+  return std::make_unique<PpoTrainer>(*this, environments_of, unit);
 }
 
 }  // namespace stpn::train

@@ -1,4 +1,4 @@
-#include "stpn/train/algorithms/ppo/ppo_batch.h"
+#include "stpn/train/algorithms/sequences/sequence_batch.h"
 
 #include <algorithm>
 #include <cmath>
@@ -44,15 +44,16 @@ torch::Tensor gather(const torch::Tensor& from, const std::vector<Sequence>& seq
 
 }  // namespace
 
-PpoBatch::PpoBatch(const tasks::EnvironmentTask& task, const nn::Agent& agent, int64_t steps,
+SequenceBatch::SequenceBatch(const tasks::EnvironmentTask& task, const nn::Agent& agent, int64_t steps,
                    int64_t environments, int64_t its_sequence_length)
     : sequence_length(its_sequence_length == 0 ? steps : its_sequence_length) {
   const tasks::ActionSpec& actions = task.actions();
   const auto of_steps = [=](torch::Dtype dtype) {
     return torch::zeros({steps, environments}, dtype);
   };
-  observation = torch::zeros({steps, environments, task.observation_size()},
-                             agent.policy_head().bias().scalar_type());
+  observation = torch::zeros(
+      {steps, environments, task.observation_size()},
+      task.image() != nullptr ? torch::kUInt8 : agent.policy_head().bias().scalar_type());
   if (actions.is_box()) {
     numbers = torch::zeros({steps, environments, actions.numbers()}, torch::kDouble);
   } else {
@@ -74,11 +75,11 @@ PpoBatch::PpoBatch(const tasks::EnvironmentTask& task, const nn::Agent& agent, i
   }
 }
 
-int64_t PpoBatch::length_of(int64_t piece) const {
+int64_t SequenceBatch::length_of(int64_t piece) const {
   return std::min(sequence_length, steps() - begin_of(piece));
 }
 
-void PpoBatch::store(int64_t piece, int64_t first, const Acted& played) {
+void SequenceBatch::store(int64_t piece, int64_t first, const Acted& played) {
   const torch::NoGradGuard no_grad;
   const Rollout& rollout = played.rollout;
   const int64_t begin = begin_of(piece), count = rollout.acted.size(1);
@@ -104,7 +105,7 @@ void PpoBatch::store(int64_t piece, int64_t first, const Acted& played) {
   }
 }
 
-std::vector<Sequence> PpoBatch::sequences() const {
+std::vector<Sequence> SequenceBatch::sequences() const {
   std::vector<Sequence> all;
   for (int64_t e = 0; e < environments(); ++e) {
     for (int64_t piece = 0; piece < pieces(); ++piece) {
@@ -114,7 +115,7 @@ std::vector<Sequence> PpoBatch::sequences() const {
   return all;
 }
 
-nn::UnitInput PpoBatch::input_of(const std::vector<Sequence>& sequences) const {
+nn::UnitInput SequenceBatch::input_of(const std::vector<Sequence>& sequences) const {
   nn::UnitInput input;
   input.x = gather(observation, sequences);
   input.reset = gather(reset, sequences);
@@ -132,13 +133,17 @@ nn::UnitInput PpoBatch::input_of(const std::vector<Sequence>& sequences) const {
   return input;
 }
 
-void PpoBatch::finish(double discount, double gae_lambda, bool truncation_ends) {
+nn::PolicyAction SequenceBatch::action_at(int64_t row) const {
+  if (choice.defined()) return {.choice = choice.const_data_ptr<int64_t>()[row]};
+  return {.numbers = numbers.const_data_ptr<double>() + row * numbers.size(2)};
+}
+
+void SequenceBatch::find_advantages(double discount, double gae_lambda, bool truncation_ends) {
   const int64_t T = steps(), E = environments();
   const bool* const has_action = acted.const_data_ptr<bool>();
   const double* const v = value.const_data_ptr<double>();
   double* const A = advantage.data_ptr<double>();
   double* const R = target.data_ptr<double>();
-  double sum = 0, count = 0;
   for (int64_t e = 0; e < E; ++e) {
     double later = 0;  // A_(t+1), or 0 where it belongs to another episode
     for (int64_t t = T - 1; t >= 0; --t) {
@@ -152,6 +157,18 @@ void PpoBatch::finish(double discount, double gae_lambda, bool truncation_ends) 
       const double rest = ended ? 0 : discount * (v[k + E] + gae_lambda * later);
       A[k] = later = reward.const_data_ptr<double>()[k] + rest - v[k];
       R[k] = A[k] + v[k];
+    }
+  }
+}
+
+void SequenceBatch::standardise_advantages() {
+  const int64_t T = steps(), E = environments();
+  const bool* const has_action = acted.const_data_ptr<bool>();
+  double* const A = advantage.data_ptr<double>();
+  double sum = 0, count = 0;
+  for (int64_t e = 0; e < E; ++e) {
+    for (int64_t k = (T - 1) * E + e; k >= 0; k -= E) {
+      if (!has_action[k]) continue;
       sum += A[k];
       ++count;
     }

@@ -1,5 +1,4 @@
-// What PPO learns from in an iteration: T steps of E environments, and how they are cut into
-// sequences.
+// What an iteration learns from: T steps of E environments, and how they are cut into sequences.
 //
 // Every `sequence_length` steps a sequence begins, with the state that the unit had there when the
 // steps were played. An episode that ends inside a sequence resets the state, and no gradient
@@ -23,11 +22,12 @@ struct Sequence {
   int64_t begin = 0;  // step
   int64_t length = 0;
 };
+using Minibatch = std::vector<Sequence>;
 
 // All tensors are on the CPU and dense.
-struct PpoBatch {
+struct SequenceBatch {
   // Zeros. `sequence_length` 0: T.
-  PpoBatch(const tasks::EnvironmentTask& task, const nn::Agent& agent, int64_t steps,
+  SequenceBatch(const tasks::EnvironmentTask& task, const nn::Agent& agent, int64_t steps,
            int64_t environments, int64_t sequence_length);
 
   int64_t steps() const { return acted.size(0); }
@@ -49,14 +49,18 @@ struct PpoBatch {
   //   d_t = r_t + discount v_(t+1) - v_t, without v_(t+1) where the action ended the episode
   //   A_t = d_t + discount gae_lambda A_(t+1), without A_(t+1) where the episode ended
   //   target_t = A_t + v_t
-  // and then standardises A: subtracts its mean and divides by its standard deviation, or by 1e-4
-  // if that is more. `truncation_ends`: an action after which the episode is truncated ended it.
-  // Schulman et al., High-dimensional continuous control using generalized advantage estimation,
-  // ICLR 2016.
-  void finish(double discount, double gae_lambda, bool truncation_ends);
+  // `truncation_ends`: an action after which the episode is truncated ended it. Schulman et al.,
+  // High-dimensional continuous control using generalized advantage estimation, ICLR 2016.
+  void find_advantages(double discount, double gae_lambda, bool truncation_ends);
+  // Subtracts the mean of the advantages and divides them by their standard deviation, or by 1e-4
+  // if that is more.
+  void standardise_advantages();
+
+  // At step `row` of (T, E).
+  nn::PolicyAction action_at(int64_t row) const;
 
   int64_t sequence_length;
-  torch::Tensor observation;            // (T, E, I), of the dtype of the model
+  torch::Tensor observation;            // (T, E, I), of the dtype of the model, or uint8 (Rollout)
   torch::Tensor reset;                  // (T, E) bool
   torch::Tensor choice;                 // (T, E) int64; undefined for numbers
   torch::Tensor numbers;                // (T, E, d) double; undefined for choices

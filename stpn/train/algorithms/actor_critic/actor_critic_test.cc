@@ -1,4 +1,4 @@
-#include "stpn/train/algorithms/actor_critic.h"
+#include "stpn/train/algorithms/actor_critic/actor_critic.h"
 
 #include <gmock/gmock.h>
 
@@ -79,7 +79,7 @@ TEST_P(ActorCriticGradientTest, EqualsThatOfAPlainLoopOverTheReference) {
   options.episodes = kEpisodes;
   options.seed = 5;
   options.energy_weight = GetParam().energy_weight;
-  Actor actor(*task, 5, kEpisodes, 0, torch::kDouble);
+  Actor actor(*task, 5, kEpisodes, 0, model);
   torch::Tensor action;
   {
     const torch::NoGradGuard no_grad;
@@ -245,8 +245,9 @@ TEST_F(ActorCriticTrainerTest, RejectsValuesOutOfRange) {
   EXPECT_THAT(error_with({"train.episodes=1000000"}), testing::HasSubstr("episodes"));
   EXPECT_THAT(error_with({"train.iterations=1000000000"}), testing::HasSubstr("iterations"));
   EXPECT_THAT(error_with({"train.rollout_length=1000000"}), testing::HasSubstr("rollout_length"));
-  EXPECT_THAT(error_with({"train.rollout_length=5"}),
-              testing::HasSubstr("need not end an episode of 15"));
+  EXPECT_THAT(error_with({"train.rollout_length=5", "train.sequence_length=2"}),
+              testing::HasSubstr("policy_l2_weight"));
+  EXPECT_THAT(error_with({"train.sequence_length=2"}), testing::HasSubstr("rollout_length"));
   EXPECT_THAT(error_with({"train.epsilon=0"}), testing::HasSubstr("epsilon"));
 }
 
@@ -270,8 +271,8 @@ TEST_F(ActorCriticTrainerTest, TraceIsOfTheFirstTestEpisode) {
     double reward = 0;
     for (const auto& value : trace["rewards"]) reward += value.get<double>();
     const auto task = dynamic_cast<tasks::EnvironmentOptions&>(*experiment.task).make(1);
-    Actor actor(*task, 1, 64, 0, torch::kFloat);
     auto& agent = dynamic_cast<nn::Agent&>(trainer->model());
+    Actor actor(*task, 1, 64, 0, agent);
     const torch::NoGradGuard no_grad;
     EXPECT_EQ(reward, actor.play_episodes(agent, Split::test, 0, 64).rewards[0]) << unit;
   }

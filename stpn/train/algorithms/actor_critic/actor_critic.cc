@@ -1,4 +1,4 @@
-#include "stpn/train/algorithms/actor_critic.h"
+#include "stpn/train/algorithms/actor_critic/actor_critic.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,6 +7,7 @@
 
 #include "stpn/ops/runtime/threads.h"
 #include "stpn/tasks/policy.h"
+#include "stpn/train/algorithms/actor_critic/actor_critic_step.h"
 #include "stpn/train/algorithms/shards.h"
 
 namespace stpn::train {
@@ -42,8 +43,14 @@ class ActorCriticTrainer : public AgentTrainer {
         gradient_(this->task(), options_, agent()) {}
 
   Adam& adam() override { return adam_; }
-  void save(base::Safetensors& content) const override { gradient_.save(content); }
-  void restore(const base::Safetensors& content) override { gradient_.restore(content); }
+  void save(base::Safetensors& content) const override {
+    save_rewards(content);
+    gradient_.save(content);
+  }
+  void restore(const base::Safetensors& content) override {
+    restore_rewards(content);
+    gradient_.restore(content);
+  }
   double batch_size() const override {
     const auto environments = static_cast<double>(options_.episodes);
     if (options_.rollout_length == 0) return environments;
@@ -52,7 +59,7 @@ class ActorCriticTrainer : public AgentTrainer {
   }
   int64_t batches() const override { return options_.report_every; }
   bool finished(const Progress& progress) const override {
-    return progress.epoch >= options_.epochs();
+    return progress.epoch >= options_.epochs() || reached(options_.stop_reward);
   }
 
   Metrics train_epoch(int64_t epoch, const std::function<void(int64_t)>& after_batch) override {
@@ -70,20 +77,20 @@ class ActorCriticTrainer : public AgentTrainer {
       rewards.insert(rewards.end(), result.rewards.begin(), result.rewards.end());
       after_batch(i + 1);
     }
-    const double reward = tasks::spread_of(rewards).mean;
     const int64_t episodes = options_.rollout_length == 0
                                  ? epoch * options_.report_every * options_.episodes
                                  : gradient_.episodes_ended();
     Metrics metrics = {{"episodes", static_cast<double>(episodes)},
-                       {"train_loss", tasks::spread_of(losses).mean},
-                       {"reward", reward}};
-    add_reward_share(reward, metrics);
+                       {"train_loss", tasks::spread_of(losses).mean}};
+    add_reward(rewards, metrics);
     metrics.emplace_back("gradient_norm", norms.empty() ? 0 : tasks::spread_of(norms).mean);
     return metrics;
   }
 
   Metric pace(int64_t epochs, double seconds) const override {
-    return {"seconds_per_iteration", seconds / static_cast<double>(epochs * options_.report_every)};
+    const auto iterations = static_cast<double>(epochs * options_.report_every);
+    if (options_.sequence_length == 0) return {"seconds_per_iteration", seconds / iterations};
+    return {"steps_per_second", iterations * steps_of_iteration() / seconds};
   }
 
  private:
@@ -97,8 +104,15 @@ class ActorCriticTrainer : public AgentTrainer {
           fmt::format("the norm of the gradient is {} in epoch {}, iteration {} (step {})", norm,
                       epoch, iteration + 1, adam_.steps() + 1));
     }
+    adam_.set_learning_rate(
+        options_.learning_rate_at(static_cast<double>(iteration + 1) * steps_of_iteration()));
     adam_.step();
     return norm;
+  }
+  double steps_of_iteration() const {
+    const int64_t steps =
+        options_.rollout_length == 0 ? task().max_steps() : options_.rollout_length;
+    return static_cast<double>(options_.episodes * steps);
   }
 
   ActorCriticOptions options_;
@@ -123,16 +137,22 @@ std::vector<base::Field> ActorCriticOptions::fields() {
                   "ended; 0: whole episodes",
                   {.least = 0, .most = kMaxSteps})
           .formerly("fragment"),
+      base::field("sequence_length", sequence_length,
+                  "steps through which gradients flow back; 0: the whole rollout",
+                  {.least = 0, .most = kMaxSteps}),
+      base::field("loss", loss,
+                  "whether the loss is the mean over the steps of an iteration or their sum, which "
+                  "makes gradients longer than max_grad_norm",
+                  {"mean", "sum"}),
       base::field("warm_up", warm_up, "iterations at the start that do not change the parameters",
                   {.least = 0}),
       base::field(
           "report_every", report_every,
           "iterations between two lines of metrics and checkpoints; must divide `iterations`",
           {.least = 1}),
-      base::field("learning_rate", learning_rate,
-                  "step size of Adam; lower it if the reward drops again, raise it if the reward "
-                  "rises slowly",
-                  {.least = 0, .most = kLargest}),
+      learning_rate_field(),
+      final_learning_rate_field(),
+      decay_steps_field(),
       epsilon_field(),
       max_grad_norm_field().formerly("largest_gradient"),
       discount_field(),
@@ -144,7 +164,12 @@ std::vector<base::Field> ActorCriticOptions::fields() {
                   "actions; raise it when the policy stops exploring too soon",
                   {.least = 0, .most = kLargest})
           .formerly("concentration_weight"),
+      base::field("entropy_weight", entropy_weight,
+                  "weight of the policy's entropy, which the loss rewards; raise it when the "
+                  "policy stops exploring too soon",
+                  {.least = 0, .most = kLargest}),
       energy_weight_field(),
+      stop_reward_field(),
   };
 }
 
@@ -160,15 +185,7 @@ std::unique_ptr<Trainer> ActorCriticOptions::make(const tasks::TaskOptions& task
         iterations, episodes, kEpisodeNumbers));
   }
   const auto& environments = dynamic_cast<const tasks::EnvironmentOptions&>(task);
-  auto trainer = std::make_unique<ActorCriticTrainer>(*this, environments, unit);
-  if (rollout_length != 0 && rollout_length * report_every < trainer->task().max_steps()) {
-    throw base::UserError(
-        fmt::format("train.report_every = {} rollouts of {} steps need not end an episode of {} "
-                    "steps, so there "
-                    "may be no reward to report: raise it",
-                    report_every, rollout_length, trainer->task().max_steps()));
-  }
-  return trainer;
+  return std::make_unique<ActorCriticTrainer>(*this, environments, unit);
 }
 
 torch::Tensor actor_critic_loss(const ActorCriticOptions& options, const nn::Policy& policy,
@@ -180,7 +197,8 @@ torch::Tensor actor_critic_loss(const ActorCriticOptions& options, const nn::Pol
   const torch::Tensor policy_l2 = policy.squared_norm();
   const torch::Tensor terms = -log_chosen * advantage.detach() +
                               options.value_weight * advantage.square() +
-                              options.policy_l2_weight * policy_l2;
+                              options.policy_l2_weight * policy_l2 -
+                              options.entropy_weight * policy.entropy();
   if (rollout.acted.all().item<bool>()) return terms.sum();
   return terms.masked_fill(rollout.acted.logical_not(), 0).sum();
 }
@@ -191,15 +209,33 @@ PolicyGradient::PolicyGradient(const tasks::EnvironmentTask& task,
   STPN_CHECK(options.rollout_length > 0 || task.fixed_length(),
              "train.rollout_length = 0 trains on whole episodes, which must be of one length; "
              "those of this task are not: set it to 20, for example");
+  if (options.sequence_length > 0 || agent.encoder() != nullptr) {
+    STPN_CHECK(options.rollout_length > 0,
+               "train.rollout_length = 0: whole episodes cannot be cut into sequences, and with "
+               "images they have to be: set it to 50, for example");
+    STPN_CHECK(options.policy_l2_weight == 0,
+               "train.policy_l2_weight = {}: must be 0 where rollouts are cut into sequences, as "
+               "with images: use entropy_weight",
+               options.policy_l2_weight);
+    learner_ = std::make_unique<SequenceLearner>(
+        task,
+        SequenceOptions{.seed = static_cast<uint64_t>(options.seed),
+                        .environments = options.episodes,
+                        .rollout_length = options.rollout_length,
+                        .sequence_length = options.sequence_length},
+        agent);
+    return;
+  }
   for (int64_t first = 0; first < options.episodes; first += kEnvironmentsInShard) {
     const int64_t environments = std::min(kEnvironmentsInShard, options.episodes - first);
     shards_.push_back({Actor(task, static_cast<uint64_t>(options.seed), environments,
-                             options.rollout_length, dtype_of(agent)),
+                             options.rollout_length, agent),
                        first});
   }
 }
 
 PolicyGradient::Result PolicyGradient::run(int64_t iteration, bool gradients) {
+  if (learner_ != nullptr) return run_sequences(gradients);
   std::vector<Result> results(shards_.size());
   ops::run_concurrently(static_cast<int64_t>(shards_.size()), [&](int64_t i) {
     results[i] = run_shard(shards_[i], iteration, gradients);
@@ -230,24 +266,43 @@ PolicyGradient::Result PolicyGradient::run_shard(Shard& shard, int64_t iteration
         acted.output.energy.mean(2).masked_fill(acted.rollout.acted.logical_not(), 0);
     sum = sum + options_.energy_weight * of_steps.sum();
   }
-  const torch::Tensor loss = sum / static_cast<double>(steps * options_.episodes);
+  const torch::Tensor loss = sum * options_.scale(steps);
   Result result{loss.item<double>(), shard.actor.take_rewards(), {}};
   if (gradients) result.gradients = torch::autograd::grad({loss}, agent_.parameters());
   return result;
 }
 
+PolicyGradient::Result PolicyGradient::run_sequences(bool gradients) {
+  learner_->play();
+  SequenceBatch& batch = learner_->batch();
+  batch.find_advantages(options_.discount, /*gae_lambda=*/1, /*truncation_ends=*/false);
+  Result result{0, learner_->take_rewards(), {}};
+  if (!gradients) return result;
+  const auto policy = agent_.policy_head().step_policy();
+  const ActorCriticStep loss(options_.value_weight, options_.entropy_weight, *policy);
+  const double scale = options_.scale(batch.steps());
+  SequenceLearner::Result learnt =
+      learner_->gradient(batch.sequences(), loss, scale, options_.energy_weight);
+  result.loss = scale * loss.of(learnt.sums) + options_.energy_weight * learnt.energy;
+  result.gradients = std::move(learnt.gradients);
+  return result;
+}
+
 int64_t PolicyGradient::episodes_ended() const {
+  if (learner_ != nullptr) return learner_->episodes_ended();
   int64_t count = 0;
   for (const Shard& shard : shards_) count += shard.actor.episodes_ended();
   return count;
 }
 
 void PolicyGradient::save(base::Safetensors& content) const {
+  if (learner_ != nullptr) return learner_->save(content);
   if (options_.rollout_length == 0) return;
   for (const Shard& shard : shards_) shard.actor.save(shard.prefix(), content);
 }
 
 void PolicyGradient::restore(const base::Safetensors& content) {
+  if (learner_ != nullptr) return learner_->restore(content);
   if (options_.rollout_length == 0) return;
   for (Shard& shard : shards_) shard.actor.restore(shard.prefix(), content, agent_);
 }

@@ -8,12 +8,16 @@
 //   A_t = R_t - v_t
 //   loss = 1 / (T B) sum over the t and b with an action of
 //          - log p(a_t) A_t + value_weight A_t^2 + policy_l2_weight sum over a of p(a)^2
-// R, and A_t in the first term, are treated as constants: no gradient flows through them. The last
-// term, which is smallest for a uniform policy, takes the place of an entropy bonus; of a policy
-// over numbers it is the integral of the squared density.
+//          - entropy_weight entropy of p
+// or, with loss = "sum", without the factor 1 / (T B). R, and A_t in the first term, are treated as
+// constants: no gradient flows through them. The third term, which is smallest for a uniform
+// policy, takes the place of an entropy bonus; of a policy over numbers it is the integral of the
+// squared density.
 //
 // Each rollout begins with the state in which the last one ended; gradients do not flow between
-// them.
+// them. With a `sequence_length`, gradients do not flow further than that either: the rollout is
+// played first, and then each of its sequences is learnt from the state that was stored where it
+// begins (sequences/).
 //
 // Miconi, Rawal, Clune, Stanley, ICLR 2019; Garcia Rodriguez, Guo, Moraitis, ICML 2022 (Maze).
 #pragma once
@@ -29,6 +33,7 @@
 #include "stpn/nn/models/agent.h"
 #include "stpn/train/algorithms/actor.h"
 #include "stpn/train/algorithms/agent_trainer.h"
+#include "stpn/train/algorithms/sequences/sequence_learner.h"
 #include "stpn/train/trainer.h"
 
 namespace stpn::train {
@@ -40,9 +45,16 @@ struct ActorCriticOptions : AgentTrainerOptions {
   int64_t rollout_length = 0;   // T; 0: whole episodes
   int64_t warm_up = 100;        // iterations
   int64_t report_every = 100;   // iterations; they make up an epoch
-  double learning_rate = 1e-4;
+  int64_t sequence_length = 0;  // 0: rollout_length
+  std::string loss = "mean";
   double value_weight = 0.1;
   double policy_l2_weight = 0.03;
+  double entropy_weight = 0;
+
+  // What the loss of all steps is multiplied by.
+  double scale(int64_t steps) const {
+    return loss == "sum" ? 1 : 1 / static_cast<double>(steps * episodes);
+  }
 
   ActorCriticOptions() {
     epsilon = 1e-4;
@@ -56,7 +68,7 @@ struct ActorCriticOptions : AgentTrainerOptions {
                                 const nn::UnitOptions& unit) const override;
 };
 
-// The sum in the loss above, not divided by T B.
+// The sum in the loss above, not divided by T B, of a pass that acted.
 //   value            (T, B)
 //   bootstrap_value  (B): R_T; undefined: 0
 torch::Tensor actor_critic_loss(const ActorCriticOptions& options, const nn::Policy& policy,
@@ -70,7 +82,7 @@ torch::Tensor actor_critic_loss(const ActorCriticOptions& options, const nn::Pol
 class PolicyGradient {
  public:
   // `task` and `agent` must outlive this object. Throws base::UserError for whole episodes of a
-  // task whose episodes differ in length.
+  // task whose episodes differ in length, and for options that do not go together.
   PolicyGradient(const tasks::EnvironmentTask& task, const ActorCriticOptions& options,
                  nn::Agent& agent);
 
@@ -97,10 +109,12 @@ class PolicyGradient {
   };
 
   Result run_shard(Shard& shard, int64_t iteration, bool gradients);
+  Result run_sequences(bool gradients);
 
   ActorCriticOptions options_;
   nn::Agent& agent_;
-  std::vector<Shard> shards_;
+  std::vector<Shard> shards_;  // which learn while they play; or none,
+  std::unique_ptr<SequenceLearner> learner_;  // and this one plays first
 };
 
 }  // namespace stpn::train

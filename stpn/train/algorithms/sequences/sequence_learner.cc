@@ -1,0 +1,211 @@
+#include "stpn/train/algorithms/sequences/sequence_learner.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "stpn/ops/runtime/threads.h"
+#include "stpn/train/algorithms/agent_trainer.h"
+#include "stpn/train/algorithms/shards.h"
+
+namespace stpn::train {
+namespace {
+
+// Each sequence of images takes long, so that few of them make a part that is worth a thread.
+constexpr int64_t kImageSequencesInShard = 8;
+
+bool acts(const SequenceBatch& batch, const Sequence& sequence, int64_t t) {
+  return batch.acted
+      .const_data_ptr<bool>()[(sequence.begin + t) * batch.environments() + sequence.environment];
+}
+
+// Parts of a minibatch: in each, at most `most` sequences, of one length.
+std::vector<Minibatch> parts_of(Minibatch minibatch, int64_t most) {
+  std::stable_sort(
+      minibatch.begin(), minibatch.end(),
+      [](const Sequence& left, const Sequence& right) { return left.length > right.length; });
+  std::vector<Minibatch> parts;
+  for (const Sequence& sequence : minibatch) {
+    if (parts.empty() || parts.back()[0].length != sequence.length ||
+        static_cast<int64_t>(parts.back().size()) == most) {
+      parts.emplace_back();
+    }
+    parts.back().push_back(sequence);
+  }
+  return parts;
+}
+
+// The loss of sequences of one length L.
+//   outputs, value      in  (L, B, outputs) and (L, B) double, dense: of the agent
+//   d_outputs, d_value  out  as these
+LossSums add_up(const StepLoss& loss, const SequenceBatch& batch, const Minibatch& sequences,
+                double scale, const torch::Tensor& outputs, const torch::Tensor& value,
+                torch::Tensor d_outputs, torch::Tensor d_value) {
+  const int64_t L = value.size(0), B = value.size(1), width = outputs.size(2);
+  d_outputs.zero_();
+  d_value.zero_();
+  LossSums sums;
+  for (int64_t t = 0; t < L; ++t) {
+    for (int64_t b = 0; b < B; ++b) {
+      if (!acts(batch, sequences[b], t)) continue;
+      const int64_t here = t * B + b;
+      const int64_t row =
+          (sequences[b].begin + t) * batch.environments() + sequences[b].environment;
+      loss.add(batch, row, outputs.const_data_ptr<double>() + here * width,
+               value.const_data_ptr<double>()[here], scale, sums,
+               d_outputs.data_ptr<double>() + here * width, d_value.data_ptr<double>() + here);
+    }
+  }
+  return sums;
+}
+
+}  // namespace
+
+SequenceLearner::SequenceLearner(const tasks::EnvironmentTask& task, const SequenceOptions& options,
+                                 nn::Agent& agent)
+    : options_(options),
+      agent_(agent),
+      heads_(agent),
+      sequences_in_part_(task.image() != nullptr ? kImageSequencesInShard : kSequencesInShard),
+      below_heads_(agent.parameters()),
+      batch_(task, agent, options.rollout_length, options.environments, options.sequence_length) {
+  below_heads_.resize(below_heads_.size() - 4);  // those of the heads come last
+  for (int64_t first = 0; first < options.environments; first += kEnvironmentsInShard) {
+    const int64_t count = std::min(kEnvironmentsInShard, options.environments - first);
+    shards_.push_back(
+        {Actor(task, options.seed, count, batch_.sequence_length, agent), first, count});
+  }
+}
+
+void SequenceLearner::play() {
+  ops::run_concurrently(static_cast<int64_t>(shards_.size()), [&](int64_t i) {
+    const torch::NoGradGuard no_grad;
+    play(shards_[i]);
+  });
+}
+
+void SequenceLearner::play(Shard& shard) {
+  for (int64_t piece = 0; piece < batch_.pieces(); ++piece) {
+    const Acted played = shard.actor.play_on(agent_, {.first = shard.first,
+                                                      .stride = options_.environments,
+                                                      .steps = batch_.length_of(piece),
+                                                      .bootstraps = options_.bootstraps});
+    batch_.store(piece, shard.first, played);
+    if (piece == batch_.pieces() - 1) {
+      batch_.value[batch_.steps()]
+          .narrow(0, shard.first, shard.count)
+          .copy_(bootstrap_value(agent_, played.rollout));
+    }
+  }
+}
+
+void SequenceLearner::recompute_states() {
+  ops::run_concurrently(static_cast<int64_t>(shards_.size()), [&](int64_t i) {
+    const torch::NoGradGuard no_grad;
+    const Shard& shard = shards_[i];
+    Minibatch all;
+    for (int64_t b = 0; b < shard.count; ++b) all.push_back({shard.first + b, 0, 0, 0});
+    for (int64_t piece = 0; piece + 1 < batch_.pieces(); ++piece) {
+      for (Sequence& sequence : all) {
+        sequence.piece = piece;
+        sequence.begin = batch_.begin_of(piece);
+        sequence.length = batch_.length_of(piece);
+      }
+      const nn::State after = agent_.forward_unit(batch_.input_of(all)).state;
+      for (size_t k = 0; k < after.size(); ++k) {
+        batch_.states[piece + 1][k]
+            .second.narrow(0, shard.first, shard.count)
+            .copy_(after[k].second);
+      }
+    }
+  });
+}
+
+double SequenceLearner::steps_with_action(const Minibatch& minibatch) const {
+  double steps = 0;
+  for (const Sequence& sequence : minibatch) {
+    for (int64_t t = 0; t < sequence.length; ++t) steps += acts(batch_, sequence, t) ? 1 : 0;
+  }
+  return steps;
+}
+
+SequenceLearner::Result SequenceLearner::gradient(const Minibatch& minibatch, const StepLoss& loss,
+                                                  double scale, double energy_weight) {
+  const std::vector<Minibatch> parts = parts_of(minibatch, sequences_in_part_);
+  std::vector<Result> results(parts.size());
+  ops::run_concurrently(static_cast<int64_t>(parts.size()), [&](int64_t i) {
+    results[i] = gradient_of_part(parts[i], loss, scale, energy_weight);
+  });
+  Result sum;
+  for (Result& part : results) {
+    sum.sums.add(part.sums);
+    sum.energy += part.energy;
+    add_gradients(sum.gradients, std::move(part.gradients));
+  }
+  return sum;
+}
+
+SequenceLearner::Result SequenceLearner::gradient_of_part(const Minibatch& part,
+                                                          const StepLoss& loss, double scale,
+                                                          double energy_weight) {
+  const torch::AutoGradMode mode(true);
+  nn::UnitInput input = batch_.input_of(part);
+  input.energy = energy_weight > 0;
+  const nn::UnitOutput output = agent_.forward_unit(input);
+  std::vector<torch::Tensor> results = {output.y};
+  std::vector<torch::Tensor> slopes;
+  nn::AgentHeads::Gradients of_heads;
+  Result result;
+  {
+    const torch::NoGradGuard no_grad;
+    const int64_t L = output.y.size(0), B = output.y.size(1);
+    const torch::Tensor outputs = torch::empty({L, B, batch_.outputs.size(2)}, torch::kDouble);
+    const torch::Tensor value = torch::empty({L, B}, torch::kDouble);
+    heads_.forward(output.y, outputs, value);
+    const torch::Tensor d_outputs = torch::empty_like(outputs), d_value = torch::empty_like(value);
+    result.sums = add_up(loss, batch_, part, scale, outputs, value, d_outputs, d_value);
+    of_heads = heads_.backward(output.y, d_outputs, d_value);
+    slopes = {of_heads.h};
+    if (input.energy) {
+      const torch::Tensor& energy = output.energy;
+      torch::Tensor weight = torch::zeros({energy.size(0), energy.size(1), 1}, energy.options());
+      for (int64_t t = 0; t < weight.size(0); ++t) {
+        for (size_t b = 0; b < part.size(); ++b) {
+          if (acts(batch_, part[b], t)) weight[t][static_cast<int64_t>(b)] = 1;
+        }
+      }
+      weight *= scale / static_cast<double>(energy.size(2));
+      result.energy = (energy * weight).sum().item<double>();
+      results.push_back(energy);
+      slopes.push_back((energy_weight * weight).expand_as(energy));
+    }
+  }
+  result.gradients = torch::autograd::grad(results, below_heads_, slopes);
+  result.gradients.insert(result.gradients.end(), of_heads.parameters.begin(),
+                          of_heads.parameters.end());
+  return result;
+}
+
+std::vector<double> SequenceLearner::take_rewards() {
+  std::vector<double> rewards;
+  for (Shard& shard : shards_) {
+    const std::vector<double> taken = shard.actor.take_rewards();
+    rewards.insert(rewards.end(), taken.begin(), taken.end());
+  }
+  return rewards;
+}
+
+int64_t SequenceLearner::episodes_ended() const {
+  int64_t count = 0;
+  for (const Shard& shard : shards_) count += shard.actor.episodes_ended();
+  return count;
+}
+
+void SequenceLearner::save(base::Safetensors& content) const {
+  for (const Shard& shard : shards_) shard.actor.save(shard.prefix(), content);
+}
+
+void SequenceLearner::restore(const base::Safetensors& content) {
+  for (Shard& shard : shards_) shard.actor.restore(shard.prefix(), content, agent_);
+}
+
+}  // namespace stpn::train
