@@ -38,7 +38,8 @@ void Progress::on_batch(int64_t epoch, int64_t done, int64_t batches) {
 }
 
 void Progress::on_epoch(const train::EpochMetrics& line) {
-  latest_score_ = number(train::value_of(line.metrics, score_));
+  const double score = train::value_of(line.metrics, score_);
+  latest_score_ = std::isnan(score) ? "-" : number(score);  // no episode has ended yet
   if (line_.visible()) {
     draw(static_cast<double>(line.epoch));
     return;

@@ -9,6 +9,7 @@
 
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/profiled.h"
 #include "cli/progress.h"
 #include "cli/say.h"
 #include "stpn/train/run/run.h"
@@ -25,6 +26,7 @@ struct TrainArguments {
   std::optional<int64_t> threads;
   std::vector<std::string> settings;
   bool quiet = false;
+  bool profile = false;
 };
 
 void run_train(const TrainArguments& arguments) {
@@ -40,8 +42,11 @@ void run_train(const TrainArguments& arguments) {
   } else {
     observer = std::make_unique<Progress>();
   }
-  const auto summary = train::run_experiment(experiment, folder, arguments.resume, *observer);
+  Profiled profiled(*observer);
+  train::Observer& observed = arguments.profile ? profiled : *observer;
+  const auto summary = train::run_experiment(experiment, folder, arguments.resume, observed);
   observer.reset();
+  if (arguments.profile) fmt::print("{}", profiled.table());
   if (arguments.quiet) return;
   if (!summary) {
     fmt::print("{}: is finished; to continue it, raise train.epochs or train.iterations\n",
@@ -82,6 +87,8 @@ void add_train(CLI::App& app) {
                    "TABLE.KEY=VALUE: overrides an option of the file; may be repeated")
       ->check(kNotEmpty)
       ->allow_extra_args(false);
+  command->add_flag("--profile", arguments->profile,
+                    "also print what the time of training went into, for tasks with images");
   command->add_flag("--quiet", arguments->quiet, "print errors only");
   command->footer(
       "Examples:\n"

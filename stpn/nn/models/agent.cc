@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "stpn/base/error.h"
+#include "stpn/base/profile.h"
 #include "stpn/nn/initialisation.h"
 
 namespace stpn::nn {
@@ -34,6 +35,7 @@ Agent::Output Agent::forward_encoded(const UnitInput& input) {
 UnitInput Agent::encoded(const UnitInput& input) {
   if (encoder_ == nullptr) return input;
   STPN_CHECK(input.closed_loop == nullptr, "the images of later steps are not known yet");
+  const base::Working working(base::Work::convolution);
   UnitInput of_unit = input;
   of_unit.x =
       encoder_->forward(input.x.flatten(0, 1)).view({input.x.size(0), input.x.size(1), -1});

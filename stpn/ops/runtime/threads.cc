@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "stpn/base/fork_join.h"
+#include "stpn/base/profile.h"
 #include "stpn/ops/runtime/backend.h"
 
 namespace stpn::ops {
@@ -39,7 +40,13 @@ KernelThreadsGuard::~KernelThreadsGuard() {
 }
 
 void KernelThreadsGuard::run(int64_t count, const std::function<void(int64_t)>& body) {
-  base::fork_join(count, body, [this](int64_t n, const std::function<void(int64_t)>& each) {
+  const auto work = base::Working::now();
+  const base::Working waiting(std::nullopt);
+  const auto working = [&](int64_t i) {
+    const base::Working same(work);
+    body(i);
+  };
+  base::fork_join(count, working, [this](int64_t n, const std::function<void(int64_t)>& each) {
     pool_->arena.execute([&] {
       tbb::parallel_for(tbb::blocked_range<int64_t>(0, n, 1),
                         [&](const tbb::blocked_range<int64_t>& range) {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "stpn/base/error.h"
+#include "stpn/base/profile.h"
 #include "stpn/base/random.h"
 
 namespace stpn::train {
@@ -178,6 +179,7 @@ Acted Actor::run(nn::Agent& agent, const nn::State& state, int64_t steps, bool r
                      .terminated = first(terminated_),
                      .truncated = first(truncated_),
                      .state = state};
+  const base::Working working(base::Work::unit);
   nn::Agent::Output output = agent.forward_encoded(input);
   {
     const torch::NoGradGuard no_grad;
@@ -250,6 +252,7 @@ tasks::Step Actor::step_environment(int64_t b, const tasks::Action& action, int6
 }
 
 void Actor::encode(int64_t b, int64_t row) {
+  const base::Working working(base::Work::convolution);
   const int64_t place = row * x_.size(1) + b;
   const uint8_t* const image = image_.const_data_ptr<uint8_t>() + place * image_.size(2);
   if (x_.scalar_type() == torch::kFloat) {
@@ -269,6 +272,7 @@ void Actor::record(const tasks::Action& action) {
 
 template <typename T>
 void Actor::act(int64_t t, int64_t first, int64_t count, const T* h) {
+  const base::Working working(base::Work::rest);
   const int64_t batch = x_.size(1), hidden = sampler_->inputs();
   const int64_t numbers = task_.actions().numbers();
   const tasks::ActionSpec& actions = task_.actions();

@@ -5,6 +5,7 @@
 #include <limits>
 #include <utility>
 
+#include "stpn/base/profile.h"
 #include "stpn/ops/runtime/threads.h"
 #include "stpn/tasks/policy.h"
 #include "stpn/train/algorithms/actor_critic/actor_critic_step.h"
@@ -64,6 +65,7 @@ class ActorCriticTrainer : public AgentTrainer {
 
   Metrics train_epoch(int64_t epoch, const std::function<void(int64_t)>& after_batch) override {
     std::vector<double> losses, rewards, norms;
+    const base::Working working(base::Work::rest);
     for (int64_t i = 0; i < options_.report_every; ++i) {
       const int64_t iteration = (epoch - 1) * options_.report_every + i;
       const bool learns = iteration >= options_.warm_up;

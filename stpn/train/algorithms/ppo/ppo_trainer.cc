@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "stpn/base/error.h"
+#include "stpn/base/profile.h"
 #include "stpn/tasks/policy.h"
 #include "stpn/train/algorithms/agent_trainer.h"
 #include "stpn/train/algorithms/ppo/ppo.h"
@@ -122,6 +123,7 @@ class PpoTrainer : public AgentTrainer {
   };
 
   void learn(int64_t iteration, Result& all) {
+    const base::Working working(base::Work::rest);
     ppo_.play();
     const double steps_done = static_cast<double>((iteration + 1) * options_.batch_steps());
     adam_.set_learning_rate(options_.learning_rate_at(steps_done));

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "stpn/base/profile.h"
 #include "stpn/ops/runtime/threads.h"
 #include "stpn/train/algorithms/agent_trainer.h"
 #include "stpn/train/algorithms/shards.h"
@@ -150,7 +151,11 @@ SequenceLearner::Result SequenceLearner::gradient_of_part(const Minibatch& part,
   const torch::AutoGradMode mode(true);
   nn::UnitInput input = batch_.input_of(part);
   input.energy = energy_weight > 0;
-  const nn::UnitOutput output = agent_.forward_unit(input);
+  nn::UnitOutput output;
+  {
+    const base::Working working(base::Work::unit);
+    output = agent_.forward_unit(input);
+  }
   std::vector<torch::Tensor> results = {output.y};
   std::vector<torch::Tensor> slopes;
   nn::AgentHeads::Gradients of_heads;
@@ -179,7 +184,10 @@ SequenceLearner::Result SequenceLearner::gradient_of_part(const Minibatch& part,
       slopes.push_back((energy_weight * weight).expand_as(energy));
     }
   }
-  result.gradients = torch::autograd::grad(results, below_heads_, slopes);
+  {
+    const base::Working working(base::Work::unit);
+    result.gradients = torch::autograd::grad(results, below_heads_, slopes);
+  }
   result.gradients.insert(result.gradients.end(), of_heads.parameters.begin(),
                           of_heads.parameters.end());
   return result;
