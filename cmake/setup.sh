@@ -3,15 +3,16 @@
 # environment .venv (python/requirements.txt). If nothing is missing, it returns at once.
 #
 #   cmake/setup.sh          for building, testing and running
+#   cmake/setup.sh ale      besides, the emulator of the Atari tasks, built once into .ale
 #   cmake/setup.sh lint     the linters only
 #
 # Exit code 2: the caller has to install something; the message says how.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Lists the packages of a kind: "" or "lint".
+# Lists the packages of a kind: "", "ale", which needs those without a kind too, or "lint".
 packages() {
-  awk -v kind="$1" '/^#/ || !NF { next } NF == 1 && kind == "" { print $1 }
+  awk -v kind="$1" '/^#/ || !NF { next } NF == 1 && kind != "lint" { print $1 }
                     NF == 2 && $1 == kind { print $2 }' cmake/debian-packages.txt
 }
 
@@ -73,8 +74,58 @@ make_environment() {
   cp python/requirements.txt .venv/requirements.txt
 }
 
+# .ale: lib/libale.a, include/, roms/, LICENSE.md, the archive of the sources, and in python/ the package
+# ale_py, with which our tests compare. .ale/requirements.txt is written last.
+make_ale() {
+  if cmp -s python/requirements-ale.txt .ale/requirements.txt; then
+    return
+  fi
+  echo "setup: building the Arcade Learning Environment in .ale: three minutes of one core"
+  rm -rf .ale
+  mkdir -p .ale/build .ale/include .ale/lib .ale/roms
+  fetch_ale
+  compile_ale
+  local source=.ale/source
+  cp .ale/build/src/ale/libale.a .ale/lib/
+  cp .ale/build/src/ale/version.hpp .ale/include/
+  (cd "$source/src" && find ale -name '*.h' -o -name '*.hpp' -o -name '*.hxx' | tar -cf - -T -) |
+    tar -xf - -C .ale/include
+  cp "$source"/src/ale/python/roms/*.bin .ale/roms/
+  cp "$source/LICENSE.md" .ale/
+  rm -rf .ale/build .ale/source .ale/tools
+  cp python/requirements-ale.txt .ale/requirements.txt
+}
+
+fetch_ale() {
+  local pip=(.venv/bin/python -m pip --disable-pip-version-check --no-input --quiet)
+  "${pip[@]}" install --no-deps --require-hashes --target .ale/tools -r python/requirements-ale-tools.txt
+  PYTHONPATH=$PWD/.ale/tools "${pip[@]}" download --no-deps --no-binary ale-py --no-build-isolation \
+    --require-hashes --dest .ale -r python/requirements-ale.txt
+  mkdir .ale/source
+  tar -xf .ale/ale_py-*.tar.gz --strip-components=1 -C .ale/source
+  "${pip[@]}" install --no-deps --only-binary ale-py --target .ale/python ale-py==0.12.1 ||
+    echo "setup: there is no wheel of ale-py for this machine: some tests of the Atari tasks are skipped"
+}
+
+# Each emulator would compute a table for 0.1 s that only ALE's option color_averaging reads, which we do
+# not use. Not as Release, for which ALE's objects hold data for link-time optimisation only.
+compile_ale() {
+  local blend=.ale/source/src/ale/environment/phosphor_blend.cpp launcher=()
+  sed -i 's|^  makeAveragePalette();$|  // Changed by stpn: makeAveragePalette() is not called.|' "$blend"
+  grep -q 'Changed by stpn' "$blend"
+  if command -v ccache >/dev/null; then
+    launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+  fi
+  cmake -S .ale/source -B .ale/build -G Ninja --log-level=WARNING -DBUILD_PYTHON_LIB=OFF \
+    -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="-O3 -DNDEBUG -w" "${launcher[@]}"
+  cmake --build .ale/build --target ale-lib
+}
+
 mapfile -t needed < <(packages "${1-}")
 need_packages "${needed[@]}"
 if [[ ${1-} != lint ]]; then
   make_environment
+fi
+if [[ ${1-} == ale ]]; then
+  make_ale
 fi

@@ -6,6 +6,7 @@
 
 #include "stpn/base/error.h"
 #include "stpn/tasks/associative_retrieval/associative_retrieval.h"
+#include "stpn/tasks/atari/atari_task.h"
 #include "stpn/tasks/delayed_copy/delayed_copy.h"
 #include "stpn/tasks/hold/hold.h"
 #include "stpn/tasks/maze/maze.h"
@@ -75,6 +76,10 @@ const std::vector<EnvironmentEntry>& environment_registry() {
        options<EnvironmentOptions, InvertedPendulumOptions>},
       {"hopper", "move forward on one leg without falling, in MuJoCo (Erez et al. 2011)",
        options<EnvironmentOptions, HopperOptions>},
+      {"pong", "the Atari game, from one grey image at a time (Bellemare et al. 2013)",
+       options<EnvironmentOptions, PongOptions>},
+      {"atari", "any Atari game of the Arcade Learning Environment, by name",
+       options<EnvironmentOptions, AtariOptions>},
   };
   return registry;
 }
