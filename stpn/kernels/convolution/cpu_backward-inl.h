@@ -138,8 +138,19 @@ class ConvolutionBackward {
       // Not "unequal", because NaN is not left out.
       const auto kept =
           hn::AndNot(hn::Eq(value, hn::Zero(d)), hn::FirstN(d, static_cast<size_t>(count - k)));
-      hn::CompressStore(value, kept, d, values_ + end);
-      hn::CompressStore(place(k), hn::RebindMask(of_places, kept), of_places, places_ + end);
+      if constexpr (kLanes == 8 && HWY_TARGET == HWY_AVX2) {
+        // Highway 1.0 copies its table to the stack in each call.
+        uint8_t bits[8];
+        hn::StoreMaskBits(d, kept, bits);
+        const auto order =
+            hn::PromoteTo(of_places, hn::Load(hn::Rebind<uint8_t, D>(), kSetBits.places[bits[0]]));
+        hn::StoreU(hn::TableLookupLanes(value, hn::IndicesFromVec(d, order)), d, values_ + end);
+        hn::StoreU(hn::TableLookupLanes(place(k), hn::IndicesFromVec(of_places, order)), of_places,
+                   places_ + end);
+      } else {
+        hn::CompressStore(value, kept, d, values_ + end);
+        hn::CompressStore(place(k), hn::RebindMask(of_places, kept), of_places, places_ + end);
+      }
       end += static_cast<int64_t>(hn::CountTrue(d, kept));
     }
     return end;
@@ -166,37 +177,38 @@ class ConvolutionBackward {
     }
     const int64_t vectors = layer.filter_row() / kLanes;
     for_tiles<kTile>(vectors, 1, [&](auto tile, int64_t first) HWY_ATTR {
-      for (int64_t f = 0; f < layer.filters; ++f) add_tile<tile>(layer, f, first, input);
+      add_tiles<tile>(layer, first, input);
     });
   }
 
-  // Vectors [first, first + N) of the taps of filter f.
+  // Vectors [first, first + N) of the taps, of all filters.
   template <int N>
-  HWY_INLINE void add_tile(const ConvolutionLayerLayout<T>& layer, int64_t f, int64_t first,
-                           const T* HWY_RESTRICT input) {
+  HWY_INLINE void add_tiles(const ConvolutionLayerLayout<T>& layer, int64_t first, const T* input) {
     const D d;
-    T* HWY_RESTRICT const to =
-        sums_ + layer.backward_offset + f * layer.filter_row() + first * kLanes;
     const int64_t in_segment = layer.segment_row / kLanes;
-    int64_t offsets[N];
-    V sums[N];
+    const T* taps[N];
     STPN_UNROLL
     for (int i = 0; i < N; ++i) {
-      offsets[i] =
-          layer.segment_offset((first + i) / in_segment) + (first + i) % in_segment * kLanes;
-      sums[i] = hn::LoadU(d, to + i * kLanes);
+      taps[i] = input + layer.segment_offset((first + i) / in_segment) +
+                (first + i) % in_segment * kLanes;
     }
-    const List nonzero = list(f);
-    for (int64_t k = 0; k < nonzero.count; ++k) {
-      const T* HWY_RESTRICT const taps = input + nonzero.places[k];
-      const V value = hn::Set(d, nonzero.values[k]);
+    T* HWY_RESTRICT to = sums_ + layer.backward_offset + first * kLanes;
+    for (int64_t f = 0; f < layer.filters; ++f, to += layer.filter_row()) {
+      V sums[N];
       STPN_UNROLL
-      for (int i = 0; i < N; ++i) {
-        sums[i] = hn::MulAdd(value, hn::LoadU(d, taps + offsets[i]), sums[i]);
+      for (int i = 0; i < N; ++i) sums[i] = hn::LoadU(d, to + i * kLanes);
+      const List nonzero = list(f);
+      for (int64_t k = 0; k < nonzero.count; ++k) {
+        const int64_t place = nonzero.places[k];
+        const V value = hn::Set(d, nonzero.values[k]);
+        STPN_UNROLL
+        for (int i = 0; i < N; ++i) {
+          sums[i] = hn::MulAdd(value, hn::LoadU(d, taps[i] + place), sums[i]);
+        }
       }
+      STPN_UNROLL
+      for (int i = 0; i < N; ++i) hn::StoreU(sums[i], d, to + i * kLanes);
     }
-    STPN_UNROLL
-    for (int i = 0; i < N; ++i) hn::StoreU(sums[i], d, to + i * kLanes);
   }
 
   // The gradient of a layer's input: for each position, over the filters.

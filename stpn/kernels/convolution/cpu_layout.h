@@ -116,4 +116,18 @@ struct ConvolutionShards {
   }
 };
 
+// For each byte, which of its bits are set, in order; then zeros.
+struct SetBits {
+  constexpr SetBits() {
+    for (int byte = 0; byte < 256; ++byte) {
+      int count = 0;
+      for (uint8_t bit = 0; bit < 8; ++bit) {
+        if ((byte >> bit & 1) != 0) places[byte][count++] = bit;
+      }
+    }
+  }
+  alignas(64) uint8_t places[256][8] = {};
+};
+inline constexpr SetBits kSetBits;
+
 }  // namespace stpn::kernels
