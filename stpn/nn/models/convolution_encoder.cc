@@ -1,42 +1,70 @@
 #include "stpn/nn/models/convolution_encoder.h"
+
+#include <cmath>
+
+#include "stpn/base/error.h"
 #include "stpn/nn/initialisation.h"
+
 namespace stpn::nn {
-ConvolutionEncoder::ConvolutionEncoder(EncodedImage image) : image_(image) {
-  w1_ = register_parameter("weight1", torch::zeros({16, image.channels, 8, 8}));
-  b1_ = register_parameter("bias1", torch::zeros({16}));
-  w2_ = register_parameter("weight2", torch::zeros({32, 16, 4, 4}));
-  b2_ = register_parameter("bias2", torch::zeros({32}));
-}
-torch::Tensor ConvolutionEncoder::run(const torch::Tensor& images) const {
-  auto x = (images.to(w1_.scalar_type()) - image_.zero) / image_.unit;
-  x = x.view({-1, image_.channels, image_.height, image_.width});
-  x = torch::relu(torch::conv2d(x, w1_, b1_, 4));
-  x = torch::relu(torch::conv2d(x, w2_, b2_, 2));
-  return x.permute({0, 2, 3, 1}).flatten(1);
-}
-torch::Tensor ConvolutionEncoder::forward(const torch::Tensor& images) { return run(images); }
 namespace {
-class Step : public StepEncoder {
+
+constexpr uint64_t kFirstParameter = 2000;
+
+class ConvolutionStepEncoder : public StepEncoder {
  public:
-  Step(const ConvolutionEncoder& e, int64_t bytes) : e_(e), bytes_(bytes) {}
-  template <typename T> void go(const uint8_t* image, T* f) const {
-    torch::NoGradGuard g;
-    auto t = torch::from_blob(const_cast<uint8_t*>(image), {1, bytes_}, torch::kUInt8);
-    auto y = e_.run(t).contiguous();
-    std::copy_n(y.const_data_ptr<T>(), y.numel(), f);
+  ConvolutionStepEncoder(const kernels::ConvolutionNetwork& network,
+                         const std::vector<ops::ConvolutionTensors>& layers) {
+    if (layers[0].weight.scalar_type() == torch::kFloat) {
+      in_float_ = ops::prepare_convolution<float>(network, layers);
+    } else {
+      in_double_ = ops::prepare_convolution<double>(network, layers);
+    }
   }
-  void encode(const uint8_t* image, float* f) const override { go(image, f); }
-  void encode(const uint8_t* image, double* f) const override { go(image, f); }
+  void encode(const uint8_t* image, float* features) const override {
+    STPN_CHECK(in_float_ != nullptr, "the encoder's parameters are double, the features float");
+    in_float_->run(image, features);
+  }
+  void encode(const uint8_t* image, double* features) const override {
+    STPN_CHECK(in_double_ != nullptr, "the encoder's parameters are float, the features double");
+    in_double_->run(image, features);
+  }
+
  private:
-  const ConvolutionEncoder& e_;
-  int64_t bytes_;
+  std::unique_ptr<const kernels::PreparedConvolution<float>> in_float_;
+  std::unique_ptr<const kernels::PreparedConvolution<double>> in_double_;
 };
+
+}  // namespace
+
+ConvolutionEncoder::ConvolutionEncoder(const kernels::ConvolutionImage& image,
+                                       const ConvolutionEncoderOptions& options)
+    : network_{image, options.layers} {
+  ops::check_convolution(network_);
+  for (const kernels::ConvolutionExtent& e : kernels::extents_of(network_)) {
+    const std::string layer = fmt::format("layer{}_", layers_.size());
+    layers_.push_back({register_parameter(layer + "weight",
+                                          torch::zeros({e.filters, e.channels, e.size, e.size})),
+                       register_parameter(layer + "bias", torch::zeros({e.filters}))});
+  }
 }
+
+int64_t ConvolutionEncoder::features() const { return kernels::features_of(network_); }
+
+torch::Tensor ConvolutionEncoder::forward(const torch::Tensor& images) {
+  return ops::run_convolution(network_, images, layers_);
+}
+
 std::unique_ptr<StepEncoder> ConvolutionEncoder::step_encoder() const {
-  return std::make_unique<Step>(*this, image_.channels * image_.height * image_.width);
+  return std::make_unique<ConvolutionStepEncoder>(network_, layers_);
 }
+
 void ConvolutionEncoder::reset_parameters(uint64_t seed) {
-  uint64_t i = 2000;
-  for (auto& p : parameters()) uniform_(p, -0.1, 0.1, seed, i++);
+  uint64_t index = kFirstParameter;
+  for (const auto& [weight, bias] : layers_) {
+    const double bound = 1 / std::sqrt(static_cast<double>(weight[0].numel()));
+    uniform_(weight, -bound, bound, seed, index++);
+    uniform_(bias, -bound, bound, seed, index++);
+  }
 }
+
 }  // namespace stpn::nn

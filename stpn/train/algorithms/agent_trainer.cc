@@ -31,11 +31,12 @@ std::shared_ptr<nn::Agent> make_agent(const tasks::EnvironmentTask& task,
   std::shared_ptr<nn::Encoder> encoder;
   if (const tasks::ImageSpec* image = task.image(); image != nullptr) {
     encoder = std::make_shared<nn::ConvolutionEncoder>(
-        nn::EncodedImage{.channels = image->channels,
-                         .height = image->height,
-                         .width = image->width,
-                         .zero = image->zero,
-                         .unit = image->unit});
+        kernels::ConvolutionImage{.channels = image->channels,
+                                  .height = image->height,
+                                  .width = image->width,
+                                  .zero = image->zero,
+                                  .unit = image->unit},
+        nn::ConvolutionEncoderOptions());
   }
   auto made = unit.make(encoder == nullptr ? task.observation_size() : encoder->features());
   const int64_t H = made->hidden_size();
