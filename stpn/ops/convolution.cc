@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "stpn/base/error.h"
+#include "stpn/base/profile.h"
 #include "stpn/ops/call_node.h"
 #include "stpn/ops/runtime/backend.h"
 #include "stpn/ops/runtime/saved_buffer.h"
@@ -120,6 +121,7 @@ class ConvolutionNode : public torch::autograd::Node {
   std::string name() const override { return "convolution_backward"; }
 
   Tensors apply(Tensors&& grads) override {
+    const base::Working working(base::Work::convolution);
     const std::lock_guard lock(mutex_);
     Tensors tensors, gradients(tensors_.size());
     if (!grads[0].defined()) return gradients;

@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "stpn/base/error.h"
+#include "stpn/base/profile.h"
 #include "stpn/base/random.h"
 #include "stpn/tasks/atari/atari_trace.h"
 #include "stpn/tasks/atari/emulator.h"
@@ -192,6 +193,7 @@ class AtariEnvironment : public ImageEnvironment {
     Step step;
     int64_t points = 0;
     pressed_.clear();
+    const base::Working emulating(base::Work::emulator);
     for (int64_t frame = 0; frame < mode.frames_per_step && !step.ended(); ++frame) {
       if (mode.style == ScreenStyle::luma) {
         std::copy_n(emulator_->screen(), before_.size(), before_.begin());
@@ -205,6 +207,7 @@ class AtariEnvironment : public ImageEnvironment {
     step.reward = static_cast<float>(points);
     if (task_.options().clip_rewards) step.reward = static_cast<float>((points > 0) - (points < 0));
     progress_.ended = step.ended() ? 1 : 0;
+    const base::Working reading(base::Work::preprocessing);
     if (image != nullptr) reader_.read(emulator_->screen(), before_.data(), image);
     return step;
   }
