@@ -140,12 +140,12 @@ TEST(ConvolutionEncoderTest, SameBitsForAnyNumberOfThreads) {
 
 template <typename T>
 void step_encoder_is_forward(const kernels::ConvolutionImage& image, const Layers& layers) {
-  auto encoder = make_encoder(image, layers, torch::CppTypeToScalarType<T>::value);
+  ConvolutionEncoder encoder = make_encoder(image, layers, torch::CppTypeToScalarType<T>::value);
   const auto images = random_images(20, image.bytes());
-  const auto all = encoder.forward(images);
+  const torch::Tensor all = encoder.forward(images);
   const auto step = encoder.step_encoder();
   encoder.reset_parameters(4);  // it has a copy
-  auto features = torch::empty({encoder.features()}, all.options().requires_grad(false));
+  torch::Tensor features = torch::empty({encoder.features()}, all.options().requires_grad(false));
   for (int64_t n = 0; n < images.size(0); ++n) {
     step->encode(images[n].data_ptr<uint8_t>(), features.data_ptr<T>());
     EXPECT_TRUE(features.equal(all[n])) << n;

@@ -155,7 +155,7 @@ Metrics AgentTrainer::test(int64_t count) {
 std::string AgentTrainer::trace() {
   const torch::NoGradGuard no_grad;
   // In a batch of the size that `test` uses, because the batch size may change the last bits of h.
-  const int64_t episodes = std::min(kEnvironmentsInShard, test_size());
+  const int64_t episodes = std::min(environments_in_shard(*task_), test_size());
   Actor actor(*task_, seed_, episodes, test_steps(), *agent_);
   const PlayedEpisodes played =
       actor.play_episodes(*agent_, tasks::Split::test, 0, episodes, tests_greedily());
@@ -228,15 +228,16 @@ double AgentTrainer::mean_reward_of(const std::string& policy_name) const {
 }
 
 PlayedEpisodes AgentTrainer::play_test(int64_t count, bool greedy) {
-  const int64_t shards = (count + kEnvironmentsInShard - 1) / kEnvironmentsInShard;
+  const int64_t most = environments_in_shard(*task_);
+  const int64_t shards = (count + most - 1) / most;
   PlayedEpisodes all;
   all.rewards.resize(count);
   all.lengths.resize(count);
   std::vector<double> energy(shards), steps(shards);
   ops::run_concurrently(shards, [&](int64_t shard) {
     const torch::NoGradGuard no_grad;
-    const int64_t first = shard * kEnvironmentsInShard;
-    const int64_t episodes = std::min(kEnvironmentsInShard, count - first);
+    const int64_t first = shard * most;
+    const int64_t episodes = std::min(most, count - first);
     Actor actor(*task_, seed_, episodes, test_steps(), *agent_);
     const PlayedEpisodes played =
         actor.play_episodes(*agent_, tasks::Split::test, first, episodes, greedy);

@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "stpn/tasks/environment.h"
+
 namespace stpn::train {
 
 // Enough to fill the vector units, few enough for what is saved for backward to stay near the
@@ -16,6 +18,17 @@ namespace stpn::train {
 // cost more than they gain.
 inline constexpr int64_t kEnvironmentsInShard = 64;
 inline constexpr int64_t kSequencesInShard = 128;
+// With images a step takes so long that a few environments or sequences are worth a thread, and
+// units whose kernels cannot act in a closed loop act on one thread a shard.
+inline constexpr int64_t kImageEnvironmentsInShard = 4;
+inline constexpr int64_t kImageSequencesInShard = 8;
+
+inline int64_t environments_in_shard(const tasks::EnvironmentTask& task) {
+  return task.image() == nullptr ? kEnvironmentsInShard : kImageEnvironmentsInShard;
+}
+inline int64_t sequences_in_shard(const tasks::EnvironmentTask& task) {
+  return task.image() == nullptr ? kSequencesInShard : kImageSequencesInShard;
+}
 
 // Adds a shard's gradients to the sum of those before it; a shard without any has none.
 inline void add_gradients(std::vector<torch::Tensor>& sum, std::vector<torch::Tensor> part) {

@@ -82,8 +82,13 @@ class ActorCriticTrainer : public AgentTrainer {
     const int64_t episodes = options_.rollout_length == 0
                                  ? epoch * options_.report_every * options_.episodes
                                  : gradient_.episodes_ended();
-    Metrics metrics = {{"episodes", static_cast<double>(episodes)},
-                       {"train_loss", tasks::spread_of(losses).mean}};
+    Metrics metrics;
+    if (options_.sequence_length > 0) {
+      const auto iterations = static_cast<double>(epoch * options_.report_every);
+      metrics.emplace_back("environment_steps", iterations * steps_of_iteration());
+    }
+    metrics.emplace_back("episodes", static_cast<double>(episodes));
+    metrics.emplace_back("train_loss", tasks::spread_of(losses).mean);
     add_reward(rewards, metrics);
     metrics.emplace_back("gradient_norm", norms.empty() ? 0 : tasks::spread_of(norms).mean);
     return metrics;
@@ -94,6 +99,9 @@ class ActorCriticTrainer : public AgentTrainer {
     if (options_.sequence_length == 0) return {"seconds_per_iteration", seconds / iterations};
     return {"steps_per_second", iterations * steps_of_iteration() / seconds};
   }
+
+ protected:
+  bool tests_greedily() const override { return options_.sequence_length > 0; }
 
  private:
   // One step of the optimiser. Returns the norm of the gradient before clipping.

@@ -11,9 +11,6 @@
 namespace stpn::train {
 namespace {
 
-// Each sequence of images takes long, so that few of them make a part that is worth a thread.
-constexpr int64_t kImageSequencesInShard = 8;
-
 bool acts(const SequenceBatch& batch, const Sequence& sequence, int64_t t) {
   return batch.acted
       .const_data_ptr<bool>()[(sequence.begin + t) * batch.environments() + sequence.environment];
@@ -66,12 +63,13 @@ SequenceLearner::SequenceLearner(const tasks::EnvironmentTask& task, const Seque
     : options_(options),
       agent_(agent),
       heads_(agent),
-      sequences_in_part_(task.image() != nullptr ? kImageSequencesInShard : kSequencesInShard),
+      sequences_in_part_(sequences_in_shard(task)),
       below_heads_(agent.parameters()),
       batch_(task, agent, options.rollout_length, options.environments, options.sequence_length) {
   below_heads_.resize(below_heads_.size() - 4);  // those of the heads come last
-  for (int64_t first = 0; first < options.environments; first += kEnvironmentsInShard) {
-    const int64_t count = std::min(kEnvironmentsInShard, options.environments - first);
+  const int64_t most = environments_in_shard(task);
+  for (int64_t first = 0; first < options.environments; first += most) {
+    const int64_t count = std::min(most, options.environments - first);
     shards_.push_back(
         {Actor(task, options.seed, count, batch_.sequence_length, agent), first, count});
   }
