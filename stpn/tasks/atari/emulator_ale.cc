@@ -57,6 +57,12 @@ void check_rom(const std::string& game, const std::string& path, bool is_default
   STPN_CHECK(sum == wanted,
              "rom = \"{}\": not the ROM of {} that ALE knows: its MD5 is {} and should be {}", path,
              game, sum, wanted);
+  // ALE takes the first game that has this sum or the name of this file, and never returns if its
+  // rules are those of another game.
+  const std::unique_ptr<ale::RomSettings> taken(ale::buildRomRLWrapper(path, sum));
+  STPN_CHECK(game == taken->rom(),
+             "rom = \"{}\": ALE takes a file of this name for {}: call it {}.bin", path,
+             taken->rom(), game);
 }
 
 Palette palette_of(const ale::ColourPalette& colours) {
@@ -80,10 +86,6 @@ class AleEmulator : public Emulator {
     ale_.setInt("max_num_frames_per_episode", 0);
     ale_.setInt("random_seed", 1);  // by default the time; with these settings it has no effect
     ale_.loadROM(rom);
-    // ALE takes the first game that has this MD5 or the name of this file.
-    STPN_CHECK(game == ale_.romSettings->rom(),
-               "rom = \"{}\": ALE takes this file for {}: call it {}.bin", rom,
-               ale_.romSettings->rom(), game);
     STPN_CHECK(ale_.getScreen().width() == kWidth, "game = \"{}\": its screen has {} columns", game,
                ale_.getScreen().width());
     choices_ = ale_.getMinimalActionSet();
