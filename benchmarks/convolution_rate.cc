@@ -57,6 +57,32 @@ void measure(std::vector<Competitor>& competitors, int64_t images, torch::Tensor
   std::printf("}\n");
 }
 
+// The same layers of libtorch, in one of its memory formats.
+class Libtorch {
+ public:
+  Libtorch(const nn::ConvolutionEncoder& encoder, torch::MemoryFormat format)
+      : channels_last_(format == torch::MemoryFormat::ChannelsLast) {
+    for (const auto& parameter : encoder.parameters()) {
+      auto copy = parameter.detach().clone();
+      if (copy.dim() == 4) copy = copy.contiguous(format);
+      parameters_.push_back(copy.set_requires_grad(true));
+    }
+  }
+  torch::Tensor forward(const torch::Tensor& images) const {
+    // With one channel the shape does not say which format it is: the strides do.
+    const auto shown = channels_last_ ? images.view({-1, 84, 84, 1}).permute({0, 3, 1, 2})
+                                      : images.view({-1, 1, 84, 84});
+    const auto first =
+        torch::conv2d(shown.to(torch::kFloat).div_(255), parameters_[0], parameters_[1], 4);
+    const auto second = torch::conv2d(first.relu_(), parameters_[2], parameters_[3], 2).relu_();
+    return (channels_last_ ? second.permute({0, 2, 3, 1}) : second).flatten(1);
+  }
+
+ private:
+  bool channels_last_;
+  std::vector<torch::Tensor> parameters_;
+};
+
 }  // namespace
 
 int main() {
@@ -65,20 +91,14 @@ int main() {
   const kernels::ConvolutionImage image{.channels = 1, .height = 84, .width = 84};
   nn::ConvolutionEncoder encoder(image, {});
   encoder.reset_parameters(1);
-  const auto parameters = encoder.parameters();
-  const auto libtorch = [&](const torch::Tensor& images, torch::MemoryFormat format) {
-    const auto floats = images.to(torch::kFloat).div(255).view({-1, 1, 84, 84}).contiguous(format);
-    const auto first = torch::conv2d(floats, parameters[0].contiguous(format), parameters[1], 4);
-    return torch::conv2d(first.relu(), parameters[2].contiguous(format), parameters[3], 2)
-        .relu()
-        .flatten(1);
-  };
+  const Libtorch contiguous(encoder, torch::MemoryFormat::Contiguous);
+  const Libtorch channels_last(encoder, torch::MemoryFormat::ChannelsLast);
   for (const int64_t count : {1, 64, 640}) {
     const auto images = torch::randint(0, 256, {count, image.bytes()}, torch::kUInt8);
     std::vector<Competitor> competitors = {
         {"stpn", [&] { return encoder.forward(images); }},
-        {"contiguous", [&] { return libtorch(images, torch::MemoryFormat::Contiguous); }},
-        {"channels_last", [&] { return libtorch(images, torch::MemoryFormat::ChannelsLast); }}};
+        {"contiguous", [&] { return contiguous.forward(images); }},
+        {"channels_last", [&] { return channels_last.forward(images); }}};
     measure(competitors, count, torch::randn({count, encoder.features()}));
   }
 

@@ -51,14 +51,14 @@ ScratchArray<T> forward_weights(const ConvolutionLayout<T>& layout,
     const ConvolutionLayerLayout<T>& layer = layout.layers[l];
     const T factor = factor_of(layout, layer);
     T* const to = packed.get() + layer.forward_offset;
-    for (int64_t f = 0; f < layer.filters; ++f) {
-      const T* const from = parameters[l].weight + f * layer.taps();
-      T* const column =
-          to + f / kFilterBlock<T> * layer.taps() * kFilterBlock<T> + f % kFilterBlock<T>;
-      for_taps(layer, [&](int64_t s, int64_t k, int64_t tap) {
-        column[(s * layer.segment_length + k) * kFilterBlock<T>] = from[tap] * factor;
-      });
-    }
+    for_taps(layer, [&](int64_t s, int64_t k, int64_t tap) {
+      const T* const from = parameters[l].weight + tap;
+      T* const row = to + (s * layer.segment_length + k) * kFilterBlock<T>;
+      for (int64_t f = 0; f < layer.filters; ++f) {
+        row[f / kFilterBlock<T> * layer.taps() * kFilterBlock<T> + f % kFilterBlock<T>] =
+            from[f * layer.taps()] * factor;
+      }
+    });
     std::copy_n(parameters[l].bias, layer.filters, to + layer.forward_weights());
   }
   return packed;
@@ -71,13 +71,13 @@ ScratchArray<T> backward_weights(const ConvolutionLayout<T>& layout,
   std::fill_n(packed.get(), layout.backward_parameters, T(0));
   for (size_t l = 1; l < layout.layers.size(); ++l) {
     const ConvolutionLayerLayout<T>& layer = layout.layers[l];
-    for (int64_t f = 0; f < layer.filters; ++f) {
-      const T* const from = parameters[l].weight + f * layer.taps();
-      T* const to = packed.get() + layer.backward_offset + f * layer.filter_row();
-      for_taps(layer, [&](int64_t s, int64_t k, int64_t tap) {
-        to[s * layer.segment_row + k] = from[tap];
-      });
-    }
+    T* const to = packed.get() + layer.backward_offset;
+    for_taps(layer, [&](int64_t s, int64_t k, int64_t tap) {
+      for (int64_t f = 0; f < layer.filters; ++f) {
+        to[f * layer.filter_row() + s * layer.segment_row + k] =
+            parameters[l].weight[f * layer.taps() + tap];
+      }
+    });
   }
   return packed;
 }
@@ -98,10 +98,12 @@ void store_gradients(const ConvolutionLayout<T>& layout, const T* sums,
     const ConvolutionLayerLayout<T>& layer = layout.layers[l];
     const T factor = factor_of(layout, layer);
     const T* const from = sums + layer.backward_offset;
-    for (int64_t f = 0; f < layer.filters && gradients[l].weight != nullptr; ++f) {
-      T* const to = gradients[l].weight + f * layer.taps();
+    if (gradients[l].weight != nullptr) {
       for_taps(layer, [&](int64_t s, int64_t k, int64_t tap) {
-        to[tap] = from[f * layer.filter_row() + s * layer.segment_row + k] * factor;
+        for (int64_t f = 0; f < layer.filters; ++f) {
+          gradients[l].weight[f * layer.taps() + tap] =
+              from[f * layer.filter_row() + s * layer.segment_row + k] * factor;
+        }
       });
     }
     if (gradients[l].bias == nullptr) continue;
