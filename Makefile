@@ -62,7 +62,7 @@ mutations: setup  ## put faults into a copy of the kernels: the tests must catch
 	$(PYTHON) -B tests/mutations/mutations.py -j $(CORES)
 
 lint:  ## check the format of all C++ files, and the layers below torch with clang-tidy
-	@cmake/setup.sh
+	@cmake/setup.sh ale
 	@cmake/setup.sh lint
 	clang-format-14 --dry-run --Werror $(SOURCES)
 	cmake --preset lint
