@@ -61,9 +61,9 @@ AtariOptions resolved(AtariOptions options) {
   return options;
 }
 
-// What an environment saves: the state of a game from which episodes start.
+// A state of the game from which episodes start.
 struct AtariStart {
-  std::string emulator;
+  std::string emulator;         // as Emulator::save() gives it
   std::vector<uint8_t> before;  // the last screen but one
 };
 
