@@ -9,10 +9,10 @@ CORES = $(shell nproc)
 PREFIX ?= /usr/local
 PYTHON ?= python3
 
-.PHONY: help setup configure build program demo bench experiments test sanitize mutations lint format install clean
+.PHONY: help setup configure build program demo demo-pong bench experiments test sanitize mutations lint format install clean
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
 setup:  ## install missing Debian packages, and Python wheels into .venv
 	@cmake/setup.sh
@@ -29,6 +29,13 @@ program: configure
 demo: program  ## train an STPN and an LSTM, a minute each, and show a table and a figure
 	.venv/bin/python python/demo.py
 
+# With ALE, which is under the GPL 2, and therefore only on demand.
+demo-pong:  ## build the program with the Atari emulator and let a random policy play Pong
+	@cmake/setup.sh ale
+	cmake --preset release -DSTPN_WITH_ALE=ON
+	cmake --build --preset release --target stpn_cli
+	build/bin/stpn eval experiments/pong/random.toml
+
 bench: build  ## time the units against PyTorch: a quarter of an hour on an idle machine
 	cmake --build --preset release --target fma_rate
 	.venv/bin/python benchmarks/bench.py --threads 1 $(CORES)
@@ -37,10 +44,12 @@ experiments: build  ## train every model of every task with several seeds, and m
 	failed=0; for file in experiments/*/reproduce.toml; do \
 	  build/bin/stpn reproduce $$(basename $$(dirname $$file)) || failed=1; done; exit $$failed
 
-test: configure  ## run all tests, then those of the layers below torch with sanitizers
+test:  ## run all tests, then those of the layers below torch with sanitizers
+	@cmake/setup.sh ale
+	cmake --preset release -DSTPN_WITH_ALE=ON
 	cmake --build --preset release
 	ctest --preset release -j $(CORES)
-	cmake --preset dev
+	cmake --preset dev -DSTPN_WITH_ALE=ON
 	cmake --build --preset dev
 	ctest --preset dev -j $(CORES)
 
@@ -53,7 +62,7 @@ mutations: setup  ## put faults into a copy of the kernels: the tests must catch
 	$(PYTHON) -B tests/mutations/mutations.py -j $(CORES)
 
 lint:  ## check the format of all C++ files, and the layers below torch with clang-tidy
-	@cmake/setup.sh
+	@cmake/setup.sh ale
 	@cmake/setup.sh lint
 	clang-format-14 --dry-run --Werror $(SOURCES)
 	cmake --preset lint
@@ -68,5 +77,5 @@ format:  ## format all C++ files
 install: build  ## install the library, program and ops to PREFIX (/usr/local)
 	cmake --install build --prefix $(PREFIX)
 
-clean:  ## remove the build folders, but not .venv and runs/
+clean:  ## remove the build folders, but not .venv, .ale and runs/
 	rm -rf build build-dev build-lint build-asan build-tsan

@@ -15,6 +15,7 @@ if(EXISTS "${stpn_ale_dir}/requirements.txt")  # written last
   find_package(ZLIB REQUIRED)
   find_package(Threads REQUIRED)
   message(STATUS "ALE: ${stpn_ale_dir}")
+  set(STPN_ALE_OF_SETUP "${stpn_ale_dir}")
   set(STPN_ALE_ROMS "${stpn_ale_dir}/roms")
   add_library(stpn_ale STATIC IMPORTED GLOBAL)
   set_target_properties(stpn_ale PROPERTIES IMPORTED_LOCATION "${stpn_ale_dir}/lib/libale.a")

@@ -26,6 +26,17 @@ if(TARGET stpn_mujoco)
   endif()
 endif()
 
+# ALE's archive, because the folder of the build may be gone, its licence, which then is that of the
+# program as a whole, and its sources, which have to come with it.
+set(STPN_ALE_INSTALLED "")
+if(TARGET stpn_ale)
+  set(STPN_ALE_INSTALLED "${CMAKE_INSTALL_LIBDIR}/stpn/libale.a")
+  install(FILES "${STPN_ALE_OF_SETUP}/lib/libale.a" DESTINATION "${CMAKE_INSTALL_LIBDIR}/stpn")
+  file(GLOB archives "${STPN_ALE_OF_SETUP}/ale_py-*.tar.gz")
+  install(FILES "${STPN_ALE_OF_SETUP}/LICENSE.md" ${archives}
+    DESTINATION "${CMAKE_INSTALL_DATADIR}/stpn/licenses/ale")
+endif()
+
 configure_package_config_file(cmake/stpnConfig.cmake.in stpnConfig.cmake
   INSTALL_DESTINATION "${stpn_package_dir}" NO_SET_AND_CHECK_MACRO)
 write_basic_package_version_file("${PROJECT_BINARY_DIR}/stpnConfigVersion.cmake"

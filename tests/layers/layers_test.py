@@ -21,7 +21,7 @@ FOLDER_FILES = 20
 LIBRARIES = {
     "ATen": "torch", "c10": "torch", "torch": "torch",
     "CLI": "CLI11", "Random123": "Random123", "fmt": "fmt", "gmock": "GoogleTest",
-    "gtest": "GoogleTest", "hwy": "Highway", "mujoco": "MuJoCo",
+    "ale": "ALE", "gtest": "GoogleTest", "hwy": "Highway", "mujoco": "MuJoCo",
     "nlohmann": "nlohmann-json", "tbb": "TBB", "toml++": "toml++",
 }
 # Of the system and the compiler, besides the C++ standard library, whose headers have no suffix.
@@ -80,7 +80,8 @@ LAYERS = (
 UNIT_OF_KERNELS = re.compile(r"stpn/kernels/(?!cpu/)(\w+)/")
 TASK = re.compile(r"stpn/tasks/(\w+)/")
 # The one file that may include a library. Others work with its header, also where it is not installed.
-ONLY = {"MuJoCo": "stpn/tasks/mujoco/physics_mujoco.cc"}
+ONLY = {"ALE": "stpn/tasks/atari/emulator_ale.cc",
+        "MuJoCo": "stpn/tasks/mujoco/physics_mujoco.cc"}
 # The tables of units and tasks have to name each of them.
 REGISTRIES = {"stpn/nn/unit_registry.cc": r"stpn/nn/",
               "stpn/tasks/task_registry.cc": r"stpn/tasks/"}
@@ -222,6 +223,7 @@ WRONG = (
     ("stpn/tasks/policy.cc", '"stpn/tasks/maze/maze.h"'),
     ("stpn/tasks/maze/maze.cc", '"stpn/tasks/associative_retrieval/associative_retrieval.h"'),
     ("stpn/tasks/maze/maze_test.cc", '"stpn/nn/unit.h"'),
+    ("stpn/tasks/atari/atari_task.cc", "<ale/ale_interface.hpp>"),
     ("stpn/tasks/mujoco/hopper.cc", "<mujoco/mujoco.h>"),
     ("stpn/train/algorithms/adam.cc", '"stpn/nn/stpn/stpn_recurrent.h"'),
     ("stpn/train/algorithms/adam.cc", '"stpn/nn/library/lstm.h"'),
@@ -250,6 +252,7 @@ RIGHT = (
     ("stpn/nn/fast_weights.h", '"stpn/kernels/fast_weights/equations.h"'),
     ("stpn/nn/unit_registry.cc", '"stpn/nn/library/lstm.h"'),
     ("stpn/nn/models/classifier_test.cc", '"stpn/nn/library/lstm.h"'),
+    ("stpn/tasks/atari/emulator_ale.cc", "<ale/emucore/Console.hxx>"),
     ("stpn/tasks/mujoco/physics_mujoco.cc", "<mujoco/mujoco.h>"),
     ("stpn/tasks/task_registry.cc", '"stpn/tasks/maze/maze.h"'),
     ("stpn/train/algorithms/actor_critic_test.cc", '"stpn/tasks/maze/maze.h"'),

@@ -62,9 +62,9 @@ AtariOptions resolved(AtariOptions options) {
   return options;
 }
 
-// What an environment saves: the state of a game from which episodes start.
+// A state of the game from which episodes start.
 struct AtariStart {
-  std::string emulator;
+  std::string emulator;         // as Emulator::save() gives it
   std::vector<uint8_t> before;  // the last screen but one
 };
 
@@ -78,7 +78,9 @@ class AtariTask : public EnvironmentTask {
     const auto emulator = load();
     names_ = emulator->actions();
     actions_ = ActionSpec::one_of(static_cast<int64_t>(names_.size()));
-    ScreenReader(mode_.style, emulator->palette(), emulator->height());  // throws
+    // Refuses a screen that is too low.
+    [[maybe_unused]] const ScreenReader reader(mode_.style, emulator->palette(),
+                                               emulator->height());
     no_op_ = index_of("NOOP");
     fire_ = mode_.presses_fire ? index_of("FIRE") : -1;
     STPN_CHECK(no_op_ >= 0, "game = \"{}\": it has no action NOOP", options_.game);

@@ -56,13 +56,14 @@ class Emulator {
 // Loads a game, by ALE's name for it, such as "space_invaders".
 //   rom  the path of the game's ROM file; empty: the one that came with ALE
 // Throws base::UserError if there is no such game (naming the nearest one) or file, if the file
-// contains another game or version of it, and in a build without ALE.
+// contains another game or version of it, if the game is one of the four whose state ALE does not
+// restore with the same bits, and in a build without ALE.
 std::unique_ptr<Emulator> load_emulator(const std::string& game, const std::string& rom);
 
 // The version of ALE that is linked, such as "0.12.1"; empty without.
 std::string emulator_version();
 
-// The names of the games whose ROM files came with ALE, sorted.
+// The names of the games that can be loaded with the ROM files of ALE, sorted.
 std::vector<std::string> emulator_games();
 
 }  // namespace stpn::tasks

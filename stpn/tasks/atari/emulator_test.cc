@@ -99,7 +99,7 @@ TEST_F(Emulator, RestoresTheScreenToo) {
 }
 
 // Bank switching, memory on the cartridge, paddles, and screens that are drawn in part. All games
-// with STPN_ALL_GAMES=1.
+// with the environment variable STPN_ALL_GAMES.
 TEST_F(Emulator, GoesOnFromAStateWithTheSameBits) {
   const std::vector<std::string> games =
       std::getenv("STPN_ALL_GAMES") != nullptr
@@ -139,6 +139,11 @@ TEST_F(Emulator, NamesTheNearestGame) {
   for (const char* game : {"", "chess_with_nobody", "../pong", "Pong"}) {
     EXPECT_NE(refused(game, "").find("ALE knows no such game"), std::string::npos) << game;
   }
+  EXPECT_NE(refused("qbert", "").find("restores only a part of its state"), std::string::npos);
+  const std::vector<std::string> games = emulator_games();
+  EXPECT_EQ(std::count(games.begin(), games.end(), "qbert"), 0);
+  EXPECT_EQ(std::count(games.begin(), games.end(), "pong"), 1);
+  EXPECT_EQ(games.size(), 100u);
 }
 
 TEST_F(Emulator, RefusesAnotherRom) {
