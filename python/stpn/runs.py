@@ -169,12 +169,15 @@ def read_epochs(path, kind):
         if problem:
             break
         values, kind, wrong = parsed
+        if not epochs and values.get("reward", 0) is None:  # no episode has ended yet
+            continue
         if wrong:
             problem = Problem(DIVERGED, f"{where}: {wrong}")
             break
         epochs.append(values)
     if not epochs and not problem:
-        problem = Problem(UNFINISHED, "metrics.jsonl is empty")
+        reason = "metrics.jsonl: no episode has ended yet" if text else "metrics.jsonl is empty"
+        problem = Problem(UNFINISHED, reason)
     return epochs, kind, problem
 
 

@@ -6,7 +6,7 @@ import unittest
 from pathlib import Path
 
 import matplotlib.image
-from stpn import learning_curves
+from stpn import learning_curves, runs
 from stpn.kinds import RL
 from support import write_rl_run, write_run
 
@@ -135,6 +135,18 @@ class LearningCurvesTest(unittest.TestCase):
         self.assert_refused("metrics.jsonl is empty; no run has completed an epoch", str(run))
         (run / "metrics.jsonl").write_text('{"epoch": 1}\n')
         self.assert_refused("metrics.jsonl, line 1: has no 'validation_accuracy'", str(run))
+
+    def test_lines_before_the_first_episode_has_ended_are_left_out(self):
+        run = Path(write_rl_run(self.folder / "a"))
+        lines = (run / "metrics.jsonl").read_text()
+        early = '{"epoch": 0, "episodes": 0, "reward": null, "reward_share": null, "wall_seconds": 0}\n'
+        (run / "metrics.jsonl").write_text(early + lines)
+        self.assertEqual([line["epoch"] for line in runs.read_run(run).epochs], [1, 2, 3])
+        (run / "metrics.jsonl").write_text(early)
+        (run / "summary.json").unlink()
+        self.assert_refused("metrics.jsonl: no episode has ended yet", str(run))
+        (run / "metrics.jsonl").write_text(lines + early)
+        self.assert_shown("STPN (diverged)", "reward is null", str(run))
 
     def test_refuses_an_rl_run_that_lacks_a_metric(self):
         run = Path(write_rl_run(self.folder / "a"))

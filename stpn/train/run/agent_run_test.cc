@@ -1,3 +1,4 @@
+#include "stpn/tasks/atari/emulator.h"
 #include "stpn/train/run/run_test_support.h"
 
 namespace stpn::train::agent_run_test {
@@ -92,6 +93,66 @@ TEST_F(AgentRunTest, PpoResumesAndRunsOnThreadsInTheSameBitsToo) {
     ASSERT_TRUE(run_experiment(hold, folder_ / broken, true, silent));
     expect_same_last(whole, broken);
     EXPECT_NE(metrics(whole).back()["kl_weight"], 0.2);
+  }
+  torch::set_num_threads(threads);
+}
+
+constexpr const char* kPong = R"(
+[task]
+name = "pong"
+max_frames = 130
+repeat_action_probability = 0.25
+test = 2
+
+[unit]
+name = "stpn_recurrent"
+hidden_size = 4
+norm = "pre"
+
+[train]
+)";
+
+constexpr const char* kPongPpo = R"(algorithm = "ppo"
+steps = 600
+environments = 6
+rollout_length = 20
+sequence_length = 8
+minibatch_steps = 50
+passes = 2
+report_every = 2
+time_limit = "truncation"
+)";
+
+constexpr const char* kPongActorCritic = R"(algorithm = "actor_critic"
+iterations = 6
+episodes = 6
+rollout_length = 20
+sequence_length = 8
+warm_up = 0
+report_every = 2
+loss = "sum"
+policy_l2_weight = 0
+entropy_weight = 0.01
+)";
+
+// Emulators, images and the encoder included.
+TEST_F(AgentRunTest, PongResumesAndRunsOnThreadsInTheSameBitsToo) {
+  if (tasks::emulator_version().empty()) GTEST_SKIP() << "this build has no ALE";
+  const int threads = torch::get_num_threads();
+  Observer silent;
+  for (const char* algorithm : {kPongPpo, kPongActorCritic}) {
+    const Experiment pong = read_experiment(write("pong.toml", std::string(kPong) + algorithm));
+    const std::string whole = "pong_" + pong.algorithm, broken = "broken_" + pong.algorithm;
+    torch::set_num_threads(1);
+    ASSERT_TRUE(run_experiment(pong, folder_ / whole, false, silent));
+    torch::set_num_threads(3);
+    for (const auto& [epoch, batch] : {std::pair(1, 2), std::pair(3, 1)}) {
+      Interrupter interrupter(epoch, batch);
+      EXPECT_THROW(run_experiment(pong, folder_ / broken, true, interrupter), Interrupted);
+    }
+    ASSERT_TRUE(run_experiment(pong, folder_ / broken, true, silent));
+    expect_same_last(whole, broken);
+    EXPECT_GE(metrics(whole).back()["episodes"], 6);
   }
   torch::set_num_threads(threads);
 }
