@@ -145,7 +145,7 @@ class LearningCurvesTest(unittest.TestCase):
         (run / "metrics.jsonl").write_text(early)
         self.assert_refused("metrics.jsonl: no episode has ended yet", str(run))
         (run / "metrics.jsonl").write_text(lines + early)
-        self.assert_shown("STPNr (diverged)", "reward_share is null", str(run))
+        self.assert_shown("STPNr (diverged)", "reward is null", str(run))
 
     def test_refuses_an_rl_run_that_lacks_a_metric(self):
         run = Path(write_rl_run(self.folder / "a"))
