@@ -9,8 +9,8 @@
 
 #include "cli/commands.h"
 #include "cli/options.h"
-#include "cli/profiled.h"
-#include "cli/progress.h"
+#include "cli/progress/profiled.h"
+#include "cli/progress/progress.h"
 #include "cli/say.h"
 #include "stpn/train/run/run.h"
 #include "stpn/train/run/run_folder.h"

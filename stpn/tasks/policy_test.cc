@@ -142,7 +142,7 @@ TEST(EnvironmentRegistry, SaysWhichTasksAreOfTheOtherKind) {
   using base::testing::error_of;
   EXPECT_EQ(error_of([] { find_environment("associative_retrieval", "x.toml:2"); }),
             "x.toml:2: [task] name = \"associative_retrieval\": is a supervised task; here it "
-            "must be one of maze, hold, inverted_pendulum, hopper");
+            "must be one of maze, hold, inverted_pendulum, hopper, pong, atari");
   EXPECT_EQ(error_of([] { find_sequence_task("maze", "x.toml:2"); }),
             "x.toml:2: [task] name = \"maze\": is a reinforcement-learning task; here it must be "
             "one of associative_retrieval, delayed_copy");

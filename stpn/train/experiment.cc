@@ -90,9 +90,9 @@ std::string brought_up_to_date(const std::string& config, const std::filesystem:
 
 // These options may change when a run is resumed: they do not affect a step, only the number of
 // steps.
-const std::set<std::string> kWhenToStop = {"train.epochs", "train.iterations", "train.steps",
-                                           "train.patience", "train.target_accuracy",
-                                           "train.stop_reward"};
+const std::set<std::string> kWhenToStop = {"train.epochs",          "train.iterations",
+                                           "train.steps",           "train.patience",
+                                           "train.target_accuracy", "train.stop_reward"};
 
 std::string first_difference(const std::string& there, const std::string& here) {
   const auto old_options = options_of(there);

@@ -37,8 +37,7 @@ UnitInput Agent::encoded(const UnitInput& input) {
   STPN_CHECK(input.closed_loop == nullptr, "the images of later steps are not known yet");
   const base::Working working(base::Work::convolution);
   UnitInput of_unit = input;
-  of_unit.x =
-      encoder_->forward(input.x.flatten(0, 1)).view({input.x.size(0), input.x.size(1), -1});
+  of_unit.x = encoder_->forward(input.x.flatten(0, 1)).view({input.x.size(0), input.x.size(1), -1});
   return of_unit;
 }
 

@@ -31,7 +31,8 @@ class Policy {
   // The sum over the choices, or the integral over the numbers, of the squared probability or
   // density, (T, B): smallest where the policy is widest.
   virtual torch::Tensor squared_norm() const = 0;
-  virtual torch::Tensor entropy() const = 0;  // (T, B), in nats; of numbers the differential entropy
+  virtual torch::Tensor entropy()
+      const = 0;  // (T, B), in nats; of numbers the differential entropy
 
  private:
   torch::Tensor outputs_;

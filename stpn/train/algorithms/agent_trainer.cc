@@ -18,7 +18,7 @@ namespace {
 // Steps in a pass over test episodes of different lengths: many end long before the longest.
 constexpr int64_t kTestSteps = 128;
 
-constexpr size_t kLastRewards = 100;        // AgentTrainer::reached
+constexpr size_t kLastRewards = 100;         // AgentTrainer::reached
 constexpr const char* kRewards = "rewards";  // in a checkpoint
 
 constexpr double kLargest = std::numeric_limits<double>::max();
@@ -124,8 +124,7 @@ AgentTrainer::AgentTrainer(const tasks::EnvironmentOptions& task, const nn::Unit
 
 void AgentTrainer::try_out() {
   const torch::NoGradGuard no_grad;
-  Actor(*task_, seed_, 1, test_steps(), *agent_)
-      .play_episodes(*agent_, tasks::Split::test, 0, 1);
+  Actor(*task_, seed_, 1, test_steps(), *agent_).play_episodes(*agent_, tasks::Split::test, 0, 1);
 }
 
 Metrics AgentTrainer::test(int64_t count) {
@@ -188,9 +187,8 @@ bool AgentTrainer::reached(double stop_reward) const {
 }
 
 void AgentTrainer::save_rewards(base::Safetensors& content) const {
-  torch::Tensor values =
-      torch::full({1 + static_cast<int64_t>(kLastRewards)},
-                  std::numeric_limits<double>::quiet_NaN(), torch::kDouble);
+  torch::Tensor values = torch::full({1 + static_cast<int64_t>(kLastRewards)},
+                                     std::numeric_limits<double>::quiet_NaN(), torch::kDouble);
   values[0] = reward_;
   std::copy(last_rewards_.begin(), last_rewards_.end(), values.data_ptr<double>() + 1);
   content.tensors.push_back(saved_tensor(kRewards, values));

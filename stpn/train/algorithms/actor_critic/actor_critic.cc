@@ -205,10 +205,9 @@ torch::Tensor actor_critic_loss(const ActorCriticOptions& options, const nn::Pol
   const torch::Tensor advantage =
       returns_of(rollout, value, bootstrap_value, options.discount) - value;
   const torch::Tensor policy_l2 = policy.squared_norm();
-  const torch::Tensor terms = -log_chosen * advantage.detach() +
-                              options.value_weight * advantage.square() +
-                              options.policy_l2_weight * policy_l2 -
-                              options.entropy_weight * policy.entropy();
+  const torch::Tensor terms =
+      -log_chosen * advantage.detach() + options.value_weight * advantage.square() +
+      options.policy_l2_weight * policy_l2 - options.entropy_weight * policy.entropy();
   if (rollout.acted.all().item<bool>()) return terms.sum();
   return terms.masked_fill(rollout.acted.logical_not(), 0).sum();
 }

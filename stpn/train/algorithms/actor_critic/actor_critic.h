@@ -113,7 +113,7 @@ class PolicyGradient {
 
   ActorCriticOptions options_;
   nn::Agent& agent_;
-  std::vector<Shard> shards_;  // which learn while they play; or none,
+  std::vector<Shard> shards_;                 // which learn while they play; or none,
   std::unique_ptr<SequenceLearner> learner_;  // and this one plays first
 };
 

@@ -142,9 +142,8 @@ class PlainPolicy {
 };
 
 // The states before sequences alone, with the weights that the agent has now.
-std::map<std::pair<int64_t, int64_t>, nn::State> states_before_sequences(nn::Agent& agent,
-                                                                         const PpoOptions& options,
-                                                                         const SequenceBatch& batch) {
+std::map<std::pair<int64_t, int64_t>, nn::State> states_before_sequences(
+    nn::Agent& agent, const PpoOptions& options, const SequenceBatch& batch) {
   const torch::NoGradGuard no_grad;
   std::map<std::pair<int64_t, int64_t>, nn::State> states;
   for (int64_t e = 0; e < batch.environments(); ++e) {

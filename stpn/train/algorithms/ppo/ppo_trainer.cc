@@ -134,7 +134,7 @@ class PpoTrainer : public AgentTrainer {
       for (const Minibatch& minibatch : ppo_.minibatches(iteration * options_.passes + pass)) {
         const Ppo::Result result = ppo_.gradient(minibatch);
         if (result.gradients.empty()) continue;  // no step with an action
-                const double norm = clip_norm(result.gradients, options_.max_grad_norm);
+        const double norm = clip_norm(result.gradients, options_.max_grad_norm);
         check_finite("loss", result.loss, iteration);
         check_finite("the norm of the gradient", norm, iteration);
         set_gradients(parameters_, result.gradients);

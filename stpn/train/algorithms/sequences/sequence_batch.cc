@@ -44,8 +44,8 @@ torch::Tensor gather(const torch::Tensor& from, const std::vector<Sequence>& seq
 
 }  // namespace
 
-SequenceBatch::SequenceBatch(const tasks::EnvironmentTask& task, const nn::Agent& agent, int64_t steps,
-                   int64_t environments, int64_t its_sequence_length)
+SequenceBatch::SequenceBatch(const tasks::EnvironmentTask& task, const nn::Agent& agent,
+                             int64_t steps, int64_t environments, int64_t its_sequence_length)
     : sequence_length(its_sequence_length == 0 ? steps : its_sequence_length) {
   const tasks::ActionSpec& actions = task.actions();
   const auto of_steps = [=](torch::Dtype dtype) {

@@ -28,7 +28,7 @@ using Minibatch = std::vector<Sequence>;
 struct SequenceBatch {
   // Zeros. `sequence_length` 0: T.
   SequenceBatch(const tasks::EnvironmentTask& task, const nn::Agent& agent, int64_t steps,
-           int64_t environments, int64_t sequence_length);
+                int64_t environments, int64_t sequence_length);
 
   int64_t steps() const { return acted.size(0); }
   int64_t environments() const { return acted.size(1); }

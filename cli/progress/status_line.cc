@@ -1,4 +1,4 @@
-#include "cli/status_line.h"
+#include "cli/progress/status_line.h"
 
 #include <fmt/format.h>
 #include <sys/ioctl.h>

@@ -1,4 +1,4 @@
-#include "cli/profiled.h"
+#include "cli/progress/profiled.h"
 
 #include <fmt/format.h>
 #include <torch/torch.h>

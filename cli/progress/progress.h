@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string>
 
-#include "cli/status_line.h"
+#include "cli/progress/status_line.h"
 #include "stpn/train/run/run.h"
 
 namespace stpn::cli {
