@@ -90,7 +90,7 @@ struct RandomCall {
     const T nan = std::numeric_limits<T>::quiet_NaN();
     Result r;
     r.output.assign(grad_output.size(), nan);
-    r.energy.assign(grad_output.size(), nan);
+    if (with_energy) r.energy.assign(grad_output.size(), nan);
     if (save)
       r.saved.assign(saved_size(*Unit::template cpu_plan<T>(extent, variant, Grouping::fastest)),
                      nan);
@@ -106,7 +106,7 @@ struct RandomCall {
     p.variant = variant;
     p.reset = reset.data();
     p.output = r.output.data();
-    p.energy = r.energy.data();
+    p.energy = with_energy ? r.energy.data() : nullptr;
     p.saved = save ? r.saved.data() : nullptr;
     p.parallel = parallel;
     for (size_t row = 0; row < arrays.size(); ++row) {
@@ -170,6 +170,7 @@ struct RandomCall {
     final_state,
     all
   } given = GivenGradients::no_energy;
+  bool with_energy = true;  // whether the energy is measured
   std::vector<T> grad_output, grad_energy;
   std::vector<Array> grad_finals;  // likewise; empty but for states
   std::vector<uint8_t> reset;

@@ -9,8 +9,8 @@
 // register tile: their sums are independent of each other, which hides latencies, and end in one
 // reduction over SIMD lanes. As far as possible these are the same row of several samples, so that
 // parameters are loaded once for all of them: a group has four samples, or two where four would not
-// fit in the cache, or one for the samples left over. Rows are padded with zeros to 64 bytes, and
-// rows of zeros fill the last tile, so that no loop has a tail.
+// fit in the cache and a sweep takes one time step, or one for the samples left over. Rows are
+// padded with zeros to 64 bytes, and rows of zeros fill the last tile, so that no loop has a tail.
 //
 // Batch-interleaved: a SIMD vector holds the same synapse of neighbouring samples, which together
 // are at least 64 bytes. Nothing is padded or reduced, but the gradient of each parameter is a
@@ -52,6 +52,10 @@ inline constexpr int kNeuronBlockSamples = 2 * kInterleavedSamples<T>;
 // them up would cost more than the parallelism gains.
 inline constexpr int64_t kMaxShards = 16;
 
+// With sweeps of two time steps: more neuron values saved at each step; steps between checkpoints.
+inline constexpr int64_t kSavedForTwoSteps = 2;
+inline constexpr int64_t kTwoStepInterval = 4;
+
 // Rows, that is neurons: [begin, end).
 struct Rows {
   int64_t begin, end;
@@ -71,6 +75,7 @@ struct PlasticShape {
   bool interleaved = false;  // whether the unit's kernel has the batch-interleaved layout
   // Whether that runs in neuron blocks: one matrix, neurons independent of each other.
   bool neuron_blocks = false;
+  bool two_steps = false;  // whether the kernel has sweeps of two time steps for the variant
 };
 
 template <typename T>
@@ -82,7 +87,7 @@ struct PlasticPlan {
         fan_in(shape.fan_in),
         row(padded(shape.fan_in)),
         matrices(shape.matrices),
-        saved_per_neuron(shape.saved_per_neuron),
+        saved_per_neuron(shape.saved_per_neuron + (takes_two_steps(shape) ? kSavedForTwoSteps : 0)),
         saved_per_presynaptic(shape.saved_per_presynaptic),
         saved_per_sample(shape.saved_per_sample),
         neuron_blocks(shape.neuron_blocks && shape.interleaved),
@@ -97,18 +102,21 @@ struct PlasticPlan {
                     (neuron_blocks ? fits_in_neuron_blocks() : fits_batch_interleaved())
                 ? batch / interleaved_samples
                 : 0),
-        row_vectorised_samples(shape.grouping == Grouping::single_samples   ? 1
-                               : bytes(kTileRows) <= kMaxRowVectorisedBytes ? kTileRows
-                                                                            : 2),
+        row_vectorised_samples(
+            shape.grouping == Grouping::single_samples                             ? 1
+            : takes_two_steps(shape) || bytes(kTileRows) <= kMaxRowVectorisedBytes ? kTileRows
+                                                                                   : 2),
         row_vectorised_groups((batch - interleaved_groups * interleaved_samples) /
                               row_vectorised_samples),
         groups(interleaved_groups + row_vectorised_groups +
                (batch - interleaved_groups * interleaved_samples) % row_vectorised_samples),
-        shards(std::min(groups, kMaxShards)) {
+        shards(std::min(groups, kMaxShards)),
+        two_steps(takes_two_steps(shape)) {
     // Backward recomputes the matrices of this many steps from one checkpoint, into scratch memory
     // that should stay in the cache.
     constexpr int64_t kScratchBytes = 1024 * 1024;
     interval = std::clamp(kScratchBytes / bytes_in_scratch(), int64_t{4}, int64_t{64});
+    if (two_steps) interval = kTwoStepInterval;
     interval = std::min(shape.interval > 0 ? shape.interval : interval, steps);
     checkpoints = (steps + interval - 1) / interval;
     saved_fits_cache = saved_size() * kElementBytes <= kMaxSavedBytes;
@@ -190,6 +198,7 @@ struct PlasticPlan {
   int64_t groups, shards;
   int64_t interval, checkpoints;
   bool saved_fits_cache;  // the second-level one; otherwise forward streams checkpoints past it
+  bool two_steps;         // whether a sweep takes two time steps
 
  private:
   static constexpr int64_t kElementBytes = sizeof(T);
@@ -198,10 +207,15 @@ struct PlasticPlan {
   // the second-level cache.
   static constexpr int64_t kMaxBatchInterleavedBytes = 32 * 1024;
   static constexpr int64_t kMaxRowVectorisedBytes = 512 * 1024;
+  // Where the matrices of four samples are larger, a sweep takes two steps.
+  static constexpr int64_t kMaxOneStepBytes = 512 * 1024;
   // Most bytes that all groups save, in the second-level cache.
   static constexpr int64_t kMaxSavedBytes = 2 * 1024 * 1024;
   int64_t bytes(int64_t size) const {
     return hidden * presynaptic(size) * matrices * kElementBytes;
+  }
+  bool takes_two_steps(const PlasticShape& shape) const {
+    return shape.two_steps && steps > 1 && bytes(kTileRows) > kMaxOneStepBytes;
   }
   bool has_neuron_blocks(int64_t size) const {
     return neuron_blocks && size >= kInterleavedSamples<T>;

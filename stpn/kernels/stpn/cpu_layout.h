@@ -2,6 +2,8 @@
 // plan.
 #pragma once
 
+#include <limits>
+
 #include "stpn/kernels/cpu/plan.h"
 #include "stpn/kernels/stpn/equations.h"
 
@@ -51,6 +53,32 @@ inline bool has_current_activity(const StpnVariant& variant) {
          variant.connections != Connections::input;
 }
 
+// What the sweeps of two steps (two_steps/) are made for. They go twice over recurrent columns.
+inline bool has_two_steps(const Extent& extent, const StpnVariant& variant) {
+  return variant.recurrent && extent.inputs >= extent.hidden && variant.norm != Norm::post &&
+         variant.rule == Rule::hebb && variant.connections == Connections::all &&
+         !has_current_activity(variant) && !variant.layer_norm && !variant.plastic_bias &&
+         variant.clamp == std::numeric_limits<double>::infinity();
+}
+// After the other neuron values, where the plan has sweeps of two steps: four sums of steps t and
+// t + 1, two of them saved at step t and two at step t + 1. NaN: the steps went one by one.
+enum StpnPairSum { kSavedDz, kSavedEz, kSavedDG, kSavedEG, kSavedPairSums };
+static_assert(kSavedPairSums == 2 * kSavedForTwoSteps);
+inline int64_t saved_pair_sums(const StpnVariant& variant) {
+  return saved_layer_norm(variant) + variant.layer_norm;
+}
+// Marks all steps of a call as gone one by one, for a forward pass that does not take pairs.
+template <typename T>
+void mark_single_steps(const StpnVariant& variant, const PlasticPlan<T>& plan, T* saved) {
+  for (int64_t group = 0; group < plan.groups; ++group) {
+    const int64_t neurons = plan.neurons(plan.size(group));
+    for (int64_t t = 0; t < plan.steps; ++t) {
+      saved[plan.saved_offset(group) + (t * plan.saved_per_neuron + saved_pair_sums(variant)) *
+                                           neurons] = std::numeric_limits<T>::quiet_NaN();
+    }
+  }
+}
+
 template <typename T>
 PlasticPlan<T> stpn_plan(const Extent& extent, const StpnVariant& variant,
                          Grouping grouping = Grouping::fastest) {
@@ -66,7 +94,8 @@ PlasticPlan<T> stpn_plan(const Extent& extent, const StpnVariant& variant,
        .saved_per_sample = variant.layer_norm,
        // With coupled neurons this layout is slower: there are three parameters per synapse.
        .interleaved = !has_coupled_neurons(variant),
-       .neuron_blocks = !has_coupled_neurons(variant)});
+       .neuron_blocks = !has_coupled_neurons(variant),
+       .two_steps = has_two_steps(extent, variant)});
 }
 
 }  // namespace stpn::kernels

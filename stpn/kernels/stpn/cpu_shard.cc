@@ -1,7 +1,8 @@
 // One shard of the STPN's CPU kernel (cpu_shard.h), on the best SIMD target of this machine. CMake
-// compiles this source four times, in parallel, as each takes long, and defines
+// compiles this source six times, in parallel, as each takes long, and defines
 //   STPN_SHARD_TYPE    float or double
-//   STPN_SHARD_LAYOUT  row_vectorised or neuron_blocks
+//   STPN_SHARD_LAYOUT  row_vectorised, neuron_blocks or two_steps
+//   STPN_SHARD_PASSES  the header that has the passes of this layout
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "stpn/kernels/stpn/cpu_shard.cc"
@@ -20,7 +21,7 @@
 // reference and never this code.
 #if HWY_TARGET != HWY_SCALAR
 
-#include "stpn/kernels/stpn/cpu_shard-inl.h"
+#include STPN_SHARD_PASSES
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {

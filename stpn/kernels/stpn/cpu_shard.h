@@ -20,6 +20,14 @@ void stpn_neuron_blocks(const StpnBackwardParams<T>& p, const PaddedMatrices<T>&
                         const PlasticPlan<T>& plan, const GradientSums<T>& gradients,
                         int64_t shard);
 
+// All groups, in sweeps of two time steps, where the plan has these.
+template <typename T>
+void stpn_two_steps(const StpnForwardParams<T>& p, const PaddedMatrices<T>& parameters,
+                    const PlasticPlan<T>& plan, int64_t shard);
+template <typename T>
+void stpn_two_steps(const StpnBackwardParams<T>& p, const PaddedMatrices<T>& parameters,
+                    const PlasticPlan<T>& plan, const GradientSums<T>& gradients, int64_t shard);
+
 // All other groups.
 template <typename T>
 void stpn_row_vectorised(const StpnForwardParams<T>& p, const PaddedMatrices<T>& parameters,

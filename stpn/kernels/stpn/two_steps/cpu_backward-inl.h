@@ -1,0 +1,444 @@
+// The backward pass of the STPN over a group of samples whose F does not fit the cache: two time
+// steps in one sweep over F and its gradient. Compiled once for each SIMD target.
+//
+// With the gradient dF' of F[t+1], and du/n and dn/n of step t (dn/n is 0 without a norm):
+//   dF = Lambda dF' scale + du/n z + dn/n G
+//   dz = sum over rows of du/n G + h Gamma dF'
+//   dW += du/n z + dn/n G;  dLambda += dF' F scale;  dGamma += dF' h z
+// du/n and dn/n of a step need two sums over the row, of Gamma dF' z and Lambda dF' F. The sweep
+// before takes them with those from which the sums of step t - 1 follow, as dF is affine in du/n
+// and dn/n: sums that have no dF' in them are those that forward took and saved (StpnPairSum). Only
+// the recurrent columns of dz[t] come in between, in a sweep of their own over these few columns;
+// they are a part of dh[t-1]. Then one sweep goes through both steps.
+//
+// F of the steps between checkpoints is recomputed in the same sweeps, of those steps with which a
+// pair begins. Pairs and single steps are those of forward.
+
+#if defined(STPN_KERNELS_STPN_TWO_STEPS_CPU_BACKWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef STPN_KERNELS_STPN_TWO_STEPS_CPU_BACKWARD_INL_H_
+#undef STPN_KERNELS_STPN_TWO_STEPS_CPU_BACKWARD_INL_H_
+#else
+#define STPN_KERNELS_STPN_TWO_STEPS_CPU_BACKWARD_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <type_traits>
+
+#include "stpn/kernels/cpu/gradient_sums-inl.h"
+#include "stpn/kernels/cpu/group_loop-inl.h"
+#include "stpn/kernels/stpn/cpu_backward_sweep-inl.h"
+#include "stpn/kernels/stpn/cpu_layout.h"
+#include "stpn/kernels/stpn/two_steps/cpu_group-inl.h"
+#include "stpn/kernels/stpn/two_steps/cpu_row_loops-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace stpn::kernels {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+template <class Layout, Norm kNorm>
+class StpnTwoStepBackward : public TwoStepGroup<Layout> {
+  using Base = TwoStepGroup<Layout>;
+  using Base::inputs_;
+  using Base::layout_;
+  using Base::pair_sum;
+  using Base::parameters;
+  using Base::parameters_;
+  using Base::plan_;
+  using Base::read_matrix;
+  using Base::row;
+  using Base::S;
+  using Base::saved_;
+  using typename Base::D;
+  using typename Base::Plan;
+  using typename Base::T;
+  using typename Base::V;
+  static constexpr bool kNormed = kNorm != Norm::none;
+  static constexpr bool kScaled = kNorm == Norm::pre;
+  // Steps whose z and h are kept: those of an interval and of the one before it.
+  static constexpr int64_t kRing = 2 * kTwoStepInterval;
+  static constexpr int64_t kRecomputed =
+      kTwoStepInterval - 1;  // F of an interval without its first
+
+  // One step or two that a sweep goes through; none before the first of all.
+  struct Steps {
+    int64_t begin, count;
+    int64_t last() const { return begin + count - 1; }
+  };
+
+ public:
+  static int64_t zeros(const Plan& plan) {
+    return (kRing + 3) * plan.presynaptic(S) + (kRing + kGradientSums + 9) * plan.neurons(S);
+  }
+  static int64_t unwritten(const Plan& plan) { return (kRecomputed + 2) * plan.matrix(S); }
+
+  // Adds to `gradients` the gradients of parameters.
+  StpnTwoStepBackward(const Plan& plan, int64_t first, T* saved, Scratch<T>& scratch,
+                      const StpnBackwardParams<T>& call, const PaddedMatrices<T>& parameters,
+                      const Gradients<T>& gradients)
+      : Base(plan, first, saved, call.forward, parameters),
+        call_(call),
+        forward_(call.forward),
+        gradients_(gradients),
+        first_dz_(call.grad_x != nullptr ? 0 : line_of<T>(inputs_)),
+        recomputed_(scratch.take_unwritten(kRecomputed * plan.matrix(S))),
+        initial_F_(scratch.take_unwritten(plan.matrix(S))),
+        dF_(scratch.take_unwritten(plan.matrix(S))),
+        z_(scratch.take(kRing * plan.presynaptic(S))),
+        dz_(scratch.take(2 * plan.presynaptic(S))),
+        recurrent_dz_(scratch.take(plan.presynaptic(S))),
+        h_(scratch.take(kRing * plan.neurons(S))),
+        sums_(scratch.take(kGradientSums * plan.neurons(S))),
+        dh_(scratch.take(plan.neurons(S))),
+        dh_term_(scratch.take(plan.neurons(S))),
+        d_scale_(scratch.take(plan.neurons(S))),
+        coefficients_(scratch.take(4 * plan.neurons(S))),
+        d_bias_(scratch.take(plan.neurons(S))) {}
+
+  void run() {
+    begin();
+    Steps next = before(plan_.steps);
+    load_interval(next);
+    start(next);
+    while (next.count > 0) {
+      const Steps steps = next;
+      next = before(steps.begin);
+      if (next.count > 0 && next.begin / plan_.interval < steps.begin / plan_.interval) {
+        load_interval(next);
+      }
+      back(steps, next);
+    }
+    end();
+  }
+
+ private:
+  void begin() {
+    read_matrix(forward_.initial_F, initial_F_);
+    for (int s = 0; s < S; ++s) {
+      if (this->is_reset(0, s)) this->clear_sample(initial_F_, s);
+    }
+    read_matrix(call_.grad_final_F, dF_);
+  }
+
+  void end() {
+    this->copy_out(dF_, {call_.grad_initial_F, plan_.fan_in, 0});
+    if (call_.grad_initial_h != nullptr) this->neurons_out(dh_, 0, call_.grad_initial_h);
+    for (int64_t i = 0; i < plan_.hidden; ++i) {
+      gradients_.vector(kBias)[i] += sum_of_samples<S>(d_bias_ + i * S);
+    }
+  }
+
+  // The steps that one sweep goes through, before step `end`.
+  Steps before(int64_t end) const {
+    if (end == 0) return {0, 0};
+    const bool pair = end % 2 == 0 && end > 1 && is_pair(end - 2);
+    return {end - (pair ? 2 : 1), pair ? 2 : 1};
+  }
+  bool is_pair(int64_t t) const {
+    const D d;
+    V zeros = hn::Zero(d);  // NaN if a value is not finite
+    for (int which = 0; which < (kNormed ? kSavedPairSums : 2); ++which) {
+      const T* sum = pair_sum(t, static_cast<StpnPairSum>(which));
+      for (int64_t k = 0; k < plan_.neurons(S); k += hn::Lanes(d)) {
+        zeros = hn::MulAdd(hn::Zero(d), hn::LoadU(d, sum + k), zeros);
+      }
+    }
+    return hn::AllTrue(d, hn::Eq(zeros, hn::Zero(d)));
+  }
+
+  T* z(int64_t t) const { return z_ + t % kRing * plan_.presynaptic(S); }
+  T* h(int64_t t) const { return h_ + t % kRing * plan_.neurons(S); }
+  T* dz(int64_t t) const { return dz_ + t % 2 * plan_.presynaptic(S); }
+  T* sum(GradientSum which) const { return sums_ + which * plan_.neurons(S); }
+  // Of step t, in turns.
+  T* du_over_n(int64_t t) const { return coefficients_ + t % 2 * plan_.neurons(S); }
+  T* dn_over_n(int64_t t) const { return coefficients_ + (2 + t % 2) * plan_.neurons(S); }
+  const T* inverse_norm(int64_t t) const { return saved_.neurons(t, kSavedInverseNorm); }
+  V scale(int64_t t, int64_t k) const {
+    const D d;
+    return kScaled ? hn::LoadU(d, inverse_norm(t) + k) : hn::Set(d, T(1));
+  }
+
+  // F that step t finds: a checkpoint or recomputed.
+  T* F(int64_t t) const {
+    const int64_t since = t % plan_.interval;
+    if (since > 0) return recomputed_ + (since - 1) * plan_.matrix(S);
+    return t == 0 ? initial_F_ : saved_.checkpoint(t / plan_.interval);
+  }
+
+  // Reads z and h of all steps of the interval that ends with `last`, and which of them are pairs.
+  void load_interval(Steps last) {
+    for (int64_t t = last.begin / plan_.interval * plan_.interval; t <= last.last(); ++t) {
+      is_pair_[t % kRing] = t % 2 == 0 && t < last.last() && is_pair(t);
+      this->rows_to_presynaptic(forward_.x + this->place(t, 0, inputs_), inputs_, inputs_, 0, z(t));
+      this->activity_before(forward_.initial_h, forward_.output, t, inputs_, z(t));
+      this->neurons_in(forward_.output, t, h(t));
+    }
+  }
+
+  RowStep<T> step(int64_t t, int64_t i, int s) const {
+    const int64_t k = i * S + s;
+    const int64_t sample = layout_.value(s, 0);
+    return {{z(t) + sample, kScaled ? inverse_norm(t)[k] : T(1), h(t)[k]},
+            du_over_n(t)[k],
+            dn_over_n(t)[k],
+            dz(t) + sample};
+  }
+
+  // Whether the sweep before `steps` recomputes their interval: they are its last, and F is a
+  // checkpoint of none but its first step.
+  bool recomputes(Steps steps) const {
+    const bool is_last =
+        steps.last() + 1 == plan_.steps || (steps.last() + 1) % plan_.interval == 0;
+    return is_last && steps.begin % plan_.interval > 0;
+  }
+
+  // Before the sweep through the last steps: the sums over the gradient of the final F.
+  void start(Steps next) {
+    const bool has_gradient = call_.grad_final_F != nullptr;
+    if (!has_gradient && !recomputes(next)) return;
+    sweep(Steps{plan_.steps, 0}, next);
+  }
+
+  // Backpropagates through `steps`, and takes the sums that those before need.
+  void back(Steps steps, Steps next) {
+    const D d;
+    const int64_t t = steps.last();
+    add_output_gradient(t);
+    for (int64_t k = 0; k < plan_.neurons(S) && steps.count == 2; k += hn::Lanes(d)) {
+      // Lambda dF F of the second step, with F = Lambda F scale + E h.
+      const V of_decayed = hn::Load(d, sum(kOfDecayed) + k);
+      const V of_growth = hn::Load(d, sum(kOfGrowth) + k);
+      hn::Store(hn::MulAdd(scale(steps.begin, k), of_decayed,
+                           hn::Mul(hn::Load(d, h(steps.begin) + k), of_growth)),
+                d, d_scale_ + k);
+    }
+    backpropagate_activation(t, sum(kOfHebbian), steps.count == 2 ? d_scale_ : sum(kOfDecayed));
+    if (steps.count == 2) go_to_first(steps.begin);
+    for (int64_t k = 0; k < steps.count; ++k) {
+      std::fill_n(dz(steps.begin + k) + first_dz_, S * layout_.width - first_dz_, T(0));
+    }
+    sweep(steps, next);
+    store(steps);
+  }
+
+  // From the second of two steps to the first, which is step t.
+  void go_to_first(int64_t t) {
+    const D d;
+    const Columns in{line_of<T>(inputs_), layout_.width};
+    std::fill_n(recurrent_dz_, plan_.presynaptic(S), T(0));
+    const T* const F = this->F(t);
+    for (int64_t i = 0; i < plan_.hidden; ++i) {
+      const ParameterRow<T> p = parameters(i);
+      fetch<S>(F + row(i + 2, 0), layout_.width, in);
+      fetch<S>(dF_ + row(i + 2, 0), layout_.width, in);
+      for (int s = 0; s < S; ++s) {
+        const RowStep<T> steps[] = {step(t, i, s), step(t + 1, i, s)};
+        add_recurrent_gradient<kScaled>(p, steps, in, F + row(i, s), dF_ + row(i, s),
+                                        recurrent_dz_ + layout_.value(s, 0));
+      }
+    }
+    this->presynaptic_to_neurons(recurrent_dz_, inputs_, dh_);
+    add_output_gradient(t);
+    // The sums over the gradient of F[t+1], affine in what step t + 1 has come to.
+    for (int64_t k = 0; k < plan_.neurons(S); k += hn::Lanes(d)) {
+      const auto saved = [&](StpnPairSum which)
+                             HWY_ATTR { return hn::LoadU(d, pair_sum(t, which) + k); };
+      const V next_scale = scale(t + 1, k);
+      const V du = hn::Load(d, du_over_n(t + 1) + k);
+      V of_hebbian = hn::Mul(next_scale, hn::Load(d, sum(kOfGrowth) + k));
+      V of_decayed = hn::Mul(next_scale, hn::Load(d, sum(kOfDecayed) + k));
+      of_hebbian = hn::MulAdd(du, saved(kSavedEz), of_hebbian);
+      of_decayed = hn::MulAdd(du, saved(kSavedDz), of_decayed);
+      if constexpr (kNormed) {
+        const V dn = hn::Load(d, dn_over_n(t + 1) + k);
+        of_hebbian = hn::MulAdd(dn, saved(kSavedEG), of_hebbian);
+        of_decayed = hn::MulAdd(dn, saved(kSavedDG), of_decayed);
+      }
+      hn::Store(of_hebbian, d, sum(kOfHebbian) + k);
+      hn::Store(of_decayed, d, d_scale_ + k);
+    }
+    backpropagate_activation(t, sum(kOfHebbian), d_scale_);
+  }
+
+  void add_output_gradient(int64_t t) {
+    if (call_.grad_output == nullptr) return;
+    this->neurons_in(call_.grad_output, t, dh_term_);
+    for (int64_t k = 0; k < plan_.neurons(S); ++k) dh_[k] += dh_term_[k];
+  }
+
+  // From dh of step t, and the sums that its update adds, to du/n and dn/n.
+  void backpropagate_activation(int64_t t, const T* HWY_RESTRICT dh_from_update,
+                                const T* HWY_RESTRICT d_scale) {
+    const D d;
+    for (int64_t k = 0; k < plan_.neurons(S); k += hn::Lanes(d)) {
+      const V dh = hn::Add(hn::Load(d, dh_ + k), hn::Load(d, dh_from_update + k));
+      const V du =
+          hn::Mul(dh, activation_slope(d, forward_.variant.activation, hn::Load(d, h(t) + k)));
+      add_to(d, du, d_bias_ + k);
+      if constexpr (!kNormed) {
+        hn::Store(du, d, du_over_n(t) + k);
+      } else {
+        const V inverse = hn::LoadU(d, inverse_norm(t) + k);
+        const V over_n = hn::Mul(du, inverse);
+        V minus_dn = hn::Mul(over_n, hn::LoadU(d, saved_.neurons(t, kSavedPreactivation) + k));
+        if constexpr (kScaled) {
+          minus_dn = hn::MulAdd(hn::Load(d, d_scale + k), hn::Mul(inverse, inverse), minus_dn);
+        }
+        hn::Store(over_n, d, du_over_n(t) + k);
+        hn::Store(zero_if_no_norm(d, inverse, hn::Neg(hn::Mul(minus_dn, inverse))), d,
+                  dn_over_n(t) + k);
+      }
+    }
+  }
+
+  // One update, or two, that recompute an F, or no update but zeros where a sample is reset.
+  struct Recomputation {
+    Steps steps;
+    const T* from;
+    T* to;
+  };
+  // What the rows of a sweep have in common.
+  struct Sweep {
+    Steps steps, next;
+    const T *F, *next_F;  // at the start of both
+    Recomputation recomputations[kRecomputed];
+    int recomputation_count;
+  };
+
+  // Through `steps`, if there are any, to the sums for `next`, likewise. Up and down the rows in
+  // turns, as forward.
+  void sweep(Steps steps, Steps next) {
+    Sweep sweep{.steps = steps,
+                .next = next,
+                .F = steps.count > 0 ? F(steps.begin) : nullptr,
+                .next_F = next.count > 0 ? F(next.begin) : nullptr,
+                .recomputations = {},
+                .recomputation_count = 0};
+    if (next.count > 0 && recomputes(next)) {
+      for (int64_t t = next.begin / plan_.interval * plan_.interval; t < next.begin;) {
+        const int64_t count = is_pair_[t % kRing] ? 2 : 1;
+        sweep.recomputations[sweep.recomputation_count++] = {{t, count}, F(t), F(t + count)};
+        t += count;
+      }
+    }
+    with_count(steps.count, [&](auto step_count) {
+      with_count(next.count, [&](auto next_count) {
+        for (int64_t done = 0; done < plan_.hidden; ++done) {
+          sweep_row<step_count, next_count>(sweep, upwards_ ? plan_.hidden - 1 - done : done);
+        }
+      });
+    });
+    upwards_ = !upwards_;
+  }
+  template <class Body>
+  static void with_count(int64_t count, const Body& body) {
+    if (count == 0) return body(std::integral_constant<int, 0>());
+    if (count == 1) return body(std::integral_constant<int, 1>());
+    body(std::integral_constant<int, 2>());
+  }
+
+  template <int kSteps, int kNext>
+  HWY_NOINLINE void sweep_row(const Sweep& sweep, int64_t i) {
+    const D d;
+    const ParameterRow<T> p = parameters(i);
+    const GradientRow<T> gradient{gradients_.row(kWeight, i), gradients_.row(kLambda, i),
+                                  gradients_.row(kGamma, i)};
+    const T* const next_z = z(sweep.next.begin);
+    const T* const last_z = z(sweep.next.begin + std::max(0, kNext - 1));
+    const Columns all{0, layout_.width};
+    V sums[S][kGradientSums];
+    RowStep<T> steps[S][std::max(1, kSteps)];
+    for (int s = 0; s < S; ++s) {
+      std::fill_n(sums[s], int{kGradientSums}, hn::Zero(d));
+      for (int k = 0; k < kSteps; ++k) steps[s][k] = step(sweep.steps.begin + k, i, s);
+    }
+    for (int s = 0; s < S; ++s) {
+      const int64_t offset = row(i, s);
+      T* const dF = dF_ + offset;
+      for (int k = 0; k < sweep.recomputation_count; ++k) {
+        recompute(p, sweep.recomputations[k], all, i, s);
+      }
+      if constexpr (kSteps > 0) {
+        const T* const F = sweep.F + offset;
+        if (first_dz_ > 0) {
+          back_row<kNorm, kSteps, false>(p, gradient, steps[s], {0, first_dz_}, F, dF);
+        }
+        back_row<kNorm, kSteps, true>(p, gradient, steps[s], {first_dz_, all.end}, F, dF);
+      }
+      if (kSteps > 0 && this->is_reset(sweep.steps.begin, s)) {
+        std::fill_n(dF, all.end, T(0));
+      } else if constexpr (kNext > 0) {
+        const int64_t sample = layout_.value(s, 0);
+        add_gradient_sums<kNext>(p, next_z + sample, last_z + sample, all, sweep.next_F + offset,
+                                 dF, sums[s]);
+      }
+    }
+    for (int k = 0; k < kGradientSums && kNext > 0; ++k) {
+      V of_samples[S];
+      for (int s = 0; s < S; ++s) of_samples[s] = sums[s][k];
+      Layout::store_sums(of_samples, sum(static_cast<GradientSum>(k)) + i * S);
+    }
+  }
+
+  HWY_INLINE void recompute(const ParameterRow<T>& p, const Recomputation& which, Columns in,
+                            int64_t i, int s) const {
+    const T* const from = which.from + row(i, s);
+    T* const to = which.to + row(i, s);
+    if (this->is_reset(which.steps.last() + 1, s)) {
+      std::fill(to + in.begin, to + in.end, T(0));
+      return;
+    }
+    const RowUpdate<T> updates[] = {step(which.steps.begin, i, s).update,
+                                    step(which.steps.last(), i, s).update};
+    if (which.steps.count == 2) {
+      update_row<kScaled, 2>(p, updates, in, from, to);
+    } else {
+      update_row<kScaled, 1>(p, updates, in, from, to);
+    }
+  }
+
+  // Writes the gradients of x, and starts that of the h before `steps`.
+  void store(Steps steps) {
+    for (int64_t t = steps.begin; t <= steps.last() && call_.grad_x != nullptr; ++t) {
+      this->presynaptic_to_rows(dz(t), 0, inputs_, call_.grad_x + this->place(t, 0, inputs_),
+                                inputs_);
+    }
+    this->presynaptic_to_neurons(dz(steps.begin), inputs_, dh_);
+    for (int s = 0; s < S; ++s) {
+      for (int64_t i = 0; i < plan_.hidden && this->is_reset(steps.begin, s); ++i) {
+        dh_[i * S + s] = T(0);
+      }
+    }
+  }
+
+  const StpnBackwardParams<T>& call_;
+  const StpnForwardParams<T>& forward_;
+  const Gradients<T>& gradients_;
+  const int64_t first_dz_;  // presynaptic inputs before this one need no gradient
+  // Matrices: F of the steps of an interval after its first, of step 0, and the gradient.
+  T* const recomputed_;
+  T* const initial_F_;
+  T* const dF_;
+  T* const z_;             // ring of presynaptic arrays
+  T* const dz_;            // of two steps
+  T* const recurrent_dz_;  // of the second of two steps, recurrent columns only
+  // Neuron values.
+  T* const h_;             // ring
+  T* const sums_;          // GradientSum
+  T* const dh_;            // gradient of h, without what the update of its step adds
+  T* const dh_term_;       // a term of it
+  T* const d_scale_;       // gradient of the update's scale
+  T* const coefficients_;  // du/n of two steps, and dn/n
+  T* const d_bias_;
+  bool is_pair_[kRing] = {};  // ring: whether a pair begins with the step
+  bool upwards_ = true;       // the direction of the next sweep
+};
+
+}  // namespace HWY_NAMESPACE
+}  // namespace stpn::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif

@@ -1,0 +1,72 @@
+// What the passes with sweeps of two time steps have in common. Compiled once for each SIMD target.
+
+#if defined(STPN_KERNELS_STPN_TWO_STEPS_CPU_GROUP_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef STPN_KERNELS_STPN_TWO_STEPS_CPU_GROUP_INL_H_
+#undef STPN_KERNELS_STPN_TWO_STEPS_CPU_GROUP_INL_H_
+#else
+#define STPN_KERNELS_STPN_TWO_STEPS_CPU_GROUP_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <algorithm>
+
+#include "stpn/kernels/cpu/group_loop-inl.h"
+#include "stpn/kernels/stpn/cpu_layout.h"
+#include "stpn/kernels/stpn/equations.h"
+#include "stpn/kernels/stpn/two_steps/cpu_row_loops-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace stpn::kernels {
+namespace HWY_NAMESPACE {
+
+template <class Layout>
+class TwoStepGroup : public Group<Layout> {
+  using Base = Group<Layout>;
+
+ protected:
+  using Base::layout_;
+  using Base::plan_;
+  using Base::S;
+  using typename Base::Plan;
+  using typename Base::T;
+
+  TwoStepGroup(const Plan& plan, int64_t first, T* saved, const StpnForwardParams<T>& call,
+               const PaddedMatrices<T>& parameters)
+      : Base(plan, first, saved, call.reset),
+        parameters_(parameters),
+        variant_(call.variant),
+        inputs_(call.extent.inputs) {}
+
+  ParameterRow<T> parameters(int64_t i) const {
+    return {parameters_.row(kWeight, i), parameters_.row(kLambda, i), parameters_.row(kGamma, i)};
+  }
+  // Offset of row i of sample s in a matrix.
+  int64_t row(int64_t i, int s) const { return this->row_of(i) + layout_.value(s, 0); }
+  // A sum of the pair of steps that begins with t.
+  T* pair_sum(int64_t t, StpnPairSum which) const {
+    return this->saved_.neurons(t + which / kSavedForTwoSteps,
+                                saved_pair_sums(variant_) + which % kSavedForTwoSteps);
+  }
+
+  // Reads a matrix of the caller, or zeros where there is none, into memory that is not written.
+  void read_matrix(const T* from, T* to) const {
+    const typename Base::template CallerMatrix<const T> matrix{from, plan_.fan_in, 0};
+    if (this->is_zero(matrix)) {
+      std::fill_n(to, plan_.matrix(S), T(0));
+      return;
+    }
+    this->clear_outside(to, plan_.rows(S), 0, plan_.fan_in);
+    Base::copy_in(matrix, this->all_rows(), to);
+  }
+
+  const PaddedMatrices<T>& parameters_;
+  const StpnVariant& variant_;
+  const int64_t inputs_;
+};
+
+}  // namespace HWY_NAMESPACE
+}  // namespace stpn::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif

@@ -1,0 +1,195 @@
+// Sweeps of two time steps against the reference, on every SIMD target this machine runs.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "stpn/kernels/cpu/plan.h"
+#include "stpn/kernels/stpn/equations.h"
+#include "stpn/kernels/stpn/random_call.h"
+#include "stpn/kernels/testing.h"
+
+namespace stpn::kernels::two_steps_test {
+namespace {
+
+using testing::distance;
+using testing::expect_cpu_matches_reference;
+using testing::expect_same;
+using testing::kTolerance;
+using testing::RandomStpnCall;
+
+using StpnTwoStepTest = testing::TargetTest;
+
+// A unit whose fast weights are just too many for one step a sweep, with rows that do not fill
+// lines of the cache.
+Extent wide(int64_t steps, int64_t batch) { return {steps, batch, 1650, 20}; }
+
+template <typename T>
+RandomStpnCall<T> wide_call(int64_t steps, int64_t batch, Norm norm, bool with_reset = false) {
+  StpnVariant v;
+  v.norm = norm;
+  // The gradient of a single rate is a sum over so many synapses that float rounds it too much.
+  v.rates = static_cast<Rates>(steps % (sizeof(T) == 4 ? 2 : 3));
+  v.decay = static_cast<Decay>(batch % 2);
+  RandomStpnCall<T> c(wide(steps, batch), v, 3, with_reset);
+  c.with_energy = false;
+  // As many inputs as this drive an activity far into saturation where there is no norm.
+  for (T& value : c["x"]) value *= T(0.05);
+  return c;
+}
+
+constexpr Norm kNorms[] = {Norm::none, Norm::preactivation, Norm::pre};
+
+TEST(StpnTwoStepPlanTest, WideUnitsTakeTwoSteps) {
+  const auto takes = [](const Extent& e, const StpnVariant& v) {
+    return stpn_cpu_plan<float>(e, v)->two_steps;
+  };
+  const StpnVariant v;
+  EXPECT_TRUE(takes(wide(2, 1), v));
+  EXPECT_TRUE(takes({20, 64, 2592, 64}, v));
+  EXPECT_FALSE(takes(wide(1, 1), v));
+  EXPECT_FALSE(takes({20, 64, 100, 64}, v));
+  // Most columns are recurrent, and would take two sweeps.
+  EXPECT_FALSE(takes({20, 64, 64, 256}, v));
+  std::vector<StpnVariant> others(7);
+  others[0].norm = Norm::post;
+  others[1].clamp = 1;
+  others[2].rule = Rule::oja;
+  others[3].layer_norm = true;
+  others[4].plastic_bias = true;
+  others[5].recurrent = false;
+  others[6].connections = Connections::input;
+  for (const StpnVariant& other : others) EXPECT_FALSE(takes({20, 64, 2592, 64}, other));
+}
+
+template <typename T>
+void matches_reference() {
+  using Given = typename RandomStpnCall<T>::GivenGradients;
+  for (const Norm norm : kNorms) {
+    for (const int64_t steps : {2, 3, 4, 5, 6, 7, 8, 13}) {
+      SCOPED_TRACE(fmt::format("T {} norm {}", steps, static_cast<int>(norm)));
+      RandomStpnCall<T> c = wide_call<T>(steps, 1 + steps % 6, norm);
+      for (const Given given : {Given::no_energy, Given::output, Given::final_state}) {
+        c.given = given;
+        expect_cpu_matches_reference(c);
+      }
+    }
+  }
+}
+
+TEST_P(StpnTwoStepTest, MatchesReferenceInDouble) { matches_reference<double>(); }
+TEST_P(StpnTwoStepTest, MatchesReferenceInFloat) { matches_reference<float>(); }
+
+TEST_P(StpnTwoStepTest, ResetsAtAnyStepMatchReference) {
+  for (const Norm norm : kNorms) {
+    expect_cpu_matches_reference(wide_call<double>(9, 5, norm, /*with_reset=*/true));
+    for (int64_t t = 0; t < 7; ++t) {
+      SCOPED_TRACE(fmt::format("reset at {} norm {}", t, static_cast<int>(norm)));
+      RandomStpnCall<double> c = wide_call<double>(7, 5, norm);
+      c.reset[t * 5 + 2] = c.reset[t * 5 + 4] = 1;
+      expect_cpu_matches_reference(c);
+    }
+  }
+}
+
+// Forward that saves nothing, and one whose steps cannot go in pairs, are other sweeps.
+TEST_P(StpnTwoStepTest, OneStepAtATimeMatchesReference) {
+  struct Open : ClosedLoop {
+    void after_step(int64_t, int64_t, int64_t, const float*) override {}
+    void after_step(int64_t, int64_t, int64_t, const double*) override {}
+  };
+  for (const Norm norm : kNorms) {
+    RandomStpnCall<double> c = wide_call<double>(9, 5, norm);
+    const auto reference = c.reference();
+    Open loop;
+    const auto in_loop = [&](StpnForwardParams<double> p) {
+      p.closed_loop = &loop;
+      stpn_forward_cpu(p);
+    };
+    expect_same(c.run(in_loop, stpn_backward_cpu<double>, true), reference, c.extent);
+    const auto no_backward = [](auto&) {};
+    const auto result = c.run(stpn_forward_cpu<double>, no_backward, false);
+    EXPECT_LE(distance(result.output, reference.output), kTolerance<double>);
+    c.with_energy = true;
+    c.given = RandomStpnCall<double>::GivenGradients::all;
+    expect_cpu_matches_reference(c);
+  }
+}
+
+TEST_P(StpnTwoStepTest, InputsMayNeedNoGradient) {
+  for (const Norm norm : kNorms) {
+    const RandomStpnCall<double> c = wide_call<double>(6, 5, norm);
+    const auto backward = [](StpnBackwardParams<double> p) {
+      p.grad_x = nullptr;
+      stpn_backward_cpu(p);
+    };
+    const auto got = c.run(stpn_forward_cpu<double>, backward, true);
+    const auto want = c.cpu();
+    for (const auto& [name, gradient, row] : want.gradients) {
+      if (name != "x") {
+        EXPECT_EQ(got.gradient(name), gradient) << name;
+      }
+    }
+  }
+}
+
+TEST_P(StpnTwoStepTest, BitsDoNotDependOnThreads) {
+  const base::ParallelFor threads = testing::a_thread_each;
+  const RandomStpnCall<float> c = wide_call<float>(7, 13, Norm::pre, /*with_reset=*/true);
+  const auto alone = c.cpu();
+  const auto together = c.cpu(&threads);
+  EXPECT_EQ(alone.output, together.output);
+  EXPECT_EQ(alone.finals, together.finals);
+  EXPECT_EQ(alone.gradients, together.gradients);
+}
+
+// F all but cancels W at every second step: |W + F|^2 from sums over both would lack digits.
+TEST_P(StpnTwoStepTest, WeightsThatCancelMatchReference) {
+  RandomStpnCall<double> c = wide_call<double>(6, 4, Norm::preactivation);
+  std::fill(c["weight_lambda"].begin(), c["weight_lambda"].end(), -1.0);
+  for (double& value : c["weight_gamma"]) value *= 1e-4;
+  const std::vector<double>& W = c["weight"];
+  for (size_t k = 0; k < c["F"].size(); ++k) c["F"][k] = 0.999 * W[k % W.size()];
+  expect_cpu_matches_reference(c);
+}
+
+TEST_P(StpnTwoStepTest, RowsOfZeroNormMatchReference) {
+  RandomStpnCall<double> c = wide_call<double>(5, 5, Norm::pre);
+  for (const char* name : {"weight", "F", "weight_gamma"}) {
+    std::fill(c[name].begin(), c[name].end(), 0.0);
+  }
+  expect_cpu_matches_reference(c);
+}
+
+// A sample that diverges, in the first or second step of a pair, harms neither the others nor
+// what comes after its reset.
+TEST_P(StpnTwoStepTest, ResetForgetsADivergedSample) {
+  for (const int64_t step : {0, 1, 2}) {
+    RandomStpnCall<float> c = wide_call<float>(6, 5, Norm::pre);
+    c["x"][(step * 5 + 2) * c.extent.inputs] = std::numeric_limits<float>::infinity();
+    c.reset[4 * 5 + 2] = 1;
+    const auto result = c.cpu();
+    const auto reference = c.reference();
+    const int64_t hidden = c.extent.hidden;
+    for (int64_t t = 0; t < 6; ++t) {
+      for (int64_t sample = 0; sample < 5; ++sample) {
+        if (sample == 2 && t >= step && t < 4) continue;
+        const auto of = [&](const std::vector<float>& values) {
+          const auto first = values.begin() + (t * 5 + sample) * hidden;
+          return std::vector<float>(first, first + hidden);
+        };
+        EXPECT_LE(distance(of(result.output), of(reference.output)), kTolerance<float>)
+            << "step " << t << " sample " << sample << " infinite at " << step;
+      }
+    }
+    EXPECT_LE(distance(result.final("F"), reference.final("F")), kTolerance<float>);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Targets, StpnTwoStepTest, testing::all_targets(), testing::target_name);
+
+}  // namespace
+}  // namespace stpn::kernels::two_steps_test
