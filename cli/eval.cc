@@ -26,6 +26,7 @@ struct EvalArguments {
   std::optional<int64_t> episodes;
   std::vector<std::string> settings;
   std::string trace;
+  bool sampled = false;
   bool json = false;
 };
 
@@ -35,8 +36,11 @@ void print_json(const Json& json) {
 }
 
 void eval_run(const EvalArguments& arguments) {
-  const train::RunEvaluation result = train::evaluate_run(
-      arguments.subject, arguments.episodes, !arguments.trace.empty(), arguments.settings);
+  const train::Trace trace = arguments.trace.empty() ? train::Trace::none
+                             : arguments.sampled     ? train::Trace::sampled
+                                                     : train::Trace::as_tested;
+  const train::RunEvaluation result =
+      train::evaluate_run(arguments.subject, arguments.episodes, trace, arguments.settings);
   if (!arguments.trace.empty()) base::write_file(arguments.trace, result.trace + "\n");
   if (arguments.json) {
     Json metrics = Json::object();
@@ -61,6 +65,11 @@ void eval_run(const EvalArguments& arguments) {
 }
 
 void eval_policy(const EvalArguments& arguments) {
+  if (arguments.sampled) {
+    throw base::UserError(
+        fmt::format("{}: --sampled is for a run; a policy that needs no training plays in one way",
+                    arguments.subject));
+  }
   const train::PolicyExperiment experiment =
       train::read_policy_experiment(arguments.subject, arguments.settings);
   const train::PolicyEvaluation result =
@@ -109,11 +118,16 @@ void add_eval(CLI::App& app) {
                    "run only options of the task, task.KEY: tries it on a harder or longer one")
       ->check(kNotEmpty)
       ->allow_extra_args(false);
+  CLI::Option* trace =
+      command
+          ->add_option("--trace", arguments->trace,
+                       "write the first episode to this file, as input of python -m "
+                       "stpn.maze_picture, stpn.pendulum_film or stpn.pong_film")
+          ->check(kNotEmpty);
   command
-      ->add_option("--trace", arguments->trace,
-                   "write the first episode to this file, as input of python -m stpn.maze_picture "
-                   "or stpn.pendulum_film")
-      ->check(kNotEmpty);
+      ->add_flag("--sampled", arguments->sampled,
+                 "with --trace: an episode with drawn actions, not the most probable ones")
+      ->needs(trace);
   command->add_flag("--json", arguments->json, "print one JSON object");
   command->footer(
       "Examples:\n"

@@ -77,6 +77,9 @@ class Maze(support.ProgramTest):
         self.assertEqual((trace["size"], len(trace["actions"])), (5, 20))
         more = json.loads(self.succeed("eval", "run", "--json", "--episodes", "1"))
         self.assertEqual(more["metrics"]["reward"], sum(trace["rewards"]))
+        # This trainer tests with drawn actions anyway.
+        self.succeed("eval", "run", "--trace", "sampled.json", "--sampled")
+        self.assertEqual(json.loads((self.folder / "sampled.json").read_text()), trace)
         longer = json.loads(self.succeed("eval", "run", "--json", "--episodes", "1", "--trace",
                                          "trace.json", "--set", "task.steps=50",
                                          "--set", "task.size=7"))
@@ -115,6 +118,8 @@ class Maze(support.ProgramTest):
         refused("--set", "unit.name=lstm", parts=["stpn train"])
         refused("--episodes", "0", parts=["--episodes"])
         refused("--episodes", "99999999999", parts=["99999999999"])
+        refused("--sampled", parts=["--sampled", "--trace"])
+        refused("--sampled", "--trace", "trace.json", parts=["oracle.toml", "--sampled"])
 
     def test_trace_that_cannot_be_written_is_a_failure(self):
         code, _, err = self.run_stpn("eval", "oracle.toml", "--episodes", "1", "--trace",

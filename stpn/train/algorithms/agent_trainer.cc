@@ -151,13 +151,14 @@ Metrics AgentTrainer::test(int64_t count) {
   return metrics;
 }
 
-std::string AgentTrainer::trace() {
+std::string AgentTrainer::trace(bool sampled) {
   const torch::NoGradGuard no_grad;
   // In a batch of the size that `test` uses, because the batch size may change the last bits of h.
   const int64_t episodes = std::min(environments_in_shard(*task_), test_size());
   Actor actor(*task_, seed_, episodes, test_steps(), *agent_);
+  const bool greedy = tests_greedily() && !sampled;
   const PlayedEpisodes played =
-      actor.play_episodes(*agent_, tasks::Split::test, 0, episodes, tests_greedily());
+      actor.play_episodes(*agent_, tasks::Split::test, 0, episodes, greedy);
   return task_->trace(tasks::Split::test, 0, played.actions);
 }
 

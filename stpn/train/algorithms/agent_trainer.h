@@ -66,7 +66,7 @@ class AgentTrainer : public Trainer {
   void try_out() override;
   int64_t test_size() const override { return task_->test_episodes(); }
   Metrics test(int64_t count) override;
-  std::string trace() override;
+  std::string trace(bool sampled) override;
   // Over all test episodes. If the task knows no best actions, that of the random policy alone.
   std::vector<tasks::Baseline> baselines() const override;
 

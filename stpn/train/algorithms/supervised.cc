@@ -134,7 +134,7 @@ class SupervisedTrainer : public Trainer {
     }
     return metrics_of(evaluate(Split::test, count));
   }
-  std::string trace() override {
+  std::string trace(bool /*sampled*/) override {
     throw base::UserError("only reinforcement-learning tasks have a trace: leave out --trace");
   }
   std::vector<tasks::Baseline> baselines() const override { return task_->baselines(); }

@@ -234,7 +234,7 @@ TEST_F(AgentRunTest, KeepsTheLastWeights) {
   EXPECT_FALSE(std::filesystem::exists(RunFolder(folder_ / "whole").best()));
 
   const auto json = nlohmann::json::parse(base::read_file(folder_ / "whole" / "summary.json"));
-  const RunEvaluation evaluation = evaluate_run(folder_ / "whole", {}, /*trace=*/true);
+  const RunEvaluation evaluation = evaluate_run(folder_ / "whole", {}, Trace::as_tested);
   EXPECT_EQ(evaluation.items, "episodes");
   EXPECT_EQ(evaluation.count, 70);
   EXPECT_EQ(value_of(evaluation.metrics, "reward"), json["metrics"]["reward"].get<double>());

@@ -176,7 +176,7 @@ std::optional<Summary> run_experiment(const Experiment& experiment,
 }
 
 RunEvaluation evaluate_run(const std::filesystem::path& path, std::optional<int64_t> count,
-                           bool trace, const std::vector<std::string>& settings) {
+                           Trace trace, const std::vector<std::string>& settings) {
   const ops::KernelThreadsGuard same_bits_for_any_threads;
   const RunFolder folder(path);
   if (!std::filesystem::exists(folder.config())) {
@@ -198,7 +198,8 @@ RunEvaluation evaluate_run(const std::filesystem::path& path, std::optional<int6
     throw base::UserError(fmt::format("{} {} requested: must be from 1 to {}", tested,
                                       trainer->items(), kMostTested));
   }
-  std::string traced = trace ? trainer->trace() : "";  // first, because it may throw
+  std::string traced;  // first, because it may throw
+  if (trace != Trace::none) traced = trainer->trace(trace == Trace::sampled);
   return {.task = experiment.task_name,
           .unit = experiment.unit_name,
           .epoch = progress.epoch,

@@ -40,6 +40,9 @@ std::optional<Summary> run_experiment(const Experiment& experiment,
                                       const std::filesystem::path& folder, bool resume,
                                       Observer& observer);
 
+// Of the first item of the test split: none, one as the trainer tests, or one with drawn actions.
+enum class Trace { none, as_tested, sampled };
+
 struct RunEvaluation {
   std::string task;
   std::string unit;
@@ -54,7 +57,8 @@ struct RunEvaluation {
 // Tests the result of a run on the first `count` items of the test split; if not given, on all.
 // `settings` (task.KEY=VALUE) change the task that it is tested on, not the model.
 RunEvaluation evaluate_run(const std::filesystem::path& folder, std::optional<int64_t> count,
-                           bool trace = false, const std::vector<std::string>& settings = {});
+                           Trace trace = Trace::none,
+                           const std::vector<std::string>& settings = {});
 
 const std::string& version();
 

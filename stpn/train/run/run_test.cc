@@ -228,7 +228,7 @@ TEST_F(RunTest, WeightsThatAreNotFiniteAreNeitherEvaluatedNorResumed) {
     }
     const auto refuses = testing::AllOf(HasSubstr("head.bias has NaN or infinite values"),
                                         HasSubstr("the run has diverged"));
-    EXPECT_THAT(error_of([&] { evaluate_run(folder.path(), {}, false, {}); }), refuses);
+    EXPECT_THAT(error_of([&] { evaluate_run(folder.path(), {}, Trace::none, {}); }), refuses);
     EXPECT_THAT(error_of([&] { run("run", {}, /*resume=*/true); }), refuses);
   }
 }

@@ -267,7 +267,7 @@ TEST_F(ActorCriticTrainerTest, TraceIsOfTheFirstTestEpisode) {
   for (const char* unit : {"unit.name=perceptron", "unit.name=gru", "unit.name=fast_weights"}) {
     const Experiment experiment = small_maze({unit});
     const auto trainer = experiment.make_trainer();
-    const auto trace = nlohmann::json::parse(trainer->trace());
+    const auto trace = nlohmann::json::parse(trainer->trace(/*sampled=*/false));
     double reward = 0;
     for (const auto& value : trace["rewards"]) reward += value.get<double>();
     const auto task = dynamic_cast<tasks::EnvironmentOptions&>(*experiment.task).make(1);
@@ -276,6 +276,23 @@ TEST_F(ActorCriticTrainerTest, TraceIsOfTheFirstTestEpisode) {
     const torch::NoGradGuard no_grad;
     EXPECT_EQ(reward, actor.play_episodes(agent, Split::test, 0, 64).rewards[0]) << unit;
   }
+}
+
+TEST_F(ActorCriticTrainerTest, TraceIsGreedyOrSampled) {
+  const Experiment experiment =
+      small_maze({"train.rollout_length=5", "train.sequence_length=5", "train.policy_l2_weight=0"});
+  const auto trainer = experiment.make_trainer();
+  const auto task = dynamic_cast<tasks::EnvironmentOptions&>(*experiment.task).make(1);
+  auto& agent = dynamic_cast<nn::Agent&>(trainer->model());
+  std::vector<std::string> traces;
+  for (const bool sampled : {false, true}) {
+    Actor actor(*task, 1, 64, 0, agent);
+    const torch::NoGradGuard no_grad;
+    const PlayedEpisodes played = actor.play_episodes(agent, Split::test, 0, 64, !sampled);
+    traces.push_back(trainer->trace(sampled));
+    EXPECT_EQ(traces.back(), task->trace(Split::test, 0, played.actions));
+  }
+  EXPECT_NE(traces[0], traces[1]);
 }
 
 TEST_F(ActorCriticTrainerTest, LearnsToFindTheReward) {

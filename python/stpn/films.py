@@ -1,0 +1,147 @@
+"""What the films share: reading a run and its trace, running the STPN again, writing the pictures."""
+
+import argparse
+import json
+import struct
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy
+import PIL.Image
+
+from stpn.runs import printable
+
+FORMATS = (".gif", ".png")
+
+
+class FilmError(Exception):
+    """A film that cannot be made. The message says why."""
+
+
+def film_parser(module, description):
+    """A parser with the arguments of every film."""
+    parser = argparse.ArgumentParser(prog=f"python -m stpn.{module}", description=description)
+    parser.add_argument("run", type=Path, help="a run folder")
+    parser.add_argument("trace", type=Path, help="an episode of that run: stpn eval RUN --trace FILE")
+    parser.add_argument("-o", "--out", type=Path, required=True, help=f"the film, {' or '.join(FORMATS)}")
+    return parser
+
+
+def check_name(parser, path):
+    if path.suffix.lower() not in FORMATS:
+        parser.error(f"{path}: the name of a film must end in {' or '.join(FORMATS)}")
+
+
+def report(module, options, make):
+    """Calls make(), which returns a line to print. An error is a line too. Returns the exit code."""
+    try:
+        print(make())
+        return 0
+    except (FilmError, ImportError, OSError) as error:
+        reason = str(error)
+    except (ArithmeticError, AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        # A damaged file, or files that do not belong together, such as a run that sees velocities and a
+        # trace without.
+        reason = (f"{options.run} and {options.trace} are no run and its trace: {type(error).__name__}: "
+                  + " ".join(str(error).split())[:200])
+    print(f"{module}: {printable(reason)}", file=sys.stderr)
+    return 2
+
+
+def read_weights(path):
+    """Tensor name to array, of a safetensors file; without those of another type than float32."""
+    content = path.read_bytes()
+    size = struct.unpack("<Q", content[:8])[0]
+    header, data = json.loads(content[8:8 + size]), content[8 + size:]
+    return {name: numpy.frombuffer(data[slice(*entry["data_offsets"])], numpy.float32).reshape(entry["shape"])
+            for name, entry in header.items() if name != "__metadata__" and entry["dtype"] == "F32"}
+
+
+def read(run, trace_path, task):
+    """(config, weights, trace), the trace one of that task."""
+    try:
+        config = tomllib.loads((run / "config.toml").read_text())
+        weights = read_weights(run / "checkpoint" / "last.safetensors")
+        trace = json.loads(trace_path.read_text())
+        if trace["task"] != task:
+            raise FilmError(f"{trace_path}: is a trace of the task {trace['task']}, not of {task}")
+        if not trace["actions"] or len(trace["observations"]) != len(trace["actions"]) + 1:
+            raise FilmError(f"{trace_path}: the lengths of its lists do not match")
+        return config, weights, trace
+    except FileNotFoundError as error:
+        raise FilmError(f"{error.filename}: does not exist") from None
+    except KeyError as error:
+        raise FilmError(f"{run} or {trace_path}: has no {error}") from None
+    except (ValueError, TypeError, struct.error) as error:
+        raise FilmError(f"{run} or {trace_path}: cannot be read: {error}") from None
+
+
+def is_stpn(unit):
+    """Whether the unit, a table of a config, is one that `Stpn` can run."""
+    return (unit["name"] in ("stpn_recurrent", "stpn_feedforward")
+            and unit.get("parametrisation", "plain") == "plain")
+
+
+class Stpn:
+    """The STPN of a run, which runs again one step at a time from the state of zeros."""
+
+    def __init__(self, unit, weights):
+        import torch
+        from stpn import ops
+
+        def tensor(name):
+            return torch.from_numpy(weights[name].copy()) if name in weights else None
+
+        self.recurrent = unit["name"] == "stpn_recurrent"
+        self._op = ops.stpn_recurrent if self.recurrent else ops.stpn_feedforward
+        self._options = {key: unit[key] for key in ("norm", "rule", "decay", "activation")}
+        self._options |= {key: unit[key] for key in ("connections", "presynaptic") if key in unit}
+        if unit["clamp"] != float("inf"):
+            self._options["clamp"] = unit["clamp"]
+        for name in ("bias_lambda", "bias_gamma", "layer_norm_weight", "layer_norm_bias"):
+            self._options[name] = tensor(f"unit.{name}")
+        self._fixed = [tensor(f"unit.{name}") for name in ("weight", "bias", "weight_lambda", "weight_gamma")]
+        self._policy = tensor("policy.weight"), tensor("policy.bias")
+        rates = self._fixed[2]
+        self.neurons = self._fixed[0].shape[0]
+        plastic_inputs = rates.shape[-1] if rates.dim() == 2 else self._fixed[0].shape[1]
+        self._h = torch.zeros(1, self.neurons)
+        self._F = torch.zeros(1, self.neurons, plastic_inputs)
+        self._beta = torch.zeros(1, self.neurons) if unit.get("plastic_bias") else None
+
+    def step(self, x):
+        """Takes the inputs, (I). Returns the outputs of the policy and the energy of each neuron."""
+        import torch
+        state = [self._h] if self.recurrent else []
+        with torch.no_grad():
+            output, self._F, beta, energy = self._op(
+                torch.as_tensor(x, dtype=torch.float32).view(1, 1, -1), *state, self._F, *self._fixed,
+                beta=self._beta, energy=True, **self._options)
+            self._h = output[-1]
+            self._beta = beta if self._beta is not None else None
+            weight, bias = self._policy
+            return (weight @ self._h[0] + bias).numpy(), energy[0, 0].numpy()
+
+    @property
+    def fast_weights(self):
+        """F, (neurons, presynaptic inputs)."""
+        return self._F[0].numpy()
+
+
+def palette_of(pictures, colours):
+    """An image with the palette of some pictures, from the first to the last."""
+    chosen = [pictures[k * (len(pictures) - 1) // 7] for k in range(8)]
+    width, height = chosen[0].size
+    sheet = PIL.Image.new("RGB", (width, 8 * height))
+    for k, picture in enumerate(chosen):
+        sheet.paste(picture, (0, k * height))
+    return sheet.quantize(colours, dither=PIL.Image.Dither.NONE)
+
+
+def save(pictures, path, milliseconds, colours=64):
+    """Writes the pictures, all with the same colours."""
+    palette = palette_of(pictures, colours)
+    reduced = [picture.quantize(palette=palette, dither=PIL.Image.Dither.NONE) for picture in pictures]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    reduced[0].save(path, save_all=True, append_images=reduced[1:], duration=milliseconds, loop=0, optimize=True)
