@@ -41,7 +41,7 @@ constexpr int64_t line_of(int64_t j) {
 }
 
 // F and its gradient come from beyond the second-level cache: they are fetched eight lines ahead,
-// which gives backward a fifth.
+// which gives backward a tenth or more.
 template <typename T>
 HWY_INLINE void fetch_ahead(const T* values) {
   hwy::Prefetch(values + 8 * kLine<T>);
