@@ -15,7 +15,7 @@ namespace {
 // without: half of what its sweeps add up is for backward.
 template <typename T>
 bool in_two_steps(const StpnForwardParams<T>& p) {
-  return p.saved != nullptr && p.energy == nullptr && p.closed_loop == nullptr;
+  return p.saved != nullptr && p.energy == nullptr;
 }
 template <typename T>
 bool in_two_steps(const StpnBackwardParams<T>& p) {

@@ -12,7 +12,7 @@
 // they are a part of dh[t-1]. Then one sweep goes through both steps.
 //
 // F of the steps between checkpoints is recomputed in the same sweeps, of those steps with which a
-// pair begins. Pairs and single steps are those of forward.
+// pair begins. Steps go one by one where forward says so.
 
 #if defined(STPN_KERNELS_STPN_TWO_STEPS_CPU_BACKWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_STPN_TWO_STEPS_CPU_BACKWARD_INL_H_

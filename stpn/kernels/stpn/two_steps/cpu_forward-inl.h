@@ -9,8 +9,8 @@
 // Only the recurrent columns of z' need the h of all neurons; they come after, in a sweep of their
 // own over these few columns. The next sweep makes both updates before it takes its sums.
 //
-// Steps go one by one where a sample is reset between the two, and where a sum is not finite or has
-// lost digits.
+// Steps go one by one where a sample is reset between the two, in a closed loop, and where a sum is
+// not finite or has lost digits. Without a reset backward still takes them in pairs.
 
 #if defined(STPN_KERNELS_STPN_TWO_STEPS_CPU_FORWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_STPN_TWO_STEPS_CPU_FORWARD_INL_H_
@@ -88,14 +88,15 @@ class StpnTwoStepForward : public TwoStepGroup<Layout> {
       } else {
         sweep_pending<1>(t, pending);
       }
+      if (t % 2 != 0 && pending == 1 && !this->any_reset(t)) save_pair_sums(t - 1);
       const bool finite = Base::all_finite(sum(kGz), plan_.neurons(S));
       if (!finite) sum_again(t);
       activate(t, sum(kGz), sum(kGG));
-      this->neurons_out(h(t), t, call_.output);
+      finish(t);
       pending = 1;
       if (pair && finite && follows(t)) {
         activate(t + 1, next_sum_, sum(kGG));
-        this->neurons_out(h(t + 1), t + 1, call_.output);
+        finish(t + 1);
         pending = 2;
       } else if (t % 2 == 0) {
         std::fill_n(pair_sum(t, kSavedDz), plan_.neurons(S), std::numeric_limits<T>::quiet_NaN());
@@ -199,7 +200,7 @@ class StpnTwoStepForward : public TwoStepGroup<Layout> {
         copy_row(F, all, !plan_.saved_fits_cache, checkpoint + row(i, s));
       }
     }
-    store_sums<kRowSumsOf<kNorm, kSteps>>(sums, sums_ + i * S);
+    store_sums<kRowSumsOf<kNorm, kUpdates, kSteps>>(sums, sums_ + i * S);
   }
 
   RowUpdate<T> update(int64_t t, int64_t i, int s) const {
@@ -240,6 +241,22 @@ class StpnTwoStepForward : public TwoStepGroup<Layout> {
       const V u = hn::Add(preactivation, hn::Load(d, bias_ + k));
       hn::Store(::stpn::kernels::HWY_NAMESPACE::activate(d, call_.variant.activation, u), d,
                 h(t) + k);
+    }
+  }
+
+  void finish(int64_t t) {
+    this->neurons_out(h(t), t, call_.output);
+    if (call_.closed_loop == nullptr) return;
+    call_.closed_loop->after_step(t, this->first_, S,
+                                  call_.output + this->place(t, 0, plan_.hidden));
+  }
+
+  // Where step t + 1 came by itself, but backward may take it together with step t.
+  void save_pair_sums(int64_t t) {
+    constexpr RowSum kSums[] = {kDz, kEz, kDG, kEG};
+    for (int which = 0; which < (kNormed ? kSavedPairSums : 2); ++which) {
+      std::copy_n(sum(kSums[which]), plan_.neurons(S),
+                  pair_sum(t, static_cast<StpnPairSum>(which)));
     }
   }
 

@@ -41,7 +41,7 @@ constexpr int64_t line_of(int64_t j) {
 }
 
 // F and its gradient come from beyond the second-level cache: they are fetched eight lines ahead,
-// which gives backward a fifth.
+// which gives backward a tenth or more.
 template <typename T>
 HWY_INLINE void fetch_ahead(const T* values) {
   hwy::Prefetch(values + 8 * kLine<T>);
@@ -117,11 +117,16 @@ HWY_INLINE void copy_row(const T* HWY_RESTRICT from, Columns in, bool streams, T
 // Sums over a row. The first two are those of step t; from the others those of step t + 1 follow.
 // There, D = Lambda F, E = Gamma z, and z' is z[t+1].
 enum RowSum { kGz, kGG, kDz, kEz, kWz, kWD, kDD, kWE, kDE, kEE, kRowSums };
-// How many of them a sweep takes for kSteps steps.
-template <Norm kNorm, int kSteps>
-inline constexpr int kRowSumsOf = kSteps == 0           ? 0
-                                  : kNorm == Norm::none ? (kSteps == 2 ? kWz + 1 : kGz + 1)
-                                                        : (kSteps == 2 ? kRowSums : kGG + 1);
+// Where step t comes by itself after the update of step t - 1, from which D and E are: those of
+// D z, E z, D.G and E.G, which backward needs to take both steps in one sweep.
+inline constexpr RowSum kDG = kWD, kEG = kWE;
+// How many of them, from the first on, a sweep takes.
+template <Norm kNorm, int kUpdates, int kSteps>
+inline constexpr int kRowSumsOf = kSteps == 0 ? 0
+                                  : kSteps == 1 && kUpdates != 1
+                                      ? (kNorm == Norm::none ? kGz : kGG) + 1
+                                      : (kNorm == Norm::none ? int{kWz} + 1 : int{kRowSums});
+
 // Makes kUpdates updates of a row, then writes its sums of kSteps steps, (kRowSums) vectors.
 template <Norm kNorm, int kUpdates, int kSteps, typename T>
 HWY_INLINE void update_and_sum_row(const ParameterRow<T>& p, const RowUpdate<T>* updates,
@@ -148,8 +153,11 @@ HWY_INLINE void update_and_sum_row(const ParameterRow<T>& p, const RowUpdate<T>*
       const V lambda = hn::Load(d, p.lambda + j);
       const V gamma = hn::Load(d, p.gamma + j);
       V F = hn::Load(d, row + j);
+      V D = hn::Zero(d), E = hn::Zero(d);
       if constexpr (kUpdates > 0) {
-        F = updated<kScaled>(hn::Mul(lambda, F), hn::Mul(gamma, hn::Load(d, z0 + j)), scale0, h0);
+        D = hn::Mul(lambda, F);
+        E = hn::Mul(gamma, hn::Load(d, z0 + j));
+        F = updated<kScaled>(D, E, scale0, h0);
       }
       if constexpr (kUpdates > 1) {
         F = updated<kScaled>(hn::Mul(lambda, F), hn::Mul(gamma, hn::Load(d, z1 + j)), scale1, h1);
@@ -160,10 +168,18 @@ HWY_INLINE void update_and_sum_row(const ParameterRow<T>& p, const RowUpdate<T>*
       const V G = hn::Add(W, F);
       Gz = hn::MulAdd(G, here, Gz);
       if constexpr (kNormed) GG = hn::MulAdd(G, G, GG);
+      if constexpr (kSteps == 1 && kUpdates == 1) {
+        Dz = hn::MulAdd(D, here, Dz);
+        Ez = hn::MulAdd(E, here, Ez);
+        if constexpr (kNormed) {
+          WD = hn::MulAdd(D, G, WD);
+          WE = hn::MulAdd(E, G, WE);
+        }
+      }
       if constexpr (kSteps == 2) {
         const V next = hn::Load(d, next_z + j);
-        const V D = hn::Mul(lambda, F);
-        const V E = hn::Mul(gamma, here);
+        D = hn::Mul(lambda, F);
+        E = hn::Mul(gamma, here);
         Dz = hn::MulAdd(D, next, Dz);
         Ez = hn::MulAdd(E, next, Ez);
         Wz = hn::MulAdd(W, next, Wz);

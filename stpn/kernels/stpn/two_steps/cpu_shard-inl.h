@@ -24,6 +24,20 @@ struct TwoStepPasses {
   using Backward = StpnTwoStepBackward<Layout, kNorm>;
 };
 
+// Runs the groups of a shard: of four samples or of one.
+template <template <class> class Pass, typename T, class... Arguments>
+void run_two_step_groups(const PlasticPlan<T>& plan, int64_t shard, T* saved,
+                         const Arguments&... arguments) {
+  GroupRunner<Pass, T> runner(plan, saved);
+  for (int64_t g = plan.first_group(shard); g < plan.first_group(shard + 1); ++g) {
+    if (plan.size(g) == kTileRows) {
+      runner.template run<RowVectorised<T, kTileRows>>(g, arguments...);
+    } else {
+      runner.template run<RowVectorised<T, 1>>(g, arguments...);
+    }
+  }
+}
+
 template <typename Run>
 void with_two_step_passes(Norm norm, const Run& run) {
   switch (norm) {
@@ -43,7 +57,7 @@ template <typename T>
 void two_steps_forward(const StpnForwardParams<T>& p, const PaddedMatrices<T>& parameters,
                        const PlasticPlan<T>& plan, int64_t shard) {
   with_two_step_passes(p.variant.norm, [&](auto passes) {
-    run_shard<decltype(passes)::template Forward, false>(plan, shard, p.saved, p, parameters);
+    run_two_step_groups<decltype(passes)::template Forward>(plan, shard, p.saved, p, parameters);
   });
 }
 
@@ -53,8 +67,8 @@ void two_steps_backward(const StpnBackwardParams<T>& p, const PaddedMatrices<T>&
                         int64_t shard) {
   const Gradients<T> gradient_sums(plan, gradients, 0, 0);
   with_two_step_passes(p.forward.variant.norm, [&](auto passes) {
-    run_shard<decltype(passes)::template Backward, false>(plan, shard, p.forward.saved, p,
-                                                          parameters, gradient_sums);
+    run_two_step_groups<decltype(passes)::template Backward>(plan, shard, p.forward.saved, p,
+                                                             parameters, gradient_sums);
   });
 }
 
