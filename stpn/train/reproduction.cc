@@ -131,7 +131,9 @@ std::vector<PlannedRun> read_set(const fs::path& file, const Table& set, const B
   const std::vector<std::string> models = set.texts("models");
   if (models.empty()) set.fail("name", fmt::format("set {} has no models", name));
   std::vector<std::string> settings = set.texts("settings");
-  settings.insert(settings.end(), budget.settings.begin(), budget.settings.end());
+  if (budget.has(name)) {  // other sets are read too, but may be of another kind of training
+    settings.insert(settings.end(), budget.settings.begin(), budget.settings.end());
+  }
 
   std::vector<PlannedRun> runs;
   for (int64_t seed = 1; seed <= seeds.value_or(std::min(set.seeds(1), budget.seeds)); ++seed) {

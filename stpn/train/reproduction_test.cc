@@ -57,6 +57,16 @@ TEST_F(ReproductionTest, RunsTheFirstSeedOfAllModelsFirst) {
                                          "easy/small/seed2", "easy/wide/seed2"));
 }
 
+TEST_F(ReproductionTest, SettingsOfABudgetAreForItsSetsOnly) {
+  write("rl.toml",
+        "[task]\nname = \"maze\"\n[unit]\nname = \"gru\"\n[train]\nalgorithm = \"actor_critic\"\n");
+  const std::string text = std::string("[[set]]\nname = \"rl\"\nmodels = [\"rl\"]\n") + kTwoSets +
+                           "settings = [\"train.epochs=3\"]\n";  // of budget hard
+  const std::vector<PlannedRun> runs = plan(text, "hard");
+  ASSERT_EQ(runs.size(), 1u);
+  EXPECT_EQ(runs[0].epochs, 3);
+}
+
 TEST_F(ReproductionTest, ABudgetLimitsSeedsAndTheCallerOverridesIt) {
   EXPECT_THAT(names("smoke"),
               ElementsAre("easy/small/seed1", "easy/wide/seed1", "hard/small/seed1"));
