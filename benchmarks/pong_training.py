@@ -54,9 +54,9 @@ def ours(model, training):
 
 def peers(python, script):
     done = subprocess.run([python, "-c", PEER, script], capture_output=True, text=True, cwd=Path(script).parent)
-    rates = re.findall(r"SPS: (\\d+)", done.stdout)
+    rates = re.findall(r"SPS: (\d+)", done.stdout)
     if done.returncode or not rates:
-        sys.exit(f"{script} failed:\\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        sys.exit(f"{script} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return float(rates[-1])
 
 
