@@ -4,7 +4,26 @@
 namespace stpn::train::agent_run_test {
 namespace {
 
-class AgentRunTest : public RunTest {};
+class AgentRunTest : public RunTest {
+ protected:
+  // Runs an experiment on one thread; and on three, interrupted twice and resumed. `name` is that
+  // of the first run's folder.
+  void expect_same_bits_when_broken(const Experiment& experiment, const std::string& name) const {
+    const int threads = torch::get_num_threads();
+    const std::string broken = "broken_" + name;
+    Observer silent;
+    torch::set_num_threads(1);
+    ASSERT_TRUE(run_experiment(experiment, folder_ / name, false, silent));
+    torch::set_num_threads(3);
+    for (const auto& [epoch, batch] : {std::pair(1, 2), std::pair(3, 1)}) {
+      Interrupter interrupter(epoch, batch);
+      EXPECT_THROW(run_experiment(experiment, folder_ / broken, true, interrupter), Interrupted);
+    }
+    ASSERT_TRUE(run_experiment(experiment, folder_ / broken, true, silent));
+    expect_same_last(name, broken);
+    torch::set_num_threads(threads);
+  }
+};
 
 constexpr const char* kMaze = R"(
 [task]
@@ -26,8 +45,6 @@ report_every = 2
 )";
 
 TEST_F(AgentRunTest, ResumesAndRunsOnThreadsInTheSameBitsToo) {
-  const int threads = torch::get_num_threads();
-  Observer silent;
   const std::vector<std::vector<std::string>> variants = {
       {},
       {"train.rollout_length=7"},
@@ -41,18 +58,9 @@ TEST_F(AgentRunTest, ResumesAndRunsOnThreadsInTheSameBitsToo) {
     if (i >= 3)
       text.erase(text.find("norm = "), std::string("norm = \"post\"\nclamp = 1.0\n").size());
     const Experiment maze = read_experiment(write("maze.toml", text), variants[i]);
-    const std::string whole = fmt::format("whole{}", i), broken = fmt::format("broken{}", i);
-    torch::set_num_threads(1);
-    ASSERT_TRUE(run_experiment(maze, folder_ / whole, false, silent));
-    torch::set_num_threads(3);
-    for (const auto& [epoch, batch] : {std::pair(1, 2), std::pair(3, 1)}) {
-      Interrupter interrupter(epoch, batch);
-      EXPECT_THROW(run_experiment(maze, folder_ / broken, true, interrupter), Interrupted);
-    }
-    ASSERT_TRUE(run_experiment(maze, folder_ / broken, true, silent));
-    expect_same_last(whole, broken);
+    const std::string name = fmt::format("whole{}", i);
+    ASSERT_NO_FATAL_FAILURE(expect_same_bits_when_broken(maze, name));
   }
-  torch::set_num_threads(threads);
 }
 
 constexpr const char* kHold = R"(
@@ -76,25 +84,14 @@ kl_target = 1e-6
 )";
 
 TEST_F(AgentRunTest, PpoResumesAndRunsOnThreadsInTheSameBitsToo) {
-  const int threads = torch::get_num_threads();
-  Observer silent;
   const std::vector<std::vector<std::string>> variants = {
       {}, {"train.states=recomputed", "train.time_limit=truncation", "train.environments=3"}};
   for (size_t i = 0; i < variants.size(); ++i) {
     const Experiment hold = read_experiment(write("hold.toml", kHold), variants[i]);
-    const std::string whole = fmt::format("ppo{}", i), broken = fmt::format("broken_ppo{}", i);
-    torch::set_num_threads(1);
-    ASSERT_TRUE(run_experiment(hold, folder_ / whole, false, silent));
-    torch::set_num_threads(3);
-    for (const auto& [epoch, batch] : {std::pair(1, 2), std::pair(3, 1)}) {
-      Interrupter interrupter(epoch, batch);
-      EXPECT_THROW(run_experiment(hold, folder_ / broken, true, interrupter), Interrupted);
-    }
-    ASSERT_TRUE(run_experiment(hold, folder_ / broken, true, silent));
-    expect_same_last(whole, broken);
-    EXPECT_NE(metrics(whole).back()["kl_weight"], 0.2);
+    const std::string name = fmt::format("ppo{}", i);
+    ASSERT_NO_FATAL_FAILURE(expect_same_bits_when_broken(hold, name));
+    EXPECT_NE(metrics(name).back()["kl_weight"], 0.2);
   }
-  torch::set_num_threads(threads);
 }
 
 constexpr const char* kPong = R"(
@@ -138,23 +135,11 @@ entropy_weight = 0.01
 // Emulators, images and the encoder included.
 TEST_F(AgentRunTest, PongResumesAndRunsOnThreadsInTheSameBitsToo) {
   if (tasks::emulator_version().empty()) GTEST_SKIP() << "this build has no ALE";
-  const int threads = torch::get_num_threads();
-  Observer silent;
   for (const char* algorithm : {kPongPpo, kPongActorCritic}) {
     const Experiment pong = read_experiment(write("pong.toml", std::string(kPong) + algorithm));
-    const std::string whole = "pong_" + pong.algorithm, broken = "broken_" + pong.algorithm;
-    torch::set_num_threads(1);
-    ASSERT_TRUE(run_experiment(pong, folder_ / whole, false, silent));
-    torch::set_num_threads(3);
-    for (const auto& [epoch, batch] : {std::pair(1, 2), std::pair(3, 1)}) {
-      Interrupter interrupter(epoch, batch);
-      EXPECT_THROW(run_experiment(pong, folder_ / broken, true, interrupter), Interrupted);
-    }
-    ASSERT_TRUE(run_experiment(pong, folder_ / broken, true, silent));
-    expect_same_last(whole, broken);
-    EXPECT_GE(metrics(whole).back()["episodes"], 6);
+    ASSERT_NO_FATAL_FAILURE(expect_same_bits_when_broken(pong, pong.algorithm));
+    EXPECT_GE(metrics(pong.algorithm).back()["episodes"], 6);
   }
-  torch::set_num_threads(threads);
 }
 
 TEST_F(AgentRunTest, PpoThatIsGivenMoreStepsEndsInTheBitsOfALongerRun) {
