@@ -109,6 +109,13 @@ double AgentTrainerOptions::learning_rate_at(double steps_done) const {
   return learning_rate + share * (final_learning_rate - learning_rate);
 }
 
+base::Field AgentTrainerOptions::entropy_weight_field() {
+  return base::field("entropy_weight", entropy_weight,
+                     "weight of the policy's entropy, which the loss rewards; raise it when the "
+                     "policy stops exploring too soon",
+                     {.least = 0, .most = kLargest});
+}
+
 base::Field AgentTrainerOptions::energy_weight_field() {
   return base::field("energy_weight", energy_weight,
                      "weight in the loss of energy_per_neuron, the mean over neurons and steps; "
@@ -124,7 +131,7 @@ AgentTrainer::AgentTrainer(const tasks::EnvironmentOptions& task, const nn::Unit
 
 void AgentTrainer::try_out() {
   const torch::NoGradGuard no_grad;
-  Actor(*task_, seed_, 1, test_steps(), *agent_).play_episodes(*agent_, tasks::Split::test, 0, 1);
+  Actor(*task_, seed_, 1, 1, *agent_).play_on(*agent_, {.stride = 1, .energy = true});
 }
 
 Metrics AgentTrainer::test(int64_t count) {
@@ -163,14 +170,25 @@ std::string AgentTrainer::trace(bool sampled) {
 }
 
 std::vector<tasks::Baseline> AgentTrainer::baselines() const {
-  if (baselines_.empty()) {
-    baselines_.push_back({"random_reward", mean_reward_of("random")});
+  std::vector<tasks::Baseline> baselines = {{"random_reward", random_reward()}};
+  if (const auto oracle = oracle_reward()) baselines.push_back({"oracle_reward", *oracle});
+  return baselines;
+}
+
+double AgentTrainer::random_reward() const {
+  if (!random_reward_) random_reward_ = mean_reward_of("random");
+  return *random_reward_;
+}
+
+std::optional<double> AgentTrainer::oracle_reward() const {
+  if (!oracle_asked_) {
+    oracle_asked_ = true;
     try {
-      baselines_.push_back({"oracle_reward", mean_reward_of("oracle")});
+      oracle_reward_ = mean_reward_of("oracle");
     } catch (const base::UserError&) {  // the task has no oracle
     }
   }
-  return baselines_;
+  return oracle_reward_;
 }
 
 void AgentTrainer::add_reward(const std::vector<double>& rewards, Metrics& metrics) {
@@ -210,10 +228,10 @@ void AgentTrainer::restore_rewards(const base::Safetensors& content) {
 }
 
 void AgentTrainer::add_reward_share(double reward, Metrics& metrics) const {
-  const auto baselines = this->baselines();
-  if (baselines.size() < 2) return;
-  const double random = baselines[0].value, oracle = baselines[1].value;
-  metrics.emplace_back("reward_share", (reward - random) / (oracle - random));
+  const std::optional<double> oracle = oracle_reward();
+  if (!oracle) return;  // before the random policy plays, which may take long
+  const double random = random_reward();
+  metrics.emplace_back("reward_share", (reward - random) / (*oracle - random));
 }
 
 int64_t AgentTrainer::test_steps() const {

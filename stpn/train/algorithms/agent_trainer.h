@@ -7,6 +7,7 @@
 #include <deque>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,7 @@ struct AgentTrainerOptions : TrainerOptions {
   double epsilon = 1e-8;
   double max_grad_norm = 40;
   double discount = 0.99;
+  double entropy_weight = 0;
   double energy_weight = 0;
   double learning_rate = 1e-4;  // at the start
   double final_learning_rate = 1e-12;
@@ -45,6 +47,7 @@ struct AgentTrainerOptions : TrainerOptions {
   base::Field epsilon_field();
   base::Field max_grad_norm_field();
   base::Field discount_field();
+  base::Field entropy_weight_field();
   base::Field energy_weight_field();
   base::Field learning_rate_field();
   base::Field final_learning_rate_field();
@@ -88,13 +91,17 @@ class AgentTrainer : public Trainer {
   // Adds (reward - random) / (oracle - random) to the metrics, if the task has an oracle.
   void add_reward_share(double reward, Metrics& metrics) const;
   int64_t test_steps() const;
+  // Both over all test episodes, played at the first call; no oracle: nothing.
+  double random_reward() const;
+  std::optional<double> oracle_reward() const;
   double mean_reward_of(const std::string& policy_name) const;
   PlayedEpisodes play_test(int64_t count, bool greedy);
 
   uint64_t seed_;
   std::unique_ptr<tasks::EnvironmentTask> task_;
   std::shared_ptr<nn::Agent> agent_;
-  mutable std::vector<tasks::Baseline> baselines_;
+  mutable std::optional<double> random_reward_, oracle_reward_;
+  mutable bool oracle_asked_ = false;
   double reward_ = std::numeric_limits<double>::quiet_NaN();  // of the last epoch that had any
   std::deque<double> last_rewards_;                           // of the last episodes, at most 100
 };

@@ -83,7 +83,7 @@ class ActorCriticTrainer : public AgentTrainer {
                                  ? epoch * options_.report_every * options_.episodes
                                  : gradient_.episodes_ended();
     Metrics metrics;
-    if (options_.sequence_length > 0) {
+    if (gradient_.cuts_sequences()) {
       const auto iterations = static_cast<double>(epoch * options_.report_every);
       metrics.emplace_back("environment_steps", iterations * steps_of_iteration());
     }
@@ -96,12 +96,12 @@ class ActorCriticTrainer : public AgentTrainer {
 
   Metric pace(int64_t epochs, double seconds) const override {
     const auto iterations = static_cast<double>(epochs * options_.report_every);
-    if (options_.sequence_length == 0) return {"seconds_per_iteration", seconds / iterations};
+    if (!gradient_.cuts_sequences()) return {"seconds_per_iteration", seconds / iterations};
     return {"steps_per_second", iterations * steps_of_iteration() / seconds};
   }
 
  protected:
-  bool tests_greedily() const override { return options_.sequence_length > 0; }
+  bool tests_greedily() const override { return gradient_.cuts_sequences(); }
 
  private:
   // One step of the optimiser. Returns the norm of the gradient before clipping.
@@ -174,10 +174,7 @@ std::vector<base::Field> ActorCriticOptions::fields() {
                   "actions; raise it when the policy stops exploring too soon",
                   {.least = 0, .most = kLargest})
           .formerly("concentration_weight"),
-      base::field("entropy_weight", entropy_weight,
-                  "weight of the policy's entropy, which the loss rewards; raise it when the "
-                  "policy stops exploring too soon",
-                  {.least = 0, .most = kLargest}),
+      entropy_weight_field(),
       energy_weight_field(),
       stop_reward_field(),
   };
@@ -205,9 +202,10 @@ torch::Tensor actor_critic_loss(const ActorCriticOptions& options, const nn::Pol
   const torch::Tensor advantage =
       returns_of(rollout, value, bootstrap_value, options.discount) - value;
   const torch::Tensor policy_l2 = policy.squared_norm();
-  const torch::Tensor terms =
-      -log_chosen * advantage.detach() + options.value_weight * advantage.square() +
-      options.policy_l2_weight * policy_l2 - options.entropy_weight * policy.entropy();
+  torch::Tensor terms = -log_chosen * advantage.detach() +
+                        options.value_weight * advantage.square() +
+                        options.policy_l2_weight * policy_l2;
+  if (options.entropy_weight > 0) terms = terms - options.entropy_weight * policy.entropy();
   if (rollout.acted.all().item<bool>()) return terms.sum();
   return terms.masked_fill(rollout.acted.logical_not(), 0).sum();
 }

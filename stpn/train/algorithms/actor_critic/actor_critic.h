@@ -49,7 +49,6 @@ struct ActorCriticOptions : AgentTrainerOptions {
   std::string loss = "mean";
   double value_weight = 0.1;
   double policy_l2_weight = 0.03;
-  double entropy_weight = 0;
 
   // What the loss of all steps is multiplied by.
   double scale(int64_t steps) const {
@@ -95,6 +94,8 @@ class PolicyGradient {
   // iteration.
   Result run(int64_t iteration, bool gradients);
 
+  // Whether rollouts are played first and then learnt from in sequences, as with images they are.
+  bool cuts_sequences() const { return learner_ != nullptr; }
   int64_t episodes_ended() const;  // in total, in rollouts
 
   // Writes what the next rollout needs to go on, and reads it back. For whole episodes, nothing.

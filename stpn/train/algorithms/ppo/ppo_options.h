@@ -26,11 +26,11 @@ struct PpoOptions : AgentTrainerOptions {
   double value_weight = 1;
   std::string value_clipping = "change";
   double value_clip = 10;
-  double entropy_weight = 0.01;
   double kl_weight = 0.2;  // at the start
   double kl_target = 0.01;
 
   PpoOptions() {
+    entropy_weight = 0.01;
     learning_rate = 3e-4;
     decay_steps = 4e8;
   }

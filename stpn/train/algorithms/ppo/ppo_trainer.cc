@@ -216,10 +216,7 @@ std::vector<base::Field> PpoOptions::fields() {
                   "squared error (a larger one has no gradient), or nothing",
                   {"change", "error", "none"}),
       base::field("value_clip", value_clip, "see value_clipping", {.least = 0, .most = kLargest}),
-      base::field("entropy_weight", entropy_weight,
-                  "weight of the policy's entropy, which the loss rewards; raise it when the "
-                  "policy stops exploring too soon",
-                  {.least = 0, .most = kLargest}),
+      entropy_weight_field(),
       base::field("kl_weight", kl_weight,
                   "weight in the loss of the divergence from the policy that played, at the "
                   "start; 0: without",
