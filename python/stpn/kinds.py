@@ -34,7 +34,7 @@ class Kind:
     time_axis: str
     curves: tuple  # over time, one panel each: the score and, if metrics.jsonl has it, the energy
     learning: Measure  # a model has learnt the task when this measure reaches
-    learnt: float | None  # this value; None: half of the best model's result
+    learnt: float | None  # this value; None: half the way from random play to the best model
     names: dict = field(default_factory=dict)  # names of models that differ from those in runs.NAMES
 
     def of(self, metrics):

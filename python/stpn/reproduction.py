@@ -18,6 +18,7 @@ it, and <set>.png shows its curve as far as it goes.
 """
 
 import argparse
+import math
 import re
 import shutil
 import statistics
@@ -63,8 +64,12 @@ def learnt_at(runs):
     """The value of `kind.learning` at which a model counts as having learnt the task."""
     if runs.kind.learnt is not None:
         return runs.kind.learnt
-    best = max(statistics.mean(metric(each, runs.kind.learning)) for each in runs.finished.values())
-    return max(0.01, round(best / 2, 2))  # chance would reach 0
+    kind = runs.kind
+    best = max(statistics.mean(metric(each, kind.learning)) for each in runs.finished.values())
+    is_score = kind.learning.key == kind.scores[0].key  # otherwise a share, which random play has 0 of
+    start = runs.baselines.get(f"random_{kind.noun}", 0) if is_score else 0
+    half = max(0.01, (best - start) / 2)  # what acts at random must not reach it
+    return round(start + half, 1 - math.floor(math.log10(half)))
 
 
 def time_to_learn(runs, kind, level):

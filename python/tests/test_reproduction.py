@@ -87,8 +87,9 @@ class ReproductionTest(unittest.TestCase):
         self.assertEqual(self.row(out, "oracle")[3], "270.3")
 
     def test_table_of_an_rl_task_without_an_oracle(self):
-        for seed, reward in ((1, 5.0), (2, 6.0)):
-            run = Path(self.write_rl("hold", "stpn", seed, reward=reward, rewards=(0.5, 2.0, 6.0)))
+        for seed, reward in ((1, 18.0), (2, 20.0)):
+            run = Path(self.write_rl("hold", "stpn", seed, reward=reward, rewards=(-19, -2, 18),
+                                     random=-20.3))
             summary = json.loads((run / "summary.json").read_text())
             del summary["metrics"]["reward_share"], summary["baselines"]["oracle_reward"]
             del summary["metrics"]["energy_per_neuron_without_reward"]
@@ -99,10 +100,10 @@ class ReproductionTest(unittest.TestCase):
             (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         code, out, err = self.run_main()
         self.assertEqual((code, err), (0, ""))
-        # Half of the best, 5.5, is reached in the third epoch.
+        # Half the way from -20.3 to the best mean, 19, is -1, reached in the third epoch.
         self.assertEqual(self.row(out, "model")[3:6], [
-            "reward per episode", "thousand episodes to 2.75", "energy per neuron and step"])
-        self.assertEqual(self.row(out, "STPNr")[3:5], ["5.5 ± 0.7", "19.2 ± 0.0"])
+            "reward per episode", "thousand episodes to -1.00", "energy per neuron and step"])
+        self.assertEqual(self.row(out, "STPNr")[3:5], ["19.0 ± 1.4", "19.2 ± 0.0"])
         self.assertTrue((self.folder / "hold.png").exists())
 
     def test_no_model_has_learnt_if_all_act_at_random(self):
@@ -343,7 +344,7 @@ class ReproductionTest(unittest.TestCase):
         code, out, err = self.run_main()
         self.assertEqual((code, err), (0, ""))
         self.assertEqual(self.row(out, "model")[3:], [
-            "reward per episode", "thousand episodes to 60.0", "energy per neuron and step",
+            "reward per episode", "thousand episodes to 63.0", "energy per neuron and step",
             "seconds per iteration"])
         self.assertEqual(self.row(out, "random")[3], "5.5")
 
