@@ -65,7 +65,7 @@ lint:  ## check the format of all C++ files, and the layers below torch with cla
 	@cmake/setup.sh ale
 	@cmake/setup.sh lint
 	clang-format-14 --dry-run --Werror $(SOURCES)
-	cmake --preset lint
+	cmake --preset lint -DSTPN_WITH_ALE=ON
 	$(PYTHON) cmake/one_command_a_source.py build-lint/compile_commands.json
 	printf '%s\n' $(TIDIED) | xargs -P $(CORES) -n 1 clang-tidy-14 --quiet -p build-lint \
 	  --extra-arg=-Wno-unused-command-line-argument  # of flags that only GCC has

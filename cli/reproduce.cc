@@ -227,8 +227,8 @@ void add_reproduce(CLI::App& app) {
   auto arguments = std::make_shared<ReproduceArguments>();
   command
       ->add_option("TASK", arguments->task,
-                   "a folder of experiments with a reproduce.toml, which says what is run: "
-                   "retrieval, maze or pendulum")
+                   "a folder of experiments with a reproduce.toml, which says what is run, such "
+                   "as retrieval")
       ->required()
       ->check(kNotEmpty);
   add_integer(*command, "--seeds", arguments->seeds, 1, train::kMaxSeeds,

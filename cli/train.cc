@@ -49,8 +49,8 @@ void run_train(const TrainArguments& arguments) {
   if (arguments.profile) fmt::print("{}", profiled.table());
   if (arguments.quiet) return;
   if (!summary) {
-    fmt::print("{}: is finished; to continue it, raise train.epochs or train.iterations\n",
-               folder.string());
+    fmt::print("{}: is finished; to continue it, raise {}\n", folder.string(),
+               experiment.train->limits());
     return;
   }
   fmt::print("{}\n", listed(summary->metrics));

@@ -77,7 +77,8 @@ make_environment() {
 # .ale: lib/libale.a, include/, roms/, LICENSE.md, the archive of the sources, and in python/ the package
 # ale_py, with which our tests compare. .ale/requirements.txt is written last.
 make_ale() {
-  if cmp -s python/requirements-ale.txt .ale/requirements.txt; then
+  if cmp -s python/requirements-ale.txt .ale/requirements.txt && [[ -f .ale/lib/libale.a && -f .ale/roms/pong.bin ]]
+  then
     return
   fi
   echo "setup: building the Arcade Learning Environment in .ale: three minutes of one core"
@@ -98,9 +99,12 @@ make_ale() {
 
 fetch_ale() {
   local pip=(.venv/bin/python -m pip --disable-pip-version-check --no-input --quiet)
-  "${pip[@]}" install --no-deps --require-hashes --target .ale/tools -r python/requirements-ale-tools.txt
-  PYTHONPATH=$PWD/.ale/tools "${pip[@]}" download --no-deps --no-binary ale-py --no-build-isolation \
-    --require-hashes --dest .ale -r python/requirements-ale.txt
+  if ! "${pip[@]}" install --no-deps --require-hashes --target .ale/tools -r python/requirements-ale-tools.txt ||
+    ! PYTHONPATH=$PWD/.ale/tools "${pip[@]}" download --no-deps --no-binary ale-py --no-build-isolation \
+      --require-hashes --dest .ale -r python/requirements-ale.txt; then
+    echo "setup: pip could not fetch ALE's sources; see its message above" >&2
+    exit 1
+  fi
   mkdir .ale/source
   tar -xf .ale/ale_py-*.tar.gz --strip-components=1 -C .ale/source
   "${pip[@]}" install --no-deps --only-binary ale-py --target .ale/python ale-py==0.12.1 ||
@@ -112,7 +116,10 @@ fetch_ale() {
 compile_ale() {
   local blend=.ale/source/src/ale/environment/phosphor_blend.cpp launcher=()
   sed -i 's|^  makeAveragePalette();$|  // Changed by stpn: makeAveragePalette() is not called.|' "$blend"
-  grep -q 'Changed by stpn' "$blend"
+  if ! grep -q 'Changed by stpn' "$blend"; then
+    echo "setup: ALE's $blend has changed: mend the line of sed in cmake/setup.sh" >&2
+    exit 1
+  fi
   if command -v ccache >/dev/null; then
     launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
   fi

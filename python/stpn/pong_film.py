@@ -190,8 +190,9 @@ class PlacesMap:
         axes.axis("off")
         self.below = axes.imshow(self.dim(0), cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto",
                                  extent=(0, width, height, 0))
-        # Of the screen, the agent with images of the published STPNs sees rows 25 to 184.
-        top, seen = (25, 160) if trace["mode"] == "stpn" else (0, height)
+        # With the images of the published STPNs the agent does not see 25 rows at each end.
+        top = 25 if trace["mode"] == "stpn" else 0
+        seen = height - 2 * top
         (first_row, last_row), (first_column, last_column) = synapses.rows, synapses.columns
         self.map = axes.imshow(self.colours(0), interpolation="nearest", aspect="auto",
                                extent=(first_column * width, last_column * width,

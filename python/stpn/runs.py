@@ -27,6 +27,10 @@ NAMES = {
     "lstm_normalised": "LSTM, normalised",
     "rnn_normalised": "RNN, normalised",
     "perceptron": "Perceptron",
+    "stpn_a2c": "STPN",
+    "lstm_a2c": "LSTM",
+    "gru_a2c": "GRU",
+    "perceptron_a2c": "Perceptron",
 }
 
 # What a run is. Only finished runs are in means.

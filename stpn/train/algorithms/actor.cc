@@ -174,17 +174,12 @@ Acted Actor::run(nn::Agent& agent, const nn::State& state, int64_t steps, bool r
                      .reset = input.reset,
                      .action = first(action_),
                      .acted = first(acted_),
-                     .log_prob = {},
                      .reward = first(reward_),
                      .terminated = first(terminated_),
                      .truncated = first(truncated_),
                      .state = state};
   const base::Working working(base::Work::unit);
   nn::Agent::Output output = agent.forward_encoded(input);
-  {
-    const torch::NoGradGuard no_grad;
-    rollout.log_prob = output.policy->log_prob(rollout.action);
-  }
   state_.clear();
   if (resets) {
     for (const auto& [name, tensor] : output.state) {

@@ -37,6 +37,9 @@ struct SupervisedOptions : TrainerOptions {
 
   std::vector<base::Field> fields() override;
   int64_t epochs() const override { return most_epochs; }
+  std::string limits() const override {
+    return "train.epochs, train.patience or train.target_accuracy";
+  }
   std::unique_ptr<tasks::TaskOptions> task_options(const std::string& name,
                                                    const std::string& where) const override;
   std::unique_ptr<Trainer> make(const tasks::TaskOptions& task,

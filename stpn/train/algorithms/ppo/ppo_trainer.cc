@@ -8,7 +8,6 @@
 
 #include "stpn/base/error.h"
 #include "stpn/base/profile.h"
-#include "stpn/tasks/policy.h"
 #include "stpn/train/algorithms/agent_trainer.h"
 #include "stpn/train/algorithms/ppo/ppo.h"
 #include "stpn/train/algorithms/ppo/ppo_options.h"
@@ -69,9 +68,8 @@ class PpoTrainer : public AgentTrainer {
     read_saved(content, kProgress, iterations);
     iterations_ = static_cast<int64_t>(iterations.item<double>());
   }
-  double batch_size() const override {
-    return static_cast<double>(options_.batch_steps()) / static_cast<double>(task().max_steps());
-  }
+  std::string batch_items() const override { return "steps"; }
+  double batch_size() const override { return static_cast<double>(options_.batch_steps()); }
   int64_t batches() const override {
     return std::min(options_.report_every, options_.iterations());
   }
