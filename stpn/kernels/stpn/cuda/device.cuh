@@ -1,4 +1,6 @@
-// The STPN's CUDA kernels: teams of threads on a GPU, and how they are started.
+// The STPN's CUDA kernels: teams of threads on a GPU, and how they are started. One source for each
+// type includes this, so that both compile at the same time.
+#pragma once
 
 #include <cooperative_groups.h>
 #include <cuda_runtime.h>
@@ -225,21 +227,10 @@ void stpn_backward_cuda(const StpnBackwardParams<T>& p) {
   cuda::check(cudaGetLastError(), "the gradients of parameters");
 }
 
-SavedBound stpn_cuda_saved(const Extent& extent, const StpnVariant& variant) {
-  return cuda::Sizes(extent, variant).saved_bound();
-}
-
 template <typename T>
 int64_t stpn_cuda_workspace(const Extent& extent, const StpnVariant& variant, bool backward) {
   const cuda::Division d = cuda::divided<T>(extent, variant);
   return backward ? d.backward_workspace() : d.forward_workspace();
 }
-
-template void stpn_forward_cuda(const StpnForwardParams<float>&);
-template void stpn_forward_cuda(const StpnForwardParams<double>&);
-template void stpn_backward_cuda(const StpnBackwardParams<float>&);
-template void stpn_backward_cuda(const StpnBackwardParams<double>&);
-template int64_t stpn_cuda_workspace<float>(const Extent&, const StpnVariant&, bool);
-template int64_t stpn_cuda_workspace<double>(const Extent&, const StpnVariant&, bool);
 
 }  // namespace stpn::kernels
