@@ -143,6 +143,7 @@ class Function(torch.autograd.Function):
     def forward(ctx, library, settings, names, *tensors):
         call = Call(library, KERNELS, dict(zip(names, (t.detach() for t in tensors))), **settings)
         call.forward(save=any(ctx.needs_input_grad))
+        ctx.set_materialize_grads(False)
         ctx.call, ctx.names = call, names
         return call.output, *call.finals.values()
 
@@ -150,8 +151,9 @@ class Function(torch.autograd.Function):
     def backward(ctx, grad_output, *final_gradients):
         needed = dict(zip(ctx.names, ctx.needs_input_grad[3:]))
         gradients = ctx.call.backward(
-            grad_output.contiguous(),
-            {name: grad.contiguous() for name, grad in zip(ctx.call.finals, final_gradients)},
+            None if grad_output is None else grad_output.contiguous(),
+            {name: grad.contiguous() for name, grad in zip(ctx.call.finals, final_gradients)
+             if grad is not None},
             wanted=[name for name in ctx.names if needed[name]])
         ctx.call = None
         return None, None, None, *(gradients.get(name) for name in ctx.names)
