@@ -149,13 +149,8 @@ class TypedOp : public UnitOp {
 
     c10::SymInt saved_bound() const override {
       if (kernels_->plan == nullptr && kernels_->saved == nullptr) return 0;
-      kernels::SavedBound bound;
-      if (kernels_->saved != nullptr) bound = kernels_->saved(extent, variant_);
-      for (const int64_t batch : kernels::kBatchesToBound) {
-        if (kernels_->plan == nullptr) break;
-        const kernels::Extent whole{kernels::kStepsToBound, batch, extent.inputs, extent.hidden};
-        bound.widen(kernels::saved_bound(*plan_of(whole)));
-      }
+      const kernels::SavedBound bound =
+          kernels_->saved != nullptr ? kernels_->saved(extent, variant_) : bound_of_plans();
       return sizes.batch * (sizes.steps * bound.per_step +
                             (sizes.steps / bound.interval + 1) * bound.per_checkpoint);
     }
@@ -204,6 +199,15 @@ class TypedOp : public UnitOp {
    private:
     auto plan_of(const kernels::Extent& whole) const {
       return kernels_->plan(whole, variant_, kernels_->grouping);
+    }
+
+    kernels::SavedBound bound_of_plans() const {
+      kernels::SavedBound bound;
+      for (const int64_t batch : kernels::kBatchesToBound) {
+        const kernels::Extent whole{kernels::kStepsToBound, batch, extent.inputs, extent.hidden};
+        bound.widen(kernels::saved_bound(*plan_of(whole)));
+      }
+      return bound;
     }
 
     Shape shape_of(const kernels::TensorSpec& tensor) const {

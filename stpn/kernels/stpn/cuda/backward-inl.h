@@ -184,8 +184,8 @@ class BackwardThread : public SampleThread<T, ThisTeam> {
                            weight_[i] + s.first, lambda_[i], gamma_[i],
                            partial_ + int64_t{team.group()} * s.fan_in + s.first);
     if (v.plastic_bias && first_lane()) sums.dh += through_bias_update(t, i, n.h);
-    sums.dh = team.sum(sums.dh);
-    sums.dn = to_norm ? team.sum(sums.dn) : T(0);
+    team.sum(sums.dh, sums.dn);
+    if (!to_norm) sums.dn = T(0);
     return sums;
   }
 
@@ -355,8 +355,9 @@ class BackwardThread : public SampleThread<T, ThisTeam> {
         mean += gradient;
         mean_product += gradient * (u_[i] - of_u.mean) * of_u.inverse_std;
       });
-      mean = team.sum(mean) / T(s.hidden);
-      mean_product = team.sum(mean_product) / T(s.hidden);
+      team.sum(mean, mean_product);
+      mean /= T(s.hidden);
+      mean_product /= T(s.hidden);
     }
     for_rows([&](int i) {
       T du = team.from_first(first_lane() ? du_[i] : T(0));
@@ -396,8 +397,7 @@ class BackwardThread : public SampleThread<T, ThisTeam> {
       }
       dF[j] = d_in;
     });
-    dh = team.sum(dh);
-    dn = team.sum(dn);
+    team.sum(dh, dn);
     if (!first_lane()) return;
     du_[i] += dh;
     dn_[i] += dn;

@@ -136,7 +136,7 @@ TEST(StpnCudaTest, ItsOwnDivisionsMatchReference) {
 
 // The threads between two barriers run in another order for every seed: what one writes and another
 // reads without a barrier in between would show.
-TEST(StpnCudaTest, BitsDoNotDependOnTheOrderOfThreads) {
+TEST(StpnCudaTest, BitsDoNotDependOnTheSchedule) {
   for (const StpnVariant& v : all_variants()) {
     if (v.norm != Norm::post && v.norm != Norm::pre) continue;
     const Extent e{4, 2, 5, 6};
@@ -189,7 +189,7 @@ TEST(StpnCudaTest, AMissingBarrierShows) {
   EXPECT_TRUE(differs);
 }
 
-TEST(StpnCudaTest, ABarrierThatSomeThreadsSkipShows) {
+TEST(StpnCudaTest, ASkippedBarrierShows) {
   cuda::Emulation threads(8, 4, 1);
   EXPECT_THROW(threads.run([&](int thread) {
     if (thread != 3) cuda::EmulatedTeam(threads, thread).sync();

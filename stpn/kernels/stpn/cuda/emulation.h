@@ -76,7 +76,7 @@ class Emulation {
   }
 
  private:
-  static constexpr size_t kStack = 64 * 1024;
+  static constexpr size_t kStack = 256 * 1024;
   struct Fiber {
     ucontext_t context{};
     std::unique_ptr<std::byte[]> stack;
@@ -189,6 +189,11 @@ class EmulatedTeam {
   template <typename T>
   T sum(T value) const {
     return of_->sum(thread_, value);
+  }
+  template <typename T>
+  void sum(T& one, T& other) const {
+    one = sum(one);
+    other = sum(other);
   }
   template <typename T>
   T from_first(T value) const {

@@ -107,10 +107,10 @@ class ForwardThread : public SampleThread<T, ThisTeam> {
       dot += G * z[j];
       squares += G * G;
     });
-    dot = team.sum(dot);
+    team.sum(dot, squares);
     T inverse = T(1);
     if (v.norm != Norm::none) {
-      const T norm = std::sqrt(team.sum(squares));
+      const T norm = std::sqrt(squares);
       inverse = T(1) / plus_epsilon(norm);
       if (f.saved != nullptr && first_lane()) saved(t, kNorm)[i] = norm;
     }

@@ -55,6 +55,7 @@ struct RowRates {
 //   group(), groups()    of the team
 //   sync()               every thread of the team has arrived, and its writes are seen by all
 //   sum(value)           the sum over the lanes of a group, in a fixed order: the same bits in each
+//   sum(a, b)            the same of two values, in place
 //   from_first(value)    that of the group's first lane
 template <typename T, class ThisTeam>
 class SampleThread {

@@ -91,8 +91,7 @@ class GradientsThread {
         d_lambda += lambda[k];
         d_gamma += gamma[k];
       }
-      d_lambda = team.sum(d_lambda);
-      d_gamma = team.sum(d_gamma);
+      team.sum(d_lambda, d_gamma);
       if (team.lane() != 0) continue;
       put(to.d_lambda, r, after ? d_lambda + d_gamma * to.gamma[r] : d_lambda);
       put(to.d_gamma, r, after ? d_gamma * to.lambda[r] : d_gamma);
