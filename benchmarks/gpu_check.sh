@@ -29,13 +29,13 @@ else
 fi
 
 say "build for compute capability $architecture"
+mkdir -p $build
 cmake -G Ninja -S stpn/kernels/stpn/cuda -B $build -DCMAKE_CUDA_ARCHITECTURES="$architecture" \
-  >$build.log 2>&1 && cmake --build $build >>$build.log 2>&1 || {
-  cat $build.log
+  >$build/log 2>&1 && cmake --build $build >>$build/log 2>&1 || {
+  cat $build/log
   echo "gpu_check: the build failed" >&2
   exit 1
 }
-rm -f $build.log
 export STPN_CUDA_LIBRARY=$PWD/$build/libstpn_cuda.so
 
 if [ "$has_gpu" = 0 ]; then
