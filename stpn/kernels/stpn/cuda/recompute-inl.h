@@ -117,7 +117,6 @@ class RecomputeThread : public SampleThread<T, ThisTeam> {
           next[k] = updated(slot[k], rates[j], before, h, a_[j]) * after;
         });
       });
-      team.sync();
     }
   }
 
