@@ -23,14 +23,15 @@ class BackwardThread : public SampleThread<T, ThisTeam> {
   using Base::saved, Base::share;
 
  public:
-  // `memory` is the team's; `slots` (interval, H, P) and `sums` (Sizes::sums) are the sample's.
+  // `memory` is the team's; `recomputed` (interval, H, P) and `sums` (Sizes::sums) are the
+  // sample's.
   STPN_THREAD BackwardThread(const ThisTeam& its_team, const StpnBackwardParams<T>& call,
                              const Sizes& sizes, const Team& shape, const BackwardMemory& at,
-                             T* memory, T* slots, T* sums, int sample)
+                             T* memory, T* recomputed, T* sums, int sample)
       : Base(its_team, call.forward, sizes, sample),
         p(call),
         resident_(shape.resident),
-        slots_(slots),
+        recomputed_(recomputed),
         sums_(sums),
         dF_{memory + at.dF, shape.row},
         weight_(shape.resident ? TeamMatrix<T>{memory + at.weight, shape.row}
@@ -53,15 +54,15 @@ class BackwardThread : public SampleThread<T, ThisTeam> {
 
   STPN_THREAD void run() {
     begin();
-    RecomputeThread<T, ThisTeam> recompute(*this, slots_, a_, partial_);
+    RecomputeThread<T, ThisTeam> recompute(*this, recomputed_, a_, partial_);
     for (int interval = (s.steps - 1) / s.interval; interval >= 0; --interval) {
       const int first = interval * s.interval;
       const int end = first + s.interval < s.steps ? first + s.interval : s.steps;
       recompute.run(interval);
       for (int t = end - 1; t >= first; --t) {
-        const T* slot = slots_ + (t - first) * s.synapses();
-        if (!this->hebbian_term_is_z) recompute.factor_of(t, slot);
-        step(t, slot);
+        const T* F_before = recomputed_ + (t - first) * s.synapses();
+        if (!this->hebbian_term_is_z) recompute.factor_of(t, F_before);
+        step(t, F_before);
       }
     }
     finish();
@@ -105,19 +106,19 @@ class BackwardThread : public SampleThread<T, ThisTeam> {
     team.sync();
   }
 
-  STPN_THREAD void step(int t, const T* slot) {
+  STPN_THREAD void step(int t, const T* F_before) {
     if (t > 0) load_z(t - 1);
     if (this->rows_are_independent) {
       const T* a = z(t) + s.first;
       for_rows([&](int i) {
         const Neuron n = neuron(t, i);
-        const Sums sums = through_update(t, i, n, a, slot, /*norm_too=*/true);
+        const Sums sums = through_update(t, i, n, a, F_before, /*norm_too=*/true);
         const T dh = gradient_of_h(t, i) + sums.dh;
         const T du = dh * activation_slope(v.activation, n.h);
-        through_preactivation(t, i, n, du, sums.dn, slot, /*columns_begin=*/false);
+        through_preactivation(t, i, n, du, sums.dn, F_before, /*columns_begin=*/false);
       });
     } else {
-      step_in_parts(t, slot);
+      step_in_parts(t, F_before);
     }
     team.sync();
     const bool reset = is_reset(t);
@@ -158,10 +159,10 @@ class BackwardThread : public SampleThread<T, ThisTeam> {
 
   // Through the update of a row: dF becomes the gradient of F before the step; `partial` gets that
   // of `a`. Through the division by the norm too, unless Oja's rule comes in between.
-  STPN_THREAD Sums through_update(int t, int i, const Neuron& n, const T* a, const T* slot,
+  STPN_THREAD Sums through_update(int t, int i, const Neuron& n, const T* a, const T* F_before,
                                   bool norm_too) {
     const RowRates<T> rates(f, s, i);
-    const T* F = slot + int64_t{i} * s.plastic;
+    const T* F = F_before + int64_t{i} * s.plastic;
     T inverse_post = T(1);
     T dm_over_norm = T(0);
     if (v.norm == Norm::post) {
@@ -250,14 +251,14 @@ class BackwardThread : public SampleThread<T, ThisTeam> {
 
   // Through energy and pre-activation of a row, given du, the gradient of G z / n, and dn so far.
   // `columns_begin`: nothing is in `partial` yet.
-  STPN_THREAD void through_preactivation(int t, int i, const Neuron& n, T du, T dn, const T* slot,
-                                         bool columns_begin) {
+  STPN_THREAD void through_preactivation(int t, int i, const Neuron& n, T du, T dn,
+                                         const T* F_before, bool columns_begin) {
     if (first_lane()) {
       vector(kBiasSum)[i] += du;
       if (v.plastic_bias) dbeta_[i] += du;
     }
     const T* W = f.weight + int64_t{i} * s.fan_in;
-    const T* F = slot + int64_t{i} * s.plastic;
+    const T* F = F_before + int64_t{i} * s.plastic;
     T dE = T(0);  // of the sum over j of |G_ij| z_j^2
     if (p.grad_energy != nullptr) {
       dE = p.grad_energy[this->sample_at(t) * s.hidden + i] * n.inverse_norm;
@@ -319,13 +320,13 @@ class BackwardThread : public SampleThread<T, ThisTeam> {
   }
 
   // A step in which rows depend on each other.
-  STPN_THREAD void step_in_parts(int t, const T* slot) {
+  STPN_THREAD void step_in_parts(int t, const T* F_before) {
     const bool oja = v.rule == Rule::oja;
     const bool sum_columns = !this->hebbian_term_is_z;
     const T* a = sum_columns ? a_ : z(t) + s.first;
     for_rows([&](int i) {
       const Neuron n = neuron(t, i);
-      const Sums sums = through_update(t, i, n, a, slot, !oja);
+      const Sums sums = through_update(t, i, n, a, F_before, !oja);
       if (!first_lane()) return;
       u_[i] = preactivation(t, i, n);
       dn_[i] = sums.dn;
@@ -337,7 +338,7 @@ class BackwardThread : public SampleThread<T, ThisTeam> {
             [&](int j) { da_[j] = this->column_sum(partial_ + s.first, s.fan_in, j); });
       team.sync();
     }
-    if (oja) for_rows([&](int i) { through_oja(i, neuron(t, i), slot); });
+    if (oja) for_rows([&](int i) { through_oja(i, neuron(t, i), F_before); });
     for_rows([&](int i) {
       if (!first_lane()) return;
       T dh = du_[i];
@@ -370,7 +371,7 @@ class BackwardThread : public SampleThread<T, ThisTeam> {
         du = (du * f.layer_norm_weight[i] - mean - normalised * mean_product) * of_u.inverse_std;
       }
       const T dn = team.from_first(first_lane() ? dn_[i] : T(0));
-      through_preactivation(t, i, neuron(t, i), du, dn, slot, sum_columns);
+      through_preactivation(t, i, neuron(t, i), du, dn, F_before, sum_columns);
     });
   }
 
@@ -382,8 +383,8 @@ class BackwardThread : public SampleThread<T, ThisTeam> {
   }
 
   // Through what Oja's rule subtracts, and then through norm `pre`.
-  STPN_THREAD void through_oja(int i, const Neuron& n, const T* slot) {
-    const T* F = slot + int64_t{i} * s.plastic;
+  STPN_THREAD void through_oja(int i, const Neuron& n, const T* F_before) {
+    const T* F = F_before + int64_t{i} * s.plastic;
     T* dF = dF_[i];
     T dh = T(0);
     T dn = T(0);
@@ -436,7 +437,7 @@ class BackwardThread : public SampleThread<T, ThisTeam> {
 
   const StpnBackwardParams<T>& p;
   bool resident_;
-  T *slots_, *sums_;
+  T *recomputed_, *sums_;
   TeamMatrix<T> dF_, weight_, lambda_, gamma_;
   T *z_, *a_, *da_, *dh_, *u_, *du_, *dn_, *dbeta_, *vectors_, *partial_;
   int first_column_;  // of `partial`, that is wanted: without grad_x, that of the first neuron

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstdint>
+#include <limits>
 #include <stdexcept>
 #include <vector>
 
@@ -195,6 +197,32 @@ TEST(StpnCudaTest, ASkippedBarrierShows) {
     if (thread != 3) cuda::EmulatedTeam(threads, thread).sync();
   }),
                std::logic_error);
+}
+
+// What a sample has come to, NaN even, ends at its reset, forward and backward.
+TEST(StpnCudaTest, ResetForgetsADivergedSample) {
+  StpnVariant coupled;
+  coupled.rule = Rule::oja;
+  coupled.layer_norm = coupled.plastic_bias = true;
+  for (const StpnVariant& v : {StpnVariant(), coupled}) {
+    const Extent e{4, 2, 3, 5};
+    RandomStpnCall<float> c(e, v, 9, /*with_reset=*/false);
+    c["x"][0] = std::numeric_limits<float>::infinity();
+    c.reset[2 * e.batch] = 1;
+    const auto result = emulate(c, division(e, v, {4, 16, true, 3}));
+    const auto reference = c.reference();
+    EXPECT_TRUE(std::isnan(result.output[e.hidden * e.batch]));
+    const auto from_reset = [](const std::vector<float>& values) {
+      return std::vector<float>(values.begin() + static_cast<int64_t>(values.size()) / 2,
+                                values.end());
+    };
+    const auto expect_close = [](const std::vector<float>& got, const std::vector<float>& want) {
+      EXPECT_LE(testing::distance(got, want), testing::kTolerance<float>);
+    };
+    expect_close(from_reset(result.output), from_reset(reference.output));
+    expect_close(result.final("F"), reference.final("F"));
+    expect_close(from_reset(result.gradient("x")), from_reset(reference.gradient("x")));
+  }
 }
 
 // Prediction alone saves nothing; gradients that nobody wants are not written.

@@ -38,12 +38,12 @@ void emulate_backward(const StpnBackwardParams<T>& p, const Division& d, uint64_
   std::vector<T> totals = unwritten<T>(s.sums());
   for (int sample = 0; sample < s.batch; ++sample) {
     std::vector<T> memory = unwritten<T>(d.backward_memory.end);
-    std::vector<T> slots = unwritten<T>(d.recomputed());
+    std::vector<T> recomputed = unwritten<T>(d.recomputed());
     Emulation threads(d.backward.threads * d.backward.blocks, d.backward.lanes, seed + sample);
     threads.run([&](int thread) {
       const EmulatedTeam team(threads, thread);
       BackwardThread<T, EmulatedTeam>(team, p, s, d.backward, d.backward_memory, memory.data(),
-                                      slots.data(), sums.data() + sample * s.sums(), sample)
+                                      recomputed.data(), sums.data() + sample * s.sums(), sample)
           .run();
     });
   }

@@ -5,8 +5,8 @@
 
 namespace stpn::kernels::cuda {
 
-// `slots` (interval, H, P), of the sample: slot k is F before step `first step + k`, after a reset.
-// `a` (P) and `partial` (groups, P) are the team's.
+// `recomputed` (interval, H, P), of the sample: matrix k is F before step `first step + k`, after a
+// reset. `a` (P) and `partial` (groups, P) are the team's.
 template <typename T, class ThisTeam>
 class RecomputeThread : public SampleThread<T, ThisTeam> {
   using Base = SampleThread<T, ThisTeam>;
@@ -14,8 +14,8 @@ class RecomputeThread : public SampleThread<T, ThisTeam> {
   using Base::for_columns, Base::for_plastic, Base::for_rows, Base::is_reset, Base::saved;
 
  public:
-  STPN_THREAD RecomputeThread(const Base& thread, T* slots, T* a, T* partial)
-      : Base(thread), slots_(slots), a_(a), partial_(partial) {}
+  STPN_THREAD RecomputeThread(const Base& thread, T* recomputed, T* a, T* partial)
+      : Base(thread), recomputed_(recomputed), a_(a), partial_(partial) {}
 
   STPN_THREAD void run(int interval) {
     const int begin = interval * s.interval;
@@ -56,7 +56,7 @@ class RecomputeThread : public SampleThread<T, ThisTeam> {
   STPN_THREAD void row_through_steps(const T* from, int i, int begin, int end) {
     const RowRates<T> rates(f, s, i);
     from += int64_t{i} * s.plastic;
-    T* to = slots_ + int64_t{i} * s.plastic;
+    T* to = recomputed_ + int64_t{i} * s.plastic;
     for (int first = this->first_plastic_column(); first < s.plastic;
          first += kTile * team.lanes()) {
       Rate<T> rate[kTile];
@@ -72,9 +72,9 @@ class RecomputeThread : public SampleThread<T, ThisTeam> {
         const bool last = t + 1 == end;
         const bool reset = is_reset(t);
         const T h = this->output(t)[i];
-        const T before = scale(t, i);
-        const T after = post_scale(t, i);
-        T* slot = to + (t - begin) * s.synapses();
+        const T scale_in = scale(t, i);
+        const T scale_out = post_scale(t, i);
+        T* F_before = to + (t - begin) * s.synapses();
         T a[kTile];
         STPN_UNROLL
         for (int k = 0; k < kTile; ++k) {
@@ -85,8 +85,8 @@ class RecomputeThread : public SampleThread<T, ThisTeam> {
         for (int k = 0; k < kTile; ++k) {
           const int j = first + k * team.lanes();
           if (reset) F[k] = T(0);
-          if (j < s.plastic) slot[j] = F[k];
-          F[k] = updated(F[k], rate[k], before, h, a[k]) * after;
+          if (j < s.plastic) F_before[j] = F[k];
+          F[k] = updated(F[k], rate[k], scale_in, h, a[k]) * scale_out;
         }
       }
     }
@@ -95,35 +95,35 @@ class RecomputeThread : public SampleThread<T, ThisTeam> {
   // Oja's rule sums over rows: all of them go through a step before the next.
   STPN_THREAD void with_oja(const T* from, int begin, int end) {
     for (int t = begin; t < end; ++t) {
-      T* slot = slots_ + (t - begin) * s.synapses();
+      T* F_before = recomputed_ + (t - begin) * s.synapses();
       if (t == begin || is_reset(t)) {
         for_rows([&](int i) {
           for_plastic([&](int j) {
             const int64_t k = int64_t{i} * s.plastic + j;
-            slot[k] = is_reset(t) ? T(0) : from[k];
+            F_before[k] = is_reset(t) ? T(0) : from[k];
           });
         });
       }
       if (t + 1 == end) return;
-      factor_of(t, slot);
-      T* next = slot + s.synapses();
+      factor_of(t, F_before);
+      T* next = F_before + s.synapses();
       for_rows([&](int i) {
         const RowRates<T> rates(f, s, i);
         const T h = this->output(t)[i];
-        const T before = scale(t, i);
-        const T after = post_scale(t, i);
+        const T scale_in = scale(t, i);
+        const T scale_out = post_scale(t, i);
         for_plastic([&](int j) {
           const int64_t k = int64_t{i} * s.plastic + j;
-          next[k] = updated(slot[k], rates[j], before, h, a_[j]) * after;
+          next[k] = updated(F_before[k], rates[j], scale_in, h, a_[j]) * scale_out;
         });
       });
     }
   }
 
  public:
-  // The presynaptic factor of the Hebbian term at step t, into a; `slot` is F before it. Where it
-  // is z the factor is not needed.
-  STPN_THREAD void factor_of(int t, const T* slot) const {
+  // The presynaptic factor of the Hebbian term at step t, into a; `F_before` is F before it. Where
+  // it is z the factor is not needed.
+  STPN_THREAD void factor_of(int t, const T* F_before) const {
     struct Presynaptic {
       STPN_THREAD T operator[](int input) const {
         return input < of->s.inputs ? of->x(t)[input] : of->previous_h(t, input - of->s.inputs);
@@ -132,12 +132,13 @@ class RecomputeThread : public SampleThread<T, ThisTeam> {
       int t;
     };
     this->hebbian_factor(
-        Presynaptic{this, t}, partial_, a_, [&](int i) { return slot + int64_t{i} * s.plastic; },
+        Presynaptic{this, t}, partial_, a_,
+        [&](int i) { return F_before + int64_t{i} * s.plastic; },
         [&](int i) { return this->output(t)[i]; }, [&](int i) { return scale(t, i); });
   }
 
  private:
-  T *slots_, *a_, *partial_;
+  T *recomputed_, *a_, *partial_;
 };
 
 }  // namespace stpn::kernels::cuda
