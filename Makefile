@@ -1,7 +1,7 @@
 # Shortcuts for the CMake presets. `make` without a target lists them.
 
 # Our headers and sources, including files that are not in git yet.
-SOURCES = $(shell git ls-files --cached --others --exclude-standard '*.h' '*.cc')
+SOURCES = $(shell git ls-files --cached --others --exclude-standard '*.h' '*.cc' '*.cu' '*.cuh')
 # clang-tidy checks the layers below torch only: a file that includes torch takes half a minute. Tests
 # are left out, because half of its findings there are about GoogleTest.
 TIDIED = $(filter-out %_test.cc,$(filter stpn/base/%.cc stpn/kernels/%.cc stpn/tasks/%.cc,$(SOURCES)))
