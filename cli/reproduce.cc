@@ -228,7 +228,7 @@ void add_reproduce(CLI::App& app) {
   command
       ->add_option("TASK", arguments->task,
                    "a folder of experiments with a reproduce.toml, which says what is run: "
-                   "retrieval, maze or pendulum")
+                   "retrieval, familiarity, maze or pendulum")
       ->required()
       ->check(kNotEmpty);
   add_integer(*command, "--seeds", arguments->seeds, 1, train::kMaxSeeds,
