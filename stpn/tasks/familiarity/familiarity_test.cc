@@ -33,7 +33,9 @@ TEST(Familiarity, StreamsNeverChange) {
     for (int64_t i = 0; i < 6; ++i) stream += batch.x[t * 6 + i] > 0 ? '+' : '-';
     stream += batch.target[t] == 1 ? "! " : " ";
   }
-  EXPECT_EQ(stream, "");
+  EXPECT_EQ(
+      stream,
+      "++++-- ++--+- ++++--! ++--+-! -++--+ -++--- -+---- ++-++- -+----! --+++- ++--+- --+++-! ");
 }
 
 // By the rules alone: what a step shows follows from its target and the step R before, and no

@@ -104,7 +104,9 @@ std::vector<AtDifficulty> sweep(nn::Classifier& model, const tasks::SequenceTask
     results.push_back({value, evaluate(model, *at, tasks::Split::test, count, piece_length)});
     return tells_apart(results.back().result);
   };
-  for (int64_t value = 1; test(value);) value = (13 * value + 9) / 10;
+  int64_t least_end = difficulty->value;
+  for (const int64_t value : difficulty->compared) least_end = std::max(least_end, value);
+  for (int64_t value = 1; test(value) || value < least_end;) value = (13 * value + 9) / 10;
   for (const int64_t value : difficulty->compared) {
     const auto is_value = [&](const AtDifficulty& at) { return at.difficulty == value; };
     if (std::none_of(results.begin(), results.end(), is_value)) test(value);

@@ -37,8 +37,9 @@ struct AtDifficulty {
 
 // How a model of a yes-or-no task generalises, on the first `count` test sequences: at difficulty 1
 // and then always 1.3 times as much, rounded up, until true positives are not more frequent than
-// false ones, and at those at which the task compares models (Tyulmankov, Yang, Abbott 2022). In
-// ascending order; empty for tasks with several classes or without a difficulty.
+// false ones (Tyulmankov, Yang, Abbott 2022), but at least up to the task's own difficulty and
+// those at which it compares models, because some models fail at lower ones. In ascending order;
+// empty for tasks with several classes or without a difficulty.
 std::vector<AtDifficulty> sweep(nn::Classifier& model, const tasks::SequenceTask& task,
                                 int64_t count, int64_t piece_length = 0);
 

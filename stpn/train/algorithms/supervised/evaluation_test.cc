@@ -17,8 +17,8 @@ constexpr int64_t kSteps = 20;
 // others.
 class Signs : public tasks::SequenceTask {
  public:
-  explicit Signs(int64_t difficulty, int64_t classes = 1)
-      : difficulty_(difficulty), classes_(classes) {}
+  explicit Signs(int64_t difficulty, int64_t classes = 1, int64_t compared = 5)
+      : difficulty_(difficulty), classes_(classes), compared_(compared) {}
 
   int64_t steps() const override { return kSteps; }
   int64_t input_size() const override { return 1; }
@@ -34,14 +34,14 @@ class Signs : public tasks::SequenceTask {
   }
   std::vector<tasks::Baseline> baselines() const override { return {}; }
   std::optional<tasks::Difficulty> difficulty() const override {
-    return tasks::Difficulty{"errors", difficulty_, {5, 30, 4}};
+    return tasks::Difficulty{"errors", difficulty_, {compared_, 4}};
   }
   std::unique_ptr<tasks::SequenceTask> at_difficulty(int64_t value) const override {
-    return value > 10 ? nullptr : std::make_unique<Signs>(value, classes_);
+    return value > 10 ? nullptr : std::make_unique<Signs>(value, classes_, compared_);
   }
 
  private:
-  int64_t difficulty_, classes_;
+  int64_t difficulty_, classes_, compared_;
 };
 
 class Copy : public nn::Unit {
@@ -87,11 +87,25 @@ TEST(EvaluationTest, SweepsUntilTruePositivesAreAsRareAsFalseOnes) {
     at.push_back(difficulty);
     EXPECT_DOUBLE_EQ(result.true_positive_rate, 1 - 0.1 * static_cast<double>(difficulty));
   }
-  // Each is 1.3 times the one before, rounded up, and at 8 both rates are 0.2. There is no task
-  // at 30.
+  // Each is 1.3 times the one before, rounded up, and at 8 both rates are 0.2.
   EXPECT_EQ(at, (std::vector<int64_t>{1, 2, 3, 4, 5, 6, 8}));
   nn::Classifier of_two = copying(2);
   EXPECT_TRUE(sweep(of_two, Signs(3, 2), 2).empty());
+}
+
+// It fails everywhere. There is no task at 11.
+TEST(EvaluationTest, SweepsAtLeastToWhereModelsAreCompared) {
+  nn::Classifier model = copying();
+  const torch::NoGradGuard no_grad;
+  model.parameters()[1].fill_(-5);  // always no
+  const auto swept = [&](const Signs& task) {
+    std::vector<int64_t> at;
+    for (const AtDifficulty& result : sweep(model, task, 1)) at.push_back(result.difficulty);
+    return at;
+  };
+  EXPECT_EQ(swept(Signs(3)), (std::vector<int64_t>{1, 2, 3, 4, 5, 6}));
+  EXPECT_EQ(swept(Signs(7)), (std::vector<int64_t>{1, 2, 3, 4, 5, 6, 8}));
+  EXPECT_EQ(swept(Signs(3, 1, 10)), (std::vector<int64_t>{1, 2, 3, 4, 6, 8, 10}));
 }
 
 TEST(EvaluationTest, MetricsAreThoseOfTheTaskAndOfTheSweep) {
