@@ -39,7 +39,7 @@ TEST(ClassifierTest, TheHeadStartsLikeItsUnit) {
 
 TEST(ClassifierTest, CountsAnswersOfYes) {
   const auto logits = torch::tensor({1.0f, -1.0f, 2.0f, 3.0f, -2.0f, 0.5f}).unsqueeze(1);
-  const auto targets = torch::tensor({1, 1, 0, kNoTarget, 0, 1}, torch::kInt64);
+  const auto targets = torch::tensor({1, 1, 0, -1, 0, 1}, torch::kInt64);
   const YesCounts counts = count_yes(logits, targets);
   EXPECT_EQ(counts.yes, 3);
   EXPECT_EQ(counts.no, 2);
