@@ -12,6 +12,7 @@
 #include "cli/progress/profiled.h"
 #include "cli/progress/progress.h"
 #include "cli/say.h"
+#include "cli/sweep_table.h"
 #include "stpn/train/run/run.h"
 #include "stpn/train/run/run_folder.h"
 
@@ -53,7 +54,7 @@ void run_train(const TrainArguments& arguments) {
                experiment.train->limits());
     return;
   }
-  fmt::print("{}\n", listed(summary->metrics));
+  fmt::print("{}{}\n", sweep_table(summary->metrics), listed(without_sweep(summary->metrics)));
   if (!summary->baselines.empty()) {
     fmt::print("to compare with: {}\n", listed(summary->baselines));
   }

@@ -23,6 +23,7 @@ NAMES = {
     "stpn_scalar": "STPN, scalar",
     "stpn_feedforward": "STPNf",
     "stpn_feedforward_scalar": "STPNf, scalar",
+    "stpn_anti": "STPNf, anti-Hebbian",
     "hebbff": "HebbFF",
     "lstm_normalised": "LSTM, normalised",
     "rnn_normalised": "RNN, normalised",

@@ -118,6 +118,7 @@ class ActorCriticTrainer : public AgentTrainer {
     adam_.set_learning_rate(
         options_.learning_rate_at(static_cast<double>(iteration + 1) * steps_of_iteration()));
     adam_.step();
+    agent().unit().keep_in_bounds();
     return norm;
   }
   double steps_of_iteration() const {

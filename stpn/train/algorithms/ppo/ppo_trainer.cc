@@ -11,6 +11,7 @@
 #include "stpn/train/algorithms/agent_trainer.h"
 #include "stpn/train/algorithms/ppo/ppo.h"
 #include "stpn/train/algorithms/ppo/ppo_options.h"
+#include "stpn/train/algorithms/saved_tensor.h"
 #include "stpn/train/algorithms/shards.h"
 
 namespace stpn::train {
@@ -137,6 +138,7 @@ class PpoTrainer : public AgentTrainer {
         check_finite("the norm of the gradient", norm, iteration);
         set_gradients(parameters_, result.gradients);
         adam_.step();
+        agent().unit().keep_in_bounds();
         last.add(result.sums);
         all.sums.add(result.sums);
         all.loss += result.loss;
