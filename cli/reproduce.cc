@@ -15,7 +15,7 @@
 #include "cli/places.h"
 #include "cli/process_pool.h"
 #include "cli/progress/status_line.h"
-#include "cli/report.h"
+#include "cli/python.h"
 #include "cli/say.h"
 #include "stpn/base/error.h"
 #include "stpn/base/files.h"
@@ -37,6 +37,7 @@ struct ReproduceArguments {
   int64_t jobs = std::max(1u, std::thread::hardware_concurrency());
   std::string out;
   bool runs_only = false;
+  bool tensorboard = false;
 };
 
 // Shows the progress of the runs: a line for each run that ends and, on a terminal, a status line.
@@ -194,7 +195,7 @@ void reproduce(const ReproduceArguments& arguments) {
                               : fmt::format("{}_{}", arguments.task, arguments.budget);
   const fs::path folder = arguments.out.empty() ? fs::path("runs") / own : fs::path(arguments.out);
 
-  if (!arguments.runs_only) check_report();
+  if (!arguments.runs_only) check_figures();
   std::error_code error;
   fs::create_directories(folder, error);  // the lock reports an error
   const base::FileLock lock(folder / "lock");
@@ -213,7 +214,7 @@ void reproduce(const ReproduceArguments& arguments) {
                     failed.size(), runs.size(), fmt::join(failed, ", ")));
   }
   if (failed.size() < runs.size() && !arguments.runs_only) {
-    if (const std::string problem = make_report(folder); !problem.empty())
+    if (const std::string problem = make_figures(folder); !problem.empty())
       problems.push_back(problem);
   }
   if (!problems.empty()) throw base::Error(fmt::format("{}", fmt::join(problems, "; ")));
@@ -228,7 +229,7 @@ void add_reproduce(CLI::App& app) {
   command
       ->add_option("TASK", arguments->task,
                    "a folder of experiments with a reproduce.toml, which says what is run: "
-                   "retrieval, maze or pendulum")
+                   "retrieval, maze, pendulum or pong")
       ->required()
       ->check(kNotEmpty);
   add_integer(*command, "--seeds", arguments->seeds, 1, train::kMaxSeeds,
