@@ -6,23 +6,32 @@ which needs neither a browser nor a network, makes the PNG and SVG files of the 
 
 import csv
 import io
+from dataclasses import dataclass
 
 import altair
 import numpy
 import vl_convert
 
 from stpn.kinds import EPOCHS
-from stpn.report.statistics import interquartile_mean, interval
+from stpn.report.statistics import OF_CURVES, interquartile_mean, interval
+from stpn.report.tables import at_a_glance
 from stpn.reproduction import metric
-from stpn.runs import baseline_label
+from stpn.runs import NAMES, baseline_label
 from stpn.styles import styles
 
 POINTS = 80  # of a curve, at most
 DASHES = {"-": [1, 0], "--": [6, 3], ":": [2, 2]}
-SHAPES = {"o": "circle", "s": "square", "D": "diamond", "^": "triangle-up", "v": "triangle-down", "P": "cross",
-          "X": "M-1,-1L1,1M1,-1L-1,1", "*": "M0,-1L0.3,-0.3L1,-0.3L0.45,0.15L0.65,1L0,0.45L-0.65,1L-0.45,0.15L-1,-0.3L-0.3,-0.3Z",
-          "<": "triangle-left", ">": "triangle-right", "h": "M-1,0L-0.5,-0.87L0.5,-0.87L1,0L0.5,0.87L-0.5,0.87Z",
-          "p": "M0,-1L0.95,-0.31L0.59,0.81L-0.59,0.81L-0.95,-0.31Z", "d": "M0,-1L0.6,0L0,1L-0.6,0Z"}
+# Markers as paths in a square from -1 to 1, for Vega and for the page's own legends.
+SHAPES = {
+    "o": "M-1,0A1,1,0,1,1,1,0A1,1,0,1,1,-1,0Z", "s": "M-.85,-.85H.85V.85H-.85Z", "D": "M0,-1L1,0L0,1L-1,0Z",
+    "^": "M0,-1L1,.8L-1,.8Z", "v": "M0,1L1,-.8L-1,-.8Z", "<": "M-1,0L.8,-1L.8,1Z", ">": "M1,0L-.8,-1L-.8,1Z",
+    "P": "M-.35,-1H.35V-.35H1V.35H.35V1H-.35V.35H-1V-.35H-.35Z",
+    "X": "M-1,-.6L-.6,-1L0,-.4L.6,-1L1,-.6L.4,0L1,.6L.6,1L0,.4L-.6,1L-1,.6L-.4,0Z",
+    "*": "M0,-1L.3,-.3L1,-.3L.45,.15L.65,1L0,.45L-.65,1L-.45,.15L-1,-.3L-.3,-.3Z",
+    "h": "M-1,0L-.5,-.87L.5,-.87L1,0L.5,.87L-.5,.87Z", "p": "M0,-1L.95,-.31L.59,.81L-.59,.81L-.95,-.31Z",
+    "d": "M0,-1L.6,0L0,1L-.6,0Z"}
+# The models at a glance: one of each kind.
+COMPARED = ["stpn", "stpn_feedforward", "lstm", "gru", "rnn", "fast_weights", "modplast", "perceptron"]
 BASELINE = "#737373"
 HEIGHT = 240
 CONFIG = {"font": "Helvetica, Arial, DejaVu Sans, sans-serif", "view": {"stroke": None}, "aria": False,
@@ -37,27 +46,39 @@ def brief(value):
     return float(f"{value:.6g}")
 
 
-class Looks:
-    """Colour, dashes and shape of each model of a set, by its name."""
+@dataclass(frozen=True)
+class Look:
+    """How a model is drawn, and its name in legends."""
+    name: str
+    colour: str
+    dash: list
+    shape: str
 
-    def __init__(self, runs):
-        self.names = {model: runs.model_name(model) for model in runs.models}
-        self.style = styles(runs.models)
 
-    def of(self, model):
-        style = self.style[model]
-        return {"name": self.names[model], "colour": style["color"], "dash": DASHES[style["linestyle"]],
-                "shape": SHAPES[style["marker"]]}
+def looks_of(names):
+    """The looks of {model: name}."""
+    return [Look(names[model], style["color"], DASHES[style["linestyle"]], SHAPES[style["marker"]])
+            for model, style in styles(names).items()]
 
-    def encoding(self, models, legend):
-        """The encodings of colour, dashes and shape."""
-        looks = [self.of(model) for model in models]
-        domain = [look["name"] for look in looks]
-        shown = altair.Legend(orient="right", symbolStrokeWidth=2) if legend else None
-        return {"color": altair.Color("model:N", legend=shown,
-                                      scale=altair.Scale(domain=domain, range=[look["colour"] for look in looks])),
-                "strokeDash": altair.StrokeDash("model:N", legend=shown,
-                                                scale=altair.Scale(domain=domain, range=[look["dash"] for look in looks]))}
+
+def looks_in(runs):
+    return looks_of({model: runs.model_name(model) for model in runs.models})
+
+
+def by_model(channel, looks, of, **options):
+    """The encoding of a channel by the model, with a legend for files."""
+    scale = altair.Scale(domain=[look.name for look in looks], range=[getattr(look, of) for look in looks])
+    return channel("model:N", scale=scale, legend=altair.Legend(symbolStrokeWidth=2, **options))
+
+
+def without_legends(spec):
+    """The same for the page, which has legends of its own: they fit into any width."""
+    if isinstance(spec, list):
+        return [without_legends(each) for each in spec]
+    if not isinstance(spec, dict):
+        return spec
+    return {key: None if key == "legend" and "symbolStrokeWidth" in (value or {}) else without_legends(value)
+            for key, value in spec.items()}
 
 
 def as_csv(rows):
@@ -89,7 +110,7 @@ def curve_rows(runs, measure):
             times = finished[0].curve(runs.kind.time.key)[:curves.shape[1]]
             chosen = some(len(times))
             curves = curves[:, chosen]
-            middle, ends = interquartile_mean(curves, axis=0), interval([curves])
+            middle, ends = interquartile_mean(curves, axis=0), interval([curves], OF_CURVES)
             for i, place in enumerate(chosen):
                 low, high = ("", "") if ends is None else (brief(end[i]) for end in ends)
                 rows.append({"model": name, "line": name, "of": "mean", "time": times[place],
@@ -129,30 +150,25 @@ def baseline_rules(runs, measure, channel):
             for name, value in runs.baselines.items() if measure.percent or value <= 2 * highest]
     if not near:
         return []
-    rule = altair.Chart(data(near, level="number")).mark_rule(color=BASELINE, strokeDash=[3, 3]).encode(
-        tooltip=["baseline:N", altair.Tooltip("level:Q", format=".4~g")])
-    label = altair.Chart(data(near, level="number")).mark_text(color=BASELINE, fontSize=11)
-    if channel == "y":
-        return [rule.encode(y="level:Q"),
-                label.encode(y="level:Q", text="baseline:N", x=altair.value(4)).properties()
-                if False else altair.Chart(data(near, level="number")).mark_text(
-                    color=BASELINE, fontSize=11, align="left", baseline="bottom", dx=3, dy=-2).encode(
-                    y="level:Q", text="baseline:N", x=altair.value(0))]
-    return [rule.encode(x="level:Q"),
-            altair.Chart(data(near, level="number")).mark_text(
-                color=BASELINE, fontSize=11, align="left", baseline="top", dx=3).encode(
-                x="level:Q", text="baseline:N", y=altair.value(0))]
+    base = altair.Chart(data(near, level="number"))
+    other = "x" if channel == "y" else "y"
+    rule = base.mark_rule(color=BASELINE, strokeDash=[3, 3]).encode(
+        tooltip=["baseline:N", altair.Tooltip("level:Q", format=".4~g")], **{channel: "level:Q"})
+    beside = {"baseline": "bottom", "dy": -2} if channel == "y" else {"baseline": "top"}
+    label = base.mark_text(color=BASELINE, fontSize=11, align="left", dx=3, **beside).encode(
+        text="baseline:N", **{channel: "level:Q", other: altair.value(0)})
+    return [rule, label]
 
 
-def curves(runs, measure, legend=False):
+def curves(runs, measure):
     """A measure over the time of training."""
-    kind, looks = runs.kind, Looks(runs)
+    kind, looks = runs.kind, looks_in(runs)
     rows = curve_rows(runs, measure)
     table = data(rows, time="number", value="number", low="number", high="number")
     base = altair.Chart(table).encode(
         x=altair.X("time:Q", title=kind.time_axis, scale=altair.Scale(zero=kind.time is not EPOCHS, nice=False),
                    axis=altair.Axis(format="d" if kind.time is EPOCHS else "~s", tickCount=6, grid=False)))
-    shown = looks.encoding(runs.models, legend)
+    shown = {"color": by_model(altair.Color, looks, "colour"), "strokeDash": by_model(altair.StrokeDash, looks, "dash")}
     scale = scale_of(measure, [row["value"] for row in rows])
     y = altair.Y("value:Q", axis=axis_of(measure), scale=scale)
     tips = ["model:N", altair.Tooltip("time:Q", title=kind.time_axis, format="~s"),
@@ -172,71 +188,68 @@ def curves(runs, measure, legend=False):
     return finish(altair.layer(*layers), measure.axis_label)
 
 
-def energy(runs, legend=False):
+def energy(runs):
     """Energy over the score, a mark for each finished run: lower and further right is better."""
-    kind, looks = runs.kind, Looks(runs)
+    kind, looks = runs.kind, looks_in(runs)
     score, cost = kind.scores[0], kind.energy
     rows = [{"model": runs.model_name(model), "seed": run.seed, "score": run.metrics[score.key],
              "energy": run.metrics[cost.key], "parameters": run.parameters}
             for model, finished in runs.finished.items() for run in finished]
-    models = list(runs.finished)
-    marks = [looks.of(model) for model in models]
-    domain = [mark["name"] for mark in marks]
-    shape = altair.Shape("model:N", legend=None, scale=altair.Scale(domain=domain, range=[m["shape"] for m in marks]))
-    colour = altair.Color("model:N", scale=altair.Scale(domain=domain, range=[m["colour"] for m in marks]),
-                          legend=altair.Legend(orient="right") if legend else None)
     x_scale = altair.Scale(domain=[0, 1], nice=False) if score.percent else altair.Scale(zero=False)
     points = altair.Chart(data(rows, score="number", energy="number", seed="number", parameters="number")).mark_point(
         filled=True, size=80, opacity=0.85, stroke="white", strokeWidth=0.6).encode(
         x=altair.X("score:Q", scale=x_scale, title=score.axis_label,
                    axis=altair.Axis(format="%" if score.percent else "~g", tickCount=5, grid=False)),
         y=altair.Y("energy:Q", scale=scale_of(cost, [row["energy"] for row in rows]), axis=axis_of(cost)),
-        color=colour, shape=shape,
+        color=by_model(altair.Color, looks, "colour"), shape=by_model(altair.Shape, looks, "shape"),
         tooltip=["model:N", "seed:Q", altair.Tooltip("score:Q", title=score.label, format=".4~g"),
                  altair.Tooltip("energy:Q", title=cost.label, format=".4~g"), "parameters:Q"])
     rules = baseline_rules(runs, score, "x") if score.percent else []
     return finish(altair.layer(*rules, points), cost.axis_label)
 
 
-def glance(tasks):
-    """Rows of the sets of all tasks, the score of each model in a place of its own on a common axis: its
-    share of the best in that set. Intervals are of the interquartile mean."""
+def glance_rows(tasks):
+    """A row for each model of each set at a glance: its score as a share of the best in the set."""
     rows = []
-    for task in tasks:
-        for runs in task.sets:
-            if "stpn" not in runs.finished:
-                continue
-            score = runs.kind.scores[0]
-            best = max(float(interquartile_mean(metric(each, score))) for each in runs.finished.values())
-            for model, finished in runs.finished.items():
-                values = metric(finished, score)
-                ends = interval([values])
-                rows.append({"set": runs.title, "model": Looks(runs).names[model].replace("STPNr", "STPN"), "id": model,
-                             "score": brief(float(interquartile_mean(values))),
-                             "share": brief(float(interquartile_mean(values)) / best) if best > 0 else 0,
-                             "low": "" if ends is None else brief(float(ends[0]) / best),
-                             "high": "" if ends is None else brief(float(ends[1]) / best)})
-    if not rows:
-        return None
-    style = styles({row["id"] for row in rows})
-    names = {}
-    for model in style:
-        names.setdefault(next(row["model"] for row in rows if row["id"] == model), style[model])
+    for runs in at_a_glance(tasks):
+        score = runs.kind.scores[0]
+        values = {model: metric(finished, score) for model, finished in runs.finished.items() if model in COMPARED}
+        means = {model: float(interquartile_mean(each)) for model, each in values.items()}
+        best = max(means.values())
+        if best <= 0:
+            continue
+        for model, mean in means.items():
+            ends = interval([values[model]])
+            low, high = ("", "") if ends is None else (brief(end / best) for end in ends)
+            rows.append({"set": runs.title, "model": NAMES[model], "id": model, "score": brief(mean),
+                         "share": brief(mean / best), "low": low, "high": high})
+    return rows
+
+
+def looks_at_a_glance(rows):
+    shown = {row["id"] for row in rows}
+    return looks_of({model: NAMES[model] for model in COMPARED if model in shown})
+
+
+def glance(rows):
+    """A row of marks for each set: the scores of the models, as shares of the best, with intervals."""
+    looks = looks_at_a_glance(rows)
+    names = [look.name for look in looks]
     order = list(dict.fromkeys(row["set"] for row in rows))
     table = data(rows, score="number", share="number", low="number", high="number")
     base = altair.Chart(table).encode(
-        y=altair.Y("set:N", sort=order, title=None, axis=altair.Axis(labelLimit=260, grid=True, ticks=False, domain=False)),
-        color=altair.Color("model:N", scale=altair.Scale(domain=list(names), range=[s["color"] for s in names.values()]),
-                           legend=altair.Legend(orient="bottom", columns=4, symbolType="circle")))
-    tips = ["set:N", "model:N", altair.Tooltip("score:Q", format=".4~g"), altair.Tooltip("share:Q", format=".1%")]
-    x = altair.X("share:Q", title="Share of the best model's score", axis=altair.Axis(format="%"),
-                 scale=altair.Scale(domain=[0, 1.02], nice=False))
-    bars = base.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=2, opacity=0.6, clip=True).encode(
-        x=altair.X("low:Q", scale=altair.Scale(domain=[0, 1.02], nice=False)), x2="high:Q")
-    points = base.mark_point(filled=True, size=70, opacity=0.9).encode(
-        x=x, shape=altair.Shape("model:N", scale=altair.Scale(domain=list(names), range=[SHAPES[s["marker"]] for s in names.values()]),
-                                legend=altair.Legend(orient="bottom", columns=4)), tooltip=tips)
-    return finish(altair.layer(bars, points), None, height=26 * len(order) + 20)
+        y=altair.Y("set:N", sort=order, title=None, scale=altair.Scale(paddingInner=0.25),
+                   axis=altair.Axis(labelLimit=150, labelExpr="split(datum.label, ', ')", ticks=False, domain=False)),
+        yOffset=altair.YOffset("model:N", sort=names),
+        color=by_model(altair.Color, looks, "colour", orient="bottom", columns=4))
+    scale = altair.Scale(domain=[0, 1.02], nice=False)
+    bars = base.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=2.5, opacity=0.55, clip=True).encode(
+        x=altair.X("low:Q", scale=scale), x2="high:Q")
+    points = base.mark_point(filled=True, size=70, opacity=1).encode(
+        x=altair.X("share:Q", title="Share of the best model's score", axis=altair.Axis(format="%", tickCount=5), scale=scale),
+        shape=by_model(altair.Shape, looks, "shape", orient="bottom", columns=4),
+        tooltip=["set:N", "model:N", altair.Tooltip("score:Q", format=".4~g"), altair.Tooltip("share:Q", format=".1%")])
+    return finish(altair.layer(bars, points), None, height=(11 * len(looks) + 14) * len(order))
 
 
 def finish(chart, title, height=HEIGHT):
@@ -247,9 +260,8 @@ def finish(chart, title, height=HEIGHT):
 
 
 def write_files(spec, path, width=560):
-    """Writes path.png and path.svg. Returns the files."""
+    """Writes path.png and path.svg."""
     fixed = {key: value for key, value in spec.items() if key != "autosize"} | {"width": width}
-    svg, png = path.with_suffix(".svg"), path.with_suffix(".png")
-    svg.write_text(vl_convert.vegalite_to_svg(fixed), encoding="utf-8")
-    png.write_bytes(vl_convert.vegalite_to_png(fixed, scale=2))
-    return [png, svg]
+    svg = vl_convert.vegalite_to_svg(fixed)
+    path.with_suffix(".svg").write_text(svg, encoding="utf-8")
+    path.with_suffix(".png").write_bytes(vl_convert.svg_to_png(svg, scale=2))

@@ -26,9 +26,9 @@ def main(arguments=None):
         notes = write_page(tasks, out, synapses=not given.no_synapses,
                            progress=lambda text: print(f"report: {text}", file=sys.stderr))
     except (RunError, OSError) as error:
-        print(f"report: {printable(error)}", file=sys.stderr)
+        print(f"stpn: {printable(error)}", file=sys.stderr)
         return 2
     for note in notes:
-        print(f"report: warning: {printable(note)}", file=sys.stderr)
+        print(f"stpn: warning: {printable(note)}", file=sys.stderr)
     print(f"Page: {printable(out)}\nFigures and tables: {printable(out.with_suffix(''))}")
     return 0

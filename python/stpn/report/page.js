@@ -130,7 +130,7 @@ class View {
     this.matrix.addEventListener("pointermove", (event) => this.point(event));
     this.matrix.addEventListener("pointerleave", () => this.scale());
     new ResizeObserver(() => this.draw()).observe(this.matrix);
-    this.show(0);
+    this.show(data.frames - 1);  // what was learnt is seen without a click, on paper too
   }
 
   boundOfSum() {

@@ -13,7 +13,6 @@ from stpn.report import charts, statistics, tables
 from stpn.report.synapses import at_work
 from stpn.reproduction import other_lines
 from stpn.runs import printable
-from stpn.styles import styles
 
 
 @dataclass
@@ -48,12 +47,6 @@ def identifier(*parts):
     return re.sub(r"[^A-Za-z0-9]+", "_", "_".join(parts)).strip("_").lower()
 
 
-def legend_of(runs):
-    style = styles(runs.models)
-    return [{"name": runs.model_name(model), "colour": style[model]["color"],
-             "dash": " ".join(map(str, charts.DASHES[style[model]["linestyle"]]))} for model in runs.models]
-
-
 def names(runs):
     return ", ".join(runs.model_name(model) for model in runs.models)
 
@@ -70,7 +63,7 @@ def set_part(task, runs):
         figures.append(Figure(identifier(own, "energy_over", runs.kind.noun),
                               f"{runs.kind.energy.axis_label} over {runs.kind.scores[0].label}: {runs.title}; {names(runs)}",
                               charts.energy(runs)))
-    return SetPart(runs, own, tables.set_table(runs) if runs.finished else None, figures, legend_of(runs),
+    return SetPart(runs, own, tables.set_table(runs) if runs.finished else None, figures, charts.looks_in(runs),
                    other_lines(runs))
 
 
@@ -107,50 +100,32 @@ def as_script(value):
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).replace("</", "<\\/").replace("<!--", "<\\!--")
 
 
-def write_figures(figures, folder, legends):
-    """PNG and SVG files of the figures, with legends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for figure in figures:
-        charts.write_files(legends.get(figure.id, figure.spec), folder / figure.id)
-
-
-def with_legends(tasks):
-    """{id of a figure: the figure with a legend of its own}, for the files."""
-    found = {}
-    for task in tasks:
-        for runs in task.sets:
-            own = identifier(task.name, runs.name)
-            if runs.drawn():
-                for measure in runs.kind.curves:
-                    found[identifier(own, measure.key)] = charts.curves(runs, measure, legend=True)
-            if runs.finished:
-                found[identifier(own, "energy_over", runs.kind.noun)] = charts.energy(runs, legend=True)
-    return found
-
-
 def write_page(tasks, out, synapses=True, progress=lambda text: None):
     """Writes the page, and the folder of its figures. Returns warnings: the runs that are in no mean."""
     parts, notes = parts_of(tasks, synapses, progress)
-    glance, glance_chart = tables.glance_table(tasks), charts.glance(tasks)
+    glance, at_a_glance = tables.glance_table(tasks), charts.glance_rows(tasks)
     figures = [figure for part in parts for each in part.sets for figure in each.figures]
-    if glance_chart:
-        figures.insert(0, Figure("at_a_glance", "The scores of all models in all sets, as shares of the best", glance_chart))
+    if at_a_glance:
+        figures.insert(0, Figure("at_a_glance", "The score of each model in each set, as a share of the best model's",
+                                 charts.glance(at_a_glance)))
     runs = all_runs(tasks)
     here = files("stpn.report")
     environment = jinja2.Environment(loader=jinja2.BaseLoader(), autoescape=True, trim_blocks=True, lstrip_blocks=True,
                                      undefined=jinja2.StrictUndefined)
     template = environment.from_string((here / "page.html.jinja").read_text(encoding="utf-8"))
     text = template.render(
-        parts=parts, glance=glance if glance.rows else None, glance_chart=glance_chart is not None,
+        parts=parts, glance=glance if glance.rows else None, looks=charts.looks_at_a_glance(at_a_glance),
         points=charts.POINTS, runs=runs, finished=sum(run.finished for run in runs), statistics=statistics,
         printable=printable, style=(here / "page.css").read_text(encoding="utf-8"),
         vega=vl_convert.javascript_bundle().replace("</script", "<\\/script"),
         script=(here / "page.js").read_text(encoding="utf-8"),
-        specs=as_script({figure.id: figure.spec for figure in figures}),
+        specs=as_script({figure.id: charts.without_legends(figure.spec) for figure in figures}),
         synapses=as_script({part.task.key: part.synapses for part in parts if part.synapses}))
     folder = out.with_suffix("")
     progress(f"{len(figures)} figures as PNG and SVG")
-    write_figures(figures, folder, with_legends(tasks))
+    folder.mkdir(parents=True, exist_ok=True)
+    for figure in figures:
+        charts.write_files(figure.spec, folder / figure.id)
     if glance.rows:
         (folder / "at_a_glance.md").write_text(markdown(glance), encoding="utf-8")
     out.parent.mkdir(parents=True, exist_ok=True)

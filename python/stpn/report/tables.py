@@ -112,20 +112,23 @@ def score_of(runs, model):
     return float(interquartile_mean(metric(runs.finished[model], runs.kind.scores[0])))
 
 
+def at_a_glance(tasks):
+    """The sets that are compared at a glance: with an STPN and a model of fixed synapses, and of the
+    STPN several runs unless no set has that."""
+    sets = [runs for task in tasks for runs in task.sets
+            if "stpn" in runs.finished and not FIXED.isdisjoint(runs.finished)]
+    return [runs for runs in sets if len(runs.finished["stpn"]) > 1] or sets
+
+
 def glance_table(tasks):
-    """Of each set with an STPN: it, and the best model whose synapses are fixed."""
+    """Of each set: the STPN, and the best model whose synapses are fixed."""
     columns = ["task", "measure", "STPN", "best with fixed synapses", "energy of the STPN", "of the other"]
     rows = []
-    for task in tasks:
-        for runs in task.sets:
-            others = [model for model in runs.finished if model in FIXED]
-            if "stpn" not in runs.finished or not others:
-                continue
-            score, energy = runs.kind.scores[0], runs.kind.energy
-            best = max(others, key=lambda model: score_of(runs, model))
-            cells = [statistic_cell(model, measure, [metric(runs.finished[model], measure)])
-                     for measure in (score, energy) for model in ("stpn", best)]
-            name = runs.model_name(best)
-            cells[1] = replace(cells[1], text=f"{name}: {cells[1].text}")
-            rows.append(Row(runs.title, runs.name, [Cell(score.label), *cells]))
+    for runs in at_a_glance(tasks):
+        score, energy = runs.kind.scores[0], runs.kind.energy
+        best = max(FIXED.intersection(runs.finished), key=lambda model: (score_of(runs, model), model))
+        cells = [statistic_cell(model, measure, [metric(runs.finished[model], measure)])
+                 for measure in (score, energy) for model in ("stpn", best)]
+        cells[1] = replace(cells[1], text=f"{runs.model_name(best)}: {cells[1].text}")
+        rows.append(Row(runs.title, runs.name, [Cell(score.label), *cells]))
     return Table(columns, rows)

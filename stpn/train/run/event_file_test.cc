@@ -64,9 +64,9 @@ TEST_F(EventFileTest, ResumedIsCutInPlaceToTheLinesThatThereAre) {
 
 TEST_F(EventFileTest, ReplacesWhatIsNotOfTheRun) {
   write_lines(2);
-  base::write_file(run_.events(), std::string(100, 'x'));
+  base::write_file(run_.events(), std::string(100, '#'));
   write_events(run_);
-  EXPECT_EQ(content().find('x', 100), std::string::npos);
+  EXPECT_EQ(content().find("###"), std::string::npos);
   EXPECT_NE(content().find("brain.Event:2"), std::string::npos);
 }
 
