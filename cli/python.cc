@@ -92,8 +92,8 @@ void become_report(const std::vector<std::string>& arguments) {
   words.push_back(nullptr);
   ::execvp(words[0], words.data());
   throw base::UserError(
-      fmt::format("{}: {}: set STPN_PYTHON to a Python that has altair, jinja2 and scipy", command[0],
-                  std::generic_category().message(errno)));
+      fmt::format("{}: {}: set STPN_PYTHON to a Python that has altair, jinja2 and scipy",
+                  command[0], std::generic_category().message(errno)));
 }
 
 }  // namespace stpn::cli

@@ -21,7 +21,8 @@ struct ReportArguments {
 
 void add_report(CLI::App& app) {
   CLI::App* command = app.add_subcommand(
-      "report", "Make one page of runs: curves, tables, energy, and the synapses of an STPN at work");
+      "report",
+      "Make one page of runs: curves, tables, energy, and the synapses of an STPN at work");
   auto arguments = std::make_shared<ReportArguments>();
   command
       ->add_option("FOLDER", arguments->folders,
@@ -35,7 +36,8 @@ void add_report(CLI::App& app) {
   command->add_flag("--no-synapses", arguments->no_synapses,
                     "leave out the synapses at work, for which trained STPNs run again");
   command->footer(
-      "The page holds all that it shows, so it can be sent to somebody and read without a network.\n"
+      "The page holds all that it shows, so it can be sent to somebody and read without a "
+      "network.\n"
       "It is made by a Python that has altair, jinja2 and scipy: STPN_PYTHON if set, else\n"
       ".venv/bin/python in the current folder or the program's checkout, else python3.\n"
       "Examples:\n"

@@ -117,7 +117,8 @@ class Board {
   const Clock::time_point start_ = Clock::now();
 };
 
-std::vector<std::string> command_of(const PlannedRun& run, const fs::path& folder) {
+std::vector<std::string> command_of(const PlannedRun& run, const fs::path& folder,
+                                    bool tensorboard) {
   std::vector<std::string> command = {program(),
                                       "train",
                                       run.experiment,
@@ -129,6 +130,7 @@ std::vector<std::string> command_of(const PlannedRun& run, const fs::path& folde
                                       "1",
                                       "--resume",
                                       "--quiet"};
+  if (tensorboard) command.emplace_back("--tensorboard");
   for (const std::string& setting : run.settings) {
     command.push_back("--set");
     command.push_back(setting);
@@ -148,7 +150,7 @@ bool is_finished(const PlannedRun& run, const fs::path& folder) {
 
 // Runs the unfinished runs. Returns the names of those that failed.
 std::vector<std::string> run_all(const std::vector<PlannedRun>& runs, const fs::path& folder,
-                                 size_t jobs) {
+                                 size_t jobs, bool tensorboard) {
   std::vector<size_t> todo;
   for (size_t i = 0; i < runs.size(); ++i) {
     if (!is_finished(runs[i], folder)) todo.push_back(i);
@@ -164,7 +166,7 @@ std::vector<std::string> run_all(const std::vector<PlannedRun>& runs, const fs::
   std::optional<ProcessPool::Ended> ended;
   for (;;) {
     for (; running.size() < jobs && next != todo.end(); ++next) {
-      pool.start(*next, command_of(runs[*next], folder));
+      pool.start(*next, command_of(runs[*next], folder, tensorboard));
       running.push_back(*next);
     }
     if (ended) {
@@ -205,7 +207,8 @@ void reproduce(const ReproduceArguments& arguments) {
                     "choose another folder with --out",
                     folder.string()));
   }
-  const auto failed = run_all(runs, folder, static_cast<size_t>(arguments.jobs));
+  const auto failed =
+      run_all(runs, folder, static_cast<size_t>(arguments.jobs), arguments.tensorboard);
   std::vector<std::string> problems;
   if (!failed.empty()) {
     problems.push_back(
@@ -247,6 +250,8 @@ void add_reproduce(CLI::App& app) {
       ->check(kNotEmpty);
   command->add_flag("--runs-only", arguments->runs_only,
                     "train only: make no table and no figures, which need Python");
+  command->add_flag("--tensorboard", arguments->tensorboard,
+                    "also write a file for TensorBoard into each run folder, as stpn train does");
   command->footer(
       "Each run is a run folder of `stpn train`, <out>/<set>/<model>/seed<N>; table.md and the\n"
       "figures are in <out>. If it is stopped, call it again to continue; finished runs are not\n"

@@ -27,13 +27,13 @@ def position(model):
 def styles(models):
     """{model: {"color", "linestyle", "marker"}}, for matplotlib. Models without a place in KNOWN get
     what no other has, in their order."""
-    found, taken = {}, set()
-    for model in sorted(set(models) & set(KNOWN), key=position):
+    models, found, taken = set(models), {}, set()
+    for model in sorted(models & set(KNOWN), key=position):
         colour, line = KNOWN[model]
         found[model] = colour, line, list(KNOWN).index(model) % len(MARKERS)
         taken.add(found[model])
     free = ((i % len(COLOURS), i // len(COLOURS) % len(LINES), i % len(MARKERS)) for i in itertools.count())
-    for model in sorted(set(models) - set(KNOWN), key=position):
+    for model in sorted(models - set(KNOWN), key=position):
         found[model] = next((look for look in itertools.islice(free, 1000) if look not in taken))
     return {model: {"color": COLOURS[colour], "linestyle": LINES[line], "marker": MARKERS[marker]}
             for model, (colour, line, marker) in found.items()}

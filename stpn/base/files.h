@@ -31,8 +31,8 @@ class AppendLog {
   AppendLog(const AppendLog&) = delete;
   AppendLog& operator=(const AppendLog&) = delete;
 
-  // Appends a record, and syncs it to disk before it returns. Throws Error on failure (for example a
-  // full disk); the file then ends with the last whole record.
+  // Appends a record, and syncs it to disk before it returns. Throws Error on failure (for example
+  // a full disk); the file then ends with the last whole record.
   void append(std::string_view record);
   // Appends `line` and a newline as one record.
   void append_line(std::string_view line) { append(std::string(line) + '\n'); }

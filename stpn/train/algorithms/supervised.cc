@@ -99,8 +99,8 @@ std::string sequence_trace(nn::Classifier& model, const tasks::SequenceTask& tas
   std::vector<int64_t> target(T);
   task.batch(Split::test, 0, 1, x.data_ptr<float>(), target.data());
   const torch::Tensor logits = model.forward({.x = x}).logits;
-  const torch::Tensor answer = task.classes() == 1 ? (logits > 0).to(torch::kInt64).squeeze(1)
-                                                   : logits.argmax(1);
+  const torch::Tensor answer =
+      task.classes() == 1 ? (logits > 0).to(torch::kInt64).squeeze(1) : logits.argmax(1);
   Json observations = Json::array(), targets = observations, answers = observations;
   for (int64_t t = 0; t < task.length(Split::test, 0); ++t) {
     const float* row = x.const_data_ptr<float>() + t * I;
@@ -108,10 +108,8 @@ std::string sequence_trace(nn::Classifier& model, const tasks::SequenceTask& tas
     targets.push_back(target[t] == tasks::kNoTarget ? Json() : Json(target[t]));
     answers.push_back(answer.const_data_ptr<int64_t>()[t]);
   }
-  return Json{{"sequence", 0},
-              {"observations", observations},
-              {"targets", targets},
-              {"answers", answers}}
+  return Json{
+      {"sequence", 0}, {"observations", observations}, {"targets", targets}, {"answers", answers}}
       .dump();
 }
 

@@ -71,7 +71,8 @@ std::string record(const Message& event) {
   return length + masked_crc(length) + event.bytes() + masked_crc(event.bytes());
 }
 
-// Where the double `wall_time`, the first field of the first event, is in a file, and where it ends.
+// Where the double `wall_time`, the first field of the first event, is in a file, and where it
+// ends.
 constexpr size_t kFirstTime = 8 + 4 + 1, kFirstTimeEnd = kFirstTime + 8;
 
 std::string first_record(double started) {
@@ -103,8 +104,8 @@ std::string scalars_record(double started, std::string_view line) {
   return record(Message().real(1, time).number(2, step).message(5, summary));
 }
 
-// The time at which the run was started, in seconds since 1970: that of a file of the run, else what
-// the clock says less the seconds that the run has taken so far.
+// The time at which the run was started, in seconds since 1970: that of a file of the run, else
+// what the clock says less the seconds that the run has taken so far.
 double start_time(const std::string& file, const std::vector<std::string>& lines) {
   if (file.size() >= kFirstTimeEnd) {
     double time;

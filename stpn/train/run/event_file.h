@@ -1,17 +1,17 @@
 // The file of a run that TensorBoard reads: stpn train --tensorboard.
 //
-// It holds config.toml as a text and, for each line of metrics.jsonl, its numbers as scalars; those that
-// are null are left out. The step of a point is what our figures have on their time axis:
+// It holds config.toml as a text and, for each line of metrics.jsonl, its numbers as scalars; those
+// that are null are left out. The step of a point is what our figures have on their time axis:
 // environment_steps, else episodes, else epoch. Each of them grows with every line.
 //
-// TensorBoard has several readers, and they show different curves where one folder has two files, or
-// one file has the same step twice or a SessionLog. So a run has one file, whose bytes follow from
-// config.toml, metrics.jsonl and the time at which the run was started. A resumed run derives them
-// again and cuts the file to them. A file that begins with these bytes is cut in place, so that a
-// TensorBoard that has it open goes on reading.
+// TensorBoard has several readers, and they show different curves where one folder has two files,
+// or one file has the same step twice or a SessionLog. So a run has one file, whose bytes follow
+// from config.toml, metrics.jsonl and the time at which the run was started. A resumed run derives
+// them again and cuts the file to them. A file that begins with these bytes is cut in place, so
+// that a TensorBoard that has it open goes on reading.
 //
-// The format: a sequence of records (TFRecord), each a protocol buffer `Event`, with the CRC32C of its
-// length and of its content. tensorflow/core/util/event.proto, core/framework/summary.proto and
+// The format: a sequence of records (TFRecord), each a protocol buffer `Event`, with the CRC32C of
+// its length and of its content. tensorflow/core/util/event.proto, core/framework/summary.proto and
 // core/lib/io/record_writer.h of TensorFlow define it.
 #pragma once
 
@@ -44,8 +44,8 @@ class EventFile {
   std::unique_ptr<base::AppendLog> log_;
 };
 
-// Writes the file of a run that has finished. Throws base::UserError if another process works on the
-// run, else as EventFile does.
+// Writes the file of a run that has finished. Throws base::UserError if another process works on
+// the run, else as EventFile does.
 void write_events(const RunFolder& folder);
 
 }  // namespace stpn::train
