@@ -14,7 +14,7 @@ KNOWN = {
     "stpn": (0, 0), "lstm": (1, 0), "gru": (2, 0), "rnn": (3, 0), "fast_weights": (4, 0),
     "modplast": (5, 0), "stpn_small": (0, 1), "stpn_current": (0, 2), "stpn_scalar": (2, 1),
     "stpn_feedforward": (5, 1), "stpn_feedforward_scalar": (4, 1), "hebbff": (3, 1),
-    "lstm_normalised": (1, 1), "rnn_normalised": (3, 2), "perceptron": (4, 2),
+    "perceptron": (4, 2), "lstm_normalised": (1, 1), "rnn_normalised": (3, 2),
 }
 
 

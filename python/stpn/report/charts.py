@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import altair
 import numpy
+import PIL.Image
 import vl_convert
 
 from stpn.kinds import EPOCHS
@@ -260,8 +261,9 @@ def finish(chart, title, height=HEIGHT):
 
 
 def write_files(spec, path, width=560):
-    """Writes path.png and path.svg."""
+    """Writes path.png, with a palette, which makes it a third as large, and path.svg."""
     fixed = {key: value for key, value in spec.items() if key != "autosize"} | {"width": width}
     svg = vl_convert.vegalite_to_svg(fixed)
     path.with_suffix(".svg").write_text(svg, encoding="utf-8")
-    path.with_suffix(".png").write_bytes(vl_convert.svg_to_png(svg, scale=2))
+    with PIL.Image.open(io.BytesIO(vl_convert.svg_to_png(svg, scale=2))) as image:
+        image.convert("RGB").quantize(256, dither=PIL.Image.Dither.NONE).save(path.with_suffix(".png"), optimize=True)

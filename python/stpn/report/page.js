@@ -192,7 +192,8 @@ class View {
         small.data.set([...colour(this.value(row, column) / bound), 255], 4 * (row * columns + column));
       }
     }
-    const [context, width, height] = this.fit(this.matrix);
+    const [context, width, whole] = this.fit(this.matrix);
+    const height = whole - this.band(), column = width / columns;
     const hidden = new OffscreenCanvas(columns, neurons);
     hidden.getContext("2d").putImageData(small, 0, 0);
     context.imageSmoothingEnabled = false;
@@ -201,6 +202,22 @@ class View {
       context.fillStyle = "#1c1c1c";
       context.fillRect(inputs / columns * width - 0.5, 0, 1.5, height);
     }
+    if (this.band() === 0) return;
+    context.font = "11px Helvetica, Arial, sans-serif";
+    context.textAlign = "center";
+    const now = this.data.shown.inputs[this.frame];
+    for (let i = 0; i < inputs; i++) {
+      context.fillStyle = i === now ? "#0059a0" : "#5a5a5a";
+      context.fillText(this.data.names[i], (i + 0.5) * column, whole - 5);
+      if (i === now) context.fillRect(i * column, height, column, 3);
+    }
+  }
+
+  // The height of the names of the inputs below the matrix, where there is room for them.
+  band() {
+    const {shown, columns, inputs, names} = this.data;
+    const room = shown.kind === "sequence" && inputs > 0 && names.every((name) => name.length === 1);
+    return room && this.matrix.clientWidth / columns >= 9 ? 18 : 0;
   }
 
   drawStrip() {
@@ -236,7 +253,7 @@ class View {
 
   point(event) {
     const {neurons, columns, presynaptic} = this.data;
-    const row = Math.min(neurons - 1, Math.floor(event.offsetY / this.matrix.clientHeight * neurons));
+    const row = Math.min(neurons - 1, Math.floor(event.offsetY / (this.matrix.clientHeight - this.band()) * neurons));
     const column = Math.min(columns - 1, Math.floor(event.offsetX / this.matrix.clientWidth * columns));
     this.section.querySelector(".scale").textContent =
       `from ${presynaptic[column]} to neuron ${row + 1}: ${this.value(row, column).toPrecision(3)}`;
