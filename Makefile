@@ -8,8 +8,9 @@ TIDIED = $(filter-out %_test.cc,$(filter stpn/base/%.cc stpn/kernels/%.cc stpn/t
 CORES = $(shell nproc)
 PREFIX ?= /usr/local
 PYTHON ?= python3
+BUDGET ?= full
 
-.PHONY: help setup configure build program demo demo-pong bench experiments test sanitize mutations lint format install clean
+.PHONY: help setup configure build program demo demo-pong bench experiments report test sanitize mutations lint format install clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -40,12 +41,19 @@ bench: build  ## time the units against PyTorch: a quarter of an hour on an idle
 	cmake --build --preset release --target fma_rate
 	.venv/bin/python benchmarks/bench.py --threads 1 $(CORES)
 
-experiments: build  ## train every model of every task with several seeds, and make tables and figures: hours
-	failed=0; for file in experiments/*/reproduce.toml; do \
-	  build/bin/stpn reproduce $$(basename $$(dirname $$file)) || failed=1; done; exit $$failed
+# With ALE too, like demo-pong: these are all tasks.
+experiments:  ## train every model of every task and make a page of them: BUDGET=smoke (minutes), short (an hour) or full (days)
+	@cmake/setup.sh ale
+	cmake --preset release -DSTPN_WITH_ALE=ON
+	cmake --build --preset release --target stpn_cli stpn_ops_library
+	experiments/all.sh $(BUDGET)
+
+report: build  ## make report.html, a page of all runs in results/
+	build/bin/stpn report
 
 test:  ## run all tests, then those of the layers below torch with sanitizers
 	@cmake/setup.sh ale
+	@cmake/setup.sh test
 	cmake --preset release -DSTPN_WITH_ALE=ON
 	cmake --build --preset release
 	ctest --preset release -j $(CORES)

@@ -31,12 +31,12 @@ from pathlib import Path
 from stpn import generalisation
 from stpn.figures import bare, matplotlib, name_ends, number_axis, plt, save, set_title
 from stpn.kinds import number, plain
-from stpn.learning_curves import (BASELINE_COLOUR, COLOURS, HEIGHTS, LINES, baseline_style,
-                                  baseline_text, draw_baselines, score_axis, time_axis)
-from stpn.run_sets import find_folders, find_sets, position
+from stpn.learning_curves import (BASELINE_COLOUR, HEIGHTS, baseline_style, baseline_text,
+                                  draw_baselines, score_axis, time_axis)
+from stpn.run_sets import find_folders, find_sets
 from stpn.runs import OTHER_TASK, RunError, baseline_label, printable
+from stpn.styles import position, styles
 
-MARKERS = "osD^vPX*<>hpd"  # 13; with 6 colours, 78 combinations before the first repeats
 PANEL = 7  # the most models in a panel, for legibility
 
 
@@ -143,14 +143,6 @@ def section(runs):
     if runs.others:
         parts += ["Not in the means:\n", "".join(f"- {line}\n" for line in other_lines(runs))]
     return "\n".join(parts)
-
-
-def styles(sets):
-    """Colour, marker and line style of each model, the same in all figures."""
-    models = sorted({model for runs in sets for model in runs.models}, key=position)
-    return {model: {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)],
-                    "linestyle": LINES[i // len(COLOURS) % len(LINES)]}
-            for i, model in enumerate(models)}
 
 
 def mean_curve(axes, runs, time, measure, style):
@@ -343,7 +335,7 @@ def report(folders, out):
     sets = find_sets(folders)
     if not any(runs.drawn() for runs in sets):
         raise RunError(f"{', '.join(map(str, folders))}: no run has completed an epoch")
-    style = styles(sets)
+    style = styles(model for runs in sets for model in runs.models)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     text = "\n".join(map(section, sets))

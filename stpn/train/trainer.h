@@ -77,8 +77,9 @@ class Trainer {
   // RL task has any number of episodes. REQUIRES: count > 0.
   virtual Metrics test(int64_t count) = 0;
   virtual int64_t test_size() const = 0;
-  // The first item of the test split, step by step, as JSON; `sampled`: with drawn actions, else as
-  // `test` plays it. Throws base::UserError if the task is not an RL task.
+  // The first item of the test split, step by step, as JSON (docs/formats.md); `sampled`: with
+  // drawn actions, else as `test` plays it. Throws base::UserError if the task has none, or draws
+  // nothing.
   virtual std::string trace(bool sampled) = 0;
 
   // The scores to compare the metrics with.

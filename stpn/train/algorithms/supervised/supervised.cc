@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "stpn/ops/runtime/threads.h"
 #include "stpn/train/algorithms/finite.h"
@@ -25,6 +28,29 @@ nn::State detached(nn::State state) {
 }
 
 constexpr const char* kDifficulty = "supervised.difficulty";  // in checkpoints
+
+// The first sequence of the test split, what it asks, and the most probable answer at each step.
+std::string sequence_trace(nn::Classifier& model, const tasks::SequenceTask& task) {
+  using Json = nlohmann::ordered_json;
+  const torch::NoGradGuard no_grad;
+  const int64_t T = task.steps(), I = task.input_size();
+  const torch::Tensor x = torch::empty({T, 1, I});
+  std::vector<int64_t> target(T);
+  task.batch(Split::test, 0, 1, x.data_ptr<float>(), target.data());
+  const torch::Tensor logits = model.forward({.x = x}).logits;
+  const torch::Tensor answer =
+      task.classes() == 1 ? (logits > 0).to(torch::kInt64).squeeze(1) : logits.argmax(1);
+  Json observations = Json::array(), targets = observations, answers = observations;
+  for (int64_t t = 0; t < task.length(Split::test, 0); ++t) {
+    const float* row = x.const_data_ptr<float>() + t * I;
+    observations.push_back(std::vector<float>(row, row + I));
+    targets.push_back(target[t] == tasks::kNoTarget ? Json() : Json(target[t]));
+    answers.push_back(answer.const_data_ptr<int64_t>()[t]);
+  }
+  return Json{
+      {"sequence", 0}, {"observations", observations}, {"targets", targets}, {"answers", answers}}
+      .dump();
+}
 
 class SupervisedTrainer : public Trainer {
  public:
@@ -104,8 +130,11 @@ class SupervisedTrainer : public Trainer {
     }
     return test_metrics(*model_, *task_, count, options_.piece_length);
   }
-  std::string trace(bool /*sampled*/) override {
-    throw base::UserError("only reinforcement-learning tasks have a trace: leave out --trace");
+  std::string trace(bool sampled) override {
+    if (sampled) {
+      throw base::UserError("--sampled is for RL tasks: nothing is drawn when a sequence is read");
+    }
+    return sequence_trace(*model_, *task_);
   }
   std::vector<tasks::Baseline> baselines() const override { return task_->baselines(); }
   Metric pace(int64_t epochs, double seconds) const override {
