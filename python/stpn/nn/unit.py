@@ -28,6 +28,12 @@ class Unit(nn.Module, Generic[StateT]):
     signature: ClassVar[Signature]
     state_type: ClassVar[type]
     bidirectional: ClassVar[bool] = False
+    _op: ClassVar[Any]  # of the signature; kept, because torch.ops looks it up at every use
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "signature" in vars(cls):
+            cls._op = getattr(torch.ops.stpn, cls.signature.op).default
 
     def __init__(
         self,
@@ -111,18 +117,18 @@ class Unit(nn.Module, Generic[StateT]):
         if any(not 0 <= index < self.input_size for index in left_out):
             raise ValueError(f"{type(self).__name__}: left out of the energy are {left_out}, which "
                              f"want to be from 0 to {self.input_size - 1}")
-        parameter = next(self.parameters())
-        measured = torch.ones(self.input_size, device=parameter.device)
+        measured = torch.ones(self.input_size, device=next(self.parameters()).device)
         measured[left_out] = 0
         self.measured = measured
 
     def initial_state(self, batch_size: int | None = None) -> StateT:
         """Zeros for so many samples, or, without a number, for an input without a batch."""
-        like = next(self.parameters())
-        state = self._zeros(like, 1 if batch_size is None else batch_size)
+        state = self._zeros(1 if batch_size is None else batch_size)
         return state if batch_size is not None else self._without_batch(state)
 
-    def _zeros(self, like: Tensor, batch: int) -> StateT:
+    def _zeros(self, batch: int) -> StateT:
+        like = self._parameters[f"{self._names[0]}_l0"]
+        assert like is not None
         values: list[Any] = []
         for tensor in self.signature.states:
             if not self._has_state(tensor.name):
@@ -240,7 +246,7 @@ class Unit(nn.Module, Generic[StateT]):
              energy: bool) -> tuple[Tensor, StateT, list[Tensor]]:
         """All layers over x (T, B, I)."""
         if state is None:
-            state = self._zeros(next(self.parameters()), x.size(1))
+            state = self._zeros(x.size(1))
         by_name = dict(zip(self.state_type._fields, state))  # type: ignore[attr-defined]
         finals: dict[str, list[Tensor]] = {key: [] for key in by_name}
         energies = []
@@ -272,8 +278,7 @@ class Unit(nn.Module, Generic[StateT]):
         given = self._given({name: getattr(self, f"{name}_l{layer}") for name in self._names})
         if energy and layer == 0 and self.measured is not None:
             given["measured"] = self._measured(x.dtype, given)
-        results = getattr(torch.ops.stpn, self.signature.op).default(
-            x=x, **states, **given, reset=reset, energy=energy, **self.options)
+        results = self._op(x=x, **states, **given, reset=reset, energy=energy, **self.options)
         output, *finals, spent = results
         after = {}
         for tensor in self.signature.states:
@@ -322,7 +327,7 @@ class Unit(nn.Module, Generic[StateT]):
                              f"dimension, wants input_size = {self.input_size}")
         segments = packing.segments_of(x.batch_sizes)
         if state is None:
-            state = self._zeros(next(self.parameters()), segments[0][1])
+            state = self._zeros(segments[0][1])
         elif x.sorted_indices is not None:
             state = self._select(state, x.sorted_indices)
         ended, outputs, energies, first = [], [], [], 0
