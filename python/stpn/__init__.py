@@ -16,33 +16,39 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from stpn import functional, nn, ops
     from stpn.nn import (
         STPN,
         Backpropamine,
+        BackpropamineCell,
         BackpropamineState,
         FastWeights,
+        FastWeightsCell,
         FastWeightsState,
         HebbFF,
+        HebbFFCell,
+        STPNCell,
         STPNFeedforward,
+        STPNFeedforwardCell,
         STPNFeedforwardState,
         STPNState,
     )
 
-_HOME = {name: "stpn.nn" for name in (
-    "STPN", "Backpropamine", "BackpropamineState", "FastWeights", "FastWeightsState", "HebbFF",
-    "STPNFeedforward", "STPNFeedforwardState", "STPNState")}
+__all__ = [
+    "STPN", "Backpropamine", "BackpropamineCell", "BackpropamineState", "FastWeights",
+    "FastWeightsCell", "FastWeightsState", "HebbFF", "HebbFFCell", "STPNCell", "STPNFeedforward",
+    "STPNFeedforwardCell", "STPNFeedforwardState", "STPNState", "functional", "nn", "ops",
+]
 _MODULES = ("functional", "nn", "ops")
-
-__all__ = [*_HOME, *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
     if name in _MODULES:
         return import_module(f"stpn.{name}")
+    if name in __all__:
+        return getattr(import_module("stpn.nn"), name)
     raise AttributeError(f"module 'stpn' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(__all__))
+    return sorted({*globals(), *__all__})
