@@ -1,6 +1,6 @@
 """One time step at a call, in the place of torch.nn.LSTMCell."""
 
-from typing import Any, ClassVar, Generic
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +47,9 @@ class Cell(nn.Module, Generic[StateT]):
         output, after = self.unit(x.unsqueeze(0), state,
                                   reset=None if reset is None else reset.unsqueeze(0))
         return output.squeeze(0), after
+
+    if TYPE_CHECKING:
+        __call__ = forward  # nn.Module's returns Any
 
 
 class STPNCell(Cell[STPNState]):

@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
@@ -169,12 +169,13 @@ class Unit(nn.Module, Generic[StateT]):
     @overload
     def forward(self, x: Tensor, state: StateT | None = None,
                 lengths: Tensor | Sequence[int] | None = None, reset: Tensor | None = None, *,
-                energy: bool) -> tuple[Tensor, StateT, Tensor]: ...
+                energy: Literal[True]) -> tuple[Tensor, StateT, Tensor]: ...
 
     @overload
     def forward(self, x: PackedSequence, state: StateT | None = None,
                 lengths: Tensor | Sequence[int] | None = None, reset: Tensor | None = None, *,
-                energy: bool) -> tuple[PackedSequence, StateT, tuple[PackedSequence, ...]]: ...
+                energy: Literal[True],
+                ) -> tuple[PackedSequence, StateT, tuple[PackedSequence, ...]]: ...
 
     def forward(self, x: Any, state: Any = None, lengths: Any = None, reset: Any = None, *,
                 energy: bool = False) -> Any:
@@ -222,9 +223,12 @@ class Unit(nn.Module, Generic[StateT]):
         stacked = torch.stack(energies)
         return output, state, stacked.transpose(1, 2) if self.batch_first else stacked
 
+    if TYPE_CHECKING:
+        __call__ = forward  # nn.Module's returns Any
+
     def _checked(self, state: Any) -> StateT | None:
         if state is None or type(state) is self.state_type:
-            return state
+            return state  # type: ignore[return-value]
         fields = self.state_type._fields  # type: ignore[attr-defined]
         if not isinstance(state, tuple) or not 1 <= len(state) <= len(fields):
             raise TypeError(f"{type(self).__name__}: state is a {type(state).__name__}, wants to be "
@@ -332,13 +336,13 @@ class Unit(nn.Module, Generic[StateT]):
             state = self._select(state, x.sorted_indices)
         ended, outputs, energies, first = [], [], [], 0
         for steps, samples in segments:
-            state, rest = packing.split(state, samples)
+            going_on, rest = packing.split(state, samples)
             ended.append(rest)
             rows = slice(first, first + steps * samples)
             first = rows.stop
             marks = None if reset is None else reset[rows].view(steps, samples)
             output, state, spent = self._run(x.data[rows].view(steps, samples, -1),
-                                             self.state_type(*state), marks, energy)
+                                             self.state_type(*going_on), marks, energy)
             outputs.append(output.flatten(0, 1))
             energies.append([one.flatten(0, 1) for one in spent])
         state = self.state_type(*packing.join([state, *reversed(ended)]))
