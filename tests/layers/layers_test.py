@@ -25,7 +25,7 @@ LIBRARIES = {
     "nlohmann": "nlohmann-json", "tbb": "TBB", "toml++": "toml++",
 }
 # Of the system and the compiler, besides the C++ standard library, whose headers have no suffix.
-SYSTEM = {"fcntl.h", "immintrin.h", "malloc.h", "poll.h", "pthread.h",
+SYSTEM = {"fcntl.h", "immintrin.h", "malloc.h", "poll.h",
           "sanitizer/tsan_interface.h", "stdlib.h", "unistd.h", "xmmintrin.h"}
 
 

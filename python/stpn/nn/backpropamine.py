@@ -57,6 +57,6 @@ class Backpropamine(Unit[BackpropamineState]):
         assert weight is not None
         return {"bias": weight.new_zeros(self.hidden_size)} | parameters
 
-    def _measured(self, dtype: torch.dtype, given: dict[str, Tensor | None]) -> Tensor:
+    def _measured(self, given: dict[str, Tensor | None]) -> Tensor:
         assert self.measured is not None and given["weight_ih"] is not None
         return self.measured.to(given["weight_ih"].dtype)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from stpn.nn import packing
-from stpn.signature import Signature
+from stpn.signature import Signature, StateTensor
 
 StateT = TypeVar("StateT", bound=tuple)
 # Of a parameter of one layer: its shape, and what it starts from, (low, high) of a uniform
@@ -71,11 +71,16 @@ class Unit(nn.Module, Generic[StateT]):
         self.options = self.signature.resolve(name, options)
         self.measured: Tensor | None
         self.register_buffer("measured", None, persistent=False)
-        self._names: tuple[str, ...] = tuple(self._starts(input_size))
-        for layer in range(num_layers):
-            for parameter, (shape, _) in self._starts(self._inputs_of(layer)).items():
+        self._is_feedforward = self.signature.states[0].name != "h"
+        self._inputs = [input_size] + [hidden_size] * (num_layers - 1)
+        # Of each layer, the names of its parameters: the op's, and the module's.
+        self._keys: list[list[tuple[str, str]]] = []
+        for layer, inputs in enumerate(self._inputs):
+            starts = self._starts(inputs)
+            self._keys.append([(name, f"{name}_l{layer}") for name in starts])
+            for key, (shape, _) in zip(self._keys[layer], starts.values()):
                 values = torch.empty(tuple(shape), device=device, dtype=dtype)
-                self.register_parameter(f"{parameter}_l{layer}", nn.Parameter(values))
+                self.register_parameter(key[1], nn.Parameter(values))
         self.reset_parameters()
 
     # What a subclass says.
@@ -94,15 +99,12 @@ class Unit(nn.Module, Generic[StateT]):
 
     # Parameters and state.
 
-    def _inputs_of(self, layer: int) -> int:
-        return self.input_size if layer == 0 else self.hidden_size
-
     def reset_parameters(self) -> None:
         """Draws all parameters anew, from torch's generator."""
         with torch.no_grad():
-            for layer in range(self.num_layers):
-                for name, (_, (low, high)) in self._starts(self._inputs_of(layer)).items():
-                    parameter = self.get_parameter(f"{name}_l{layer}")
+            for inputs, keys in zip(self._inputs, self._keys):
+                for (_, key), (_, (low, high)) in zip(keys, self._starts(inputs).values()):
+                    parameter = getattr(self, key)
                     if low == high:
                         parameter.fill_(low)
                     else:
@@ -127,20 +129,18 @@ class Unit(nn.Module, Generic[StateT]):
         return state if batch_size is not None else self._without_batch(state)
 
     def _zeros(self, batch: int) -> StateT:
-        like = self._parameters[f"{self._names[0]}_l0"]
-        assert like is not None
-        values: list[Any] = []
-        for tensor in self.signature.states:
+        like: Tensor = getattr(self, self._keys[0][0][1])
+
+        def zeros(tensor: StateTensor) -> Any:
             if not self._has_state(tensor.name):
-                values.append(None)
-            elif tensor.sizes == "H":
-                values.append(like.new_zeros((self.num_layers, batch, self.hidden_size)))
-            else:
-                values.append(tuple(
-                    like.new_zeros((batch, *(self._size(letter, self._inputs_of(layer))
-                                             for letter in tensor.sizes)))
-                    for layer in range(self.num_layers)))
-        return self.state_type(*values)
+                return None
+            if tensor.sizes == "H":
+                return like.new_zeros((self.num_layers, batch, self.hidden_size))
+            return tuple(like.new_zeros((batch, *(self._size(letter, inputs)
+                                                  for letter in tensor.sizes)))
+                         for inputs in self._inputs)
+
+        return self.state_type(*map(zeros, self.signature.states))
 
     def _has_state(self, name: str) -> bool:
         return not any(tensor.name == name and tensor.optional
@@ -251,50 +251,30 @@ class Unit(nn.Module, Generic[StateT]):
         """All layers over x (T, B, I)."""
         if state is None:
             state = self._zeros(x.size(1))
-        by_name = dict(zip(self.state_type._fields, state))  # type: ignore[attr-defined]
-        finals: dict[str, list[Tensor]] = {key: [] for key in by_name}
+        finals: list[list[Tensor]] = [[] for _ in state]
         energies = []
-        for layer in range(self.num_layers):
-            states = {key: None if value is None else value[layer]
-                      for key, value in by_name.items()}
-            x, after, spent = self._run_layer(layer, x, states, reset, energy)
-            for key, value in after.items():
-                finals[key].append(value)
-            energies.append(spent)
+        for layer, keys in enumerate(self._keys):
+            given = self._given({name: getattr(self, key) for name, key in keys})
+            if energy and layer == 0 and self.measured is not None:
+                given["measured"] = self._measured(given)
+            for tensor, field in zip(self.signature.states, state):
+                given[tensor.name] = None if field is None else field[layer]
+            results = self._op(x=x, **given, reset=reset, energy=energy, **self.options)
+            # The op does not return h, which is its last output.
+            after = list(results[1:-1]) if self._is_feedforward else [results[0][-1], *results[1:-1]]
+            for of_layers, final in zip(finals, after):
+                of_layers.append(final)
+            x = results[0]
+            if energy:
+                energies.append(results[-1])
             if self.dropout > 0 and layer + 1 < self.num_layers:
                 x = nn.functional.dropout(x, self.dropout, self.training)
-        return x, self._state_of(finals), energies
+        return x, self.state_type(*[
+            None if field is None else tuple(of_layers) if len(tensor.sizes) > 1
+            else torch.stack(of_layers)
+            for tensor, field, of_layers in zip(self.signature.states, state, finals)]), energies
 
-    def _state_of(self, finals: dict[str, list[Tensor]]) -> StateT:
-        values: list[Any] = []
-        for tensor in self.signature.states:
-            of_layers = finals[tensor.name]
-            if not of_layers:
-                values.append(None)
-            elif tensor.sizes != "H":
-                values.append(tuple(of_layers))
-            else:
-                values.append(torch.stack(of_layers))
-        return self.state_type(*values)
-
-    def _run_layer(self, layer: int, x: Tensor, states: dict[str, Tensor | None],
-                   reset: Tensor | None, energy: bool) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        given = self._given({name: getattr(self, f"{name}_l{layer}") for name in self._names})
-        if energy and layer == 0 and self.measured is not None:
-            given["measured"] = self._measured(x.dtype, given)
-        results = self._op(x=x, **states, **given, reset=reset, energy=energy, **self.options)
-        output, *finals, spent = results
-        after = {}
-        for tensor in self.signature.states:
-            if tensor.name == "h":
-                after["h"] = output[-1]
-                continue
-            final = finals.pop(0)
-            if states[tensor.name] is not None:
-                after[tensor.name] = final
-        return output, after, spent
-
-    def _measured(self, dtype: torch.dtype, given: dict[str, Tensor | None]) -> Tensor:
+    def _measured(self, given: dict[str, Tensor | None]) -> Tensor:
         """Which presynaptic inputs count: those left out do not, recurrent ones always do."""
         assert self.measured is not None
         weight = given["weight"]

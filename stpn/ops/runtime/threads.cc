@@ -1,7 +1,6 @@
 #include "stpn/ops/runtime/threads.h"
 
 #include <ATen/Parallel.h>
-#include <pthread.h>
 #include <tbb/info.h>
 #include <tbb/parallel_for.h>
 #include <tbb/task_arena.h>
@@ -18,11 +17,6 @@ namespace {
 
 thread_local KernelThreadsGuard* kernel_threads = nullptr;
 thread_local bool alone = false;  // in run_concurrently
-
-// The child of a fork has none of libtorch's OpenMP threads, and would wait for them for ever.
-bool is_forked_child = false;
-[[maybe_unused]] const int watches_forks =
-    pthread_atfork(nullptr, nullptr, [] { is_forked_child = true; });
 
 }  // namespace
 
@@ -93,7 +87,7 @@ void run_concurrently(int64_t count, const std::function<void(int64_t)>& body) {
 const base::ParallelFor& kernel_parallel_for() {
   static const base::ParallelFor loop = [](int64_t count,
                                            const std::function<void(int64_t)>& body) {
-    if (alone || is_forked_child) return base::serial_for(count, body);
+    if (alone) return base::serial_for(count, body);
     if (kernel_threads != nullptr) return kernel_threads->run(count, body);
     base::fork_join(count, body, [](int64_t n, const std::function<void(int64_t)>& each) {
       at::parallel_for(0, n, 1, [&](int64_t begin, int64_t end) {
