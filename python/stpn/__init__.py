@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stpn import functional, nn, ops
+    from stpn import checkpoints, functional, nn, ops
     from stpn.nn import (
         STPN,
         Backpropamine,
@@ -37,9 +37,10 @@ if TYPE_CHECKING:
 __all__ = [
     "STPN", "Backpropamine", "BackpropamineCell", "BackpropamineState", "FastWeights",
     "FastWeightsCell", "FastWeightsState", "HebbFF", "HebbFFCell", "STPNCell", "STPNFeedforward",
-    "STPNFeedforwardCell", "STPNFeedforwardState", "STPNState", "functional", "nn", "ops",
+    "STPNFeedforwardCell", "STPNFeedforwardState", "STPNState", "checkpoints", "functional", "nn",
+    "ops",
 ]
-_MODULES = ("functional", "nn", "ops")
+_MODULES = ("checkpoints", "functional", "nn", "ops")
 
 
 def __getattr__(name: str) -> Any:

@@ -185,6 +185,14 @@ class ConventionTest(unittest.TestCase):
         self.assertIs(type(pickle.loads(pickle.dumps(state))), type(state))
 
     @each_variant
+    def test_a_state_can_be_one_tensor(self, make):
+        unit = make(num_layers=2)
+        state = unit(draw(4, 3, I))[1]
+        flat_state = unit.flatten_state(state)
+        self.assertEqual(flat_state.shape, (3, unit.state_size))
+        self.assert_same_results((flat_state, unit.unflatten_state(flat_state)), (flat_state, state))
+
+    @each_variant
     def test_no_samples_are_allowed_and_no_steps_are_not(self, make):
         lstm = torch.nn.LSTM(I, H)
         for unit, dtype in ((lstm, torch.float32), (make(), torch.float64)):

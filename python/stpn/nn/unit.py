@@ -142,6 +142,45 @@ class Unit(nn.Module, Generic[StateT]):
 
         return self.state_type(*map(zeros, self.signature.states))
 
+    @property
+    def state_size(self) -> int:
+        """How many values the state of a sample has."""
+        return sum(size for _, _, size in self._state_parts())
+
+    def flatten_state(self, state: StateT) -> Tensor:
+        """A state as one tensor (B, state_size), for buffers that keep one; its inverse is
+        `unflatten_state`."""
+        parts = [field[layer] for field in state if field is not None
+                 for layer in range(self.num_layers)]
+        return torch.cat([part.flatten(1) for part in parts], dim=1)
+
+    def unflatten_state(self, flat: Tensor) -> StateT:
+        """The state that `flatten_state` made (B, state_size) of."""
+        if flat.dim() != 2 or flat.size(1) != self.state_size:
+            raise ValueError(f"{type(self).__name__}: a flat state has shape {tuple(flat.shape)}, "
+                             f"wants (B, {self.state_size})")
+        layers: dict[str, list[Tensor]] = {}
+        first = 0
+        for name, shape, size in self._state_parts():
+            part = flat[:, first:first + size].unflatten(1, shape)
+            layers.setdefault(name, []).append(part)
+            first += size
+        return self.state_type(*[
+            None if tensor.name not in layers else tuple(layers[tensor.name])
+            if len(tensor.sizes) > 1 else torch.stack(layers[tensor.name])
+            for tensor in self.signature.states])
+
+    def _state_parts(self) -> list[tuple[str, tuple[int, ...], int]]:
+        """(name, shape without the batch, values) of each state tensor of each layer, in order."""
+        parts = []
+        for tensor in self.signature.states:
+            if not self._has_state(tensor.name):
+                continue
+            for inputs in self._inputs:
+                shape = tuple(self._size(letter, inputs) for letter in tensor.sizes)
+                parts.append((tensor.name, shape, math.prod(shape)))
+        return parts
+
     def _has_state(self, name: str) -> bool:
         return not any(tensor.name == name and tensor.optional
                        for tensor in self.signature.states)
