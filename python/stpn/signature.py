@@ -60,6 +60,15 @@ class Signature:
     states: tuple[StateTensor, ...]
     options: tuple[Option, ...]
 
+    def description(self) -> str:
+        """The options for a docstring, a line each."""
+        lines = ["    Options of the unit, by name:", ""]
+        for option in self.options:
+            default = "none" if option.default is None else repr(option.default)
+            words = f" ({', '.join(option.choices)})" if option.choices else ""
+            lines.append(f"    - {option.name} = {default}: {option.meaning}{words}")
+        return "\n".join(lines) + "\n"
+
     def resolve(self, unit: str, given: dict[str, Any]) -> dict[str, Any]:
         """Every option with its value. Raises TypeError or ValueError for what cannot be one."""
         known = {option.name: option for option in self.options}

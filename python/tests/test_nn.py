@@ -254,7 +254,12 @@ class SignatureTest(unittest.TestCase):
         made = subprocess.run([sys.executable, CHECKOUT / "python/make_options.py"], check=True,
                               capture_output=True, text=True).stdout
         self.assertEqual((CHECKOUT / "python/stpn/nn/options.py").read_text(), made,
-                         "write options.py again, as its first line says")
+                         "run python/make_options.py")
+
+    def test_the_page_of_classes_is_what_the_docstrings_say(self):
+        made = subprocess.run([sys.executable, CHECKOUT / "python/make_api.py"], check=True,
+                              capture_output=True, text=True).stdout
+        self.assertEqual((CHECKOUT / "docs/python_api.md").read_text(), made, "run python/make_api.py")
 
     def test_initial_values_are_those_that_the_page_of_units_states(self):
         torch.manual_seed(1)

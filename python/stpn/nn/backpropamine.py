@@ -20,6 +20,9 @@ class Backpropamine(Unit[BackpropamineState]):
 
     Miconi, Rawal, Clune, Stanley: Backpropamine: training self-modifying neural networks with
     differentiable neuromodulated plasticity, ICLR 2019.
+
+    Arguments are those of `torch.nn.LSTM`. Parameters of layer k: weight_ih_lk (H, I), bias_lk (H),
+    weight_hh_lk and alpha_lk (H, H), modulator_weight_lk (H), modulator_bias_lk (1), rate_lk (1).
     """
 
     signature = signature_of("backpropamine")

@@ -22,6 +22,10 @@ class FastWeights(Unit[FastWeightsState]):
         s_k  = tanh(LN(p + A[t] s_(k-1))),   k = 1 .. inner_steps;   h[t] = the last s
 
     Ba, Hinton, Mnih, Leibo, Ionescu: Using Fast Weights to Attend to the Recent Past, NIPS 2016.
+
+    Arguments are those of `torch.nn.LSTM`, and by name layer_norm = True: whether there is an LN.
+    Parameters of layer k: weight_lk (H, I+H), bias_lk (H), layer_norm_weight_lk and
+    layer_norm_bias_lk (H).
     """
 
     signature = signature_of("fast_weights")

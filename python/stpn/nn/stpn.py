@@ -88,6 +88,19 @@ class STPN(_PlasticNeurons[STPNState]):
 
     Garcia Rodriguez, Guo, Moraitis: Short-Term Plasticity Neurons Learning to Learn and Forget, ICML
     2022. A call is that of `torch.nn.LSTM`: `output, state = unit(x, state)`.
+
+    Arguments are those of `torch.nn.LSTM`, and by name:
+
+    - rates = 'synapse': one Lambda and one Gamma for each synapse, for each presynaptic input
+      ('presynaptic'), or one in all ('scalar')
+    - layer_norm = False: layer norm before the activation
+    - plastic_bias = False: whether the bias has a fast part too
+    - bias_rates = 'neuron': with plastic_bias, a decay and a rate for each neuron, or one in all
+      ('scalar')
+
+    Parameters, of layer k with N presynaptic inputs of a neuron, P of them with fast weights:
+    weight_lk (H, N), bias_lk (H), weight_lambda_lk and weight_gamma_lk (H, P), (P) or (1), and those
+    of layer norm and plastic bias.
     """
 
     signature = signature_of("stpn_recurrent")
@@ -107,7 +120,8 @@ class STPN(_PlasticNeurons[STPNState]):
 class STPNFeedforward(_PlasticNeurons[STPNFeedforwardState]):
     """A layer, or several, of short-term plasticity neurons without recurrent synapses.
 
-    As `STPN` with z[t] = x[t]: the fast weights are the only memory, and the state has no h.
+    As `STPN` with z[t] = x[t]: the fast weights are the only memory, and the state has no h. Its
+    arguments and parameters are those of `STPN`.
     """
 
     signature = signature_of("stpn_feedforward")
@@ -132,7 +146,7 @@ class HebbFF(STPNFeedforward):
     synapses, learnt as Lambda = sigmoid(weight_lambda_logit) and Gamma = -exp(weight_log_gamma).
 
     Tyulmankov, Yang, Abbott: Meta-learning synaptic plasticity and memory addressing for continual
-    familiarity detection, Neuron 110, 2022.
+    familiarity detection, Neuron 110, 2022. Its other arguments are those of `STPNFeedforward`.
     """
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True,

@@ -34,6 +34,7 @@ class Unit(nn.Module, Generic[StateT]):
         super().__init_subclass__()
         if "signature" in vars(cls):
             cls._op = getattr(torch.ops.stpn, cls.signature.op).default
+            cls.__doc__ = (cls.__doc__ or "").rstrip() + "\n\n" + cls.signature.description()
 
     def __init__(
         self,
