@@ -10,7 +10,8 @@ PREFIX ?= /usr/local
 PYTHON ?= python3
 BUDGET ?= full
 
-.PHONY: help setup configure build program demo demo-pong bench experiments report test sanitize mutations lint format install clean
+.PHONY: help setup configure build program demo demo-pong bench experiments report test wheel sanitize mutations lint \
+  format install clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -61,6 +62,11 @@ test:  ## run all tests, then those of the layers below torch with sanitizers
 	cmake --build --preset dev
 	ctest --preset dev -j $(CORES)
 
+wheel:  ## build the wheel of the Python package in dist/ and try it in an empty environment
+	@cmake/setup.sh test
+	cmake/wheel.sh
+	.venv/bin/python python/try_wheel.py dist/*.whl
+
 sanitize: setup  ## every layer with sanitizers: address and undefined behaviour, then threads; half an hour
 	for preset in asan tsan; do \
 	  cmake --preset $$preset && cmake --build --preset $$preset && \
@@ -69,10 +75,13 @@ sanitize: setup  ## every layer with sanitizers: address and undefined behaviour
 mutations: setup  ## put faults into a copy of the kernels: the tests must catch every one; ten minutes
 	$(PYTHON) -B tests/mutations/mutations.py -j $(CORES)
 
-lint:  ## check the format of all C++ files, and the layers below torch with clang-tidy
+lint:  ## check the format of all C++ files, the layers below torch with clang-tidy, and the Python code
 	@cmake/setup.sh ale
+	@cmake/setup.sh test
 	@cmake/setup.sh lint
 	clang-format-14 --dry-run --Werror $(SOURCES)
+	.venv/bin/python -m ruff check python
+	.venv/bin/python -m mypy
 	cmake --preset lint -DSTPN_WITH_ALE=ON
 	$(PYTHON) cmake/one_command_a_source.py build-lint/compile_commands.json
 	printf '%s\n' $(TIDIED) | xargs -P $(CORES) -n 1 clang-tidy-14 --quiet -p build-lint \
@@ -86,4 +95,4 @@ install: build  ## install the library, program and ops to PREFIX (/usr/local)
 	cmake --install build --prefix $(PREFIX)
 
 clean:  ## remove the build folders, but not .venv, .ale and runs/
-	rm -rf build build-dev build-lint build-asan build-tsan
+	rm -rf build build-dev build-lint build-asan build-tsan build-wheel dist
