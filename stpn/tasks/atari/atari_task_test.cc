@@ -10,6 +10,7 @@
 
 #include "stpn/base/random.h"
 #include "stpn/base/testing.h"
+#include "stpn/tasks/atari/base64.h"
 #include "stpn/tasks/atari/emulator.h"
 #include "stpn/tasks/atari/run_length.h"
 #include "stpn/tasks/atari/screen.h"
