@@ -34,9 +34,10 @@ endif()
 add_library(stpn_torch INTERFACE IMPORTED GLOBAL)
 target_include_directories(stpn_torch SYSTEM INTERFACE
   "${STPN_TORCH_DIR}/include" "${STPN_TORCH_DIR}/include/torch/csrc/api/include")
+# A shared library takes OpenMP from libtorch, which needs it, under whatever name torch's wheel gives it.
 target_link_libraries(stpn_torch INTERFACE
   "${STPN_TORCH_DIR}/lib/libtorch_cpu.so" "${STPN_TORCH_DIR}/lib/libc10.so"
-  ${stpn_torch_openmp})
+  "$<$<NOT:$<STREQUAL:$<TARGET_PROPERTY:TYPE>,SHARED_LIBRARY>>:${stpn_torch_openmp}>")
 target_link_options(stpn_torch INTERFACE "-Wl,-rpath,${STPN_TORCH_DIR}/lib"
   "-Wl,--no-as-needed,${STPN_TORCH_DIR}/lib/libtorch.so,--as-needed")
 # torch's headers have fences, of which GCC warns that its thread sanitizer does not see them.

@@ -1,14 +1,55 @@
-"""Short-term plasticity neurons from Python.
+"""Short-term plasticity neurons: recurrent units whose synapses remember.
 
-stpn.ops              the units as PyTorch ops
-stpn.figures          what the figures share: files, and names at the ends of lines
-stpn.films            what the films share: a run, its trace, its STPN that runs again
-stpn.kinds            what tables and figures show of supervised and of reinforcement-learning runs
-stpn.learning_curves  a table and a picture of runs:  python -m stpn.learning_curves RUN_DIR...
-stpn.maze_picture     a picture of an episode:        python -m stpn.maze_picture TRACE.json
-stpn.pendulum_film    a film of an episode:           python -m stpn.pendulum_film RUN TRACE.json
-stpn.pong_film        a film of an Atari game:        python -m stpn.pong_film RUN TRACE.json
-stpn.reproduction     table and figures of many runs:  python -m stpn.reproduction FOLDER
-stpn.run_sets         finds runs in folders and groups them by set and model
-stpn.runs             reads runs, finished or not
+    import stpn
+    unit = stpn.STPN(input_size=16, hidden_size=20)   # where torch.nn.LSTM(16, 20) stood
+    output, state = unit(x)
+
+STPN, STPNFeedforward, HebbFF, FastWeights, Backpropamine   units as torch modules
+STPNCell and so on                                          the same, one time step at a call
+stpn.functional                                             the same, with tensors for parameters
+stpn.ops                                                    the torch ops behind them
+
+Nothing is imported before it is used: `import stpn` alone needs neither torch nor the library.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stpn import checkpoints, functional, nn, ops
+    from stpn.nn import (
+        STPN,
+        Backpropamine,
+        BackpropamineCell,
+        BackpropamineState,
+        FastWeights,
+        FastWeightsCell,
+        FastWeightsState,
+        HebbFF,
+        HebbFFCell,
+        STPNCell,
+        STPNFeedforward,
+        STPNFeedforwardCell,
+        STPNFeedforwardState,
+        STPNState,
+    )
+
+__all__ = [
+    "STPN", "Backpropamine", "BackpropamineCell", "BackpropamineState", "FastWeights",
+    "FastWeightsCell", "FastWeightsState", "HebbFF", "HebbFFCell", "STPNCell", "STPNFeedforward",
+    "STPNFeedforwardCell", "STPNFeedforwardState", "STPNState", "checkpoints", "functional", "nn",
+    "ops",
+]
+_MODULES = ("checkpoints", "functional", "nn", "ops")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"stpn.{name}")
+    if name in __all__:
+        return getattr(import_module("stpn.nn"), name)
+    raise AttributeError(f"module 'stpn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -82,7 +82,7 @@ RL = Kind(
     curves=(Measure("reward", "reward per training episode"),),
     learning=REWARD_SHARE,
     learnt=None,  # the share that a model can reach is not known
-    names={"stpn": "STPNr", "stpn_scalar": "STPNr, scalar"})
+    names={"stpn": "STPNr", "stpn_a2c": "STPNr", "stpn_scalar": "STPNr, scalar"})
 
 # RL whose time is measured in steps, because episodes become longer as a model learns.
 RL_STEPS = replace(

@@ -15,13 +15,15 @@ from torch.utils._pytree import tree_map
 
 
 def _library():
-    """Where the library is: STPN_OPS, else the build of this checkout, else the installed one."""
+    """Where the library is: STPN_OPS, else that of the wheel, else the build of this checkout, else
+    that of `make install`."""
     if named := os.environ.get("STPN_OPS"):
         candidates = [Path(named)]
         advice = "STPN_OPS names it"
     else:
         package = Path(__file__).resolve().parent
-        candidates = [package.parents[1] / "build/lib/libstpn_ops.so",
+        candidates = [package / "libstpn_ops.so",
+                      package.parents[1] / "build/lib/libstpn_ops.so",
                       package.parents[2] / "libstpn_ops.so"]
         advice = "run `make build`, or set STPN_OPS to its path"
     for path in candidates:

@@ -1,15 +1,18 @@
-"""The Python code in the README and in docs/ops.md does what they say."""
+"""The Python code in the README, in docs/python.md and docs/ops.md does what they say."""
 
 import re
 import unittest
 from pathlib import Path
 
+import stpn
 import torch
 from stpn.ops import stpn_recurrent
 
+CHECKOUT = Path(__file__).resolve().parents[2]
+
 
 def python_in(page):
-    text = (Path(__file__).resolve().parents[2] / page).read_text()
+    text = (CHECKOUT / page).read_text()
     return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
 
 
@@ -18,9 +21,37 @@ class ReadmeTest(unittest.TestCase):
         (program,) = python_in("README.md")
         names = {}
         torch.manual_seed(1)
-        torch.set_num_threads(1)  # at this size more are slower
         exec(compile(program, "README.md", "exec"), names)  # prints the accuracy
-        self.assertGreaterEqual(names["accuracy"], 0.95)
+        self.assertGreaterEqual(names["accuracy"], 0.99)
+
+
+class PythonPageTest(unittest.TestCase):
+    def test_its_examples_run(self):
+        swap, carry, lengths = python_in("docs/python.md")
+        weight = torch.nn.Parameter(torch.zeros(1))
+        names = {"torch": torch, "stpn": stpn, "windows": torch.randn(3, 2, 7, 64),
+                 "loss_of": torch.sum, "optimiser": torch.optim.SGD([weight])}
+        exec(compile(swap, "docs/python.md", "exec"), names)
+        self.assertIsInstance(names["memory"], stpn.STPN)
+        exec(compile(carry, "docs/python.md", "exec"), names)
+        self.assertFalse(names["state"].h.requires_grad)
+        names["x"] = torch.randn(3, 7, 64)
+        exec(compile(lengths, "docs/python.md", "exec"), names)
+        self.assertFalse(names["output"][1, 3:].any())
+
+
+class ResultsTest(unittest.TestCase):
+    def test_the_table_is_that_of_the_report_and_names_its_commands(self):
+        from stpn.report.gather import find_tasks
+        from stpn.report.page import markdown
+        from stpn.report.tables import glance_table
+        text = (CHECKOUT / "README.md").read_text()
+        table = glance_table(find_tasks([CHECKOUT / "results"]))
+        self.assertIn(markdown(table), text)
+        commands = dict(re.findall(r"^\| ([A-Z][a-z ]+) \| `build/bin/stpn reproduce (\w+)`", text, re.MULTILINE))
+        self.assertEqual({row.name.partition(",")[0] for row in table.rows}, set(commands))
+        for task in commands.values():
+            self.assertTrue((CHECKOUT / "experiments" / task / "reproduce.toml").is_file(), task)
 
 
 class OpsPageTest(unittest.TestCase):

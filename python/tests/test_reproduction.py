@@ -12,6 +12,8 @@ from pathlib import Path
 import matplotlib.image
 from stpn import reproduction
 from stpn.run_sets import RunSet
+from stpn.runs import NAMES
+from stpn.styles import COLOURS, styles
 from support import write_rl_run, write_run
 
 
@@ -40,7 +42,7 @@ class ReproductionTest(unittest.TestCase):
 
     def assert_has_colours(self, path):
         pixels = matplotlib.image.imread(path)[..., :3]
-        for colour in reproduction.COLOURS[:2]:
+        for colour in COLOURS[:2]:
             wanted = matplotlib.colors.to_rgb(colour)
             self.assertGreater((abs(pixels - wanted).max(axis=-1) < 0.01).sum(), 50,
                                (path.name, colour))
@@ -166,11 +168,14 @@ class ReproductionTest(unittest.TestCase):
             self.assert_has_colours(path)
 
     def test_many_models_have_different_styles(self):
-        names = [f"model{i}" for i in range(30)]
-        runs = RunSet("set", None, None, {}, {name: [] for name in names}, {})
-        style = reproduction.styles([runs])
-        marks = {(each["color"], each["marker"]) for each in style.values()}
-        self.assertEqual(len(marks), 30)
+        names = [f"model{i}" for i in range(30)] + list(NAMES)
+        found = styles(name for name in names)
+        marks = {(each["color"], each["linestyle"], each["marker"]) for each in found.values()}
+        self.assertEqual(len(marks), len(names))
+
+    def test_a_model_has_the_same_style_in_every_figure(self):
+        alone, among = styles(["perceptron"]), styles(["perceptron", "stpn", "of_mine"])
+        self.assertEqual(alone["perceptron"], among["perceptron"])
 
     def edit_summary(self, run, edit):
         path = Path(run) / "summary.json"
@@ -310,7 +315,7 @@ class ReproductionTest(unittest.TestCase):
         self.assertEqual((code, len(err.splitlines())), (0, 2))
         self.assertEqual(self.row(out, "GRU"), ["GRU", "0 of 2"] + 6 * [""])
         pixels = matplotlib.image.imread(self.folder / "pairs3.png")[..., :3]
-        wanted = matplotlib.colors.to_rgb(reproduction.COLOURS[2])
+        wanted = matplotlib.colors.to_rgb(COLOURS[2])
         self.assertGreater((abs(pixels - wanted).max(axis=-1) < 0.01).sum(), 50)
 
     def test_a_set_of_which_no_run_has_finished_is_shown(self):

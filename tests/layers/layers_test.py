@@ -259,7 +259,7 @@ RIGHT = (
     ("stpn/tasks/atari/emulator_ale.cc", "<ale/emucore/Console.hxx>"),
     ("stpn/tasks/mujoco/physics_mujoco.cc", "<mujoco/mujoco.h>"),
     ("stpn/tasks/task_registry.cc", '"stpn/tasks/maze/maze.h"'),
-    ("stpn/train/algorithms/actor_critic_test.cc", '"stpn/tasks/maze/maze.h"'),
+    ("stpn/train/algorithms/actor_critic/actor_critic_test.cc", '"stpn/tasks/maze/maze.h"'),
 )
 
 
