@@ -160,7 +160,7 @@ def measure(name, library, seconds, compile_too):
         row[f"{peer}_ms_p10"], row[f"{peer}_ms_p90"] = times[0], times[8]
     for peer in ("ours", "eager"):
         row[f"{peer}_peak_mb"] = found[peer].peak_mb()
-    row["missed"] = missed(row)
+    row["missed"], row["wrong"] = missed(row), wrong(row)
     return row
 
 
@@ -175,8 +175,12 @@ def missed(row):
             found.append(f"{row[f'{peer}_ms'] / ours:.3g} x {peer}, at least {target[peer]:.3g}")
     if row["eager_peak_mb"] < MEMORY_TARGET * row["ours_peak_mb"]:
         found.append(f"{row['ours_peak_mb']:.0f} MB, eager {row['eager_peak_mb']:.0f}")
-    if not row["same_bits"]:
-        found.append("other bits in a repetition")
+    return found
+
+
+def wrong(row):
+    """What must not be, in words."""
+    found = [] if row["same_bits"] else ["other bits in a repetition"]
     if not row["difference_from_eager"] < 1e-3:
         found.append(f"differs from the eager loop by {row['difference_from_eager']:.2g}")
     return found
@@ -192,7 +196,7 @@ def print_table(rows):
                   for peer in PEERS[1:]]
         cells = [row["shape"], f"{row['T']} x {row['B']}", f"{row['kernels_ms']:.3g}",
                  f"{row['ours_forward_ms']:.3g}", f"{row['ours_ms']:.3g}", *ratios, f"{row['ours_peak_mb']:.0f}",
-                 f"{row['eager_peak_mb']:.0f}", "; ".join(row["missed"]) or "nothing"]
+                 f"{row['eager_peak_mb']:.0f}", "; ".join(row["wrong"] + row["missed"]) or "nothing"]
         print("| " + " | ".join(cells) + " |", flush=True)
 
 
@@ -231,6 +235,7 @@ def main():
     path.with_suffix(".tmp").write_text(json.dumps(report, indent=1) + "\n")
     os.replace(path.with_suffix(".tmp"), path)
     print(f"wrote {path}")
+    sys.exit(any(row["wrong"] for row in rows))
 
 
 if __name__ == "__main__":

@@ -44,15 +44,32 @@ cuda::Division division(const Extent& extent, const StpnVariant& variant, const 
   return d;
 }
 
-template <typename T>
-auto emulate(const RandomStpnCall<T>& call, const cuda::Division& d, uint64_t seed = 1) {
+// `leave_out`: makes pointers of the backward call null.
+template <typename T, typename LeaveOut>
+auto emulate(const RandomStpnCall<T>& call, const cuda::Division& d, const LeaveOut& leave_out,
+             uint64_t seed) {
   std::vector<T> saved = cuda::unwritten<T>(d.sizes.saved_size());
+  std::vector<T> workspace;
   return call.run(
       [&](StpnForwardParams<T>& p) {
         p.saved = saved.data();
+        workspace = cuda::unwritten<T>(d.forward_workspace());
+        p.on_device.workspace = workspace.data();
         cuda::emulate_forward(p, d, seed);
       },
-      [&](StpnBackwardParams<T>& p) { cuda::emulate_backward(p, d, seed); }, /*save=*/false);
+      [&](StpnBackwardParams<T>& p) {
+        workspace = cuda::unwritten<T>(d.backward_workspace());
+        p.forward.on_device.workspace = workspace.data();
+        leave_out(p);
+        cuda::emulate_backward(p, d, seed);
+      },
+      /*save=*/false);
+}
+
+template <typename T>
+auto emulate(const RandomStpnCall<T>& call, const cuda::Division& d, uint64_t seed = 1) {
+  return emulate(
+      call, d, [](StpnBackwardParams<T>&) {}, seed);
 }
 
 // Every rule, decay, norm and connection, with and without layer norm and plastic bias.
@@ -245,18 +262,11 @@ TEST(StpnCudaTest, GradientsMayBeUnwanted) {
     const Extent e{5, 2, 6, 5};
     const RandomStpnCall<double> c(e, v, 5);
     const cuda::Division d = division(e, v, {4, 16, true, 2});
-    std::vector<double> saved = cuda::unwritten<double>(d.sizes.saved_size());
-    const auto some = c.run(
-        [&](StpnForwardParams<double>& p) {
-          p.saved = saved.data();
-          cuda::emulate_forward(p, d, 1);
-        },
-        [&](StpnBackwardParams<double>& p) {
-          p.grad_x = p.grad_bias = p.grad_initial_h = p.grad_initial_F = nullptr;
-          p.grad_weight_gamma = nullptr;
-          cuda::emulate_backward(p, d, 1);
-        },
-        /*save=*/false);
+    const auto unwanted = [](StpnBackwardParams<double>& p) {
+      p.grad_x = p.grad_bias = p.grad_initial_h = p.grad_initial_F = nullptr;
+      p.grad_weight_gamma = nullptr;
+    };
+    const auto some = emulate(c, d, unwanted, 1);
     const auto all = emulate(c, d);
     EXPECT_EQ(some.gradient("weight"), all.gradient("weight"));
     EXPECT_EQ(some.gradient("weight_lambda"), all.gradient("weight_lambda"));

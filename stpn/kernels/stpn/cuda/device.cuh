@@ -88,24 +88,14 @@ class GridTeam : public Lanes {
 
 extern __shared__ double shared_memory[];
 
-// The memory of the team: its block's, or a part of the workspace.
-template <typename T, bool kResident>
-__device__ T* team_memory(T* streamed, int64_t values, int sample) {
-  if constexpr (kResident) {
-    return reinterpret_cast<T*>(shared_memory);
-  } else {
-    return streamed + sample * values;
-  }
-}
-
 template <typename T, bool kResident>
 __global__ void __launch_bounds__(Division::kMaxThreads)
     forward_kernel(const __grid_constant__ StpnForwardParams<T> p,
                    const __grid_constant__ Division d) {
   const SampleTeam<kResident> team(d.forward);
   const int sample = static_cast<int>(blockIdx.x) / d.forward.blocks;
-  T* memory = team_memory<T, kResident>(static_cast<T*>(p.on_device.workspace),
-                                        d.forward_memory.end, sample);
+  T* memory = reinterpret_cast<T*>(shared_memory);
+  if constexpr (!kResident) memory = Workspace<T>(p.on_device.workspace, d).forward_team(sample);
   ForwardThread<T, SampleTeam<kResident>>(team, p, d.sizes, d.forward, d.forward_memory, memory,
                                           sample)
       .run();
@@ -117,26 +107,28 @@ __global__ void __launch_bounds__(Division::kMaxThreads)
                     const __grid_constant__ Division d) {
   const SampleTeam<kResident> team(d.backward);
   const int sample = static_cast<int>(blockIdx.x) / d.backward.blocks;
-  T* workspace = static_cast<T*>(p.forward.on_device.workspace);
-  T* memory = team_memory<T, kResident>(workspace + d.team_memory(), d.backward_memory.end, sample);
-  BackwardThread<T, SampleTeam<kResident>>(
-      team, p, d.sizes, d.backward, d.backward_memory, memory, workspace + sample * d.recomputed(),
-      workspace + d.sample_sums() + sample * d.sizes.sums(), sample)
+  const Workspace<T> workspace(p.forward.on_device.workspace, d);
+  T* memory = reinterpret_cast<T*>(shared_memory);
+  if constexpr (!kResident) memory = workspace.backward_team(sample);
+  BackwardThread<T, SampleTeam<kResident>>(team, p, d.sizes, d.backward, d.backward_memory, memory,
+                                           workspace.recomputed(sample), workspace.sums(sample),
+                                           sample)
       .run();
 }
 
 template <typename T>
-__global__ void add_up_kernel(const __grid_constant__ Division d, T* workspace) {
-  add_up(GridTeam(1), workspace + d.sample_sums(), d.sizes.sums(), d.sizes.batch,
-         workspace + d.total_sums());
+__global__ void add_up_kernel(const __grid_constant__ StpnBackwardParams<T> p,
+                              const __grid_constant__ Division d) {
+  const Workspace<T> workspace(p.forward.on_device.workspace, d);
+  add_up(GridTeam(1), workspace.sums(0), d.sizes.sums(), d.sizes.batch, workspace.totals());
 }
 
 template <typename T>
 __global__ void gradients_kernel(const __grid_constant__ StpnBackwardParams<T> p,
                                  const __grid_constant__ Division d, int lanes) {
   const GridTeam team(lanes);
-  const T* workspace = static_cast<const T*>(p.forward.on_device.workspace);
-  GradientsThread<T, GridTeam>(team, p, d.sizes, workspace + d.total_sums()).run();
+  const Workspace<T> workspace(p.forward.on_device.workspace, d);
+  GradientsThread<T, GridTeam>(team, p, d.sizes, workspace.totals()).run();
 }
 
 void check(cudaError_t status, const char* what) {
@@ -227,8 +219,7 @@ void stpn_backward_cuda(const StpnBackwardParams<T>& p) {
   cuda::launch(kernel, d, d.backward, d.backward_memory.end * sizeof(T), f.on_device.stream, p, d);
   auto* stream = static_cast<cudaStream_t>(f.on_device.stream);
   const int64_t sums = d.sizes.sums();
-  cuda::add_up_kernel<<<cuda::grid_of(sums), cuda::kGridThreads, 0, stream>>>(
-      d, static_cast<T*>(f.on_device.workspace));
+  cuda::add_up_kernel<<<cuda::grid_of(sums), cuda::kGridThreads, 0, stream>>>(p, d);
   cuda::check(cudaGetLastError(), "the sums over samples");
   const int lanes = cuda::lanes_of_rate(f.variant);
   cuda::gradients_kernel<<<cuda::grid_of(sums), cuda::kGridThreads, 0, stream>>>(p, d, lanes);

@@ -38,8 +38,9 @@ SavedBound stpn_cuda_saved(const Extent& extent, const StpnVariant& variant) {
   return cuda::Sizes(extent, variant).saved_bound();
 }
 template <typename T>
-int64_t stpn_cuda_workspace(const Extent&, const StpnVariant&, bool) {
-  return 0;  // emulate_forward and emulate_backward have their own
+int64_t stpn_cuda_workspace(const Extent& extent, const StpnVariant& variant, bool backward) {
+  const cuda::Division d = divided<T>(extent, variant);
+  return backward ? d.backward_workspace() : d.forward_workspace();
 }
 
 template void stpn_forward_cuda(const StpnForwardParams<float>&);

@@ -17,15 +17,17 @@ std::vector<T> unwritten(int64_t count) {
   return std::vector<T>(static_cast<size_t>(count), std::numeric_limits<T>::quiet_NaN());
 }
 
+// Both read the call's workspace. What would be shared memory is of their own.
 template <typename T>
 void emulate_forward(const StpnForwardParams<T>& p, const Division& d, uint64_t seed) {
   for (int sample = 0; sample < d.sizes.batch; ++sample) {
-    std::vector<T> memory = unwritten<T>(d.forward_memory.end);
+    std::vector<T> shared = unwritten<T>(d.forward.resident ? d.forward_memory.end : 0);
+    T* memory = d.forward.resident ? shared.data()
+                                   : Workspace<T>(p.on_device.workspace, d).forward_team(sample);
     Emulation threads(d.forward.threads * d.forward.blocks, d.forward.lanes, seed + sample);
     threads.run([&](int thread) {
       const EmulatedTeam team(threads, thread);
-      ForwardThread<T, EmulatedTeam>(team, p, d.sizes, d.forward, d.forward_memory, memory.data(),
-                                     sample)
+      ForwardThread<T, EmulatedTeam>(team, p, d.sizes, d.forward, d.forward_memory, memory, sample)
           .run();
     });
   }
@@ -34,25 +36,24 @@ void emulate_forward(const StpnForwardParams<T>& p, const Division& d, uint64_t 
 template <typename T>
 void emulate_backward(const StpnBackwardParams<T>& p, const Division& d, uint64_t seed) {
   const Sizes& s = d.sizes;
-  std::vector<T> sums = unwritten<T>(s.batch * s.sums());
-  std::vector<T> totals = unwritten<T>(s.sums());
+  const Workspace<T> workspace(p.forward.on_device.workspace, d);
   for (int sample = 0; sample < s.batch; ++sample) {
-    std::vector<T> memory = unwritten<T>(d.backward_memory.end);
-    std::vector<T> recomputed = unwritten<T>(d.recomputed());
+    std::vector<T> shared = unwritten<T>(d.backward.resident ? d.backward_memory.end : 0);
+    T* memory = d.backward.resident ? shared.data() : workspace.backward_team(sample);
     Emulation threads(d.backward.threads * d.backward.blocks, d.backward.lanes, seed + sample);
     threads.run([&](int thread) {
       const EmulatedTeam team(threads, thread);
-      BackwardThread<T, EmulatedTeam>(team, p, s, d.backward, d.backward_memory, memory.data(),
-                                      recomputed.data(), sums.data() + sample * s.sums(), sample)
+      BackwardThread<T, EmulatedTeam>(team, p, s, d.backward, d.backward_memory, memory,
+                                      workspace.recomputed(sample), workspace.sums(sample), sample)
           .run();
     });
   }
   Emulation grid(2 * Division::kWarp, lanes_of_rate(p.forward.variant), seed);
   grid.run([&](int thread) {
     const EmulatedTeam team(grid, thread);
-    add_up(team, sums.data(), s.sums(), s.batch, totals.data());
+    add_up(team, workspace.sums(0), s.sums(), s.batch, workspace.totals());
     team.sync();
-    GradientsThread<T, EmulatedTeam>(team, p, s, totals.data()).run();
+    GradientsThread<T, EmulatedTeam>(team, p, s, workspace.totals()).run();
   });
 }
 

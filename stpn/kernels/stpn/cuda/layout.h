@@ -65,7 +65,7 @@ struct Sizes {
   int saved;     // values saved per neuron and step, in the order of SavedNeuron
   int interval;  // steps between checkpoints
 
-  static constexpr int kSmall = 16 * 1024;
+  static constexpr int kSmall = 16 * 1024;  // most synapses of a sample with long intervals
   static constexpr int kVectors = 5;
 };
 
@@ -146,7 +146,7 @@ struct Division {
   Division(const Extent& extent, const StpnVariant& variant, int64_t value_bytes,
            const Machine& machine)
       : sizes(extent, variant),
-        forward(team(machine)),
+        forward(resident_team()),
         backward(forward),
         forward_memory(sizes, variant, forward),
         backward_memory(sizes, backward) {
@@ -156,22 +156,14 @@ struct Division {
     backward_memory = BackwardMemory(sizes, backward);
   }
 
-  int64_t streamed(const Team& team, int64_t values) const {
-    return team.resident ? 0 : sizes.batch * values;
-  }
-  // Values of the workspace: in forward, the memory of streamed teams; in backward that and, in
-  // this order before it, F of all steps of an interval, the gradient sums of each sample, and
-  // those of all samples.
+  // Values of the workspace (Workspace has its parts).
   int64_t forward_workspace() const { return streamed(forward, forward_memory.end); }
   int64_t backward_workspace() const {
-    return team_memory() + streamed(backward, backward_memory.end);
+    return sizes.batch * (recomputed() + sizes.sums()) + sizes.sums() +
+           streamed(backward, backward_memory.end);
   }
-  STPN_HOST_DEVICE int64_t recomputed() const {
-    return sizes.interval * sizes.synapses();
-  }  // of a sample
-  STPN_HOST_DEVICE int64_t sample_sums() const { return sizes.batch * recomputed(); }
-  STPN_HOST_DEVICE int64_t total_sums() const { return sample_sums() + sizes.batch * sizes.sums(); }
-  STPN_HOST_DEVICE int64_t team_memory() const { return total_sums() + sizes.sums(); }
+  // F of all steps of an interval, of a sample.
+  STPN_HOST_DEVICE int64_t recomputed() const { return sizes.interval * sizes.synapses(); }
 
   Sizes sizes;
   Team forward, backward;
@@ -182,7 +174,10 @@ struct Division {
   static constexpr int kMaxThreads = 512;
 
  private:
-  Team team(const Machine&) const {
+  int64_t streamed(const Team& team, int64_t values) const {
+    return team.resident ? 0 : sizes.batch * values;
+  }
+  Team resident_team() const {
     Team team{};
     team.lanes = sizes.fan_in <= 96 ? 8 : sizes.fan_in <= 192 ? 16 : kWarp;
     const int64_t wanted = int64_t{sizes.hidden} * team.lanes;
@@ -205,6 +200,30 @@ struct Division {
       team.blocks *= 2;
     }
   }
+};
+
+// The parts of a call's workspace. In forward: the memory of streamed teams. In backward, in this
+// order: F of all steps of an interval, and the gradient sums, of each sample; the sums over all
+// samples; the memory of streamed teams.
+template <typename T>
+struct Workspace {
+  STPN_HOST_DEVICE Workspace(void* workspace, const Division& division)
+      : begin(static_cast<T*>(workspace)), d(division) {}
+
+  STPN_HOST_DEVICE T* forward_team(int sample) const {
+    return begin + sample * d.forward_memory.end;
+  }
+  STPN_HOST_DEVICE T* recomputed(int sample) const { return begin + sample * d.recomputed(); }
+  STPN_HOST_DEVICE T* sums(int sample) const {
+    return recomputed(d.sizes.batch) + sample * d.sizes.sums();
+  }
+  STPN_HOST_DEVICE T* totals() const { return sums(d.sizes.batch); }
+  STPN_HOST_DEVICE T* backward_team(int sample) const {
+    return totals() + d.sizes.sums() + sample * d.backward_memory.end;
+  }
+
+  T* begin;
+  const Division& d;
 };
 
 }  // namespace stpn::kernels::cuda

@@ -24,7 +24,7 @@ struct Rate {
   T lambda, gamma;
 };
 
-// The rates of a row: of one neuron, or of all where `synapse_stride` or the stride of rows is 0.
+// The rates of the synapses of neuron i; of the plastic ones, j counts from the first.
 template <typename T>
 struct RowRates {
   STPN_THREAD RowRates(const StpnForwardParams<T>& p, const Sizes& s, int i)
