@@ -104,11 +104,9 @@ def figure(runs, styles, path):
                 upto=max(x for _, x, _, _ in ends))
     rates.set_xlabel(f"Test {name}")
     ends += draw_baselines(accuracy, runs.baselines, runs.kind)
-    seeds = max(len(results) for results in found.values())
-    set_title(picture, runs.title,
-              f"At other {name}s than in training" + (f"; mean and standard deviation over up to {seeds} seeds"
-                                                     if seeds > 1 else "; one seed")
-              + ". Dotted: false positives")
+    several = any(len(results) > 1 for results in found.values())
+    set_title(picture, runs.title, f"At other {name}s than in training"
+              + (", mean and standard deviation" if several else "") + "; dotted: false positives")
     name_ends(accuracy, ends)
     save(picture, path)
     return True

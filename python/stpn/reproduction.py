@@ -188,7 +188,7 @@ class PlainLogFormatter(matplotlib.ticker.LogFormatter):
     """Writes 0.6 where the base class writes 6e-01."""
 
     def __call__(self, x, pos=None):
-        return f"{x:g}" if super().__call__(x, pos) else ""
+        return f"{x:.10g}" if super().__call__(x, pos) else ""
 
 
 def energy_axis(axis, energies):
