@@ -1,16 +1,17 @@
 # Shortcuts for the CMake presets. `make` without a target lists them.
 
 # Our headers and sources, including files that are not in git yet.
-SOURCES = $(shell git ls-files --cached --others --exclude-standard '*.h' '*.cc')
+SOURCES = $(shell git ls-files --cached --others --exclude-standard '*.h' '*.cc' '*.cu' '*.cuh')
 # clang-tidy checks the layers below torch only: a file that includes torch takes half a minute. Tests
 # are left out, because half of its findings there are about GoogleTest.
 TIDIED = $(filter-out %_test.cc,$(filter stpn/base/%.cc stpn/kernels/%.cc stpn/tasks/%.cc,$(SOURCES)))
 CORES = $(shell nproc)
 PREFIX ?= /usr/local
 PYTHON ?= python3
+BUDGET ?= full
 
-.PHONY: help setup configure build program demo demo-pong bench experiments test wheel sanitize mutations lint format \
-  install clean
+.PHONY: help setup configure build program demo demo-pong bench experiments report test wheel sanitize mutations lint \
+  format install clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -41,12 +42,19 @@ bench: build  ## time the units against PyTorch: a quarter of an hour on an idle
 	cmake --build --preset release --target fma_rate
 	.venv/bin/python benchmarks/bench.py --threads 1 $(CORES)
 
-experiments: build  ## train every model of every task with several seeds, and make tables and figures: hours
-	failed=0; for file in experiments/*/reproduce.toml; do \
-	  build/bin/stpn reproduce $$(basename $$(dirname $$file)) || failed=1; done; exit $$failed
+# With ALE too, like demo-pong: these are all tasks.
+experiments:  ## train every model of every task and make a page of them: BUDGET=smoke (minutes), short (an hour) or full (days)
+	@cmake/setup.sh ale
+	cmake --preset release -DSTPN_WITH_ALE=ON
+	cmake --build --preset release --target stpn_cli stpn_ops_library
+	experiments/all.sh $(BUDGET)
+
+report: build  ## make report.html, a page of all runs in results/
+	build/bin/stpn report
 
 test:  ## run all tests, then those of the layers below torch with sanitizers
 	@cmake/setup.sh ale
+	@cmake/setup.sh test
 	cmake --preset release -DSTPN_WITH_ALE=ON
 	cmake --build --preset release
 	ctest --preset release -j $(CORES)
@@ -54,7 +62,8 @@ test:  ## run all tests, then those of the layers below torch with sanitizers
 	cmake --build --preset dev
 	ctest --preset dev -j $(CORES)
 
-wheel: setup  ## build the wheel of the Python package in dist/ and try it in an empty environment
+wheel:  ## build the wheel of the Python package in dist/ and try it in an empty environment
+	@cmake/setup.sh test
 	cmake/wheel.sh
 	.venv/bin/python python/try_wheel.py dist/*.whl
 
@@ -68,11 +77,12 @@ mutations: setup  ## put faults into a copy of the kernels: the tests must catch
 
 lint:  ## check the format of all C++ files, the layers below torch with clang-tidy, and the Python code
 	@cmake/setup.sh ale
+	@cmake/setup.sh test
 	@cmake/setup.sh lint
 	clang-format-14 --dry-run --Werror $(SOURCES)
 	.venv/bin/python -m ruff check python
 	.venv/bin/python -m mypy
-	cmake --preset lint
+	cmake --preset lint -DSTPN_WITH_ALE=ON
 	$(PYTHON) cmake/one_command_a_source.py build-lint/compile_commands.json
 	printf '%s\n' $(TIDIED) | xargs -P $(CORES) -n 1 clang-tidy-14 --quiet -p build-lint \
 	  --extra-arg=-Wno-unused-command-line-argument  # of flags that only GCC has

@@ -81,7 +81,8 @@ def stpn(shape_name, hidden, norm, clamp, recurrent):
     h = torch.zeros(shape.batch, hidden)
     F = torch.zeros(shape.batch, hidden, fan_in)
     state = (h, F) if recurrent else (F,)
-    op = torch.ops.stpn.stpn_recurrent if recurrent else torch.ops.stpn.stpn_feedforward
+    # None where the op library is not loaded, as in benchmarks/gpu/: only the loop runs then.
+    op = getattr(torch.ops.stpn, "stpn_recurrent" if recurrent else "stpn_feedforward", None)
 
     def ours():
         return op(x, *state, p["weight"], p["bias"], p["weight_lambda"], p["weight_gamma"],

@@ -10,6 +10,7 @@ namespace stpn::cli {
 void add_train(CLI::App& app);
 void add_eval(CLI::App& app);
 void add_reproduce(CLI::App& app);
+void add_report(CLI::App& app);
 void add_list(CLI::App& app);
 void add_verify(CLI::App& app);
 

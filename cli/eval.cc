@@ -11,6 +11,7 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/say.h"
+#include "cli/sweep_table.h"
 #include "stpn/base/error.h"
 #include "stpn/base/files.h"
 #include "stpn/train/policy_experiment.h"
@@ -60,8 +61,9 @@ void eval_run(const EvalArguments& arguments) {
   fmt::print(
       "{} on {}{}, weights of epoch {}, {} test {}\n{}\n", result.unit, result.task,
       arguments.settings.empty() ? "" : fmt::format(" with {}", fmt::join(arguments.settings, " ")),
-      result.epoch, result.count, result.items, listed(result.metrics));
+      result.epoch, result.count, result.items, listed(without_sweep(result.metrics)));
   for (const auto& [name, value] : result.baselines) fmt::print("{} {:.4g}\n", name, value);
+  fmt::print("{}", sweep_table(result.metrics));
 }
 
 void eval_policy(const EvalArguments& arguments) {

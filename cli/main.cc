@@ -62,11 +62,13 @@ int main(int argc, char** argv) {
       "  stpn train experiments/retrieval/stpn.toml\n"
       "  stpn eval runs/associative_retrieval/stpn/seed1\n"
       "  stpn reproduce retrieval --budget short\n"
+      "  stpn report results --out report.html\n"
       "`stpn COMMAND --help` describes each command. Exit codes: 0 success, 2 invalid input, 1 "
       "failure.");
   stpn::cli::add_train(app);
   stpn::cli::add_eval(app);
   stpn::cli::add_reproduce(app);
+  stpn::cli::add_report(app);
   stpn::cli::add_list(app);
   stpn::cli::add_verify(app);
   try {

@@ -1,78 +1,55 @@
-#include "cli/report.h"
-
-#include <fmt/ranges.h>
-
-#include <chrono>
-#include <cstdlib>
+// stpn report
+#include <memory>
+#include <string>
 #include <vector>
 
-#include "cli/places.h"
-#include "cli/process_pool.h"
-#include "cli/say.h"
-#include "stpn/base/error.h"
+#include "cli/commands.h"
+#include "cli/options.h"
+#include "cli/python.h"
 
 namespace stpn::cli {
+
 namespace {
 
-namespace fs = std::filesystem;
-
-// The Python named by the user, else that of the current folder or of the program's checkout.
-std::string python() {
-  const char* named = std::getenv("STPN_PYTHON");
-  if (named != nullptr && *named != '\0') return named;
-  for (const fs::path& folder : {fs::path(), checkout()}) {
-    const fs::path found = folder / ".venv" / "bin" / "python";
-    if (fs::exists(found)) return found;
-  }
-  return "python3";
-}
-
-// Runs Python with these arguments and our package, and waits for it to end.
-ProcessPool::Ended run_python(const std::vector<std::string>& arguments) {
-  if (const fs::path package = python_folder(); !package.empty()) {
-    static const char* const given = std::getenv("PYTHONPATH");
-    static const std::string others =
-        given == nullptr || *given == '\0' ? "" : fmt::format(":{}", given);
-    ::setenv("PYTHONPATH", (package.string() + others).c_str(), /*overwrite=*/1);
-  }
-  std::vector<std::string> command = {python()};
-  command.insert(command.end(), arguments.begin(), arguments.end());
-  ProcessPool pool;
-  pool.start(0, command);
-  for (;;) {
-    if (auto ended = pool.wait(std::chrono::seconds(1))) return *std::move(ended);
-  }
-}
-
-// The last line, which is that of the exception if Python ended with one.
-std::string last_line(const std::string& errors) {
-  const std::string text = errors.substr(0, errors.find_last_not_of('\n') + 1);
-  return one_line(text.substr(text.find_last_of('\n') + 1));
-}
+struct ReportArguments {
+  std::vector<std::string> folders = {"results"};
+  std::string out = "report.html";
+  bool no_synapses = false;
+};
 
 }  // namespace
 
-void check_report() {
-  const ProcessPool::Ended ended = run_python({"-c", "import stpn.reproduction"});
-  if (ended.exit_code == 0) return;
-  throw base::UserError(
-      fmt::format("{} cannot make the table and the figures: {}: set STPN_PYTHON to a Python that "
-                  "has matplotlib, or train without table and figures with --runs-only",
-                  python(), last_line(ended.errors)));
-}
-
-std::string make_report(const fs::path& folder) {
-  const std::vector<std::string> arguments = {"-m", "stpn.reproduction", folder};
-  const ProcessPool::Ended ended = run_python(arguments);
-  if (ended.exit_code == 0) {
-    say(ended.errors);  // warnings: runs that are not in the means
-    return "";
-  }
-  const fs::path package = python_folder();
-  return fmt::format("table and figures failed with exit code {}: {}; to try again: {}{} {}",
-                     ended.exit_code, last_line(ended.errors),
-                     package.empty() ? "" : fmt::format("PYTHONPATH={} ", package.string()),
-                     python(), fmt::join(arguments, " "));
+void add_report(CLI::App& app) {
+  CLI::App* command = app.add_subcommand(
+      "report",
+      "Make one page of runs: curves, tables, energy, and the synapses of an STPN at work");
+  auto arguments = std::make_shared<ReportArguments>();
+  command
+      ->add_option("FOLDER", arguments->folders,
+                   "run folders, or folders with runs in them, finished or not (default: results)")
+      ->check(kNotEmpty);
+  command
+      ->add_option("--out", arguments->out,
+                   "the page, a .html file; its figures go into a folder of the same name without "
+                   ".html (default: report.html)")
+      ->check(kNotEmpty);
+  command->add_flag("--no-synapses", arguments->no_synapses,
+                    "leave out the synapses at work, for which trained STPNs run again");
+  command->footer(
+      "The page holds all that it shows, so it can be sent to somebody and read without a "
+      "network.\n"
+      "It is made by a Python that has altair, jinja2 and scipy: STPN_PYTHON if set, else\n"
+      ".venv/bin/python in the current folder or the program's checkout, else python3.\n"
+      "Examples:\n"
+      "  stpn report\n"
+      "  stpn report runs/associative_retrieval --out retrieval.html");
+  command->callback([arguments] {
+    std::vector<std::string> words = {"--out", arguments->out};
+    if (arguments->no_synapses) words.emplace_back("--no-synapses");
+    words.emplace_back("--");
+    words.insert(words.end(), arguments->folders.begin(), arguments->folders.end());
+    become_report(words);
+  });
 }
 
 }  // namespace stpn::cli

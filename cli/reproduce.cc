@@ -15,7 +15,7 @@
 #include "cli/places.h"
 #include "cli/process_pool.h"
 #include "cli/progress/status_line.h"
-#include "cli/report.h"
+#include "cli/python.h"
 #include "cli/say.h"
 #include "stpn/base/error.h"
 #include "stpn/base/files.h"
@@ -37,6 +37,7 @@ struct ReproduceArguments {
   int64_t jobs = std::max(1u, std::thread::hardware_concurrency());
   std::string out;
   bool runs_only = false;
+  bool tensorboard = false;
 };
 
 // Shows the progress of the runs: a line for each run that ends and, on a terminal, a status line.
@@ -116,7 +117,8 @@ class Board {
   const Clock::time_point start_ = Clock::now();
 };
 
-std::vector<std::string> command_of(const PlannedRun& run, const fs::path& folder) {
+std::vector<std::string> command_of(const PlannedRun& run, const fs::path& folder,
+                                    bool tensorboard) {
   std::vector<std::string> command = {program(),
                                       "train",
                                       run.experiment,
@@ -128,6 +130,7 @@ std::vector<std::string> command_of(const PlannedRun& run, const fs::path& folde
                                       "1",
                                       "--resume",
                                       "--quiet"};
+  if (tensorboard) command.emplace_back("--tensorboard");
   for (const std::string& setting : run.settings) {
     command.push_back("--set");
     command.push_back(setting);
@@ -147,7 +150,7 @@ bool is_finished(const PlannedRun& run, const fs::path& folder) {
 
 // Runs the unfinished runs. Returns the names of those that failed.
 std::vector<std::string> run_all(const std::vector<PlannedRun>& runs, const fs::path& folder,
-                                 size_t jobs) {
+                                 size_t jobs, bool tensorboard) {
   std::vector<size_t> todo;
   for (size_t i = 0; i < runs.size(); ++i) {
     if (!is_finished(runs[i], folder)) todo.push_back(i);
@@ -163,7 +166,7 @@ std::vector<std::string> run_all(const std::vector<PlannedRun>& runs, const fs::
   std::optional<ProcessPool::Ended> ended;
   for (;;) {
     for (; running.size() < jobs && next != todo.end(); ++next) {
-      pool.start(*next, command_of(runs[*next], folder));
+      pool.start(*next, command_of(runs[*next], folder, tensorboard));
       running.push_back(*next);
     }
     if (ended) {
@@ -194,7 +197,7 @@ void reproduce(const ReproduceArguments& arguments) {
                               : fmt::format("{}_{}", arguments.task, arguments.budget);
   const fs::path folder = arguments.out.empty() ? fs::path("runs") / own : fs::path(arguments.out);
 
-  if (!arguments.runs_only) check_report();
+  if (!arguments.runs_only) check_figures();
   std::error_code error;
   fs::create_directories(folder, error);  // the lock reports an error
   const base::FileLock lock(folder / "lock");
@@ -204,7 +207,8 @@ void reproduce(const ReproduceArguments& arguments) {
                     "choose another folder with --out",
                     folder.string()));
   }
-  const auto failed = run_all(runs, folder, static_cast<size_t>(arguments.jobs));
+  const auto failed =
+      run_all(runs, folder, static_cast<size_t>(arguments.jobs), arguments.tensorboard);
   std::vector<std::string> problems;
   if (!failed.empty()) {
     problems.push_back(
@@ -213,7 +217,7 @@ void reproduce(const ReproduceArguments& arguments) {
                     failed.size(), runs.size(), fmt::join(failed, ", ")));
   }
   if (failed.size() < runs.size() && !arguments.runs_only) {
-    if (const std::string problem = make_report(folder); !problem.empty())
+    if (const std::string problem = make_figures(folder); !problem.empty())
       problems.push_back(problem);
   }
   if (!problems.empty()) throw base::Error(fmt::format("{}", fmt::join(problems, "; ")));
@@ -227,8 +231,8 @@ void add_reproduce(CLI::App& app) {
   auto arguments = std::make_shared<ReproduceArguments>();
   command
       ->add_option("TASK", arguments->task,
-                   "a folder of experiments with a reproduce.toml, which says what is run: "
-                   "retrieval, maze or pendulum")
+                   "a folder of experiments with a reproduce.toml, which says what is run, such "
+                   "as retrieval")
       ->required()
       ->check(kNotEmpty);
   add_integer(*command, "--seeds", arguments->seeds, 1, train::kMaxSeeds,
@@ -246,6 +250,8 @@ void add_reproduce(CLI::App& app) {
       ->check(kNotEmpty);
   command->add_flag("--runs-only", arguments->runs_only,
                     "train only: make no table and no figures, which need Python");
+  command->add_flag("--tensorboard", arguments->tensorboard,
+                    "also write a file for TensorBoard into each run folder, as stpn train does");
   command->footer(
       "Each run is a run folder of `stpn train`, <out>/<set>/<model>/seed<N>; table.md and the\n"
       "figures are in <out>. If it is stopped, call it again to continue; finished runs are not\n"

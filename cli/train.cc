@@ -9,9 +9,11 @@
 
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/progress/event_log.h"
 #include "cli/progress/profiled.h"
 #include "cli/progress/progress.h"
 #include "cli/say.h"
+#include "cli/sweep_table.h"
 #include "stpn/train/run/run.h"
 #include "stpn/train/run/run_folder.h"
 
@@ -27,6 +29,7 @@ struct TrainArguments {
   std::vector<std::string> settings;
   bool quiet = false;
   bool profile = false;
+  bool tensorboard = false;
 };
 
 void run_train(const TrainArguments& arguments) {
@@ -42,18 +45,21 @@ void run_train(const TrainArguments& arguments) {
   } else {
     observer = std::make_unique<Progress>();
   }
-  Profiled profiled(*observer);
-  train::Observer& observed = arguments.profile ? profiled : *observer;
+  EventLog events(*observer, train::RunFolder(folder));
+  train::Observer& logged = arguments.tensorboard ? events : *observer;
+  Profiled profiled(logged);
+  train::Observer& observed = arguments.profile ? profiled : logged;
   const auto summary = train::run_experiment(experiment, folder, arguments.resume, observed);
   observer.reset();
+  if (arguments.tensorboard && !summary) train::write_events(train::RunFolder(folder));
   if (arguments.profile) fmt::print("{}", profiled.table());
   if (arguments.quiet) return;
   if (!summary) {
-    fmt::print("{}: is finished; to continue it, raise train.epochs or train.iterations\n",
-               folder.string());
+    fmt::print("{}: is finished; to continue it, raise {}\n", folder.string(),
+               experiment.train->limits());
     return;
   }
-  fmt::print("{}\n", listed(summary->metrics));
+  fmt::print("{}{}\n", sweep_table(summary->metrics), listed(without_sweep(summary->metrics)));
   if (!summary->baselines.empty()) {
     fmt::print("to compare with: {}\n", listed(summary->baselines));
   }
@@ -89,6 +95,9 @@ void add_train(CLI::App& app) {
       ->allow_extra_args(false);
   command->add_flag("--profile", arguments->profile,
                     "also print what the time of training went into, for tasks with images");
+  command->add_flag("--tensorboard", arguments->tensorboard,
+                    "also write events.out.tfevents.stpn into the run folder: config.toml and "
+                    "metrics.jsonl as TensorBoard reads them (tensorboard --logdir runs)");
   command->add_flag("--quiet", arguments->quiet, "print errors only");
   command->footer(
       "Examples:\n"

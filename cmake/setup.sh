@@ -4,13 +4,14 @@
 #
 #   cmake/setup.sh          for building, testing and running
 #   cmake/setup.sh ale      besides, the emulator of the Atari tasks, built once into .ale
+#   cmake/setup.sh test     besides, what only tests need: a browser, and more wheels in .venv
 #   cmake/setup.sh lint     the linters only
 #
 # Exit code 2: the caller has to install something; the message says how.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Lists the packages of a kind: "", "ale", which needs those without a kind too, or "lint".
+# Lists the packages of a kind: "", "ale" or "test", which need those without a kind too, or "lint".
 packages() {
   awk -v kind="$1" '/^#/ || !NF { next } NF == 1 && kind != "lint" { print $1 }
                     NF == 2 && $1 == kind { print $2 }' cmake/debian-packages.txt
@@ -74,10 +75,22 @@ make_environment() {
   cp python/requirements.txt .venv/requirements.txt
 }
 
+# .venv/requirements-test.txt is written last.
+make_test_environment() {
+  if cmp -s python/requirements-test.txt .venv/requirements-test.txt; then
+    return
+  fi
+  echo "setup: installing the wheels of python/requirements-test.txt into .venv"
+  .venv/bin/python -m pip install --disable-pip-version-check --no-input -c python/requirements.txt \
+    -r python/requirements-test.txt
+  cp python/requirements-test.txt .venv/requirements-test.txt
+}
+
 # .ale: lib/libale.a, include/, roms/, LICENSE.md, the archive of the sources, and in python/ the package
 # ale_py, with which our tests compare. .ale/requirements.txt is written last.
 make_ale() {
-  if cmp -s python/requirements-ale.txt .ale/requirements.txt; then
+  if cmp -s python/requirements-ale.txt .ale/requirements.txt && [[ -f .ale/lib/libale.a && -f .ale/roms/pong.bin ]]
+  then
     return
   fi
   echo "setup: building the Arcade Learning Environment in .ale: three minutes of one core"
@@ -98,9 +111,12 @@ make_ale() {
 
 fetch_ale() {
   local pip=(.venv/bin/python -m pip --disable-pip-version-check --no-input --quiet)
-  "${pip[@]}" install --no-deps --require-hashes --target .ale/tools -r python/requirements-ale-tools.txt
-  PYTHONPATH=$PWD/.ale/tools "${pip[@]}" download --no-deps --no-binary ale-py --no-build-isolation \
-    --require-hashes --dest .ale -r python/requirements-ale.txt
+  if ! "${pip[@]}" install --no-deps --require-hashes --target .ale/tools -r python/requirements-ale-tools.txt ||
+    ! PYTHONPATH=$PWD/.ale/tools "${pip[@]}" download --no-deps --no-binary ale-py --no-build-isolation \
+      --require-hashes --dest .ale -r python/requirements-ale.txt; then
+    echo "setup: pip could not fetch ALE's sources; see its message above" >&2
+    exit 1
+  fi
   mkdir .ale/source
   tar -xf .ale/ale_py-*.tar.gz --strip-components=1 -C .ale/source
   "${pip[@]}" install --no-deps --only-binary ale-py --target .ale/python ale-py==0.12.1 ||
@@ -112,7 +128,10 @@ fetch_ale() {
 compile_ale() {
   local blend=.ale/source/src/ale/environment/phosphor_blend.cpp launcher=()
   sed -i 's|^  makeAveragePalette();$|  // Changed by stpn: makeAveragePalette() is not called.|' "$blend"
-  grep -q 'Changed by stpn' "$blend"
+  if ! grep -q 'Changed by stpn' "$blend"; then
+    echo "setup: ALE's $blend has changed: mend the line of sed in cmake/setup.sh" >&2
+    exit 1
+  fi
   if command -v ccache >/dev/null; then
     launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
   fi
@@ -122,10 +141,22 @@ compile_ale() {
 }
 
 mapfile -t needed < <(packages "${1-}")
-need_packages "${needed[@]}"
+if [[ ${1-} == test ]]; then
+  # Ubuntu has Chromium as a snap only, which runs in no container.
+  code=0
+  (need_packages "${needed[@]}") || code=$?
+  if ((code == 2)); then
+    exit 2
+  elif ((code)); then
+    echo "setup: apt-get has no Chromium here: the tests of the page of stpn report are skipped" >&2
+  fi
+else
+  need_packages "${needed[@]}"
+fi
 if [[ ${1-} != lint ]]; then
   make_environment
 fi
-if [[ ${1-} == ale ]]; then
-  make_ale
-fi
+case ${1-} in
+  ale) make_ale ;;
+  test) make_test_environment ;;
+esac

@@ -25,13 +25,14 @@ void Profiled::on_epoch(const train::EpochMetrics& metrics) {
 }
 
 std::string Profiled::table() const {
+  const double busy = std::accumulate(seconds_.begin(), seconds_.end(), 0.0);
+  if (busy == 0) return "";
   const double all = wall_seconds_ * static_cast<double>(torch::get_num_threads());
   const auto row = [&](const std::string& work, double seconds) {
     return fmt::format("{:14}{:10.2f}{:8.1f}%\n", work, seconds, 100 * seconds / all);
   };
   std::string table = fmt::format("{:14}{:>10}{:>9}\n", "work", "core s", "share");
   for (size_t k = 0; k < base::kWorks; ++k) table += row(base::kWorkNames[k], seconds_[k]);
-  const double busy = std::accumulate(seconds_.begin(), seconds_.end(), 0.0);
   return table + row("waiting", std::max(0.0, all - busy));
 }
 

@@ -23,7 +23,7 @@ std::string bar(double share, int width) {
 
 void Progress::on_start(const train::Trainer& trainer, int64_t epochs_done, int64_t epochs) {
   batch_size_ = trainer.batch_size();
-  items_ = trainer.items();
+  items_ = trainer.batch_items();
   score_ = trainer.score();
   epochs_ = epochs;
   first_epoch_ = epochs_done;

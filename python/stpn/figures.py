@@ -43,6 +43,26 @@ def save(figure, path):
         reduced.save(path, optimize=True)
 
 
+def bare(axes):
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def set_title(figure, title, text):
+    """The title in bold, and below it a line in words."""
+    figure.suptitle(title, x=0.02, ha="left", weight="bold")
+    figure.axes[0].set_title(text, loc="left", size=10, pad=10)
+
+
+def number_axis(axis, numbers, upto=None):
+    """A tick at each number, up to `upto` if given; logarithmic, since such numbers mostly double."""
+    if min(numbers) > 0:
+        axis.axes.set_xscale("log")
+    shown = [number for number in numbers if upto is None or number <= upto]
+    axis.set_major_locator(matplotlib.ticker.FixedLocator(shown))
+    axis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: f"{x:g}"))
+    axis.set_minor_locator(matplotlib.ticker.NullLocator())
+
+
 def spread(heights, gap):
     """The heights, all from 0 to 1, moved as little as needed so that any two are `gap` apart. They
     stay in order and between 0 and 1; if that is too little room, the gap is smaller."""

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 import tomllib
 from pathlib import Path
@@ -13,6 +14,8 @@ from stpn import safetensors
 from stpn.runs import printable
 
 FORMATS = (".gif", ".png")
+NEAR = 1e-3  # logits that differ by less are the same
+DEVIATIONS = 5  # from what is expected, for draws that are no longer likely
 
 
 class FilmError(Exception):
@@ -56,10 +59,14 @@ def read_weights(path):
             for name, entry in header.items() if name != "__metadata__" and entry["dtype"] == "F32"}
 
 
+def read_config(run):
+    return tomllib.loads((run / "config.toml").read_text())
+
+
 def read(run, trace_path, task):
     """(config, weights, trace), the trace one of that task."""
     try:
-        config = tomllib.loads((run / "config.toml").read_text())
+        config = read_config(run)
         weights = read_weights(run / "checkpoint" / "last.safetensors")
         trace = json.loads(trace_path.read_text())
         if trace["task"] != task:
@@ -81,6 +88,26 @@ def is_stpn(unit):
             and unit.get("parametrisation", "plain") == "plain")
 
 
+def check_choices(outputs, actions, names, sampled):
+    """Raises FilmError if a policy with these outputs, (steps, choices), would not act like that."""
+    outputs = numpy.array(outputs, numpy.float64)
+    if not numpy.isfinite(outputs).all():
+        raise ValueError("the outputs of the policy are not finite")
+    here = numpy.arange(len(actions)), numpy.array(actions)
+    if not sampled:
+        for t in numpy.flatnonzero(outputs.max(1) - outputs[here] > NEAR)[:1]:
+            raise FilmError(f"step {t}: the most probable action is {names[outputs[t].argmax()]}, in the trace "
+                            f"{names[actions[t]]}: is the trace of this run? With drawn actions: --sampled")
+        return
+    logs = outputs - numpy.log(numpy.exp(outputs - outputs.max(1, keepdims=True)).sum(1, keepdims=True))
+    logs -= outputs.max(1, keepdims=True)
+    expected = (numpy.exp(logs) * logs).sum(1)
+    variance = (numpy.exp(logs) * (logs - expected[:, None]) ** 2).sum()
+    if abs((logs[here] - expected).sum()) > DEVIATIONS * math.sqrt(variance) + NEAR * len(actions):
+        raise FilmError("the actions of the trace are not drawn from the policy: is the trace of this run, "
+                        "recorded with --sampled?")
+
+
 class Stpn:
     """The STPN of a run, which runs again one step at a time from the state of zeros."""
 
@@ -100,7 +127,8 @@ class Stpn:
         for name in ("bias_lambda", "bias_gamma", "layer_norm_weight", "layer_norm_bias"):
             self._options[name] = tensor(f"unit.{name}")
         self._fixed = [tensor(f"unit.{name}") for name in ("weight", "bias", "weight_lambda", "weight_gamma")]
-        self._policy = tensor("policy.weight"), tensor("policy.bias")
+        head = "policy" if "policy.weight" in weights else "head"
+        self._head = tensor(f"{head}.weight"), tensor(f"{head}.bias")
         rates = self._fixed[2]
         self.neurons = self._fixed[0].shape[0]
         plastic_inputs = rates.shape[-1] if rates.dim() == 2 else self._fixed[0].shape[1]
@@ -109,7 +137,8 @@ class Stpn:
         self._beta = torch.zeros(1, self.neurons) if unit.get("plastic_bias") else None
 
     def step(self, x):
-        """Takes the inputs, (I). Returns the outputs of the policy and the energy of each neuron."""
+        """Takes the inputs, (I). Returns the outputs of the head, which is the policy or the classifier,
+        and the energy of each neuron."""
         import torch
         state = [self._h] if self.recurrent else []
         with torch.no_grad():
@@ -118,7 +147,7 @@ class Stpn:
                 beta=self._beta, energy=True, **self._options)
             self._h = output[-1]
             self._beta = beta if self._beta is not None else None
-            weight, bias = self._policy
+            weight, bias = self._head
             return (weight @ self._h[0] + bias).numpy(), energy[0, 0].numpy()
 
     @property

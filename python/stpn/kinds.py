@@ -34,7 +34,7 @@ class Kind:
     time_axis: str
     curves: tuple  # over time, one panel each: the score and, if metrics.jsonl has it, the energy
     learning: Measure  # a model has learnt the task when this measure reaches
-    learnt: float | None  # this value; None: half of the best model's result
+    learnt: float | None  # this value; None: half the way from random play to the best model
     names: dict = field(default_factory=dict)  # names of models that differ from those in runs.NAMES
 
     def of(self, metrics):
@@ -82,7 +82,7 @@ RL = Kind(
     curves=(Measure("reward", "reward per training episode"),),
     learning=REWARD_SHARE,
     learnt=None,  # the share that a model can reach is not known
-    names={"stpn": "STPNr", "stpn_scalar": "STPNr, scalar"})
+    names={"stpn": "STPNr", "stpn_a2c": "STPNr", "stpn_scalar": "STPNr, scalar"})
 
 # RL whose time is measured in steps, because episodes become longer as a model learns.
 RL_STEPS = replace(

@@ -9,10 +9,8 @@ import sys
 from stpn.figures import PictureError, check_format, matplotlib, name_ends, plt, save
 from stpn.kinds import EPOCHS, WALL_SECONDS, number, plain
 from stpn.runs import RunError, baseline_label, common_kind, printable, read_runs
+from stpn.styles import COLOURS, LINES
 
-# Distinguishable for people with colour blindness (Okabe and Ito).
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
-LINES = ["-", "--", ":"]
 HEIGHTS = [3, 2]  # of the panels of curves: score, energy
 BASELINE_COLOUR = "0.45"
 

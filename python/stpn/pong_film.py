@@ -10,7 +10,6 @@ which is checked: each is the most probable one or, with --sampled, all together
 """
 
 import base64
-import math
 import sys
 from dataclasses import dataclass
 
@@ -18,14 +17,12 @@ import numpy
 import PIL.Image
 
 from stpn.figures import plt
-from stpn.films import FilmError, Stpn, check_name, film_parser, is_stpn, read, report, save
+from stpn.films import FilmError, Stpn, check_choices, check_name, film_parser, is_stpn, read, report, save
 
 STRIDES = (4, 2)  # of the encoder's layers
 FRAMES_A_SECOND = 60
 SECONDS, FRAMES_A_PICTURE = 20, 8  # of a film, unless told otherwise
 COLOURS = 128  # of a film: with fewer those of the paddles are lost
-NEAR = 1e-3  # logits that differ by less are the same
-DEVIATIONS = 5  # from what is expected, for draws that are no longer likely
 
 # The layout, in pixels.
 SCALE = 2  # of the screen
@@ -82,26 +79,6 @@ class Synapses:
     columns: tuple
 
 
-def check_actions(outputs, actions, names, sampled):
-    """Raises FilmError if a policy with these outputs, (steps, choices), would not act like that."""
-    outputs = numpy.array(outputs, numpy.float64)
-    if not numpy.isfinite(outputs).all():
-        raise ValueError("the outputs of the policy are not finite")
-    here = numpy.arange(len(actions)), numpy.array(actions)
-    if not sampled:
-        for t in numpy.flatnonzero(outputs.max(1) - outputs[here] > NEAR)[:1]:
-            raise FilmError(f"step {t}: the most probable action is {names[outputs[t].argmax()]}, in the trace "
-                            f"{names[actions[t]]}: is the trace of this run? With drawn actions: --sampled")
-        return
-    logs = outputs - numpy.log(numpy.exp(outputs - outputs.max(1, keepdims=True)).sum(1, keepdims=True))
-    logs -= outputs.max(1, keepdims=True)
-    expected = (numpy.exp(logs) * logs).sum(1)
-    variance = (numpy.exp(logs) * (logs - expected[:, None]) ** 2).sum()
-    if abs((logs[here] - expected).sum()) > DEVIATIONS * math.sqrt(variance) + NEAR * len(actions):
-        raise FilmError("the actions of the trace are not drawn from the policy: is the trace of this run, "
-                        "recorded with --sampled?")
-
-
 def run_again(config, weights, trace, window, sampled):
     """The synapses at the steps of the window, a range."""
     stpn, encoder = Stpn(config["unit"], weights), Encoder(weights, trace["zero"], trace["unit"])
@@ -121,7 +98,7 @@ def run_again(config, weights, trace, window, sampled):
             places.append(abs(F[:, :features.size]).mean(0).reshape(features.shape).mean(2))
         if stpn.recurrent and connections != "input":
             recurrent.append(F[:, -stpn.neurons:].copy())
-    check_actions(outputs, trace["actions"][:window.stop], trace["action_names"], sampled)
+    check_choices(outputs, trace["actions"][:window.stop], trace["action_names"], sampled)
     rows, columns, _ = features.shape
     return Synapses(numpy.stack(places) if places else None, numpy.stack(recurrent) if recurrent else None,
                     numpy.array(strength), numpy.array(energy),
@@ -190,8 +167,9 @@ class PlacesMap:
         axes.axis("off")
         self.below = axes.imshow(self.dim(0), cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto",
                                  extent=(0, width, height, 0))
-        # Of the screen, the agent with images of the published STPNs sees rows 25 to 184.
-        top, seen = (25, 160) if trace["mode"] == "stpn" else (0, height)
+        # With the images of the published STPNs the agent does not see 25 rows at each end.
+        top = 25 if trace["mode"] == "stpn" else 0
+        seen = height - 2 * top
         (first_row, last_row), (first_column, last_column) = synapses.rows, synapses.columns
         self.map = axes.imshow(self.colours(0), interpolation="nearest", aspect="auto",
                                extent=(first_column * width, last_column * width,

@@ -10,6 +10,8 @@ train` puts runs of different seeds. Runs are told apart by the ends of their pa
     table.md          for each set, mean and standard deviation over seeds, and the task's baselines
     <set>.png         accuracy and energy over epochs; for an RL task, reward over training episodes
     <set>_energy.png  energy over test accuracy or reward, one marker for each run
+    <set>_generalisation.png
+                      accuracy at other difficulties than in training, for a task that has them
     <word>.png        test accuracy, or share of the oracle's margin, over the sets whose names are a
                       word and a number, such as pairs4 and pairs8
 
@@ -18,6 +20,7 @@ it, and <set>.png shows its curve as far as it goes.
 """
 
 import argparse
+import math
 import re
 import shutil
 import statistics
@@ -25,14 +28,15 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from stpn.figures import matplotlib, name_ends, plt, save
+from stpn import generalisation
+from stpn.figures import bare, matplotlib, name_ends, number_axis, plt, save, set_title
 from stpn.kinds import number, plain
-from stpn.learning_curves import (BASELINE_COLOUR, COLOURS, HEIGHTS, LINES, baseline_style,
-                                  baseline_text, draw_baselines, score_axis, time_axis)
-from stpn.run_sets import find_folders, find_sets, position
+from stpn.learning_curves import (BASELINE_COLOUR, HEIGHTS, baseline_style, baseline_text,
+                                  draw_baselines, score_axis, time_axis)
+from stpn.run_sets import find_folders, find_sets
 from stpn.runs import OTHER_TASK, RunError, baseline_label, printable
+from stpn.styles import position, styles
 
-MARKERS = "osD^vPX*<>hpd"  # 13; with 6 colours, 78 combinations before the first repeats
 PANEL = 7  # the most models in a panel, for legibility
 
 
@@ -63,8 +67,12 @@ def learnt_at(runs):
     """The value of `kind.learning` at which a model counts as having learnt the task."""
     if runs.kind.learnt is not None:
         return runs.kind.learnt
-    best = max(statistics.mean(metric(each, runs.kind.learning)) for each in runs.finished.values())
-    return max(0.01, round(best / 2, 2))  # chance would reach 0
+    kind = runs.kind
+    best = max(statistics.mean(metric(each, kind.learning)) for each in runs.finished.values())
+    is_score = kind.learning.key == kind.scores[0].key  # otherwise a share, which random play has 0 of
+    start = runs.baselines.get(f"random_{kind.noun}", 0) if is_score else 0
+    half = max(0.01, (best - start) / 2)  # what acts at random must not reach it
+    return round(start + half, 1 - math.floor(math.log10(half)))
 
 
 def time_to_learn(runs, kind, level):
@@ -130,17 +138,11 @@ def other_lines(runs):
 def section(runs):
     """The part of table.md about a set."""
     parts = [f"## {runs.name}\n", means(runs) if runs.finished else "No run has finished.\n"]
+    if at_difficulties := generalisation.table(runs):
+        parts.append(at_difficulties)
     if runs.others:
         parts += ["Not in the means:\n", "".join(f"- {line}\n" for line in other_lines(runs))]
     return "\n".join(parts)
-
-
-def styles(sets):
-    """Colour, marker and line style of each model, the same in all figures."""
-    models = sorted({model for runs in sets for model in runs.models}, key=position)
-    return {model: {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)],
-                    "linestyle": LINES[i // len(COLOURS) % len(LINES)]}
-            for i, model in enumerate(models)}
 
 
 def mean_curve(axes, runs, time, measure, style):
@@ -182,10 +184,6 @@ def draw_model(axes, runs, model, measure, style, suffix):
     return [(runs.model_name(model) + name, *end, style["color"])]
 
 
-def bare(axes):
-    axes.spines[["top", "right"]].set_visible(False)
-
-
 class PlainLogFormatter(matplotlib.ticker.LogFormatter):
     """Writes 0.6 where the base class writes 6e-01."""
 
@@ -219,12 +217,6 @@ def subtitle(runs):
     if any(run.epochs and run.state != OTHER_TASK for run in runs.others.values()):
         text += "; thin lines: unfinished or diverged runs, not in the mean"
     return text[0].upper() + text[1:]
-
-
-def set_title(figure, title, text):
-    """The title in bold, and below it a line in words."""
-    figure.suptitle(title, x=0.02, ha="left", weight="bold")
-    figure.axes[0].set_title(text, loc="left", size=10, pad=10)
 
 
 def curves_figure(runs, style, path):
@@ -307,15 +299,6 @@ def ladder_curve(axes, points, score, style):
     return numbers[-1], mean[-1]
 
 
-def ladder_axis(axis, numbers):
-    """A tick at each number; logarithmic, since the numbers of a ladder mostly double."""
-    if min(numbers) > 0:
-        axis.axes.set_xscale("log")
-    axis.set_major_locator(matplotlib.ticker.FixedLocator(numbers))
-    axis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: f"{x:g}"))
-    axis.set_minor_locator(matplotlib.ticker.NullLocator())
-
-
 def ladder_figure(word, steps, style, path):
     """The score over the numbers of the sets, for the models that are in more than one of them."""
     sets = [runs for _, runs in steps]
@@ -337,7 +320,7 @@ def ladder_figure(word, steps, style, path):
             axes.plot(*zip(*line), **baseline_style(i))
             ends.append((baseline_label(name, sets[0].kind), *line[-1], BASELINE_COLOUR))
     score_axis(axes.yaxis, score, ())
-    ladder_axis(axes.xaxis, [step for step, _ in steps])
+    number_axis(axes.xaxis, [step for step, _ in steps])
     words = word.replace("_", " ").strip()
     axes.set_xlabel(words.capitalize())
     axes.set_ylabel(score.axis_label)
@@ -352,7 +335,7 @@ def report(folders, out):
     sets = find_sets(folders)
     if not any(runs.drawn() for runs in sets):
         raise RunError(f"{', '.join(map(str, folders))}: no run has completed an epoch")
-    style = styles(sets)
+    style = styles(model for runs in sets for model in runs.models)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     text = "\n".join(map(section, sets))
@@ -365,6 +348,8 @@ def report(folders, out):
         if runs.finished:
             figures.append(out / f"{runs.name}_energy.png")
             energy_figure(runs, style, figures[-1])
+        if generalisation.figure(runs, style, out / f"{runs.name}_generalisation.png"):
+            figures.append(out / f"{runs.name}_generalisation.png")
     for word, steps in ladders(sets).items():
         figures.append(out / f"{word}.png")
         ladder_figure(word, steps, style, figures[-1])

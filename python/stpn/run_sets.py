@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stpn.kinds import Kind
-from stpn.runs import (NAMES, OTHER_TASK, RunError, common_kind, is_run_folder, name_of, printable,
+from stpn.runs import (OTHER_TASK, RunError, common_kind, is_run_folder, name_of, printable,
                        read_run)
+from stpn.styles import position
 
 
 @dataclass
@@ -49,12 +50,6 @@ class RunSet:
         """The task and the set in words: "Associative retrieval, pairs = 3"."""
         words = re.sub(r"(?<=[^\W\d_])_?(\d+)$", r" = \1", self.name).replace("_", " ")
         return self.task_title + (f", {words}" if self.task not in (None, self.name) else "")
-
-
-def position(model):
-    """Sort key: models in the order of NAMES, then the others in alphabetical order."""
-    known = list(NAMES)
-    return (known.index(model) if model in known else len(known), model)
 
 
 def by_number(name):

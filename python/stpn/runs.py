@@ -23,10 +23,15 @@ NAMES = {
     "stpn_scalar": "STPN, scalar",
     "stpn_feedforward": "STPNf",
     "stpn_feedforward_scalar": "STPNf, scalar",
+    "stpn_anti": "STPNf, anti-Hebbian",
     "hebbff": "HebbFF",
     "lstm_normalised": "LSTM, normalised",
     "rnn_normalised": "RNN, normalised",
     "perceptron": "Perceptron",
+    "stpn_a2c": "STPN",
+    "lstm_a2c": "LSTM",
+    "gru_a2c": "GRU",
+    "perceptron_a2c": "Perceptron",
 }
 
 # What a run is. Only finished runs are in means.
@@ -53,6 +58,7 @@ class Run:
     epochs: list  # the lines of metrics.jsonl up to the first that cannot be shown
     state: str = FINISHED
     reason: str = ""  # for a state other than finished
+    folder: Path | None = None
 
     def curve(self, metric):
         return [epoch[metric] for epoch in self.epochs]
@@ -212,11 +218,11 @@ def read_run(folder, model=None):
         named = folder.resolve().parent if named_by_seed else folder.resolve()
         model = model or printable(named.name)
         return Run(name_of(model, kind), model, task_of(folder), kind, None, None, {}, {}, epochs,
-                   problem.state, problem.reason)
+                   problem.state, problem.reason, folder)
     model = summary["model"]
     return Run(name_of(model, kind), model, summary["task"], kind, summary["seed"],
                summary["parameters"], summary["metrics"], summary["baselines"], epochs,
-               problem.state, problem.reason)
+               problem.state, problem.reason, folder)
 
 
 def common_kind(runs):

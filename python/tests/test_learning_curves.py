@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib.image
 from stpn import learning_curves, runs
 from stpn.kinds import RL
+from stpn.styles import COLOURS
 from support import write_rl_run, write_run
 
 
@@ -35,7 +36,7 @@ class LearningCurvesTest(unittest.TestCase):
     def test_draws_each_run_in_its_colour(self):
         self.run_main(write_run(self.folder / "a"), write_run(self.folder / "b", "lstm", accuracies=(0.2,)))
         pixels = matplotlib.image.imread(self.folder / "new" / "curves.png")[..., :3]
-        for colour in learning_curves.COLOURS[:2]:
+        for colour in COLOURS[:2]:
             wanted = matplotlib.colors.to_rgb(colour)
             self.assertGreater((abs(pixels - wanted).max(axis=-1) < 0.01).sum(), 50, colour)
 
@@ -50,7 +51,7 @@ class LearningCurvesTest(unittest.TestCase):
         self.assertIn(["random", "5.5"], rows)
         self.assertIn(["oracle", "270"], rows)
         pixels = matplotlib.image.imread(self.folder / "new" / "curves.png")[..., :3]
-        self.assertGreater((abs(pixels - matplotlib.colors.to_rgb(learning_curves.COLOURS[0]))
+        self.assertGreater((abs(pixels - matplotlib.colors.to_rgb(COLOURS[0]))
                             .max(axis=-1) < 0.01).sum(), 50)
 
     def score_axis(self, rewards, levels):

@@ -133,17 +133,17 @@ class CheckActionsTest(unittest.TestCase):
         self.drawn = [draws.choice(3, p=p) for p in odds]
 
     def test_draws_are_likely(self):
-        pong_film.check_actions(self.outputs, self.drawn, self.NAMES, sampled=True)
+        films.check_choices(self.outputs, self.drawn, self.NAMES, sampled=True)
 
     def test_others_are_not(self):
         for actions in (self.outputs.argmax(1), self.outputs.argmin(1), numpy.roll(self.drawn, 1)):
             with self.assertRaises(films.FilmError):
-                pong_film.check_actions(self.outputs, actions, self.NAMES, sampled=True)
+                films.check_choices(self.outputs, actions, self.NAMES, sampled=True)
 
     def test_the_most_probable_are_those_of_a_game_without_draws(self):
-        pong_film.check_actions(self.outputs, self.outputs.argmax(1), self.NAMES, sampled=False)
+        films.check_choices(self.outputs, self.outputs.argmax(1), self.NAMES, sampled=False)
         with self.assertRaises(films.FilmError):
-            pong_film.check_actions(self.outputs, self.drawn, self.NAMES, sampled=False)
+            films.check_choices(self.outputs, self.drawn, self.NAMES, sampled=False)
 
 
 if __name__ == "__main__":

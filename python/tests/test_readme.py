@@ -8,9 +8,11 @@ import stpn
 import torch
 from stpn.ops import stpn_recurrent
 
+CHECKOUT = Path(__file__).resolve().parents[2]
+
 
 def python_in(page):
-    text = (Path(__file__).resolve().parents[2] / page).read_text()
+    text = (CHECKOUT / page).read_text()
     return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
 
 
@@ -43,6 +45,20 @@ class PythonPageTest(unittest.TestCase):
         state = torch.zeros(1, 2, memory.hidden_size)
         output, (after, _) = memory(torch.randn(1, 2, 3), (state, state))
         self.assertEqual((output.shape, after.shape), ((1, 2, 4), state.shape))
+
+
+class ResultsTest(unittest.TestCase):
+    def test_the_table_is_that_of_the_report_and_names_its_commands(self):
+        from stpn.report.gather import find_tasks
+        from stpn.report.page import markdown
+        from stpn.report.tables import glance_table
+        text = (CHECKOUT / "README.md").read_text()
+        table = glance_table(find_tasks([CHECKOUT / "results"]))
+        self.assertIn(markdown(table), text)
+        commands = dict(re.findall(r"^\| ([A-Z][a-z ]+) \| `build/bin/stpn reproduce (\w+)`", text, re.MULTILINE))
+        self.assertEqual({row.name.partition(",")[0] for row in table.rows}, set(commands))
+        for task in commands.values():
+            self.assertTrue((CHECKOUT / "experiments" / task / "reproduce.toml").is_file(), task)
 
 
 class OpsPageTest(unittest.TestCase):

@@ -12,6 +12,8 @@ from pathlib import Path
 import matplotlib.image
 from stpn import reproduction
 from stpn.run_sets import RunSet
+from stpn.runs import NAMES
+from stpn.styles import COLOURS, styles
 from support import write_rl_run, write_run
 
 
@@ -40,7 +42,7 @@ class ReproductionTest(unittest.TestCase):
 
     def assert_has_colours(self, path):
         pixels = matplotlib.image.imread(path)[..., :3]
-        for colour in reproduction.COLOURS[:2]:
+        for colour in COLOURS[:2]:
             wanted = matplotlib.colors.to_rgb(colour)
             self.assertGreater((abs(pixels - wanted).max(axis=-1) < 0.01).sum(), 50,
                                (path.name, colour))
@@ -87,8 +89,9 @@ class ReproductionTest(unittest.TestCase):
         self.assertEqual(self.row(out, "oracle")[3], "270.3")
 
     def test_table_of_an_rl_task_without_an_oracle(self):
-        for seed, reward in ((1, 5.0), (2, 6.0)):
-            run = Path(self.write_rl("hold", "stpn", seed, reward=reward, rewards=(0.5, 2.0, 6.0)))
+        for seed, reward in ((1, 18.0), (2, 20.0)):
+            run = Path(self.write_rl("hold", "stpn", seed, reward=reward, rewards=(-19, -2, 18),
+                                     random=-20.3))
             summary = json.loads((run / "summary.json").read_text())
             del summary["metrics"]["reward_share"], summary["baselines"]["oracle_reward"]
             del summary["metrics"]["energy_per_neuron_without_reward"]
@@ -99,10 +102,10 @@ class ReproductionTest(unittest.TestCase):
             (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         code, out, err = self.run_main()
         self.assertEqual((code, err), (0, ""))
-        # Half of the best, 5.5, is reached in the third epoch.
+        # Half the way from -20.3 to the best mean, 19, is -1, reached in the third epoch.
         self.assertEqual(self.row(out, "model")[3:6], [
-            "reward per episode", "thousand episodes to 2.75", "energy per neuron and step"])
-        self.assertEqual(self.row(out, "STPNr")[3:5], ["5.5 ± 0.7", "19.2 ± 0.0"])
+            "reward per episode", "thousand episodes to -1.00", "energy per neuron and step"])
+        self.assertEqual(self.row(out, "STPNr")[3:5], ["19.0 ± 1.4", "19.2 ± 0.0"])
         self.assertTrue((self.folder / "hold.png").exists())
 
     def test_no_model_has_learnt_if_all_act_at_random(self):
@@ -165,11 +168,14 @@ class ReproductionTest(unittest.TestCase):
             self.assert_has_colours(path)
 
     def test_many_models_have_different_styles(self):
-        names = [f"model{i}" for i in range(30)]
-        runs = RunSet("set", None, None, {}, {name: [] for name in names}, {})
-        style = reproduction.styles([runs])
-        marks = {(each["color"], each["marker"]) for each in style.values()}
-        self.assertEqual(len(marks), 30)
+        names = [f"model{i}" for i in range(30)] + list(NAMES)
+        found = styles(name for name in names)
+        marks = {(each["color"], each["linestyle"], each["marker"]) for each in found.values()}
+        self.assertEqual(len(marks), len(names))
+
+    def test_a_model_has_the_same_style_in_every_figure(self):
+        alone, among = styles(["perceptron"]), styles(["perceptron", "stpn", "of_mine"])
+        self.assertEqual(alone["perceptron"], among["perceptron"])
 
     def edit_summary(self, run, edit):
         path = Path(run) / "summary.json"
@@ -309,7 +315,7 @@ class ReproductionTest(unittest.TestCase):
         self.assertEqual((code, len(err.splitlines())), (0, 2))
         self.assertEqual(self.row(out, "GRU"), ["GRU", "0 of 2"] + 6 * [""])
         pixels = matplotlib.image.imread(self.folder / "pairs3.png")[..., :3]
-        wanted = matplotlib.colors.to_rgb(reproduction.COLOURS[2])
+        wanted = matplotlib.colors.to_rgb(COLOURS[2])
         self.assertGreater((abs(pixels - wanted).max(axis=-1) < 0.01).sum(), 50)
 
     def test_a_set_of_which_no_run_has_finished_is_shown(self):
@@ -343,7 +349,7 @@ class ReproductionTest(unittest.TestCase):
         code, out, err = self.run_main()
         self.assertEqual((code, err), (0, ""))
         self.assertEqual(self.row(out, "model")[3:], [
-            "reward per episode", "thousand episodes to 60.0", "energy per neuron and step",
+            "reward per episode", "thousand episodes to 63.0", "energy per neuron and step",
             "seconds per iteration"])
         self.assertEqual(self.row(out, "random")[3], "5.5")
 

@@ -142,7 +142,7 @@ void write_file(const fs::path& path, std::string_view bytes) {
   if (::fsync(folder.number()) != 0 && errno != EINVAL) fail(cause());
 }
 
-LineLog::LineLog(const fs::path& path, int64_t bytes) : path_(path), bytes_(bytes) {
+AppendLog::AppendLog(const fs::path& path, int64_t bytes) : path_(path), bytes_(bytes) {
   const auto fail = [&](const std::string& why) {
     throw Error(
         fmt::format("{}: cannot be continued after byte {}: {}", path.string(), bytes, why));
@@ -157,18 +157,16 @@ LineLog::LineLog(const fs::path& path, int64_t bytes) : path_(path), bytes_(byte
   file_ = file.release();
 }
 
-LineLog::~LineLog() { ::close(file_); }
+AppendLog::~AppendLog() { ::close(file_); }
 
-void LineLog::append(std::string_view line) {
-  std::string bytes(line);
-  bytes += '\n';
-  if (!write_all(file_, bytes) || ::fdatasync(file_) != 0) {
+void AppendLog::append(std::string_view record) {
+  if (!write_all(file_, record) || ::fdatasync(file_) != 0) {
     const std::string why = cause();
-    // Removes a partial line. If that fails as well, opening the log again will remove it.
+    // Removes a partial record. If that fails as well, opening the log again will remove it.
     [[maybe_unused]] const int cut = ::ftruncate(file_, bytes_);
     throw Error(fmt::format("{}: cannot be written: {}", path_.string(), why));
   }
-  bytes_ += static_cast<int64_t>(bytes.size());
+  bytes_ += static_cast<int64_t>(record.size());
 }
 
 FileLock::FileLock(const fs::path& path) {

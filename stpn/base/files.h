@@ -20,20 +20,22 @@ std::string read_file(const std::filesystem::path& path);
 // to replace a folder or a device.
 void write_file(const std::filesystem::path& path, std::string_view bytes);
 
-// A text file to which whole lines are appended, and which can be truncated to the length it had
-// when a checkpoint was written.
-class LineLog {
+// A file to which whole records, such as lines, are appended, and which can be truncated to the
+// length it had when a checkpoint was written.
+class AppendLog {
  public:
   // Opens `path` and truncates it to its first `bytes` bytes; creates the file if `bytes` is 0.
   // Throws Error if that fails or if the file is shorter.
-  LineLog(const std::filesystem::path& path, int64_t bytes);
-  ~LineLog();
-  LineLog(const LineLog&) = delete;
-  LineLog& operator=(const LineLog&) = delete;
+  AppendLog(const std::filesystem::path& path, int64_t bytes);
+  ~AppendLog();
+  AppendLog(const AppendLog&) = delete;
+  AppendLog& operator=(const AppendLog&) = delete;
 
-  // Appends `line` and a newline, and syncs them to disk before it returns. Throws Error on failure
-  // (for example a full disk); the file then ends with the last whole line.
-  void append(std::string_view line);
+  // Appends a record, and syncs it to disk before it returns. Throws Error on failure (for example
+  // a full disk); the file then ends with the last whole record.
+  void append(std::string_view record);
+  // Appends `line` and a newline as one record.
+  void append_line(std::string_view line) { append(std::string(line) + '\n'); }
   // The length of the file in bytes after the last append.
   int64_t bytes() const { return bytes_; }
 

@@ -146,64 +146,64 @@ TEST(WriteFile, TwoThreadsWriteOneWholeFile) {
   EXPECT_EQ(folder.names(), std::vector<std::string>{"file"});
 }
 
-TEST(LineLog, AppendsLinesThatCanBeReadAtOnce) {
+TEST(AppendLog, AppendsLinesThatCanBeReadAtOnce) {
   const Folder folder;
-  LineLog log(folder / "log", 0);
+  AppendLog log(folder / "log", 0);
   EXPECT_EQ(log.bytes(), 0);
-  log.append("one");
+  log.append_line("one");
   EXPECT_EQ(read_file(folder / "log"), "one\n");
-  log.append("");
+  log.append_line("");
   EXPECT_EQ(log.bytes(), 5);
   EXPECT_EQ(read_file(folder / "log"), "one\n\n");
 }
 
-TEST(LineLog, TruncatesToTheBytesOfACheckpoint) {
+TEST(AppendLog, TruncatesToTheBytesOfACheckpoint) {
   const Folder folder;
   write_file(folder / "log", "one\ntwo\nhalf of th");
-  LineLog log(folder / "log", 4);
+  AppendLog log(folder / "log", 4);
   EXPECT_EQ(read_file(folder / "log"), "one\n");
-  log.append("again");
+  log.append_line("again");
   EXPECT_EQ(log.bytes(), 10);
   EXPECT_EQ(read_file(folder / "log"), "one\nagain\n");
 }
 
-TEST(LineLog, StartsEmptyFromZeroBytes) {
+TEST(AppendLog, StartsEmptyFromZeroBytes) {
   const Folder folder;
   write_file(folder / "log", "old\n");
-  LineLog log(folder / "log", 0);
+  AppendLog log(folder / "log", 0);
   EXPECT_EQ(read_file(folder / "log"), "");
 }
 
-TEST(LineLog, RefusesALogThatIsShorterThanItShouldBe) {
+TEST(AppendLog, RefusesALogThatIsShorterThanItShouldBe) {
   const Folder folder;
   write_file(folder / "log", "one\n");
-  const std::string message = error_of<Error>([&] { LineLog(folder / "log", 5); });
+  const std::string message = error_of<Error>([&] { AppendLog(folder / "log", 5); });
   EXPECT_TRUE(contains(message, "only 4 bytes")) << message;
   EXPECT_EQ(read_file(folder / "log"), "one\n");
-  error_of<Error>([&] { LineLog(folder / "missing", 5); });
+  error_of<Error>([&] { AppendLog(folder / "missing", 5); });
   EXPECT_FALSE(std::filesystem::exists(folder / "missing"));
-  error_of<Error>([&] { LineLog(folder / "log", -1); });
-  error_of<Error>([&] { LineLog(folder.path(), 0); });
+  error_of<Error>([&] { AppendLog(folder / "log", -1); });
+  error_of<Error>([&] { AppendLog(folder.path(), 0); });
 }
 
-TEST(LineLog, FullDiskIsAnErrorThatNamesTheFile) {
-  LineLog log("/dev/full", 0);
-  const std::string message = error_of<Error>([&] { log.append("line"); });
+TEST(AppendLog, FullDiskIsAnErrorThatNamesTheFile) {
+  AppendLog log("/dev/full", 0);
+  const std::string message = error_of<Error>([&] { log.append_line("line"); });
   EXPECT_TRUE(contains(message, "/dev/full")) << message;
   EXPECT_TRUE(contains(message, "No space left on device")) << message;
   EXPECT_EQ(log.bytes(), 0);
 }
 
-TEST(LineLog, FullDiskLeavesNoPartialLine) {
+TEST(AppendLog, FullDiskLeavesNoPartialLine) {
   const Folder folder;
-  LineLog log(folder / "log", 0);
-  log.append("whole");
+  AppendLog log(folder / "log", 0);
+  log.append_line("whole");
   {
     const SmallDisk disk(10);
-    error_of<Error>([&] { log.append("too long for this disk"); });
+    error_of<Error>([&] { log.append_line("too long for this disk"); });
   }
   EXPECT_EQ(read_file(folder / "log"), "whole\n");
-  log.append("after");
+  log.append_line("after");
   EXPECT_EQ(read_file(folder / "log"), "whole\nafter\n");
   EXPECT_EQ(log.bytes(), 12);
 }

@@ -11,7 +11,7 @@ namespace stpn::kernels {
 STPN_CHOICES(Activation, tanh, sigmoid, relu, identity);
 
 template <typename T>
-T activate(Activation activation, T preactivation) {
+STPN_HOST_DEVICE T activate(Activation activation, T preactivation) {
   switch (activation) {
     case Activation::tanh:
       return std::tanh(preactivation);
@@ -28,7 +28,7 @@ T activate(Activation activation, T preactivation) {
 // The derivative of the activation function at the point where its value is `activity`. (For all
 // four functions the derivative is a function of the value.)
 template <typename T>
-T activation_slope(Activation activation, T activity) {
+STPN_HOST_DEVICE T activation_slope(Activation activation, T activity) {
   switch (activation) {
     case Activation::tanh:
       return T(1) - activity * activity;

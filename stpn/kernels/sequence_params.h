@@ -28,6 +28,12 @@ enum class Grouping { fastest, single_samples };
 template <typename T>
 int64_t saved_size(const PlasticPlan<T>& plan);
 
+// What a kernel on a GPU needs besides (stpn/kernels/stpn/cuda/cuda.h).
+struct OnDevice {
+  void* stream = nullptr;     // cudaStream_t; null: the default one
+  void* workspace = nullptr;  // scratch memory of the call, of the size that the kernel asks for
+};
+
 template <typename T>
 struct SequenceForward {
   Extent extent;
@@ -45,6 +51,7 @@ struct SequenceForward {
 
   const base::ParallelFor* parallel = nullptr;  // null: all on the calling thread
   ClosedLoop* closed_loop = nullptr;            // null: inputs and resets are complete
+  OnDevice on_device;
 };
 
 template <typename T>

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "stpn/kernels/closed_loop.h"
+#include "stpn/nn/initialisation.h"
 
 namespace stpn::nn {
 
@@ -67,6 +68,12 @@ class Unit : public torch::nn::Module {
   // Draws all parameters anew from the counter-based generator: same seed, same bits, on every
   // machine.
   virtual void reset_parameters(uint64_t seed) = 0;
+  // What its weights and biases start from then. The head of a classifier starts from the same.
+  virtual Initialisation initialisation() const { return Initialisation::uniform; }
+
+  // Moves parameters that an update has taken out of their bounds to the nearest bound. Trainers
+  // call it after each update. Most units have no such bounds.
+  virtual void keep_in_bounds() {}
 
   // A unit of its own with the same options, parameters and inputs left out of the energy. Throws
   // base::UserError if this one was not made by its options' make(), or for a device that is not

@@ -84,8 +84,9 @@ PackedOp::PackedOp(const UnitOp& op, torch::Library& m) : op_(op) {
        });
   };
   using Flags = std::vector<bool>;
-  for (const bool real : {true, false}) {
-    const c10::DispatchKey key = real ? c10::DispatchKey::CPU : c10::DispatchKey::Meta;
+  for (const c10::DispatchKey key :
+       {c10::DispatchKey::CPU, c10::DispatchKey::CUDA, c10::DispatchKey::Meta}) {
+    const bool real = key != c10::DispatchKey::Meta;
     register_forward(key, [&op, real](const Call& call, Backend backend, bool save) {
       return op.forward(call, backend, save, real);
     });

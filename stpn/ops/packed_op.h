@@ -20,9 +20,8 @@ class UnitOp;
 
 class PackedOp {
  public:
-  // Registers both, for CPU tensors, shape inference, autograd and batches of
-  // gradients. `op` must outlive the
-  // library `m`.
+  // Registers both, for tensors of the CPU and of a GPU, shape inference, autograd and batches of
+  // gradients. `op` must outlive the library `m`.
   PackedOp(const UnitOp& op, torch::Library& m);
 
   // As UnitOp::forward and UnitOp::backward, through the dispatcher.

@@ -17,16 +17,20 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <type_traits>
 
 #include "stpn/base/error.h"
+#include "stpn/kernels/saved_bound.h"
 #include "stpn/kernels/sequence_params.h"
+#include "stpn/ops/runtime/device_call.h"
 #include "stpn/ops/runtime/threads.h"
 #include "stpn/ops/unit_op.h"
 
 namespace stpn::ops {
 
-// A backend of a unit for one float type: a row of its table. Without a plan it saves nothing.
+// A backend of a unit for one float type: a row of its table. Without a plan, or `saved` on a GPU,
+// it saves nothing.
 template <typename T, typename Variant, typename Forward, typename Backward>
 struct BackendKernels {
   Backend backend;
@@ -35,6 +39,9 @@ struct BackendKernels {
   std::shared_ptr<const kernels::PlasticPlan<T>> (*plan)(const kernels::Extent&, const Variant&,
                                                          kernels::Grouping);
   kernels::Grouping grouping = kernels::Grouping::fastest;
+  // On a GPU: what it saves for backward, and values of its workspace on the current device.
+  kernels::SavedBound (*saved)(const kernels::Extent&, const Variant&) = nullptr;
+  int64_t (*workspace)(const kernels::Extent&, const Variant&, bool backward) = nullptr;
 };
 
 // The row of the tensor of this name in the signature.
@@ -130,18 +137,20 @@ class TypedOp : public UnitOp {
                  Unit::kSignature.name, name_of(the_backend));
       if (kernels_->plan != nullptr && extent.batch > 0) plan_ = plan_of(extent);
       if (plan_ != nullptr) saved_size = kernels::saved_size(*plan_);
+      if (kernels_->saved != nullptr) {
+        const kernels::SavedBound bound = kernels_->saved(extent, variant);
+        saved_size = extent.batch * (extent.steps * bound.per_step +
+                                     extent.steps / bound.interval * bound.per_checkpoint);
+      }
       for (const kernels::TensorSpec& tensor : Unit::kSignature.tensors) {
         if (tensor.role == kernels::Role::state) state_shapes.push_back(shape_of(tensor));
       }
     }
 
     c10::SymInt saved_bound() const override {
-      if (kernels_->plan == nullptr) return 0;
-      kernels::SavedBound bound;
-      for (const int64_t batch : kernels::kBatchesToBound) {
-        const kernels::Extent whole{kernels::kStepsToBound, batch, extent.inputs, extent.hidden};
-        bound.widen(kernels::saved_bound(*plan_of(whole)));
-      }
+      if (kernels_->plan == nullptr && kernels_->saved == nullptr) return 0;
+      const kernels::SavedBound bound =
+          kernels_->saved != nullptr ? kernels_->saved(extent, variant_) : bound_of_plans();
       return sizes.batch * (sizes.steps * bound.per_step +
                             (sizes.steps / bound.interval + 1) * bound.per_checkpoint);
     }
@@ -155,6 +164,11 @@ class TypedOp : public UnitOp {
       }
       p.energy = write<T>(results[next]);
       p.closed_loop = call.closed_loop;
+      std::optional<DeviceCall> on_device;
+      if (kernels_->workspace != nullptr) {
+        on_device.emplace(call.tensors.front());
+        p.on_device = on_device->handles(kernels_->workspace(extent, variant_, /*backward=*/false));
+      }
       kernels_->forward(p);
     }
 
@@ -173,12 +187,27 @@ class TypedOp : public UnitOp {
         }
       }
       p.grad_energy = read<T>(grads[next]);
+      std::optional<DeviceCall> on_device;
+      if (kernels_->workspace != nullptr) {
+        on_device.emplace(call.tensors.front());
+        p.forward.on_device =
+            on_device->handles(kernels_->workspace(extent, variant_, /*backward=*/true));
+      }
       kernels_->backward(p);
     }
 
    private:
     auto plan_of(const kernels::Extent& whole) const {
       return kernels_->plan(whole, variant_, kernels_->grouping);
+    }
+
+    kernels::SavedBound bound_of_plans() const {
+      kernels::SavedBound bound;
+      for (const int64_t batch : kernels::kBatchesToBound) {
+        const kernels::Extent whole{kernels::kStepsToBound, batch, extent.inputs, extent.hidden};
+        bound.widen(kernels::saved_bound(*plan_of(whole)));
+      }
+      return bound;
     }
 
     Shape shape_of(const kernels::TensorSpec& tensor) const {

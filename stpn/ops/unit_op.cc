@@ -34,8 +34,8 @@ CallSizes sizes_of(const at::Tensor& x, int64_t inputs, int64_t hidden) {
 
 namespace {
 
-// Whether the kernels can be called directly: but for autograd, all tensors are plain CPU tensors,
-// and nothing (such as tracing or a dispatch mode) needs to see the ops.
+// Whether the kernels can be called directly: but for autograd, all tensors are plain tensors of
+// the CPU or of a GPU, and nothing (such as tracing or a dispatch mode) needs to see the ops.
 bool is_plain_below_autograd(const Call& call, const Tensors& others = {}) {
   at::AutoDispatchBelowADInplaceOrView guard;
   c10::DispatchKeySet keys = call.reset.defined() ? call.reset.key_set() : c10::DispatchKeySet();
@@ -46,7 +46,21 @@ bool is_plain_below_autograd(const Call& call, const Tensors& others = {}) {
   }
   const c10::impl::LocalDispatchKeySet local = c10::impl::tls_local_dispatch_key_set();
   keys = ((keys | local.included_) - local.excluded_).remove(c10::DispatchKey::BackendSelect);
-  return keys.highestPriorityTypeId() == c10::DispatchKey::CPU;
+  const c10::DispatchKey key = keys.highestPriorityTypeId();
+  return key == c10::DispatchKey::CPU || key == c10::DispatchKey::CUDA;
+}
+
+// The backend of a call: on a GPU there is one; on the CPU it is the thread's.
+Backend backend_for(const kernels::Signature& signature, const Call& call) {
+  const Backend chosen = backend();
+  const at::Tensor& x = call.tensors.front();
+  const bool on_gpu = x.defined() && x.is_cuda();
+  STPN_CHECK(on_gpu ? chosen == Backend::cpu || chosen == Backend::cuda : chosen != Backend::cuda,
+             "{}: x is on {}, and the backend \"{}\" runs on {}: change STPN_BACKEND or move the "
+             "tensors",
+             signature.name, x.defined() ? x.device().str() : "the CPU", name_of(chosen),
+             on_gpu ? "the CPU" : "a GPU");
+  return on_gpu ? Backend::cuda : chosen;
 }
 
 bool all_contiguous(const Tensors& tensors) {
@@ -97,7 +111,10 @@ UnitOp::~UnitOp() = default;
 
 Tensors UnitOp::run(const Call& call) const {
   RECORD_FUNCTION(signature_.name, c10::ArrayRef<const c10::IValue>());
-  const Backend chosen = backend();
+  const Backend chosen = backend_for(signature_, call);
+  STPN_CHECK(call.closed_loop == nullptr || chosen != Backend::cuda,
+             "{}: in a closed loop the tensors have to be on the CPU; x is on {}", signature_.name,
+             call.tensors.front().device().str());
   Tensors results = call.closed_loop != nullptr || is_plain_below_autograd(call)
                         ? run_plain(call, chosen)
                         : packed_->forward(call, chosen, /*save=*/is_differentiable(call));
@@ -175,7 +192,8 @@ namespace {
 
 // As at::empty, which on the CPU spends most of its time in the dispatcher.
 at::Tensor empty(at::IntArrayRef shape, const at::TensorOptions& options) {
-  return at::detail::empty_cpu(shape, options);
+  return options.device().is_cpu() ? at::detail::empty_cpu(shape, options)
+                                   : at::empty(shape, options);
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 // dispatch, autograd, shape inference. A unit derives from TypedOp (stpn/ops/typed_op.h).
 //
 // A unit NAME has three ops. Users call stpn::NAME, which takes the signature's arguments and is
-// differentiable once. With plain CPU tensors it calls the kernels directly. Under torch.compile,
+// differentiable once. With plain tensors it calls the kernels directly. Under torch.compile,
 // export, torch.func or a dispatch mode it calls the other two ops, which these can trace:
 // stpn::NAME_forward and, in backward, stpn::NAME_backward. Their arguments are packed into lists,
 // so that the same code serves all units.

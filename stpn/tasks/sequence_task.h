@@ -4,6 +4,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "stpn/tasks/baseline.h"
@@ -14,6 +16,13 @@ namespace stpn::tasks {
 // The target of a step at which nothing is asked: it counts neither for the loss nor for the
 // accuracy.
 inline constexpr int64_t kNoTarget = -1;
+
+// How hard a task is, as a number: its option `name`.
+struct Difficulty {
+  std::string name;
+  int64_t value = 0;
+  std::vector<int64_t> compared = {};  // at which models are compared, besides those of a sweep
+};
 
 // Immutable after construction, so several threads may read it at once.
 class SequenceTask {
@@ -30,11 +39,22 @@ class SequenceTask {
   // Steps of a sequence, 1 .. T. REQUIRES: 0 <= sequence < size(split).
   virtual int64_t length(Split /*split*/, int64_t /*sequence*/) const { return steps(); }
 
+  // Whether the training split goes on for ever past its size, so that a trainer may read new
+  // sequences at every pass.
+  virtual bool endless() const { return false; }
+
+  // For a curriculum, and for tests of how a model generalises: how hard the task is, if a number
+  // says so, and the same task, with the same seed, inputs and classes, at another difficulty; null
+  // if it does not exist.
+  virtual std::optional<Difficulty> difficulty() const { return std::nullopt; }
+  virtual std::unique_ptr<SequenceTask> at_difficulty(int64_t /*value*/) const { return nullptr; }
+
   // Writes sequences first .. first+count-1 of a split as one batch; time is the first dimension.
   //   x       out (T, count, I), every element written; past the end of a sequence 0
   //   target  out (T, count), every element written; past the end of a sequence kNoTarget. Every
   //           sequence has a target.
-  // REQUIRES: 0 <= first, 0 <= count, first + count <= size(split).
+  // REQUIRES: 0 <= first, 0 <= count, first + count <= size(split) unless the split is the training
+  // split of an endless task.
   virtual void batch(Split split, int64_t first, int64_t count, float* x,
                      int64_t* target) const = 0;
 

@@ -97,6 +97,31 @@ inline void expect_same_sequences(const SequenceTask& task, Split split, const B
   }
 }
 
+// Expects the task at other difficulties to be like this one, and to be a function of the seed.
+inline void expect_difficulties(const SequenceTask& task, const SequenceTask& other) {
+  const std::optional<Difficulty> difficulty = task.difficulty();
+  if (!difficulty) {
+    EXPECT_EQ(task.at_difficulty(1), nullptr);
+    return;
+  }
+  const auto same = task.at_difficulty(difficulty->value);
+  const auto harder = task.at_difficulty(difficulty->value + 1);
+  ASSERT_NE(same, nullptr);
+  ASSERT_NE(harder, nullptr);
+  EXPECT_EQ(read_all(*same, Split::test), read_all(task, Split::test));
+  EXPECT_NE(read_all(*harder, Split::test), read_all(task, Split::test));
+  const auto again = other.at_difficulty(difficulty->value + 1);
+  EXPECT_NE(read_all(*harder, Split::test), read_all(*again, Split::test)) << "seeds are lost";
+  EXPECT_EQ(harder->difficulty()->name, difficulty->name);
+  EXPECT_EQ(harder->difficulty()->value, difficulty->value + 1);
+  EXPECT_EQ(harder->input_size(), task.input_size());
+  EXPECT_EQ(harder->classes(), task.classes());
+  for (const Split split : {Split::training, Split::validation, Split::test}) {
+    EXPECT_EQ(harder->size(split), task.size(split));
+  }
+  EXPECT_EQ(harder->endless(), task.endless());
+}
+
 // `options` should make splits that are small, but have at least 8 sequences, of which no two are
 // likely to be equal.
 inline void expect_sequence_task_contract(const SequenceTaskOptions& options) {
@@ -128,6 +153,14 @@ inline void expect_sequence_task_contract(const SequenceTaskOptions& options) {
         if (first + count <= size) expect_same_sequences(*task, split, all, first, count);
       }
     }
+  }
+  expect_difficulties(*task, *other);
+  if (task->endless()) {
+    const int64_t size = task->size(Split::training);
+    const Batch past = read(*task, Split::training, size, 8);
+    EXPECT_EQ(past, read(*again, Split::training, size, 8));
+    EXPECT_NE(past, read(*task, Split::training, size - 8, 8)) << "the split begins again";
+    EXPECT_NE(past, read(*task, Split::training, 0, 8)) << "the split begins again";
   }
   const Batch training = read(*task, Split::training, 0, 8);
   const Batch validation = read(*task, Split::validation, 0, 8);

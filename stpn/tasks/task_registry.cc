@@ -8,6 +8,7 @@
 #include "stpn/tasks/associative_retrieval/associative_retrieval.h"
 #include "stpn/tasks/atari/atari_task.h"
 #include "stpn/tasks/delayed_copy/delayed_copy.h"
+#include "stpn/tasks/familiarity/familiarity.h"
 #include "stpn/tasks/hold/hold.h"
 #include "stpn/tasks/maze/maze.h"
 #include "stpn/tasks/mujoco/hopper.h"
@@ -62,6 +63,9 @@ const std::vector<SequenceTaskEntry>& sequence_task_registry() {
        options<SequenceTaskOptions, AssociativeRetrievalOptions>},
       {"delayed_copy", "a toy: symbols, a pause, and then the question for all of them in order",
        options<SequenceTaskOptions, DelayedCopyOptions>},
+      {"familiarity",
+       "a stream of vectors, some of them repeats: which? (Tyulmankov, Yang, Abbott 2022)",
+       options<SequenceTaskOptions, FamiliarityOptions>},
   };
   return registry;
 }

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "stpn/base/testing.h"
-#include "stpn/train/algorithms/supervised.h"
+#include "stpn/train/algorithms/supervised/supervised.h"
 #include "stpn/train/experiment.h"
 
 namespace stpn::train {

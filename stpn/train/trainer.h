@@ -52,9 +52,9 @@ class Trainer {
   virtual void save(base::Safetensors& /*content*/) const {}
   virtual void restore(const base::Safetensors& /*content*/) {}
 
-  // What it trains and tests on, in the plural, and how many are in a batch on average:
-  // "sequences", 128.
-  virtual std::string items() const = 0;
+  virtual std::string items() const = 0;  // what it tests on, in the plural: "sequences"
+  // What it trains on, and how many of them are in a batch.
+  virtual std::string batch_items() const { return items(); }
   virtual double batch_size() const = 0;
   virtual int64_t batches() const = 0;  // of an epoch
 
@@ -77,8 +77,9 @@ class Trainer {
   // RL task has any number of episodes. REQUIRES: count > 0.
   virtual Metrics test(int64_t count) = 0;
   virtual int64_t test_size() const = 0;
-  // The first item of the test split, step by step, as JSON; `sampled`: with drawn actions, else as
-  // `test` plays it. Throws base::UserError if the task is not an RL task.
+  // The first item of the test split, step by step, as JSON (docs/formats.md); `sampled`: with
+  // drawn actions, else as `test` plays it. Throws base::UserError if the task has none, or draws
+  // nothing.
   virtual std::string trace(bool sampled) = 0;
 
   // The scores to compare the metrics with.
@@ -95,6 +96,8 @@ class TrainerOptions {
   // The fields refer to members of this object. The first is `seed`.
   virtual std::vector<base::Field> fields() = 0;
   virtual int64_t epochs() const = 0;
+  // The options that end the training, for messages: "train.epochs".
+  virtual std::string limits() const = 0;
   // The options of a task of the kind that it trains on. Throws base::UserError as
   // tasks::find_sequence_task does.
   virtual std::unique_ptr<tasks::TaskOptions> task_options(const std::string& name,

@@ -5,7 +5,7 @@
 #include "stpn/base/error.h"
 #include "stpn/train/algorithms/actor_critic/actor_critic.h"
 #include "stpn/train/algorithms/ppo/ppo_options.h"
-#include "stpn/train/algorithms/supervised.h"
+#include "stpn/train/algorithms/supervised/supervised.h"
 #include "stpn/train/trainer.h"
 
 namespace stpn::train {

@@ -22,11 +22,12 @@ LIBRARIES = {
     "ATen": "torch", "c10": "torch", "torch": "torch",
     "CLI": "CLI11", "Random123": "Random123", "fmt": "fmt", "gmock": "GoogleTest",
     "ale": "ALE", "gtest": "GoogleTest", "hwy": "Highway", "mujoco": "MuJoCo",
+    "cooperative_groups.h": "CUDA", "cuda_runtime.h": "CUDA",
     "nlohmann": "nlohmann-json", "tbb": "TBB", "toml++": "toml++",
 }
 # Of the system and the compiler, besides the C++ standard library, whose headers have no suffix.
 SYSTEM = {"fcntl.h", "immintrin.h", "malloc.h", "poll.h",
-          "sanitizer/tsan_interface.h", "stdlib.h", "unistd.h", "xmmintrin.h"}
+          "sanitizer/tsan_interface.h", "stdlib.h", "ucontext.h", "unistd.h", "xmmintrin.h"}
 
 
 class Layer(typing.NamedTuple):
@@ -81,6 +82,7 @@ UNIT_OF_KERNELS = re.compile(r"stpn/kernels/(?!cpu/)(\w+)/")
 TASK = re.compile(r"stpn/tasks/(\w+)/")
 # The one file that may include a library. Others work with its header, also where it is not installed.
 ONLY = {"ALE": "stpn/tasks/atari/emulator_ale.cc",
+        "CUDA": "stpn/kernels/stpn/cuda/device.cuh",
         "MuJoCo": "stpn/tasks/mujoco/physics_mujoco.cc"}
 # The tables of units and tasks have to name each of them.
 REGISTRIES = {"stpn/nn/unit_registry.cc": r"stpn/nn/",
@@ -161,7 +163,7 @@ def sources():
     for top in sorted({layer.folder.split("/")[0] for layer in LAYERS}):
         for where, names in files_of(top):
             for name in names:
-                if name.endswith((".h", ".cc")):
+                if name.endswith((".h", ".cc", ".cu", ".cuh")):
                     path = where / name
                     yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")
 
@@ -203,6 +205,7 @@ WRONG = (
     ("stpn/kernels/stpn/stpn_test.cc", '"stpn/kernels/backpropamine/equations.h"'),
     ("stpn/kernels/stpn/dispatch.cc", '"stpn/kernels/stpn/random_call.h"'),
     ("stpn/kernels/cpu/plan.h", '"stpn/kernels/stpn/equations.h"'),
+    ("stpn/kernels/stpn/cuda/forward-inl.h", "<cuda_runtime.h>"),
     ("stpn/kernels/cpu/plan.h", "<nlohmann/json.hpp>"),
     ("stpn/ops/stpn.cc", '"stpn/nn/unit.h"'),
     ("stpn/ops/stpn.cc", '"stpn/kernels/stpn/cpu_forward-inl.h"'),
@@ -248,6 +251,7 @@ RIGHT = (
     ("stpn/kernels/stpn/random_call.h", "<gtest/gtest.h>"),
     ("stpn/kernels/stpn/cpu_forward-inl.h", '"stpn/kernels/cpu/plan.h"'),
     ("stpn/kernels/stpn/ref.cc", '"stpn/kernels/layer_norm.h"'),
+    ("stpn/kernels/stpn/cuda/device.cuh", "<cuda_runtime.h>"),
     ("stpn/ops/stpn.cc", '"stpn/kernels/stpn/signature.h"'),
     ("stpn/nn/fast_weights.h", '"stpn/kernels/fast_weights/equations.h"'),
     ("stpn/nn/unit_registry.cc", '"stpn/nn/library/lstm.h"'),
@@ -255,7 +259,7 @@ RIGHT = (
     ("stpn/tasks/atari/emulator_ale.cc", "<ale/emucore/Console.hxx>"),
     ("stpn/tasks/mujoco/physics_mujoco.cc", "<mujoco/mujoco.h>"),
     ("stpn/tasks/task_registry.cc", '"stpn/tasks/maze/maze.h"'),
-    ("stpn/train/algorithms/actor_critic_test.cc", '"stpn/tasks/maze/maze.h"'),
+    ("stpn/train/algorithms/actor_critic/actor_critic_test.cc", '"stpn/tasks/maze/maze.h"'),
 )
 
 

@@ -101,6 +101,20 @@ class Errors(support.ProgramTest):
                 self.write(name, content)
                 self.expect_user_error(("train", name), name)
 
+    def test_game_and_rom_of_atari(self):
+        self.write("atari.toml", '[task]\nname = "atari"\n[policy]\nname = "random"\n')
+        self.write("short.bin", "no game")
+
+        def expect(setting, *parts):
+            self.expect_user_error(("eval", "atari.toml", "--set", setting), *parts)
+
+        if "setup.sh ale" in self.run_stpn("eval", "atari.toml", "--episodes", 1)[2]:
+            return expect("task.game=pong", "cmake/setup.sh ale", "STPN_WITH_ALE")
+        expect("task.game=pnog", "pnog", "did you mean pong")
+        expect("task.game=tetris", "tetris", "choose another game")
+        expect("task.rom=absent.bin", "absent.bin", "no such file", "leave task.rom empty")
+        expect("task.rom=short.bin", "short.bin", "MD5", "leave task.rom empty")
+
     def test_command_line(self):
         self.expect_user_error((), "subcommand")
         self.expect_user_error(("trian",), "trian", "train")

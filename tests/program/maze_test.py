@@ -55,7 +55,16 @@ class Maze(support.ProgramTest):
         self.expect_user_error(("eval", "rl.toml"), "rl.toml", "stpn train")
         self.expect_user_error(("train", "small.toml", "--set", "task.name=maze"), "maze")
         self.succeed("train", "small.toml", "--out", "run", "--set", "train.epochs=1", "--quiet")
-        self.expect_user_error(("eval", "run", "--trace", "trace.json"), "--trace")
+        self.expect_user_error(("eval", "run", "--trace", "trace.json", "--sampled"), "--sampled")
+
+    def test_trace_of_a_sequence(self):
+        self.succeed("train", "small.toml", "--out", "run", "--set", "train.epochs=1", "--quiet")
+        self.succeed("eval", "run", "--trace", "trace.json")
+        trace = json.loads((self.folder / "trace.json").read_text())
+        self.assertEqual([sum(x) for x in trace["observations"]], 7 * [1])  # one-hot; two pairs
+        self.assertEqual(trace["targets"][:-1], 6 * [None])
+        self.assertIn(trace["targets"][-1], range(26, 36))  # a digit
+        self.assertEqual(len(trace["answers"]), 7)
 
     def test_trains_and_tests_an_agent(self):
         code, out, err = self.run_stpn("train", "rl.toml", "--out", "run")
@@ -75,6 +84,9 @@ class Maze(support.ProgramTest):
             self.assertEqual(value, summary["metrics"][name], name)
         trace = json.loads((self.folder / "trace.json").read_text())
         self.assertEqual((trace["size"], len(trace["actions"])), (5, 20))
+        for t, (action, seen) in enumerate(zip(trace["actions"], trace["observations"][1:]), 1):
+            self.assertEqual(seen[13:], [float(action == choice) for choice in range(4)])
+            self.assertAlmostEqual(seen[11], t / 20, places=6)
         more = json.loads(self.succeed("eval", "run", "--json", "--episodes", "1"))
         self.assertEqual(more["metrics"]["reward"], sum(trace["rewards"]))
         # This trainer tests with drawn actions anyway.

@@ -1,5 +1,6 @@
 """`stpn reproduce`: complete, killed and continued, with a model that fails, and with our experiments."""
 
+import json
 import os
 import pathlib
 import re
@@ -285,6 +286,32 @@ class Reproduce(support.ProgramTest):
                          models - {"reproduce", "random", "oracle"})
         self.assertIn("oracle", out)
         self.assertGreater((self.folder / "runs/maze_smoke/quick.png").stat().st_size, 10_000)
+
+    def test_the_committed_familiarity_runs(self):
+        self.with_committed_experiments()
+        code, out, err = self.run_stpn("reproduce", "familiarity", "--budget", "smoke")
+        self.assertEqual(code, 0, err)
+        models = {path.stem for path in (CHECKOUT / "experiments/familiarity").glob("*.toml")}
+        folder = self.folder / "runs/familiarity_smoke"
+        for name, others in (("interval10", {"reproduce"}),
+                             ("one_stream", {"reproduce", "stpn_anti"})):
+            self.assertEqual({path.name for path in (folder / name).iterdir()}, models - others)
+            self.assertGreater((folder / f"{name}_generalisation.png").stat().st_size, 10_000)
+        self.assertEqual(out.count("Test accuracy in percent, at interval"), 2)
+
+        run = folder / "interval10/lstm/seed1"
+        metrics = json.loads((run / "summary.json").read_text())["metrics"]
+        out = self.succeed("eval", run)
+        rows = {int(line.split()[0]): line.split()[1:] for line in out.splitlines()
+                if line.strip()[0].isdigit()}
+        self.assertLessEqual({1, 2, 3, 4, 6, 8, 10, 11, 15, 20}, rows.keys())
+        for interval, row in rows.items():
+            at = f"interval_{interval}"
+            self.assertEqual([float(cell) for cell in row], [
+                float(f"{metrics[f'test_{measure}_{at}']:.4g}") for measure in
+                ("accuracy", "true_positive_rate", "false_positive_rate")])
+        at_ten = json.loads(self.succeed("eval", run, "--json", "--set", "task.interval=15"))
+        self.assertEqual(at_ten["metrics"]["test_accuracy"], metrics["test_accuracy_interval_15"])
 
     def test_the_committed_reproduction_runs(self):
         self.with_committed_experiments()

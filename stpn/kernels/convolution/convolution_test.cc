@@ -139,7 +139,7 @@ ConvolutionNetwork random_network(base::Random& random) {
   return network;
 }
 
-// Two layers by hand: the image 1 2 3, filters of 1x1 and of 1x2 are not square, so 2x2 ones.
+// By hand: an image of 3 x 3, two filters of 2 x 2, and one of 2 x 2 over both of their outputs.
 TEST(ConvolutionRefTest, TwoLayersAreTheEquations) {
   const ConvolutionNetwork network{{1, 3, 3, 1, 2}, {{2, 2, 1}, {1, 2, 1}}};
   // (byte - 1) / 2 is 0 1 2; 3 4 5; 6 7 8.

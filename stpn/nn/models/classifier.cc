@@ -37,7 +37,7 @@ Classifier::Output Classifier::forward(const UnitInput& input, int64_t first) {
 
 void Classifier::reset_parameters(uint64_t seed) {
   unit_->reset_parameters(seed);
-  reset_head(head_->weight, head_->bias, seed, 1000);
+  reset_head(head_->weight, head_->bias, seed, 1000, unit_->initialisation());
 }
 
 torch::Tensor sum_of_losses(const torch::Tensor& logits, const torch::Tensor& targets) {
@@ -52,6 +52,16 @@ int64_t count_right(const torch::Tensor& logits, const torch::Tensor& targets) {
   const torch::Tensor answer =
       logits.size(1) > 1 ? logits.argmax(1) : logits.squeeze(1).gt(0).to(torch::kInt64);
   return answer.eq(targets).sum().item<int64_t>();
+}
+
+YesCounts count_yes(const torch::Tensor& logits, const torch::Tensor& targets) {
+  STPN_CHECK(logits.size(1) == 1, "there are {} classes, not one", logits.size(1));
+  const torch::Tensor answer = logits.squeeze(1).gt(0), yes = targets.eq(1), no = targets.eq(0);
+  const auto count = [](const torch::Tensor& mask) { return mask.sum().item<int64_t>(); };
+  return {.yes = count(yes),
+          .no = count(no),
+          .hits = count(answer.logical_and(yes)),
+          .false_alarms = count(answer.logical_and(no))};
 }
 
 }  // namespace stpn::nn

@@ -27,7 +27,8 @@ class Classifier : public torch::nn::Module {
   // As Unit::forward, with logits from step `first` on. REQUIRES: 0 <= first <= T.
   Output forward(const UnitInput& input, int64_t first = 0);
 
-  // Unit and head anew: head weight and bias ~ U(+-1/sqrt(H)).
+  // Unit and head anew: head weight and bias ~ U(+-1/sqrt(H)), or N(0, 1/H) and N(0, 1) if the
+  // unit's initialisation is normal.
   void reset_parameters(uint64_t seed);
 
   Unit& unit() { return *unit_; }
@@ -46,5 +47,13 @@ torch::Tensor losses(const torch::Tensor& logits, const torch::Tensor& targets);
 
 // How many targets the most probable answers equal.
 int64_t count_right(const torch::Tensor& logits, const torch::Tensor& targets);
+
+// Of a classifier with one class: how many targets are yes and how many no, and to how many of each
+// it answers yes.
+struct YesCounts {
+  int64_t yes = 0, no = 0;
+  int64_t hits = 0, false_alarms = 0;
+};
+YesCounts count_yes(const torch::Tensor& logits, const torch::Tensor& targets);
 
 }  // namespace stpn::nn

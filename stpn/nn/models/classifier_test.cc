@@ -7,6 +7,7 @@
 
 #include "stpn/base/error.h"
 #include "stpn/nn/library/lstm.h"
+#include "stpn/nn/stpn/stpn_feedforward.h"
 
 namespace stpn::nn::classifier_test {
 namespace {
@@ -17,6 +18,34 @@ Classifier make_classifier(int64_t inputs = 3, int64_t hidden = 4, int64_t class
   Classifier model(options.make(inputs), classes);
   model.reset_parameters(1);
   return model;
+}
+
+TEST(ClassifierTest, TheHeadStartsLikeItsUnit) {
+  StpnFeedforwardOptions options;
+  options.hidden_size = 4;
+  for (const std::string initialisation : {"uniform", "normal"}) {
+    options.initialisation = initialisation;
+    Classifier model(options.make(3), 300);
+    model.reset_parameters(1);
+    const auto named = model.named_parameters();
+    const bool normal = initialisation == "normal";
+    EXPECT_EQ(named["head.weight"].abs().max().item<double>() > 0.5, normal);
+    EXPECT_EQ(named["head.bias"].abs().max().item<double>() > 0.5, normal);
+    if (!normal) continue;
+    EXPECT_NEAR(named["head.weight"].std().item<double>(), 0.5, 4 * 0.5 / 49);
+    EXPECT_NEAR(named["head.bias"].std().item<double>(), 1, 4.0 / 24);
+  }
+}
+
+TEST(ClassifierTest, CountsAnswersOfYes) {
+  const auto logits = torch::tensor({1.0f, -1.0f, 2.0f, 3.0f, -2.0f, 0.5f}).unsqueeze(1);
+  const auto targets = torch::tensor({1, 1, 0, -1, 0, 1}, torch::kInt64);
+  const YesCounts counts = count_yes(logits, targets);
+  EXPECT_EQ(counts.yes, 3);
+  EXPECT_EQ(counts.no, 2);
+  EXPECT_EQ(counts.hits, 2);
+  EXPECT_EQ(counts.false_alarms, 1);
+  EXPECT_THROW(count_yes(torch::zeros({6, 2}), targets), base::UserError);
 }
 
 TEST(ClassifierTest, LogitsAreTheHeadOfTheHiddenStates) {

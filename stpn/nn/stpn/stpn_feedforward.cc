@@ -13,6 +13,9 @@ bool is_hebbff(const StpnFeedforwardOptions& o) {
   const bool hebbff = choice_index("parametrisation", o.parametrisation, kParametrisations) == 1;
   STPN_CHECK(!hebbff || o.rates == "scalar",
              "parametrisation \"hebbff\" learns one decay and one rate: set rates to \"scalar\"");
+  STPN_CHECK(!hebbff || !o.bounded_lambda,
+             "parametrisation \"hebbff\" has a decay between 0 and 1 anyway: set bounded_lambda to "
+             "false");
   return hebbff;
 }
 

@@ -28,8 +28,8 @@ struct StpnFeedforwardOptions : StpnOptions {
 };
 
 // With `hebbff`, weight_lambda_logit and weight_log_gamma (1) stand in for weight_lambda and
-// weight_gamma; they start where Lambda = 0.99 and Gamma = -5/H. REQUIRES of `hebbff`: rates
-// "scalar".
+// weight_gamma; they start where Lambda = 0.99 and Gamma = -5/H, whatever the options of initial
+// rates. REQUIRES of `hebbff`: rates "scalar", not bounded_lambda.
 class StpnFeedforward : public StpnUnit {
  public:
   StpnFeedforward(int64_t input_size, const StpnFeedforwardOptions& options);

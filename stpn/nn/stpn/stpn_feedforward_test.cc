@@ -143,6 +143,59 @@ TEST(StpnFeedforwardTest, InitialValuesDependOnTheInputs) {
   EXPECT_GT(most("weight_lambda"), 0.99);
 }
 
+TEST(StpnFeedforwardTest, InitialValuesFollowTheOptions) {
+  StpnFeedforwardOptions options;
+  options.hidden_size = 400;
+  options.initialisation = "normal";
+  options.lambda_low = options.lambda_high = 0.99;
+  options.gamma_low = -0.5;
+  options.gamma_high = -0.25;
+  const auto unit = options.make(100);
+  unit->reset_parameters(3);
+  const auto named = unit->named_parameters();
+  // Of 40,000 and of 400 normal values, within four standard errors.
+  EXPECT_NEAR(named["weight"].mean().item<double>(), 0, 4 * 0.1 / 200);
+  EXPECT_NEAR(named["weight"].std().item<double>(), 0.1, 4 * 0.1 / 283);
+  EXPECT_GT(named["weight"].abs().max().item<double>(), 0.35);
+  EXPECT_NEAR(named["bias"].mean().item<double>(), 0, 4.0 / 20);
+  EXPECT_NEAR(named["bias"].std().item<double>(), 1, 4.0 / 28);
+  EXPECT_TRUE(named["weight_lambda"].eq(0.99f).all().item<bool>());
+  EXPECT_NEAR(named["weight_gamma"].min().item<double>(), -0.05, 1e-5);
+  EXPECT_NEAR(named["weight_gamma"].max().item<double>(), -0.025, 1e-5);
+  const auto again = options.make(100);
+  again->reset_parameters(3);
+  EXPECT_TRUE(again->named_parameters()["bias"].equal(named["bias"]));
+
+  options.lambda_low = 1;
+  EXPECT_THROW(options.make(4), base::UserError);
+  options = StpnFeedforwardOptions();
+  options.gamma_high = -1;
+  EXPECT_THROW(options.make(4), base::UserError);
+  options = StpnFeedforwardOptions();
+  options.initialisation = "gaussian";
+  EXPECT_THROW(options.make(4), base::UserError);
+}
+
+TEST(StpnFeedforwardTest, LambdaStaysInBoundsOnlyIfAskedTo) {
+  for (const bool bounded : {false, true}) {
+    StpnFeedforwardOptions options;
+    options.hidden_size = 2;
+    options.plastic_bias = true;
+    options.bounded_lambda = bounded;
+    const auto unit = options.make(2);
+    const torch::NoGradGuard no_grad;
+    const auto outside = torch::tensor({{-0.5f, 0.25f}, {1.0f, 1.5f}});
+    unit->named_parameters()["weight_lambda"].copy_(outside);
+    unit->named_parameters()["bias_lambda"].copy_(outside[1]);
+    unit->named_parameters()["weight_gamma"].copy_(outside);
+    unit->keep_in_bounds();
+    const auto named = unit->named_parameters();
+    EXPECT_TRUE(named["weight_lambda"].equal(bounded ? outside.clamp(0, 1) : outside));
+    EXPECT_TRUE(named["bias_lambda"].equal(bounded ? outside[1].clamp(0, 1) : outside[1]));
+    EXPECT_TRUE(named["weight_gamma"].equal(outside));
+  }
+}
+
 StpnFeedforwardOptions hebbff_options() {
   StpnFeedforwardOptions options;
   options.hidden_size = 20;
@@ -175,6 +228,9 @@ TEST(StpnFeedforwardTest, HebbFFNeedsScalarRates) {
   }
   StpnFeedforwardOptions options = hebbff_options();
   options.parametrisation = "HebbFF";
+  EXPECT_THROW(options.make(4), base::UserError);
+  options = hebbff_options();
+  options.bounded_lambda = true;
   EXPECT_THROW(options.make(4), base::UserError);
 }
 

@@ -1,6 +1,7 @@
 #include "stpn/nn/stpn/stpn_unit.h"
 
 #include <cmath>
+#include <limits>
 
 #include "stpn/base/error.h"
 #include "stpn/nn/initialisation.h"
@@ -11,6 +12,7 @@ namespace {
 
 const std::vector<std::string> kRates{"synapse", "presynaptic", "scalar"};
 const std::vector<std::string> kBiasRates{"neuron", "scalar"};
+const std::vector<std::string> kInitialisations{"uniform", "normal"};
 
 // Throws base::UserError for a word that is none of the choices.
 kernels::StpnVariant variant_of(const StpnOptions& options) {
@@ -52,16 +54,44 @@ std::vector<base::Field> StpnOptions::fields() {
                                "one in all",
                                kBiasRates)
                        .choice_formerly("unit", "neuron"));
+  fields.push_back(
+      base::field("initialisation", initialisation,
+                  "what weights and biases start from: U(+-k) with k = 1/sqrt(fan-in), "
+                  "or N(0, 1/fan-in) and N(0, 1)",
+                  kInitialisations));
+  const base::Range finite = {.least = std::numeric_limits<double>::lowest(),
+                              .most = std::numeric_limits<double>::max()};
+  fields.push_back(base::field("lambda_low", lambda_low, "the least initial decay", finite));
+  fields.push_back(base::field("lambda_high", lambda_high, "the largest initial decay", finite));
+  fields.push_back(base::field("gamma_low", gamma_low,
+                               "the least initial growth rate, in units of k; set both below 0 to "
+                               "start anti-Hebbian",
+                               finite));
+  fields.push_back(base::field("gamma_high", gamma_high,
+                               "the largest initial growth rate, in units of k", finite));
+  fields.push_back(base::field("bounded_lambda", bounded_lambda,
+                               "keep the decay between 0 and 1 after each update; set it if fast "
+                               "weights explode without a norm"));
   return fields;
 }
 
 StpnUnit::StpnUnit(int64_t input_size, const StpnOptions& options, const char* lambda_name,
                    const char* gamma_name)
-    : Unit(input_size, options.hidden_size), variant_(variant_of(options)) {
+    : Unit(input_size, options.hidden_size),
+      variant_(variant_of(options)),
+      initialisation_(static_cast<Initialisation>(
+          choice_index("initialisation", options.initialisation, kInitialisations))),
+      lambda_{options.lambda_low, options.lambda_high},
+      gamma_{options.gamma_low, options.gamma_high},
+      bounded_lambda_(options.bounded_lambda) {
   const int64_t H = hidden_size();
   STPN_CHECK(input_size > 0 && H > 0, "input_size is {} and hidden_size {}; wants both above 0",
              input_size, H);
   STPN_CHECK(options.clamp > 0, "clamp is {}, wants to be above 0", options.clamp);
+  STPN_CHECK(lambda_.low <= lambda_.high, "lambda_low is {}, above lambda_high, {}", lambda_.low,
+             lambda_.high);
+  STPN_CHECK(gamma_.low <= gamma_.high, "gamma_low is {}, above gamma_high, {}", gamma_.low,
+             gamma_.high);
   const kernels::Extent extent{.inputs = input_size, .hidden = H};
   const int64_t P = kernels::plastic_fan_in(extent, variant_);
   std::vector<int64_t> rates{H, P};
@@ -89,18 +119,25 @@ double StpnUnit::bound() const {
 }
 
 void StpnUnit::reset_rates(const Rates& parameters, uint64_t seed) {
-  uniform_(parameters.lambda, 0, 1, seed, 2);
-  uniform_(parameters.gamma, -0.001 * bound(), 0.001 * bound(), seed, 3);
+  const double k = bound();
+  uniform_(parameters.lambda, lambda_.low, lambda_.high, seed, 2);
+  uniform_(parameters.gamma, gamma_.low * k, gamma_.high * k, seed, 3);
+}
+
+void StpnUnit::keep_in_bounds() {
+  if (!bounded_lambda_) return;
+  const torch::NoGradGuard no_grad;
+  rates_.lambda.clamp_(0, 1);
+  if (bias_lambda_.defined()) bias_lambda_.clamp_(0, 1);
 }
 
 void StpnUnit::reset_parameters(uint64_t seed) {
   const double k = bound();
-  uniform_(weight_, -k, k, seed, 0);
-  if (bias_.defined()) uniform_(bias_, -k, k, seed, 1);
+  reset_layer(weight_, bias_, initialisation_, k, seed, 0);
   reset_rates(rates_, seed);
   if (bias_lambda_.defined()) {
-    uniform_(bias_lambda_, 0, 1, seed, 4);
-    uniform_(bias_gamma_, -0.001 * k, 0.001 * k, seed, 5);
+    uniform_(bias_lambda_, lambda_.low, lambda_.high, seed, 4);
+    uniform_(bias_gamma_, gamma_.low * k, gamma_.high * k, seed, 5);
   }
   torch::NoGradGuard no_grad;
   if (layer_norm_weight_.defined()) {

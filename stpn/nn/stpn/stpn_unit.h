@@ -25,6 +25,10 @@ struct StpnOptions : UnitOptions {
   bool bias = true;
   bool layer_norm = false;
   bool plastic_bias = false;
+  std::string initialisation = "uniform";  // uniform | normal
+  double lambda_low = 0, lambda_high = 1;
+  double gamma_low = -0.001, gamma_high = 0.001;  // in units of k
+  bool bounded_lambda = false;
 
   std::vector<base::Field> fields() override;
   bool recurrent() const { return recurrent_; }
@@ -43,13 +47,16 @@ struct StpnOptions : UnitOptions {
 //   weight (H, N), bias (H), weight_lambda and weight_gamma (H, P), (P) or (1), layer_norm_weight
 //   and layer_norm_bias (H), bias_lambda and bias_gamma (H) or (1).
 // State: h (B, H) if recurrent, F (B, H, P) and, with plastic bias, beta (B, H).
-// Initial values: weight, bias ~ U(+-k), k = 1/sqrt(H) if recurrent, else 1/sqrt(I); lambdas ~
-// U(0, 1); gammas ~ U(+-0.001 k); layer norm 1 and 0.
+// Initial values: weight, bias ~ U(+-k), k = 1/sqrt(H) if recurrent, else 1/sqrt(I), or normal;
+// lambdas ~ U(lambda_low, lambda_high); gammas ~ U(gamma_low k, gamma_high k); layer norm 1 and 0.
+// With `bounded_lambda`, keep_in_bounds moves lambdas to [0, 1].
 class StpnUnit : public Unit {
  public:
   UnitOutput forward(const UnitInput& input) override;
   StateShapes state_shapes() const override;
   void reset_parameters(uint64_t seed) override;
+  Initialisation initialisation() const override { return initialisation_; }
+  void keep_in_bounds() override;
 
  protected:
   struct Rates {
@@ -65,9 +72,16 @@ class StpnUnit : public Unit {
   virtual void reset_rates(const Rates& parameters, uint64_t seed);
 
  private:
+  struct Interval {
+    double low, high;
+  };
+
   double bound() const;  // k
 
   kernels::StpnVariant variant_;
+  Initialisation initialisation_;
+  Interval lambda_, gamma_;  // initial values; gamma in units of k
+  bool bounded_lambda_;
   torch::Tensor weight_, bias_;
   Rates rates_;
   torch::Tensor layer_norm_weight_, layer_norm_bias_, bias_lambda_, bias_gamma_;

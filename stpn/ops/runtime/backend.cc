@@ -15,7 +15,8 @@ struct Row {
 
 const Row kBackends[] = {{Backend::cpu, "cpu"},
                          {Backend::batch_invariant, "batch_invariant"},
-                         {Backend::reference, "ref"}};
+                         {Backend::reference, "ref"},
+                         {Backend::cuda, "cuda"}};
 
 constexpr int kNoGuard = -1;
 thread_local int guarded = kNoGuard;

@@ -7,9 +7,9 @@
 namespace stpn::ops {
 
 // A row of the table in backend.cc, and one in each unit that has it (stpn/ops/units/).
-enum class Backend { cpu, batch_invariant, reference };
+enum class Backend { cpu, batch_invariant, reference, cuda };
 
-// "cpu", "batch_invariant" or "ref".
+// "cpu", "batch_invariant", "ref" or "cuda".
 const std::string& name_of(Backend backend);
 // Throws base::UserError for a name that is none of them.
 Backend backend_of(std::string_view name);

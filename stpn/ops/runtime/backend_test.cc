@@ -1,5 +1,6 @@
 #include "stpn/ops/runtime/backend.h"
 
+#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
@@ -12,6 +13,7 @@
 
 #include "stpn/base/error.h"
 #include "stpn/ops/runtime/threads.h"
+#include "stpn/ops/units/stpn.h"
 
 namespace stpn::ops::backend_test {
 namespace {
@@ -36,6 +38,20 @@ TEST(BackendGuardTest, LeavesOtherThreadsAlone) {
   Backend seen = backend();
   std::thread([&] { seen = backend(); }).join();
   EXPECT_EQ(seen, before);
+}
+
+TEST(BackendTest, CudaRefusesTensorsOnTheCpu) {
+  const BackendGuard guard(Backend::cuda);
+  StpnCall call;
+  call.x = at::zeros({2, 3, 4});
+  try {
+    stpn_recurrent(call);
+    FAIL();
+  } catch (const base::UserError& error) {
+    EXPECT_STREQ(error.what(),
+                 "stpn_recurrent: x is on cpu, and the backend \"cuda\" runs on a GPU: change "
+                 "STPN_BACKEND or move the tensors");
+  }
 }
 
 TEST(KernelParallelForTest, CallsEachIndexOnceWithMoreItemsThanThreads) {

@@ -46,6 +46,7 @@ Held& held() {
 }  // namespace
 
 at::Tensor saved_buffer(int64_t count, const at::TensorOptions& options) {
+  if (!options.device().is_cpu()) return at::empty({count}, options);
   const size_t bytes = count * options.dtype().itemsize();
   if (bytes < kLarge) return at::detail::empty_cpu({count}, options);
   auto* block = new Block(held().take(bytes));

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "stpn/kernels/stpn/cuda/cuda.h"
 #include "stpn/ops/typed_op.h"
 
 namespace stpn::ops {
@@ -29,6 +30,8 @@ struct StpnUnit {
            kernels::stpn_cpu_plan<T>, kernels::Grouping::single_samples},
           {Backend::reference, kernels::stpn_forward_ref<T>, kernels::stpn_backward_ref<T>,
            nullptr},
+          {Backend::cuda, kernels::stpn_forward_cuda<T>, kernels::stpn_backward_cuda<T>, nullptr,
+           kernels::Grouping::fastest, kernels::stpn_cuda_saved, kernels::stpn_cuda_workspace<T>},
   };
 
   using UnitCall = StpnCall;

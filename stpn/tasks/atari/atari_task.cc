@@ -1,7 +1,7 @@
 #include "stpn/tasks/atari/atari_task.h"
 
 #include <algorithm>
-#include <cmath>
+#include <cassert>
 #include <cstring>
 #include <type_traits>
 
@@ -15,6 +15,9 @@
 
 namespace stpn::tasks {
 namespace {
+
+// Of an episode: an actor numbers the draws of its steps below 2^24.
+constexpr double kMostFrames = (1 << 24) - 1;
 
 struct AtariMode {
   std::string name;
@@ -189,6 +192,7 @@ class AtariEnvironment : public ImageEnvironment {
   }
 
   Step step_image(const Action& action, uint8_t* image) override {
+    assert(progress_.ended == 0);
     STPN_CHECK(0 <= action.choice && action.choice < task_.actions().choices,
                "action {}: must be from 0 to {}", action.choice, task_.actions().choices - 1);
     const AtariMode& mode = task_.mode();
@@ -332,7 +336,7 @@ std::vector<base::Field> AtariOptions::fields() {
                       {.least = -1, .most = 300}),
           base::field("max_frames", max_frames,
                       "the time limit, which truncates an episode; 0: as the mode has it",
-                      {.least = 0, .most = 1e9}),
+                      {.least = 0, .most = kMostFrames}),
           base::field("clip_rewards", clip_rewards,
                       "only the sign of a reward counts: for games with large scores"),
           base::field("test", test, "episodes of the final test", {.least = 1, .most = 1e6})};

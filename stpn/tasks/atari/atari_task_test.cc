@@ -11,7 +11,7 @@
 #include "stpn/base/random.h"
 #include "stpn/base/testing.h"
 #include "stpn/tasks/atari/emulator.h"
-#include "stpn/tasks/atari/runs.h"
+#include "stpn/tasks/atari/run_length.h"
 #include "stpn/tasks/atari/screen.h"
 #include "stpn/tasks/environment_contract.h"
 

@@ -4,7 +4,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "stpn/tasks/atari/runs.h"
+#include "stpn/tasks/atari/base64.h"
+#include "stpn/tasks/atari/run_length.h"
 
 namespace stpn::tasks {
 namespace {

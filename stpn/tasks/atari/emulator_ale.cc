@@ -13,7 +13,7 @@
 #include "stpn/base/error.h"
 #include "stpn/base/files.h"
 #include "stpn/tasks/atari/emulator.h"
-#include "stpn/tasks/atari/runs.h"
+#include "stpn/tasks/atari/run_length.h"
 
 namespace stpn::tasks {
 namespace {
@@ -61,9 +61,10 @@ void check_game(const std::string& game) {
 void check_rom(const std::string& game, const std::string& path, bool is_default) {
   std::error_code ignored;
   STPN_CHECK(std::filesystem::is_regular_file(path, ignored), "rom = \"{}\": {}", path,
-             is_default ? "the ROM that came with ALE is gone: run `cmake/setup.sh ale` again, or "
-                          "set task.rom to a copy"
-                        : "there is no such file");
+             is_default
+                 ? "the ROM that came with ALE is gone: run `cmake/setup.sh ale` again, or "
+                   "set task.rom to a copy"
+                 : "there is no such file; leave task.rom empty for the ROM that came with ALE");
   constexpr size_t kLargest = 1 << 20;
   STPN_CHECK(std::filesystem::file_size(path, ignored) <= kLargest,
              "rom = \"{}\": the file is too large to be a ROM", path);
@@ -71,9 +72,11 @@ void check_rom(const std::string& game, const std::string& path, bool is_default
   const std::string sum = ale::stella::MD5(reinterpret_cast<const uint8_t*>(bytes.data()),
                                            static_cast<uint32_t>(bytes.size()));
   const std::string wanted = rules_of(game)->md5();
-  STPN_CHECK(sum == wanted,
-             "rom = \"{}\": not the ROM of {} that ALE knows: its MD5 is {} and should be {}", path,
-             game, sum, wanted);
+  STPN_CHECK(
+      sum == wanted,
+      "rom = \"{}\": not the ROM of {} that ALE knows: its MD5 is {} and should be {}; leave "
+      "task.rom empty for the ROM that came with ALE",
+      path, game, sum, wanted);
   // ALE takes the first game that has this sum or the name of this file, and never returns if its
   // rules are those of another game.
   const std::unique_ptr<ale::RomSettings> taken(ale::buildRomRLWrapper(path, sum));

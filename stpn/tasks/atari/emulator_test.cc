@@ -10,7 +10,8 @@
 #include "stpn/base/files.h"
 #include "stpn/base/random.h"
 #include "stpn/base/testing.h"
-#include "stpn/tasks/atari/runs.h"
+#include "stpn/tasks/atari/base64.h"
+#include "stpn/tasks/atari/run_length.h"
 
 namespace stpn::tasks::emulator_test {
 namespace {
@@ -190,7 +191,7 @@ TEST(Runs, ComeBack) {
   }
 }
 
-TEST(Runs, Base64IsThatOfTheStandard) {
+TEST(Base64, IsThatOfTheStandard) {
   EXPECT_EQ(encode_base64(""), "");
   EXPECT_EQ(encode_base64("f"), "Zg==");
   EXPECT_EQ(encode_base64("fo"), "Zm8=");

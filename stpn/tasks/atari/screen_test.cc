@@ -9,7 +9,7 @@
 #include "stpn/base/files.h"
 #include "stpn/base/random.h"
 #include "stpn/base/testing.h"
-#include "stpn/tasks/atari/runs.h"
+#include "stpn/tasks/atari/run_length.h"
 
 namespace stpn::tasks::screen_test {
 namespace {

@@ -17,6 +17,7 @@ class DelayedCopy : public SequenceTask {
     const std::array sizes = {options_.training, options_.validation, options_.test};
     return sizes[static_cast<size_t>(split)];
   }
+  bool endless() const override { return true; }
   int64_t length(Split split, int64_t sequence) const override {
     return 2 * static_cast<int64_t>(draw(split, sequence).size()) + options_.delay;
   }

@@ -136,8 +136,9 @@ std::string Maze::trace(Split split, int64_t episode, const std::vector<float>& 
   float observation[kObservation];
   environment.start(split, episode, observation);
   Json walls = Json::array(), rewards = walls, teleports = walls, positions = walls,
-       choices = walls;
+       choices = walls, observations = walls;
   positions.push_back(place(environment.cell()));
+  observations.push_back(observation);
   for (int32_t row = 0, cell = 0; row < options_.size; ++row) {
     std::string text;
     for (int32_t column = 0; column < options_.size; ++column) {
@@ -149,11 +150,12 @@ std::string Maze::trace(Split split, int64_t episode, const std::vector<float>& 
     const auto choice = static_cast<int64_t>(action);
     STPN_CHECK(0 <= choice && choice < MazeLayout::kActions, "action {}: must be from 0 to {}",
                choice, MazeLayout::kActions - 1);
-    const float reward = environment.step({.choice = choice}, nullptr).reward;
+    const float reward = environment.step({.choice = choice}, observation).reward;
     if (reward > 0) teleports.push_back(rewards.size());
     rewards.push_back(reward);
     choices.push_back(choice);
     positions.push_back(place(environment.cell()));
+    observations.push_back(observation);
   }
   return Json{{"task", "maze"},
               {"episode", episode},
@@ -161,6 +163,7 @@ std::string Maze::trace(Split split, int64_t episode, const std::vector<float>& 
               {"walls", walls},
               {"reward_cell", place(environment.reward_cell())},
               {"positions", positions},
+              {"observations", observations},
               {"actions", choices},
               {"rewards", rewards},
               {"teleports", teleports}}

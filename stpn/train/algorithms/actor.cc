@@ -8,6 +8,7 @@
 #include "stpn/base/error.h"
 #include "stpn/base/profile.h"
 #include "stpn/base/random.h"
+#include "stpn/train/algorithms/saved_tensor.h"
 
 namespace stpn::train {
 namespace {
@@ -19,21 +20,6 @@ uint64_t draw_index(tasks::Split split, int64_t episode, int64_t step) {
 }
 
 }  // namespace
-
-base::NamedTensor saved_tensor(const std::string& name, const torch::Tensor& tensor) {
-  const torch::Tensor values = tensor.detach().to(torch::kFloat64).contiguous();
-  return {name, base::TensorType::float64, values.sizes().vec(),
-          std::string(static_cast<const char*>(values.const_data_ptr()), values.nbytes())};
-}
-
-void read_saved(const base::Safetensors& content, const std::string& name, torch::Tensor to) {
-  const base::NamedTensor& from = content.at(name);
-  STPN_CHECK(from.type == base::TensorType::float64 && to.sizes() == torch::IntArrayRef(from.shape),
-             "{} belongs to another run", name);
-  const torch::Tensor values = torch::empty(to.sizes(), torch::kFloat64);
-  std::memcpy(values.data_ptr(), from.bytes.data(), from.bytes.size());
-  to.copy_(values);
-}
 
 Actor::Actor(const tasks::EnvironmentTask& task, uint64_t seed, int64_t environments, int64_t steps,
              const nn::Agent& agent)
@@ -174,17 +160,12 @@ Acted Actor::run(nn::Agent& agent, const nn::State& state, int64_t steps, bool r
                      .reset = input.reset,
                      .action = first(action_),
                      .acted = first(acted_),
-                     .log_prob = {},
                      .reward = first(reward_),
                      .terminated = first(terminated_),
                      .truncated = first(truncated_),
                      .state = state};
   const base::Working working(base::Work::unit);
   nn::Agent::Output output = agent.forward_encoded(input);
-  {
-    const torch::NoGradGuard no_grad;
-    rollout.log_prob = output.policy->log_prob(rollout.action);
-  }
   state_.clear();
   if (resets) {
     for (const auto& [name, tensor] : output.state) {

@@ -47,11 +47,6 @@ struct PlayedEpisodes {
   std::vector<float> actions;   // of the first one
 };
 
-// What a trainer saves beside the model, as float64 whatever its type, and reads back into `to`.
-// `read_saved` throws base::UserError for a tensor that is missing or of another shape.
-base::NamedTensor saved_tensor(const std::string& name, const torch::Tensor& tensor);
-void read_saved(const base::Safetensors& content, const std::string& name, torch::Tensor to);
-
 class Actor : public kernels::ClosedLoop {
  public:
   // B environments, T steps a call (0: the most that an episode has). The task must outlive the

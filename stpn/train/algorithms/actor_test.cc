@@ -107,7 +107,9 @@ TEST(ActorTest, ARolloutCanBeRunAgain) {
     const Rollout& rollout = acted.rollout;
     const auto again =
         agent->forward({.x = rollout.observation, .state = rollout.state, .reset = rollout.reset});
-    EXPECT_TRUE(again.policy->log_prob(rollout.action).allclose(rollout.log_prob, 0, 1e-12)) << i;
+    EXPECT_TRUE(again.policy->log_prob(rollout.action)
+                    .allclose(acted.output.policy->log_prob(rollout.action), 0, 1e-12))
+        << i;
     EXPECT_TRUE(again.value.allclose(acted.output.value, 0, 1e-12)) << i;
   }
 }

@@ -16,6 +16,7 @@ class Adam {
   // backward pass assigns new tensors instead of adding to the old ones.
   void step();
 
+  double learning_rate() const { return learning_rate_; }
   void set_learning_rate(double learning_rate) { learning_rate_ = learning_rate; }
 
   // The number of steps taken. Exact up to 2^24, because libtorch stores it as a float.

@@ -10,6 +10,7 @@
 #include "stpn/nn/models/convolution_encoder.h"
 #include "stpn/ops/runtime/threads.h"
 #include "stpn/tasks/policy.h"
+#include "stpn/train/algorithms/saved_tensor.h"
 #include "stpn/train/algorithms/shards.h"
 
 namespace stpn::train {

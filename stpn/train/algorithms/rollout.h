@@ -19,11 +19,10 @@ struct Rollout {
                               // the first; undefined: no episode begins
   torch::Tensor action;       // (T, B) int64: choices; or (T, B, d), of the dtype of the model
   torch::Tensor acted;        // (T, B) bool: whether there was an action
-  torch::Tensor log_prob;  // (T, B): of the action, when it was drawn; without an action of no use
-  torch::Tensor reward;    // (T, B); 0 without an action
-  torch::Tensor terminated;  // (T, B) bool: the action ended the episode
-  torch::Tensor truncated;   // (T, B) bool: the episode was cut off after the action
-  nn::State state;           // of the unit before step 0; empty: the initial one
+  torch::Tensor reward;       // (T, B); 0 without an action
+  torch::Tensor terminated;   // (T, B) bool: the action ended the episode
+  torch::Tensor truncated;    // (T, B) bool: the episode was cut off after the action
+  nn::State state;            // of the unit before step 0; empty: the initial one
   // What follows the last step, as above: (B, I) and (B), and the unit's state, if the rollout goes
   // on.
   torch::Tensor next_observation = {}, next_reset = {};

@@ -4,26 +4,7 @@
 namespace stpn::train::agent_run_test {
 namespace {
 
-class AgentRunTest : public RunTest {
- protected:
-  // Runs an experiment on one thread; and on three, interrupted twice and resumed. `name` is that
-  // of the first run's folder.
-  void expect_same_bits_when_broken(const Experiment& experiment, const std::string& name) const {
-    const int threads = torch::get_num_threads();
-    const std::string broken = "broken_" + name;
-    Observer silent;
-    torch::set_num_threads(1);
-    ASSERT_TRUE(run_experiment(experiment, folder_ / name, false, silent));
-    torch::set_num_threads(3);
-    for (const auto& [epoch, batch] : {std::pair(1, 2), std::pair(3, 1)}) {
-      Interrupter interrupter(epoch, batch);
-      EXPECT_THROW(run_experiment(experiment, folder_ / broken, true, interrupter), Interrupted);
-    }
-    ASSERT_TRUE(run_experiment(experiment, folder_ / broken, true, silent));
-    expect_same_last(name, broken);
-    torch::set_num_threads(threads);
-  }
-};
+class AgentRunTest : public RunTest {};
 
 constexpr const char* kMaze = R"(
 [task]

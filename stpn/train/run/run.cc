@@ -108,7 +108,7 @@ std::optional<Summary> run_experiment(const Experiment& experiment,
   if (trainer->finished(progress) && std::filesystem::exists(folder.summary())) return {};
 
   folder.open(config);
-  base::LineLog log(folder.metrics(), progress.metrics_bytes);
+  base::AppendLog log(folder.metrics(), progress.metrics_bytes);
   const Stopwatch stopwatch(progress.wall_seconds);
   observer.on_start(*trainer, progress.epoch, experiment.train->epochs());
   try {
@@ -126,7 +126,7 @@ std::optional<Summary> run_experiment(const Experiment& experiment,
                                  .step = adam.steps(),
                                  .wall_seconds = stopwatch.seconds(),
                                  .metrics = std::move(metrics)};
-      log.append(to_json(line));
+      log.append_line(to_json(line));
       progress.epoch = epoch;
       progress.step = adam.steps();
       progress.metrics_bytes = log.bytes();

@@ -2,6 +2,7 @@
 //
 //   config.toml                   the experiment with all its options; an experiment itself
 //   metrics.jsonl                 one line per epoch
+//   events.out.tfevents.stpn      the same for TensorBoard, if asked for
 //   checkpoint/last.safetensors   after the last epoch; --resume continues from it
 //   checkpoint/best.safetensors   after the best epoch, if the trainer keeps it
 //   summary.json                  written when the run has finished
@@ -25,6 +26,8 @@ class RunFolder {
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path config() const { return path_ / "config.toml"; }
   std::filesystem::path metrics() const { return path_ / "metrics.jsonl"; }
+  // TensorBoard reads files with "tfevents" in their names.
+  std::filesystem::path events() const { return path_ / "events.out.tfevents.stpn"; }
   std::filesystem::path last() const { return path_ / "checkpoint" / "last.safetensors"; }
   std::filesystem::path best() const { return path_ / "checkpoint" / "best.safetensors"; }
   std::filesystem::path summary() const { return path_ / "summary.json"; }

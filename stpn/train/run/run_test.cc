@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <map>
 
 #include "stpn/train/run/run_test_support.h"
@@ -53,6 +54,61 @@ TEST_F(RunTest, ResumedEndsInTheBitsOfAnUnbrokenRun) {
   interrupt("broken", 4, 1, /*resume=*/true);
   ASSERT_TRUE(run("broken", {}, /*resume=*/true));
   expect_same_bits("whole", "broken");
+}
+
+constexpr const char* kStreams = R"(
+[task]
+name = "familiarity"
+inputs = 12
+interval = 1
+length = 30
+validation = 2
+test = 2
+
+[unit]
+name = "stpn_feedforward"
+hidden_size = 4
+bounded_lambda = true
+lambda_low = 0.98
+lambda_high = 1.0
+initialisation = "normal"
+
+[train]
+algorithm = "supervised"
+epochs = 5
+passes = 3
+batch_size = 1
+learning_rate = 1e-2
+)";
+
+TEST_F(RunTest, NewDataAndACurriculumResumeInTheSameBitsToo) {
+  const auto streams = [&](const std::vector<std::string>& settings) {
+    return read_experiment(write("streams.toml", kStreams), settings);
+  };
+  expect_same_bits_when_broken(streams({}), "same");
+  expect_same_bits_when_broken(streams({"train.new_data=true"}), "new");
+  EXPECT_NE(metrics("same").back(), metrics("new").back());
+  // An accuracy of 0 always counts as solved.
+  const std::vector<std::string> curriculum = {"train.new_data=true", "train.solved_accuracy=0",
+                                               "train.hardest=4"};
+  expect_same_bits_when_broken(streams(curriculum), "curriculum");
+  std::vector<int64_t> intervals;
+  for (const auto& line : metrics("curriculum")) intervals.push_back(line["interval"]);
+  EXPECT_EQ(intervals, (std::vector<int64_t>{1, 2, 3, 4, 4}));
+  const auto weights = base::read_safetensors(RunFolder(folder_ / "new").last());
+  const base::NamedTensor& lambda = weights.at("unit.weight_lambda");
+  const auto* value = reinterpret_cast<const float*>(lambda.bytes.data());
+  const auto count = static_cast<int64_t>(lambda.bytes.size() / sizeof(float));
+  EXPECT_LE(*std::max_element(value, value + count), 1);
+  EXPECT_GT(std::count(value, value + count, 1.0f), 0) << "no bound was reached";
+  EXPECT_THAT(error_of([&] {
+                streams({"train.solved_accuracy=1", "train.patience=2"}).make_trainer();
+              }),
+              HasSubstr("train.patience"));
+  EXPECT_THAT(error_of([&] { small({"train.solved_accuracy=1"}).make_trainer(); }),
+              HasSubstr("no difficulty"));
+  EXPECT_THAT(error_of([&] { small({"train.new_data=true"}).make_trainer(); }),
+              HasSubstr("train.new_data"));
 }
 
 TEST_F(RunTest, ResumeRemovesMetricsThatTheCheckpointDoesNotAccountFor) {

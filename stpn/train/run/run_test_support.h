@@ -64,6 +64,23 @@ class RunTest : public TrainTest {
     EXPECT_EQ(metrics(one), metrics(two));
     expect_same_tensors(RunFolder(folder_ / one).last(), RunFolder(folder_ / two).last());
   }
+  // Runs an experiment on one thread; and on three, interrupted twice and resumed. `name` is that
+  // of the first run's folder.
+  void expect_same_bits_when_broken(const Experiment& experiment, const std::string& name) const {
+    const int threads = torch::get_num_threads();
+    const std::string broken = "broken_" + name;
+    Observer silent;
+    torch::set_num_threads(1);
+    ASSERT_TRUE(run_experiment(experiment, folder_ / name, false, silent));
+    torch::set_num_threads(3);
+    for (const auto& [epoch, batch] : {std::pair(1, 2), std::pair(3, 1)}) {
+      Interrupter interrupter(epoch, batch);
+      EXPECT_THROW(run_experiment(experiment, folder_ / broken, true, interrupter), Interrupted);
+    }
+    ASSERT_TRUE(run_experiment(experiment, folder_ / broken, true, silent));
+    expect_same_last(name, broken);
+    torch::set_num_threads(threads);
+  }
   static void expect_same_tensors(const std::filesystem::path& one,
                                   const std::filesystem::path& two) {
     const auto p = base::read_safetensors(one);

@@ -52,11 +52,12 @@ class ActorCriticTrainer : public AgentTrainer {
     restore_rewards(content);
     gradient_.restore(content);
   }
+  std::string batch_items() const override {
+    return options_.rollout_length == 0 ? items() : "steps";
+  }
   double batch_size() const override {
-    const auto environments = static_cast<double>(options_.episodes);
-    if (options_.rollout_length == 0) return environments;
-    return environments * static_cast<double>(options_.rollout_length) /
-           static_cast<double>(task().max_steps());
+    const int64_t steps = std::max<int64_t>(1, options_.rollout_length);
+    return static_cast<double>(options_.episodes * steps);
   }
   int64_t batches() const override { return options_.report_every; }
   bool finished(const Progress& progress) const override {
@@ -117,6 +118,7 @@ class ActorCriticTrainer : public AgentTrainer {
     adam_.set_learning_rate(
         options_.learning_rate_at(static_cast<double>(iteration + 1) * steps_of_iteration()));
     adam_.step();
+    agent().unit().keep_in_bounds();
     return norm;
   }
   double steps_of_iteration() const {
@@ -284,14 +286,13 @@ PolicyGradient::Result PolicyGradient::run_sequences(bool gradients) {
   SequenceBatch& batch = learner_->batch();
   batch.find_advantages(options_.discount, /*gae_lambda=*/1, /*truncation_ends=*/false);
   Result result{0, learner_->take_rewards(), {}};
-  if (!gradients) return result;
   const auto policy = agent_.policy_head().step_policy();
   const ActorCriticStep loss(options_.value_weight, options_.entropy_weight, *policy);
   const double scale = options_.scale(batch.steps());
   SequenceLearner::Result learnt =
       learner_->gradient(batch.sequences(), loss, scale, options_.energy_weight);
   result.loss = scale * loss.of(learnt.sums) + options_.energy_weight * learnt.energy;
-  result.gradients = std::move(learnt.gradients);
+  if (gradients) result.gradients = std::move(learnt.gradients);
   return result;
 }
 

@@ -63,6 +63,7 @@ struct ActorCriticOptions : AgentTrainerOptions {
 
   std::vector<base::Field> fields() override;
   int64_t epochs() const override { return iterations / report_every; }
+  std::string limits() const override { return "train.iterations or train.stop_reward"; }
   std::unique_ptr<Trainer> make(const tasks::TaskOptions& task,
                                 const nn::UnitOptions& unit) const override;
 };

@@ -206,6 +206,27 @@ TEST_F(ActorCriticTrainerTest, WarmUpChangesNoParameter) {
   for (size_t i = 0; i < before.size(); ++i) EXPECT_FALSE(before[i].equal(after[i])) << i;
 }
 
+TEST_F(ActorCriticTrainerTest, TheLearningRateFallsWithTheStepsDone) {
+  // Two epochs of two iterations, each of 16 episodes of 15 steps.
+  const Experiment experiment = small_maze(
+      {"train.learning_rate=2e-3", "train.final_learning_rate=1e-3", "train.decay_steps=960"});
+  const auto trainer = experiment.make_trainer();
+  trainer->train_epoch(1, [](int64_t) {});
+  EXPECT_NEAR(trainer->adam().learning_rate(), 1.5e-3, 1e-9);
+  trainer->train_epoch(2, [](int64_t) {});
+  EXPECT_NEAR(trainer->adam().learning_rate(), 1e-3, 1e-9);
+}
+
+TEST_F(ActorCriticTrainerTest, EndsEarlyWhenTheRewardIsReached) {
+  const Experiment experiment = small_maze({"train.stop_reward=-1000"});  // any reward is more
+  const auto trainer = experiment.make_trainer();
+  for (int64_t epoch = 1; epoch <= 4; ++epoch) {
+    EXPECT_FALSE(trainer->finished({})) << epoch;  // the last 100 of 32 episodes an epoch count
+    trainer->train_epoch(epoch, [](int64_t) {});
+  }
+  EXPECT_TRUE(trainer->finished({}));
+}
+
 TEST_F(ActorCriticTrainerTest, ClipsLargeGradients) {
   const auto norm_of = [&](const char* setting) {
     const Experiment experiment = small_maze({setting, "train.report_every=1"});

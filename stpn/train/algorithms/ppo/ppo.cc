@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "stpn/base/random.h"
+#include "stpn/train/algorithms/saved_tensor.h"
 
 namespace stpn::train {
 namespace {

@@ -1,7 +1,7 @@
 // Proximal policy optimisation (PPO) for recurrent agents.
 //
 // An iteration plays `rollout_length` steps in each environment, on from where the last one ended,
-// and then passes `passes` times over them in minibatches of sequences (ppo_batch.h), in an order
+// and then passes `passes` times over them in minibatches of sequences (SequenceBatch), in an order
 // drawn anew for each pass. A sequence starts from its stored state: the one the unit had when the
 // steps were played, with weights that have changed since; or, with states = "recomputed", from the
 // one that the unit of the beginning of the pass has there. After an iteration the weight of the KL

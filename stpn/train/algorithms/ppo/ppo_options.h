@@ -41,6 +41,7 @@ struct PpoOptions : AgentTrainerOptions {
 
   std::vector<base::Field> fields() override;
   int64_t epochs() const override { return (iterations() + report_every - 1) / report_every; }
+  std::string limits() const override { return "train.steps or train.stop_reward"; }
   std::unique_ptr<Trainer> make(const tasks::TaskOptions& task,
                                 const nn::UnitOptions& unit) const override;
 };

@@ -8,10 +8,10 @@
 
 #include "stpn/base/error.h"
 #include "stpn/base/profile.h"
-#include "stpn/tasks/policy.h"
 #include "stpn/train/algorithms/agent_trainer.h"
 #include "stpn/train/algorithms/ppo/ppo.h"
 #include "stpn/train/algorithms/ppo/ppo_options.h"
+#include "stpn/train/algorithms/saved_tensor.h"
 #include "stpn/train/algorithms/shards.h"
 
 namespace stpn::train {
@@ -69,9 +69,8 @@ class PpoTrainer : public AgentTrainer {
     read_saved(content, kProgress, iterations);
     iterations_ = static_cast<int64_t>(iterations.item<double>());
   }
-  double batch_size() const override {
-    return static_cast<double>(options_.batch_steps()) / static_cast<double>(task().max_steps());
-  }
+  std::string batch_items() const override { return "steps"; }
+  double batch_size() const override { return static_cast<double>(options_.batch_steps()); }
   int64_t batches() const override {
     return std::min(options_.report_every, options_.iterations());
   }
@@ -139,6 +138,7 @@ class PpoTrainer : public AgentTrainer {
         check_finite("the norm of the gradient", norm, iteration);
         set_gradients(parameters_, result.gradients);
         adam_.step();
+        agent().unit().keep_in_bounds();
         last.add(result.sums);
         all.sums.add(result.sums);
         all.loss += result.loss;

@@ -95,6 +95,16 @@ TEST_F(PpoTrainerTest, HasNoRewardUntilAnEpisodeHasEnded) {
   EXPECT_FALSE(std::isnan(reward));
 }
 
+TEST_F(PpoTrainerTest, TheLearningRateFallsWithTheStepsDone) {
+  const Experiment experiment = hold(
+      {"train.learning_rate=2e-3", "train.final_learning_rate=1e-3", "train.decay_steps=1200"});
+  const auto trainer = experiment.make_trainer();
+  trainer->train_epoch(1, [](int64_t) {});
+  EXPECT_NEAR(trainer->adam().learning_rate(), 1.5e-3, 1e-9);  // after 600 of 1,200 steps
+  trainer->train_epoch(2, [](int64_t) {});
+  EXPECT_NEAR(trainer->adam().learning_rate(), 1e-3, 1e-9);
+}
+
 TEST_F(PpoTrainerTest, EndsEarlyWhenTheRewardIsReached) {
   const Experiment experiment = hold({"train.stop_reward=-100"});  // any reward is more
   const auto trainer = experiment.make_trainer();

@@ -6,7 +6,7 @@
 #include "stpn/ops/runtime/threads.h"
 #include "stpn/train/algorithms/agent_test_support.h"
 #include "stpn/train/algorithms/shards.h"
-#include "stpn/train/algorithms/supervised.h"
+#include "stpn/train/algorithms/supervised/supervised.h"
 
 namespace stpn::train::pieces_test {
 namespace {
@@ -260,7 +260,8 @@ TEST(PiecesTest, TrainerUpdatesAfterEveryPieceWithTargets) {
   const auto steps_after_an_epoch = [&](int64_t piece_length) {
     auto model = make_model(task, "rnn", {"unit.hidden_size=3"}, torch::kFloat);
     Adam adam(model.parameters(), 1e-3);
-    EpochTrainer(task, model, adam, 70, piece_length).train(1, [](int64_t) {});
+    EpochTrainer(task, model, adam, {.batch_size = 70, .piece_length = piece_length})
+        .train(1, [](int64_t) {});
     return adam.steps();
   };
   EXPECT_EQ(steps_after_an_epoch(0), 2);

@@ -16,7 +16,4 @@ std::string encode_runs(const uint8_t* values, size_t count);
 // base::UserError, with some of `values` written, if these are not runs of so many values.
 size_t decode_runs(std::string_view runs, uint8_t* values, size_t count);
 
-// As text, for JSON (RFC 4648).
-std::string encode_base64(std::string_view bytes);
-
 }  // namespace stpn::tasks

@@ -1,4 +1,4 @@
-#include "stpn/train/algorithms/supervised.h"
+#include "stpn/train/algorithms/supervised/supervised.h"
 
 #include <gmock/gmock.h>
 
@@ -52,7 +52,7 @@ TEST_F(SupervisedTest, TrainsOnWholeBatchesInOrder) {
   const ToyTask task;
   nn::Classifier model(std::make_shared<SumUnit>(), 2);
   Adam adam(model.parameters(), 1e-3);
-  EpochTrainer trainer(task, model, adam, 4);
+  EpochTrainer trainer(task, model, adam, {.batch_size = 4});
   EXPECT_EQ(trainer.batches(), 2);
   std::vector<int64_t> done;
   trainer.train(1, [&](int64_t n) { done.push_back(n); });
@@ -61,6 +61,27 @@ TEST_F(SupervisedTest, TrainsOnWholeBatchesInOrder) {
   EXPECT_EQ(task.asked, expected);
   EXPECT_EQ(done, (std::vector<int64_t>{1, 2, 1, 2}));
   EXPECT_EQ(adam.steps(), 4);
+}
+
+class EndlessTask : public ToyTask {
+ public:
+  bool endless() const override { return true; }
+};
+
+TEST_F(SupervisedTest, PassesTakeTheSameSequencesOrNewOnes) {
+  const EndlessTask task;
+  nn::Classifier model(std::make_shared<SumUnit>(), 2);
+  Adam adam(model.parameters(), 1e-3);
+  for (const bool new_data : {false, true}) {
+    EpochTrainer trainer(task, model, adam, {.batch_size = 4, .passes = 3, .new_data = new_data});
+    EXPECT_EQ(trainer.batches(), 6);
+    task.asked.clear();
+    trainer.train(1, [](int64_t) {});
+    trainer.train(2, [](int64_t) {});
+    std::vector<std::pair<int64_t, int64_t>> expected;
+    for (int64_t i = 0; i < 12; ++i) expected.emplace_back(4 * (new_data ? i : i % 2), 4);
+    EXPECT_EQ(task.asked, expected);
+  }
 }
 
 TEST_F(SupervisedTest, EvaluatesEverySequenceOfASplit) {
@@ -109,7 +130,7 @@ TEST_F(SupervisedTest, RejectsABatchLargerThanTheTrainingSet) {
   nn::Classifier model(std::make_shared<SumUnit>(), 2);
   Adam adam(model.parameters(), 1e-3);
   EXPECT_THAT(
-      error_of([&] { EpochTrainer(task, model, adam, 11); }),
+      error_of([&] { EpochTrainer(task, model, adam, {.batch_size = 11}); }),
       testing::AllOf(testing::HasSubstr("train.batch_size = 11"), testing::HasSubstr("10")));
 }
 
@@ -117,7 +138,7 @@ TEST_F(SupervisedTest, NonFiniteLossStopsBeforeItReachesTheParameters) {
   const ToyTask task;
   nn::Classifier model(std::make_shared<SumUnit>(), 2);
   Adam adam(model.parameters(), 1e38);
-  EpochTrainer trainer(task, model, adam, 4);
+  EpochTrainer trainer(task, model, adam, {.batch_size = 4});
   try {
     for (int64_t epoch = 1; epoch < 10; ++epoch) trainer.train(epoch, [](int64_t) {});
     FAIL() << "no NonFiniteLoss";
@@ -149,7 +170,7 @@ TEST_F(SupervisedTest, AGradientThatIsNotFiniteStopsBeforeItReachesTheParameters
   const ToyTask task;
   nn::Classifier model(std::make_shared<SteepUnit>(), 2);
   Adam adam(model.parameters(), 1e-3);
-  EpochTrainer trainer(task, model, adam, 4);
+  EpochTrainer trainer(task, model, adam, {.batch_size = 4});
   try {
     trainer.train(1, [](int64_t) {});
     FAIL() << "no NonFiniteLoss";
@@ -173,7 +194,7 @@ TEST_F(SupervisedTest, LearnsMoreThanChance) {
   const auto task = task_of(experiment);
   const auto model = model_of(experiment);
   Adam adam(model->parameters(), 1e-2);
-  EpochTrainer trainer(*task, *model, adam, 32);
+  EpochTrainer trainer(*task, *model, adam, {.batch_size = 32});
   const double before = evaluate(*model, *task, Split::test, 130).loss;
   double loss = 0;
   for (int64_t epoch = 1; epoch <= 8; ++epoch) loss = trainer.train(epoch, [](int64_t) {});

@@ -1,13 +1,19 @@
-#include "stpn/train/algorithms/supervised.h"
+#include "stpn/train/algorithms/supervised/supervised.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "stpn/ops/runtime/threads.h"
 #include "stpn/train/algorithms/finite.h"
+#include "stpn/train/algorithms/saved_tensor.h"
 #include "stpn/train/algorithms/shards.h"
+#include "stpn/train/algorithms/supervised/steps.h"
 
 namespace stpn::train {
 namespace {
@@ -16,75 +22,34 @@ using tasks::Split;
 
 static_assert(tasks::kNoTarget == nn::kNoTarget);
 
-// Sequences in an evaluation batch: enough to fill the vector units, few enough for long sequences
-// to fit into memory.
-constexpr int64_t kEvaluationBatch = 500;
-
-// The end of the piece of a sequence of T steps that begins at `begin`.
-int64_t end_of_piece(int64_t begin, int64_t piece_length, int64_t T) {
-  return piece_length == 0 ? T : std::min(begin + piece_length, T);
-}
-
-struct Asked {
-  int64_t targets = 0;
-  int64_t first_step = 0;  // with a target, from `begin`
-};
-
-// In steps [begin, end) of B sequences; `target` has (T, B) values.
-Asked asked_in(const torch::Tensor& target, int64_t B, int64_t begin, int64_t end) {
-  const auto* first = target.const_data_ptr<int64_t>() + begin * B;
-  const auto* last = first + (end - begin) * B;
-  const auto is_target = [](int64_t value) { return value != tasks::kNoTarget; };
-  return {.targets = std::count_if(first, last, is_target),
-          .first_step = (std::find_if(first, last, is_target) - first) / B};
-}
-
 nn::State detached(nn::State state) {
   for (auto& [name, tensor] : state) tensor = tensor.detach();
   return state;
 }
 
-// Replaces at::sum, whose order of summation depends on the number of threads.
-double sum_in_order(const torch::Tensor& tensor) {
-  const torch::Tensor values = tensor.contiguous();
-  const float* first = values.data_ptr<float>();
-  double sum = 0;
-  for (const float* value = first; value != first + values.numel(); ++value) sum += *value;
-  return sum;
-}
+constexpr const char* kDifficulty = "supervised.difficulty";  // in checkpoints
 
-// (T, count) bool: true after the end of each sequence from `first` on. Undefined if all have T
-// steps.
-torch::Tensor past_end_of(const tasks::SequenceTask& task, Split split, int64_t first,
-                          int64_t count) {
-  torch::Tensor past_end;
-  for (int64_t b = 0; b < count; ++b) {
-    const int64_t length = task.length(split, first + b);
-    if (length == task.steps()) continue;
-    if (!past_end.defined()) past_end = torch::zeros({task.steps(), count}, torch::kBool);
-    past_end.slice(0, length).select(1, b).fill_(true);
+// The first sequence of the test split, what it asks, and the most probable answer at each step.
+std::string sequence_trace(nn::Classifier& model, const tasks::SequenceTask& task) {
+  using Json = nlohmann::ordered_json;
+  const torch::NoGradGuard no_grad;
+  const int64_t T = task.steps(), I = task.input_size();
+  const torch::Tensor x = torch::empty({T, 1, I});
+  std::vector<int64_t> target(T);
+  task.batch(Split::test, 0, 1, x.data_ptr<float>(), target.data());
+  const torch::Tensor logits = model.forward({.x = x}).logits;
+  const torch::Tensor answer =
+      task.classes() == 1 ? (logits > 0).to(torch::kInt64).squeeze(1) : logits.argmax(1);
+  Json observations = Json::array(), targets = observations, answers = observations;
+  for (int64_t t = 0; t < task.length(Split::test, 0); ++t) {
+    const float* row = x.const_data_ptr<float>() + t * I;
+    observations.push_back(std::vector<float>(row, row + I));
+    targets.push_back(target[t] == tasks::kNoTarget ? Json() : Json(target[t]));
+    answers.push_back(answer.const_data_ptr<int64_t>()[t]);
   }
-  return past_end;
-}
-
-// How many of the steps [begin, end) of `count` sequences are before their ends.
-int64_t steps_in(const torch::Tensor& past_end, int64_t count, int64_t begin, int64_t end) {
-  const int64_t all = (end - begin) * count;
-  return past_end.defined() ? all - past_end.slice(0, begin, end).sum().item<int64_t>() : all;
-}
-
-// The energy of the steps [begin, end), zero after the ends.
-torch::Tensor up_to_end(const torch::Tensor& energy, const torch::Tensor& past_end, int64_t begin,
-                        int64_t end) {
-  if (!past_end.defined()) return energy;
-  return energy.masked_fill(past_end.slice(0, begin, end).unsqueeze(-1), 0);
-}
-
-Metrics metrics_of(const Evaluation& test) {
-  return {{"test_accuracy", test.accuracy},
-          {"test_loss", test.loss},
-          {"energy_per_step", test.energy_per_step},
-          {"energy_per_sequence", test.energy_per_sequence}};
+  return Json{
+      {"sequence", 0}, {"observations", observations}, {"targets", targets}, {"answers", answers}}
+      .dump();
 }
 
 class SupervisedTrainer : public Trainer {
@@ -94,48 +59,82 @@ class SupervisedTrainer : public Trainer {
       : options_(options),
         task_(make_task(task, options.seed)),
         model_(make_classifier(unit, *task_, options.seed)),
-        adam_(model_->parameters(), options.learning_rate),
-        epochs_(*task_, *model_, adam_, options.batch_size, options.piece_length,
-                options.energy_weight) {}
+        adam_(model_->parameters(), options.learning_rate) {
+    if (options_.has_curriculum()) {
+      check_curriculum();
+      train_at(task_->difficulty()->value);
+    } else {
+      train_on(*task_);
+    }
+  }
 
   torch::nn::Module& model() override { return *model_; }
   Adam& adam() override { return adam_; }
   std::string items() const override { return "sequences"; }
   double batch_size() const override { return static_cast<double>(options_.batch_size); }
-  int64_t batches() const override { return epochs_.batches(); }
+  int64_t batches() const override { return epochs_->batches(); }
   bool finished(const Progress& progress) const override {
     return progress.epoch >= options_.epochs() || progress.best_score >= options_.target_accuracy ||
            (options_.patience > 0 && progress.epoch - progress.best_epoch >= options_.patience);
   }
   std::string score() const override { return "validation_accuracy"; }
-  bool keeps_best() const override { return true; }
+  // Accuracies at different difficulties do not compare.
+  bool keeps_best() const override { return !options_.has_curriculum(); }
+
+  void save(base::Safetensors& content) const override {
+    if (!options_.has_curriculum()) return;
+    const torch::Tensor difficulty = torch::tensor({difficulty_}, torch::kInt64);
+    content.tensors.push_back(saved_tensor(kDifficulty, difficulty));
+  }
+  void restore(const base::Safetensors& content) override {
+    if (!options_.has_curriculum()) return;
+    const torch::Tensor difficulty = torch::zeros({1}, torch::kInt64);
+    read_saved(content, kDifficulty, difficulty);
+    const auto value = difficulty.item<int64_t>();
+    if (task_->at_difficulty(value) == nullptr) {
+      throw base::UserError(
+          fmt::format("{} is {}: the task does not exist there", kDifficulty, value));
+    }
+    train_at(value);
+  }
 
   Metrics train_epoch(int64_t epoch, const std::function<void(int64_t)>& after_batch) override {
-    const double train_loss = epochs_.train(epoch, after_batch);
-    const Split split = Split::validation;
-    const Evaluation validation = evaluate(split, task_->size(split));
+    const double train_loss = epochs_->train(epoch, after_batch);
+    const tasks::SequenceTask& task = current_ == nullptr ? *task_ : *current_;
+    const Evaluation validation = evaluate(*model_, task, Split::validation,
+                                           task.size(Split::validation), options_.piece_length);
     if (!std::isfinite(validation.loss)) {
       throw NonFiniteLoss(fmt::format("validation loss is {} after epoch {} (step {})",
                                       validation.loss, epoch, adam_.steps()));
     }
-    return {{"train_loss", train_loss},
-            {"validation_loss", validation.loss},
-            {"validation_accuracy", validation.accuracy},
-            {"energy_per_step", validation.energy_per_step},
-            {"energy_per_sequence", validation.energy_per_sequence}};
+    Metrics metrics = {{"train_loss", train_loss},
+                       {"validation_loss", validation.loss},
+                       {"validation_accuracy", validation.accuracy},
+                       {"energy_per_step", validation.energy_per_step},
+                       {"energy_per_sequence", validation.energy_per_sequence}};
+    if (options_.has_curriculum()) {
+      metrics.emplace_back(task.difficulty()->name, static_cast<double>(difficulty_));
+      if (validation.accuracy >= options_.solved_accuracy) raise_difficulty();
+    }
+    return metrics;
   }
 
-  void try_out() override { evaluate(Split::validation, 1); }
+  void try_out() override {
+    evaluate(*model_, *task_, Split::validation, 1, options_.piece_length);
+  }
   int64_t test_size() const override { return task_->size(Split::test); }
   Metrics test(int64_t count) override {
     if (count > test_size()) {
       throw base::UserError(
           fmt::format("{} test sequences requested: there are {}", count, test_size()));
     }
-    return metrics_of(evaluate(Split::test, count));
+    return test_metrics(*model_, *task_, count, options_.piece_length);
   }
-  std::string trace(bool /*sampled*/) override {
-    throw base::UserError("only reinforcement-learning tasks have a trace: leave out --trace");
+  std::string trace(bool sampled) override {
+    if (sampled) {
+      throw base::UserError("--sampled is for RL tasks: nothing is drawn when a sequence is read");
+    }
+    return sequence_trace(*model_, *task_);
   }
   std::vector<tasks::Baseline> baselines() const override { return task_->baselines(); }
   Metric pace(int64_t epochs, double seconds) const override {
@@ -143,15 +142,48 @@ class SupervisedTrainer : public Trainer {
   }
 
  private:
-  Evaluation evaluate(Split split, int64_t count) {
-    return train::evaluate(*model_, *task_, split, count, options_.piece_length);
+  // Throws base::UserError.
+  void check_curriculum() const {
+    if (!task_->difficulty()) {
+      throw base::UserError(
+          "train.solved_accuracy is set, but the task has no difficulty to raise: leave it out");
+    }
+    if (options_.patience > 0 || std::isfinite(options_.target_accuracy)) {
+      throw base::UserError(
+          "train.solved_accuracy raises the difficulty, so that accuracies of different epochs do "
+          "not compare: leave out train.patience and train.target_accuracy");
+    }
+  }
+
+  void train_on(const tasks::SequenceTask& task) {
+    epochs_.emplace(task, *model_, adam_,
+                    EpochOptions{.batch_size = options_.batch_size,
+                                 .piece_length = options_.piece_length,
+                                 .energy_weight = options_.energy_weight,
+                                 .passes = options_.passes,
+                                 .new_data = options_.new_data});
+  }
+  // REQUIRES: the task exists at this difficulty.
+  void train_at(int64_t difficulty) {
+    epochs_.reset();  // it refers to the task
+    current_ = task_->at_difficulty(difficulty);
+    difficulty_ = difficulty;
+    train_on(*current_);
+  }
+  // Unless it is the hardest already.
+  void raise_difficulty() {
+    if (options_.hardest > 0 && difficulty_ >= options_.hardest) return;
+    if (task_->at_difficulty(difficulty_ + 1) != nullptr) train_at(difficulty_ + 1);
   }
 
   SupervisedOptions options_;
   std::unique_ptr<tasks::SequenceTask> task_;
   std::shared_ptr<nn::Classifier> model_;
   Adam adam_;
-  EpochTrainer epochs_;
+  // With a curriculum: the difficulty to train at, and the task there.
+  int64_t difficulty_ = 0;
+  std::unique_ptr<tasks::SequenceTask> current_;
+  std::optional<EpochTrainer> epochs_;
 };
 
 }  // namespace
@@ -160,8 +192,15 @@ std::vector<base::Field> SupervisedOptions::fields() {
   return {
       seed_field(),
       base::field("epochs", most_epochs,
-                  "passes over the training set; raise it while validation accuracy still rises",
+                  "validation follows each, and the checkpoint; raise it while validation accuracy "
+                  "still rises",
                   {.least = 1}),
+      base::field("passes", passes,
+                  "passes over the training set in an epoch; raise it for a set that is small",
+                  {.least = 1, .most = 1e6}),
+      base::field("new_data", new_data,
+                  "each pass takes new sequences, if the task has any number of them, so that "
+                  "nothing can be learnt by heart"),
       base::field(
           "batch_size", batch_size,
           "sequences in a batch; larger makes an epoch faster and needs a larger learning rate",
@@ -188,6 +227,12 @@ std::vector<base::Field> SupervisedOptions::fields() {
                   "stop when the validation accuracy reaches this value (inf: never); set it to "
                   "measure the time to an accuracy",
                   {.least = 0}),
+      base::field("solved_accuracy", solved_accuracy,
+                  "a curriculum: after an epoch with this validation accuracy the task gets harder "
+                  "by one (inf: never); set it for a task that is too hard to begin with",
+                  {.least = 0}),
+      base::field("hardest", hardest, "where the curriculum ends (0: as hard as can be)",
+                  {.least = 0}),
   };
 }
 
@@ -210,44 +255,6 @@ std::shared_ptr<nn::Classifier> make_classifier(const nn::UnitOptions& unit,
   auto model = std::make_shared<nn::Classifier>(unit.make(task.input_size()), task.classes());
   model->reset_parameters(static_cast<uint64_t>(seed));
   return model;
-}
-
-Evaluation evaluate(nn::Classifier& model, const tasks::SequenceTask& task, tasks::Split split,
-                    int64_t count, int64_t piece_length) {
-  const torch::NoGradGuard no_grad;
-  const int64_t T = task.steps();
-  int64_t correct = 0, targets = 0, steps = 0;
-  double loss = 0;
-  double energy = 0;
-  for (int64_t first = 0; first < count; first += kEvaluationBatch) {
-    const int64_t size = std::min(kEvaluationBatch, count - first);
-    const torch::Tensor x = torch::empty({T, size, task.input_size()});
-    const torch::Tensor target = torch::empty({T * size}, torch::kInt64);
-    task.batch(split, first, size, x.data_ptr<float>(), target.data_ptr<int64_t>());
-    const torch::Tensor past_end = past_end_of(task, split, first, size);
-    steps += steps_in(past_end, size, 0, T);
-    nn::UnitInput input = {.energy = true};
-    for (int64_t begin = 0, end; begin < T; begin = end) {
-      end = end_of_piece(begin, piece_length, T);
-      input.x = x.slice(0, begin, end);
-      const Asked asked = asked_in(target, size, begin, end);
-      nn::Classifier::Output output = model.forward(input, asked.first_step);
-      if (asked.targets > 0) {
-        const torch::Tensor answered =
-            target.slice(0, (begin + asked.first_step) * size, end * size);
-        correct += nn::count_right(output.logits, answered);
-        loss += sum_in_order(nn::losses(output.logits, answered));
-        targets += asked.targets;
-      }
-      energy += sum_in_order(up_to_end(output.energy, past_end, begin, end));
-      input.state = std::move(output.state);
-    }
-  }
-  const auto all = static_cast<double>(targets);
-  return {.accuracy = static_cast<double>(correct) / all,
-          .loss = loss / all,
-          .energy_per_step = energy / static_cast<double>(steps),
-          .energy_per_sequence = energy / static_cast<double>(count)};
 }
 
 BatchGradient::BatchGradient(const tasks::SequenceTask& task, nn::Classifier& model,
@@ -326,50 +333,58 @@ BatchGradient::Result BatchGradient::run(int64_t begin, int64_t end) {
 }
 
 EpochTrainer::EpochTrainer(const tasks::SequenceTask& task, nn::Classifier& model, Adam& adam,
-                           int64_t batch_size, int64_t piece_length, double energy_weight)
+                           const EpochOptions& options)
     : task_(task),
       model_(model),
       adam_(adam),
-      batch_size_(batch_size),
-      piece_length_(piece_length),
-      batches_(task.size(tasks::Split::training) / batch_size),
-      gradient_(task, model, batches_ == 0 ? 0 : batch_size, energy_weight) {
+      options_(options),
+      batches_(task.size(tasks::Split::training) / options.batch_size),
+      gradient_(task, model, batches_ == 0 ? 0 : options.batch_size, options.energy_weight) {
   if (batches_ == 0) {
     throw base::UserError(
         fmt::format("train.batch_size = {} is more than the {} training sequences: lower it, or "
                     "raise task.training",
-                    batch_size, task.size(tasks::Split::training)));
+                    options.batch_size, task.size(tasks::Split::training)));
+  }
+  if (options.new_data && !task.endless()) {
+    throw base::UserError(
+        "train.new_data is set, but the task draws its training set once: leave it out");
   }
 }
 
 double EpochTrainer::train(int64_t epoch, const std::function<void(int64_t)>& after_batch) {
-  const std::vector<torch::Tensor> parameters = model_.parameters();
-  double sum = 0;
-  int64_t pieces = 0;
-  for (int64_t i = 0; i < batches_; ++i) {
-    gradient_.read(i * batch_size_);
-    for (int64_t begin = 0, end; begin < task_.steps(); begin = end) {
-      end = end_of_piece(begin, piece_length_, task_.steps());
-      const BatchGradient::Result piece = gradient_.run(begin, end);
-      if (!std::isfinite(piece.loss)) {
-        throw NonFiniteLoss(fmt::format("loss is {} in epoch {}, batch {} (step {})", piece.loss,
-                                        epoch, i + 1, adam_.steps() + 1));
-      }
-      if (piece.gradients.empty()) continue;
-      if (const std::string name = find_not_finite(model_, piece.gradients); !name.empty()) {
-        throw NonFiniteLoss(
-            fmt::format("the gradient of {} is not finite in epoch {}, batch {} (step {})", name,
-                        epoch, i + 1, adam_.steps() + 1));
-      }
-      set_gradients(parameters, piece.gradients);
-      adam_.step();
-      if (piece.targets == 0) continue;  // trained for its energy alone
-      sum += piece.loss;
-      ++pieces;
-    }
+  Losses losses;
+  for (int64_t i = 0; i < batches(); ++i) {
+    const int64_t batch = options_.new_data ? (epoch - 1) * batches() + i : i % batches_;
+    train_batch(batch * options_.batch_size, fmt::format("epoch {}, batch {}", epoch, i + 1),
+                losses);
     after_batch(i + 1);
   }
-  return sum / static_cast<double>(pieces);
+  return losses.sum / static_cast<double>(losses.pieces);
+}
+
+void EpochTrainer::train_batch(int64_t first, const std::string& where, Losses& losses) {
+  const std::vector<torch::Tensor> parameters = model_.parameters();
+  gradient_.read(first);
+  for (int64_t begin = 0, end; begin < task_.steps(); begin = end) {
+    end = end_of_piece(begin, options_.piece_length, task_.steps());
+    const BatchGradient::Result piece = gradient_.run(begin, end);
+    if (!std::isfinite(piece.loss)) {
+      throw NonFiniteLoss(
+          fmt::format("loss is {} in {} (step {})", piece.loss, where, adam_.steps() + 1));
+    }
+    if (piece.gradients.empty()) continue;
+    if (const std::string name = find_not_finite(model_, piece.gradients); !name.empty()) {
+      throw NonFiniteLoss(fmt::format("the gradient of {} is not finite in {} (step {})", name,
+                                      where, adam_.steps() + 1));
+    }
+    set_gradients(parameters, piece.gradients);
+    adam_.step();
+    model_.unit().keep_in_bounds();
+    if (piece.targets == 0) continue;  // trained for its energy alone
+    losses.sum += piece.loss;
+    ++losses.pieces;
+  }
 }
 
 }  // namespace stpn::train

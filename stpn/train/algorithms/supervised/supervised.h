@@ -4,14 +4,20 @@
 // carried from a piece to the next, each piece with targets gives an update, and no gradient
 // reaches back beyond its beginning.
 //
+// Of an endless task every pass may take new sequences. A curriculum raises the difficulty of the
+// task by one whenever the model has solved it.
+//
 // As published (Garcia Rodriguez, Guo, Moraitis, ICML 2022, associative retrieval): every epoch
 // takes batches 0, 1, 2, ... of the training set in the same order and leaves out an incomplete
-// last one. Difference from the published code: validation and test run over all sequences, where
-// the published code leaves out an incomplete last batch too.
+// last one. The curriculum is that of Tyulmankov, Yang, Abbott (Neuron 110, 2022), who take the
+// accuracy in training for what is here that on the validation split. Difference from the published
+// code: validation and test run over all sequences, where the published code leaves out an
+// incomplete last batch too.
 #pragma once
 
 #include <torch/torch.h>
 
+#include <cmath>
 #include <cstdint>
 #include <functional>
 #include <limits>
@@ -22,21 +28,30 @@
 #include "stpn/nn/models/classifier.h"
 #include "stpn/tasks/sequence_task.h"
 #include "stpn/train/algorithms/adam.h"
+#include "stpn/train/algorithms/supervised/evaluation.h"
 #include "stpn/train/trainer.h"
 
 namespace stpn::train {
 
 struct SupervisedOptions : TrainerOptions {
   int64_t most_epochs = 200;
+  int64_t passes = 1;
+  bool new_data = false;
   int64_t batch_size = 128;
   int64_t piece_length = 0;
   double learning_rate = 1e-3;
   double energy_weight = 0;
   int64_t patience = 0;
   double target_accuracy = std::numeric_limits<double>::infinity();
+  double solved_accuracy = std::numeric_limits<double>::infinity();
+  int64_t hardest = 0;
 
+  bool has_curriculum() const { return std::isfinite(solved_accuracy); }
   std::vector<base::Field> fields() override;
   int64_t epochs() const override { return most_epochs; }
+  std::string limits() const override {
+    return "train.epochs, train.patience or train.target_accuracy";
+  }
   std::unique_ptr<tasks::TaskOptions> task_options(const std::string& name,
                                                    const std::string& where) const override;
   std::unique_ptr<Trainer> make(const tasks::TaskOptions& task,
@@ -47,20 +62,6 @@ struct SupervisedOptions : TrainerOptions {
 std::unique_ptr<tasks::SequenceTask> make_task(const tasks::TaskOptions& task, int64_t seed);
 std::shared_ptr<nn::Classifier> make_classifier(const nn::UnitOptions& unit,
                                                 const tasks::SequenceTask& task, int64_t seed);
-
-// Accuracy and loss are means over all targets of the sequences. Energy is summed over neurons, and
-// is a mean over the sequences' steps (energy_per_step), or over the sequences.
-struct Evaluation {
-  double accuracy = 0;
-  double loss = 0;
-  double energy_per_step = 0;
-  double energy_per_sequence = 0;
-};
-
-// Evaluates the first `count` sequences of a split, `piece_length` steps at a time (0: all), which
-// takes less memory for long sequences. REQUIRES: 0 < count <= task.size(split).
-Evaluation evaluate(nn::Classifier& model, const tasks::SequenceTask& task, tasks::Split split,
-                    int64_t count, int64_t piece_length = 0);
 
 // The gradient of the mean loss over the targets of a batch, or of a piece of it, and of
 // `energy_weight` times the mean energy of a step, as Evaluation has it.
@@ -96,28 +97,44 @@ class BatchGradient {
   std::vector<Shard> shards_;
 };
 
+// How an epoch goes over the training set.
+struct EpochOptions {
+  int64_t batch_size = 128;
+  int64_t piece_length = 0;  // steps; 0: whole sequences
+  double energy_weight = 0;
+  int64_t passes = 1;
+  bool new_data = false;  // each pass takes the sequences after those of the pass before
+};
+
 // Trains a model, one epoch per call. Task, model and optimiser must outlive this object.
 class EpochTrainer {
  public:
-  // `piece_length`: steps of a piece; 0: whole sequences. Throws base::UserError if the training
-  // set has fewer sequences than a batch.
+  // Throws base::UserError if the training set has fewer sequences than a batch, or if there are no
+  // new ones.
   EpochTrainer(const tasks::SequenceTask& task, nn::Classifier& model, Adam& adam,
-               int64_t batch_size, int64_t piece_length = 0, double energy_weight = 0);
+               const EpochOptions& options);
 
-  int64_t batches() const { return batches_; }  // of an epoch
+  int64_t batches() const { return options_.passes * batches_; }  // of an epoch
 
-  // Makes one pass over the training set and returns the mean loss of the pieces with targets.
-  // `epoch` is for messages; after_batch(n) is called when n batches are done. Throws NonFiniteLoss
-  // before the parameters are updated if the loss or a gradient is not finite.
+  // Trains for epoch 1, 2, ... and returns the mean loss of the pieces with targets. after_batch(n)
+  // is called when n batches are done. Throws NonFiniteLoss before the parameters are updated if
+  // the loss or a gradient is not finite.
   double train(int64_t epoch, const std::function<void(int64_t)>& after_batch);
 
  private:
+  // The sum of the losses of pieces with targets, and how many there are.
+  struct Losses {
+    double sum = 0;
+    int64_t pieces = 0;
+  };
+  // Trains on the sequences from `first` on. `where` says which batch that is, for messages.
+  void train_batch(int64_t first, const std::string& where, Losses& losses);
+
   const tasks::SequenceTask& task_;
   nn::Classifier& model_;
   Adam& adam_;
-  int64_t batch_size_;
-  int64_t piece_length_;
-  int64_t batches_;
+  const EpochOptions options_;
+  const int64_t batches_;  // of a pass
   BatchGradient gradient_;
 };
 

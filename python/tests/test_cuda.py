@@ -1,0 +1,220 @@
+"""The STPN's CUDA kernels against golden vectors and the reference.
+
+With libstpn_cuda.so, which STPN_CUDA_LIBRARY names, on a GPU: benchmarks/gpu_check.sh. With
+libstpn_cuda_emulated.so the same kernels run on the CPU, a thread after the other. Needs torch, and of the
+project only that library.
+"""
+
+import json
+import os
+import random
+import sys
+import unittest
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "benchmarks/gpu"))
+import stpn_cuda  # noqa: E402
+
+LIBRARY = stpn_cuda.Library(os.environ.get("STPN_CUDA_LIBRARY",
+                                           ROOT / "build/lib/libstpn_cuda_emulated.so"))
+DOUBLE, FLOAT = torch.float64, torch.float32
+# Largest error relative to the largest value of an array.
+TOLERANCE = {DOUBLE: 1e-9, FLOAT: 1e-5}
+# Golden vectors in float: a loss amplifies rounding through six steps of large weights.
+GOLDEN_TOLERANCE = {DOUBLE: 1e-9, FLOAT: 1e-4}
+PARAMETER_NAMES = {"layer_norm.weight": "layer_norm_weight", "layer_norm.bias": "layer_norm_bias"}
+
+
+def setUpModule():
+    if not LIBRARY.emulated and not torch.cuda.is_available():
+        raise unittest.SkipTest("skipped: no GPU")
+
+
+def array(entry, dtype):
+    return torch.tensor(entry["data"], dtype=dtype).reshape(entry["shape"]).to(LIBRARY.device)
+
+
+def golden_options(config):
+    norm = {None: "none", "pre": "pre", "post": "post"}[config.get("fast_weight_norm")]
+    if config.get("weight_norm") == "G" and norm == "none":
+        norm = "preactivation"
+    return {
+        "norm": norm,
+        "clamp": config.get("clamp"),
+        "activation": config["activation"],
+        "rule": config.get("rule"),
+        "decay": config.get("decay"),
+        "connections": {"hidden": "recurrent"}.get(config.get("connections"),
+                                                   config.get("connections")),
+        "presynaptic": config.get("hebbian_presynaptic_hidden"),
+        "recurrent": config["unit"] == "STPNr",
+    }
+
+
+class GoldenTest(unittest.TestCase):
+    def check(self, path, dtype):
+        golden = json.loads(path.read_text())
+        leaves = {"x": array(golden["x"], dtype)}
+        leaves |= {f"initial.{name}": array(entry, dtype)
+                   for name, entry in golden["initial_state"].items()}
+        leaves |= {f"param.{name}": array(entry, dtype)
+                   for name, entry in golden["params"].items() if f"param.{name}" in golden["grad"]}
+        for leaf in leaves.values():
+            leaf.requires_grad_()
+        tensors = {key.split(".", 1)[-1]: leaf for key, leaf in leaves.items()}
+        tensors = {PARAMETER_NAMES.get(name, name): leaf for name, leaf in tensors.items()}
+        if golden["config"]["unit"] == "HebbFF":
+            tensors["weight_lambda"] = tensors.pop("lambda_logit").sigmoid().reshape(1)
+            tensors["weight_gamma"] = -tensors.pop("log_abs_gamma").exp().reshape(1)
+        options = golden_options(golden["config"])
+        output, F = stpn_cuda.run(LIBRARY, tensors, **options)
+        finals = {"h": output[-1], "F": F}
+        loss = (output * array(golden["cotangent_output"], dtype)).sum()
+        for name, entry in golden["cotangent_final_state"].items():
+            loss = loss + (finals[name] * array(entry, dtype)).sum()
+        loss.backward()
+        found = {"output": output, "loss": loss} | {f"final {name}": finals[name]
+                                                    for name in golden["final_state"]}
+        expected = {"output": array(golden["output"], dtype),
+                    "loss": torch.tensor(golden["loss"], dtype=DOUBLE)}
+        expected |= {f"final {name}": array(entry, dtype)
+                     for name, entry in golden["final_state"].items()}
+        energy = stpn_cuda.Call(LIBRARY, stpn_cuda.KERNELS,
+                                {name: value.detach() for name, value in tensors.items()},
+                                energy=True, **options).forward(save=False).energy
+        found["energy"], expected["energy"] = energy, array(golden["energy"], dtype)
+        for key, leaf in leaves.items():
+            found[f"gradient of {key}"] = leaf.grad
+            expected[f"gradient of {key}"] = array(golden["grad"][key], dtype)
+        self.assertEqual(set(golden["grad"]), set(leaves))
+        for name, value in found.items():
+            expect_close(self, value, expected[name], GOLDEN_TOLERANCE[dtype], name)
+
+    def test_matches_every_golden_vector(self):
+        paths = [*sorted((ROOT / "tests/golden").glob("stpn*.json")), ROOT / "tests/golden/hebbff.json"]
+        self.assertGreater(len(paths), 15)
+        for path in paths:
+            for dtype in (DOUBLE, FLOAT):
+                with self.subTest(path.name, dtype=dtype):
+                    self.check(path, dtype)
+
+
+def expect_close(test, got, want, tolerance, what):
+    got, want = got.detach().cpu().double(), want.detach().cpu().double()
+    test.assertEqual(got.shape, want.shape, what)
+    if want.numel() > 0:
+        error = (got - want).abs().max().item() / max(want.abs().max().item(), 1e-30)
+        test.assertLessEqual(error, tolerance, what)  # false for NaN
+
+
+def random_call(steps, batch, inputs, hidden, options, seed, layer_norm=False, plastic_bias=False,
+                rates="synapse"):
+    """Tensors in double on the CPU, reset marks, and gradients of all results."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def uniform(*shape, low=-1.0, high=1.0):
+        return torch.empty(shape, dtype=DOUBLE).uniform_(low, high, generator=generator)
+
+    fan_in = inputs + (hidden if options.get("recurrent", True) else 0)
+    connections = options.get("connections", "all") if options.get("recurrent", True) else "all"
+    plastic = {"all": fan_in, "input": inputs, "recurrent": hidden}[connections]
+    shape = {"synapse": (hidden, plastic), "presynaptic": (plastic,), "scalar": (1,)}[rates]
+    scale = fan_in**-0.5
+    tensors = {
+        "x": uniform(steps, batch, inputs),
+        "h": uniform(batch, hidden),
+        "F": uniform(batch, hidden, plastic) * 0.3 * scale,
+        "weight": uniform(hidden, fan_in) * scale,
+        "bias": uniform(hidden) * 0.5,
+        "weight_lambda": uniform(*shape, low=0.2),
+        "weight_gamma": uniform(*shape) * 0.5 * scale,
+        "measured": uniform(fan_in, low=0),
+    }
+    if not options.get("recurrent", True):
+        del tensors["h"]
+    if layer_norm:
+        tensors |= {"layer_norm_weight": uniform(hidden, low=0.5, high=1.5),
+                    "layer_norm_bias": uniform(hidden)}
+    if plastic_bias:
+        tensors |= {"beta": uniform(batch, hidden) * 0.3, "bias_lambda": uniform(hidden, low=0.2),
+                    "bias_gamma": uniform(hidden) * 0.5}
+    reset = torch.rand(steps, batch, generator=generator) < 0.15
+    gradients = {"output": uniform(steps, batch, hidden), "energy": uniform(steps, batch, hidden) * 0.1}
+    gradients |= {name: uniform(*tensors[name].shape) for name in stpn_cuda.STATES if name in tensors}
+    return tensors, reset, gradients
+
+
+def results_of(backend, dtype, tensors, reset, gradients, options):
+    device = torch.device("cpu") if backend == stpn_cuda.REFERENCE else LIBRARY.device
+
+    def moved(values):
+        return {name: value.to(device, dtype) for name, value in values.items()}
+
+    given = moved(gradients)
+    call = stpn_cuda.Call(LIBRARY, backend, moved(tensors), reset=reset.to(device), energy=True,
+                          **options).forward()
+    found = call.backward(given["output"], given, given["energy"])
+    results = {"output": call.output, "energy": call.energy}
+    results |= {f"final {name}": value for name, value in call.finals.items()}
+    return results | {f"gradient of {name}": value for name, value in found.items()}
+
+
+# Sizes with remainders of every kind; the last is streamed and, on a GPU that has them, by a cluster.
+SMALL = [(5, 2, 4, 3), (9, 3, 37, 11), (7, 2, 17, 20), (3, 1, 100, 27), (2, 1, 200, 9)]
+LARGE = [(40, 6, 17, 55), (9, 128, 37, 11), (33, 1, 100, 27), (9, 3, 2592, 64), (6, 2, 700, 130)]
+
+
+class RandomShapesTest(unittest.TestCase):
+    def check(self, size, dtypes, seed, **variant):
+        options = {key: variant.pop(key) for key in list(variant)
+                   if key in stpn_cuda.DEFAULTS or key == "recurrent"}
+        call = random_call(*size, options, seed, **variant)
+        with self.subTest(size=size, **options, **variant):
+            expected = results_of(stpn_cuda.REFERENCE, DOUBLE, *call, options)
+            for dtype in dtypes:
+                found = results_of(stpn_cuda.KERNELS, dtype, *call, options)
+                for name, value in found.items():
+                    expect_close(self, value, expected[name], TOLERANCE[dtype], f"{name}, {dtype}")
+
+    def test_variants_match_the_reference(self):
+        draw = random.Random(3)
+        for norm in ("none", "preactivation", "pre", "post"):
+            for rule in ("hebb", "oja"):
+                for presynaptic in ("previous", "current"):
+                    for connections in ("all", "input", "recurrent"):
+                        self.check(draw.choice(SMALL), [DOUBLE], draw.randrange(1000), norm=norm,
+                                   rule=rule, presynaptic=presynaptic, connections=connections,
+                                   decay=draw.choice(["before_update", "after_update"]),
+                                   clamp=draw.choice([None, 0.1]), recurrent=draw.random() < 0.8,
+                                   layer_norm=draw.random() < 0.3, plastic_bias=draw.random() < 0.3,
+                                   rates=draw.choice(["synapse", "presynaptic", "scalar"]))
+
+    def test_the_published_variants_match_the_reference_in_float_too(self):
+        for size in SMALL + ([] if LIBRARY.emulated else LARGE):
+            for options in ({"norm": "pre"}, {"norm": "post", "clamp": 1.0},
+                            {"norm": "preactivation", "recurrent": False}):
+                self.check(size, [DOUBLE, FLOAT], 5, **options)
+
+    def test_repeats_give_the_same_bits(self):
+        for size in SMALL[1:3] + ([] if LIBRARY.emulated else LARGE):
+            for options in ({"norm": "pre"}, {"norm": "post", "clamp": 1.0}, {"rule": "oja"}):
+                call = random_call(*size, options, 7)
+                first = results_of(stpn_cuda.KERNELS, FLOAT, *call, options)
+                for _ in range(2 if LIBRARY.emulated else 10):
+                    again = results_of(stpn_cuda.KERNELS, FLOAT, *call, options)
+                    for name, value in first.items():
+                        self.assertTrue(torch.equal(value, again[name]), f"{size} {options} {name}")
+
+    def test_small_calls_under_a_sanitizer(self):
+        """Each kind of kernel once: what compute-sanitizer has time for."""
+        for size in SMALL[:3] + SMALL[4:]:
+            self.check(size, [FLOAT], 9, norm="post", clamp=1.0)
+            self.check(size, [DOUBLE], 9, rule="oja", layer_norm=True, plastic_bias=True,
+                       presynaptic="current")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,210 @@
+// How the STPN's CUDA kernels divide a call, and where values lie. Arithmetic only; nothing of
+// CUDA.
+//
+// A team of threads takes one sample through all its time steps. Usually it is one block, and the
+// matrices that it works on are in the block's shared memory: the team is resident. Where they do
+// not fit, they are in global memory, from which they are streamed through the second-level cache;
+// the team is then a cluster of blocks. In a team a group of threads, its lanes, has a row of the
+// matrices at a time: rows `group`, `group + groups` ...; in a row a lane has every lanes-th
+// column. A thread always has the same synapses, so that only what crosses rows needs a barrier.
+#pragma once
+
+#include <cstdint>
+
+#include "stpn/kernels/host_device.h"
+#include "stpn/kernels/saved_bound.h"
+#include "stpn/kernels/stpn/equations.h"
+
+#if defined(__CUDACC__)
+#define STPN_THREAD __device__ __forceinline__
+#define STPN_UNROLL _Pragma("unroll")
+#define STPN_UNROLL_4 _Pragma("unroll 4")
+#else
+#define STPN_THREAD inline
+#define STPN_UNROLL
+#define STPN_UNROLL_4
+#endif
+
+namespace stpn::kernels::cuda {
+
+// The machine that a call is divided for: bytes of shared memory that a block may have, and blocks
+// that a cluster may have (1: there are no clusters).
+struct Machine {
+  int64_t shared_bytes = 99 * 1024;  // of every GPU since compute capability 8.6
+  int max_cluster = 1;
+  int processors = 108;
+};
+
+struct Sizes {
+  Sizes(const Extent& extent, const StpnVariant& variant)
+      : steps(static_cast<int>(extent.steps)),
+        batch(static_cast<int>(extent.batch)),
+        inputs(static_cast<int>(extent.inputs)),
+        hidden(static_cast<int>(extent.hidden)),
+        fan_in(static_cast<int>(kernels::fan_in(extent, variant))),
+        plastic(static_cast<int>(plastic_fan_in(extent, variant))),
+        first(static_cast<int>(first_plastic_input(extent, variant))),
+        saved(1 + (variant.norm != Norm::none ? 1 : 0) + (variant.norm == Norm::post ? 1 : 0) +
+              (variant.plastic_bias ? 1 : 0)),
+        interval(int64_t{hidden} * plastic <= kSmall ? 16 : 4) {}
+
+  STPN_HOST_DEVICE int64_t synapses() const { return int64_t{hidden} * plastic; }
+  // Values that forward saves: `saved` per neuron at each step, and F at steps interval,
+  // 2 interval ...
+  SavedBound saved_bound() const { return {int64_t{saved} * hidden, synapses(), interval}; }
+  int64_t saved_size() const {
+    return batch * (int64_t{steps} * saved * hidden + int64_t{steps} / interval * synapses());
+  }
+  // Sums of the gradients of a sample's parameters: W; Lambda and Gamma of synapses; and `vectors`
+  // of one value per neuron.
+  STPN_HOST_DEVICE int64_t sums() const {
+    return int64_t{hidden} * fan_in + 2 * synapses() + int64_t{kVectors} * hidden;
+  }
+
+  int steps, batch, inputs, hidden, fan_in, plastic, first;  // T, B, I, H, N, P, first plastic
+  int saved;     // values saved per neuron and step, in the order of SavedNeuron
+  int interval;  // steps between checkpoints
+
+  static constexpr int kSmall = 16 * 1024;
+  static constexpr int kVectors = 5;
+};
+
+// What is saved of a neuron at each step: G z, then what the variant has of |G|, |W + F| of norm
+// `post`, and beta before the step.
+enum SavedNeuron { kDot, kNorm, kPostNorm };
+
+// The vectors of Sizes::sums.
+enum SumVector { kBiasSum, kGainSum, kOffsetSum, kBiasLambdaSum, kBiasGammaSum };
+
+// How many threads a team has, and where its memory is.
+struct Team {
+  int lanes;    // threads of a row: a power of two, at most a warp
+  int threads;  // of a block
+  int blocks;   // of the team
+  bool resident;
+  int row;  // values from one row of a matrix to the next, in the team's memory
+
+  STPN_HOST_DEVICE int groups() const { return threads * blocks / lanes; }
+};
+
+// Offsets in a team's memory, in values.
+struct ForwardMemory {
+  ForwardMemory(const Sizes& s, const StpnVariant& v, const Team& team)
+      : F(0),
+        z(F + (team.resident ? int64_t{s.hidden} * team.row : 0)),
+        a(z + 2 * int64_t{s.fan_in}),
+        h(a + s.plastic),
+        u(h + s.hidden),
+        scale(u + s.hidden),
+        beta(scale + s.hidden),
+        partial(beta + s.hidden),
+        end(partial + (v.rule == Rule::oja ? int64_t{team.groups()} * s.plastic : 0)) {}
+
+  int64_t F;        // (H, row), resident only: else the final F holds it
+  int64_t z;        // (2, N)    of this step and the next
+  int64_t a;        // (P)       presynaptic factor of the Hebbian term, where it is not z
+  int64_t h, u;     // (H)       activity; pre-activation
+  int64_t scale;    // (H)       what F is multiplied with as it enters the update
+  int64_t beta;     // (H)
+  int64_t partial;  // (groups, P) sums over the rows of a group
+  int64_t end;
+};
+
+struct BackwardMemory {
+  BackwardMemory(const Sizes& s, const Team& team)
+      : dF(0),
+        weight(dF + matrix(s, team)),
+        lambda(weight + (team.resident ? matrix(s, team) : 0)),
+        gamma(lambda + (team.resident ? matrix(s, team) : 0)),
+        z(gamma + (team.resident ? matrix(s, team) : 0)),
+        a(z + 2 * int64_t{s.fan_in}),
+        da(a + s.plastic),
+        dh(da + s.plastic),
+        u(dh + s.hidden),
+        du(u + s.hidden),
+        dn(du + s.hidden),
+        dbeta(dn + s.hidden),
+        vectors(dbeta + s.hidden),
+        partial(vectors + int64_t{Sizes::kVectors} * s.hidden),
+        end(partial + int64_t{team.groups()} * s.fan_in) {}
+
+  static int64_t matrix(const Sizes& s, const Team& team) { return int64_t{s.hidden} * team.row; }
+
+  int64_t dF;                     // (H, row)
+  int64_t weight, lambda, gamma;  // (H, row), resident only: gradient sums
+  int64_t z;                      // (2, N)
+  int64_t a, da;                  // (P)       presynaptic factor of the Hebbian term; its gradient
+  int64_t dh, u, du, dn;          // (H)       of h[t], pre-activation and its gradient, of |G|
+  int64_t dbeta;                  // (H)
+  int64_t vectors;                // (kVectors, H) gradient sums
+  int64_t partial;                // (groups, N) sums over the rows of a group
+  int64_t end;
+};
+
+// A call divided: everything that the kernels need besides the call itself.
+struct Division {
+  Division(const Extent& extent, const StpnVariant& variant, int64_t value_bytes,
+           const Machine& machine)
+      : sizes(extent, variant),
+        forward(team(machine)),
+        backward(forward),
+        forward_memory(sizes, variant, forward),
+        backward_memory(sizes, backward) {
+    place(forward, forward_memory.end * value_bytes, machine);
+    place(backward, backward_memory.end * value_bytes, machine);
+    forward_memory = ForwardMemory(sizes, variant, forward);
+    backward_memory = BackwardMemory(sizes, backward);
+  }
+
+  int64_t streamed(const Team& team, int64_t values) const {
+    return team.resident ? 0 : sizes.batch * values;
+  }
+  // Values of the workspace: in forward, the memory of streamed teams; in backward that and, in
+  // this order before it, F of all steps of an interval, the gradient sums of each sample, and
+  // those of all samples.
+  int64_t forward_workspace() const { return streamed(forward, forward_memory.end); }
+  int64_t backward_workspace() const {
+    return team_memory() + streamed(backward, backward_memory.end);
+  }
+  STPN_HOST_DEVICE int64_t recomputed() const {
+    return sizes.interval * sizes.synapses();
+  }  // of a sample
+  STPN_HOST_DEVICE int64_t sample_sums() const { return sizes.batch * recomputed(); }
+  STPN_HOST_DEVICE int64_t total_sums() const { return sample_sums() + sizes.batch * sizes.sums(); }
+  STPN_HOST_DEVICE int64_t team_memory() const { return total_sums() + sizes.sums(); }
+
+  Sizes sizes;
+  Team forward, backward;
+  ForwardMemory forward_memory;
+  BackwardMemory backward_memory;
+
+  static constexpr int kWarp = 32;
+  static constexpr int kMaxThreads = 512;
+
+ private:
+  Team team(const Machine&) const {
+    Team team{};
+    team.lanes = sizes.fan_in <= 96 ? 8 : sizes.fan_in <= 192 ? 16 : kWarp;
+    const int64_t wanted = int64_t{sizes.hidden} * team.lanes;
+    team.threads = wanted >= kMaxThreads ? kMaxThreads
+                                         : static_cast<int>((wanted + kWarp - 1) / kWarp) * kWarp;
+    team.blocks = 1;
+    team.resident = true;
+    // Rows that a warp reads together begin in different banks.
+    team.row = (sizes.fan_in + team.lanes - 1) / team.lanes * team.lanes;
+    if (team.lanes < kWarp && team.row / team.lanes % 2 == 0) team.row += team.lanes;
+    return team;
+  }
+  // More blocks for a sample while there are processors for them and rows for their groups.
+  void place(Team& team, int64_t bytes, const Machine& machine) const {
+    if (bytes <= machine.shared_bytes) return;
+    team.resident = false;
+    team.row = sizes.fan_in;
+    while (2 * team.blocks <= machine.max_cluster &&
+           2 * team.blocks * sizes.batch <= machine.processors && team.groups() < sizes.hidden) {
+      team.blocks *= 2;
+    }
+  }
+};
+
+}  // namespace stpn::kernels::cuda

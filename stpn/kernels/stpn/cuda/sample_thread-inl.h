@@ -1,0 +1,188 @@
+// What forward and backward of the STPN's CUDA kernels have in common, for one thread. It compiles
+// as plain C++ too: emulation.h runs it on the CPU.
+#pragma once
+
+#include <cmath>
+
+#include "stpn/kernels/activation.h"
+#include "stpn/kernels/comparisons.h"
+#include "stpn/kernels/cpu/plan.h"
+#include "stpn/kernels/layer_norm.h"
+#include "stpn/kernels/stpn/cuda/layout.h"
+
+namespace stpn::kernels::cuda {
+
+template <typename T>
+STPN_THREAD T plus_epsilon(T norm) {
+  return norm + T(kNormEpsilon);
+}
+
+// Lambda, and what the Hebbian term is multiplied with: Gamma, or Lambda Gamma where what was just
+// learnt decays too.
+template <typename T>
+struct Rate {
+  T lambda, gamma;
+};
+
+// The rates of a row: of one neuron, or of all where `synapse_stride` or the stride of rows is 0.
+template <typename T>
+struct RowRates {
+  STPN_THREAD RowRates(const StpnForwardParams<T>& p, const Sizes& s, int i)
+      : lambda(p.weight_lambda), gamma(p.weight_gamma) {
+    if (p.variant.rates == Rates::synapse) {
+      lambda += int64_t{i} * s.plastic;
+      gamma += int64_t{i} * s.plastic;
+    }
+    stride = p.variant.rates == Rates::scalar ? 0 : 1;
+    after = p.variant.decay == Decay::after_update;
+  }
+  STPN_THREAD Rate<T> operator[](int j) const {
+    const T decay = lambda[j * stride];
+    const T growth = gamma[j * stride];
+    return {decay, after ? decay * growth : growth};
+  }
+
+  const T* lambda;
+  const T* gamma;
+  int stride;
+  bool after;
+};
+
+// What forward and backward have in common: the call as one thread of the team of a sample sees it.
+// ThisTeam has the thread's place and the operations in which threads meet:
+//   thread(), threads()  of the team
+//   lane(), lanes()      of the thread's group
+//   group(), groups()    of the team
+//   sync()               every thread of the team has arrived, and its writes are seen by all
+//   sum(value)           the sum over the lanes of a group, in a fixed order: the same bits in each
+//   sum(a, b)            the same of two values, in place
+//   from_first(value)    that of the group's first lane
+template <typename T, class ThisTeam>
+class SampleThread {
+ public:
+  STPN_THREAD SampleThread(const ThisTeam& its_team, const StpnForwardParams<T>& call,
+                           const Sizes& sizes, int sample)
+      : team(its_team),
+        f(call),
+        v(call.variant),
+        s(sizes),
+        b(sample),
+        bound(T(call.variant.clamp)) {
+    const bool current =
+        v.recurrent && v.presynaptic == Presynaptic::current && v.connections != Connections::input;
+    hebbian_term_is_z = v.rule == Rule::hebb && !current;
+    current_presynaptic = current;
+    rows_are_independent = hebbian_term_is_z && !v.layer_norm;
+  }
+
+  STPN_THREAD int64_t sample_at(int t) const { return int64_t{t} * s.batch + b; }
+  STPN_THREAD bool is_reset(int t) const {
+    return f.reset != nullptr && f.reset[sample_at(t)] != 0;
+  }
+  STPN_THREAD bool is_plastic(int j) const { return j >= s.first && j < s.first + s.plastic; }
+  STPN_THREAD const T* x(int t) const { return f.x + sample_at(t) * s.inputs; }
+  STPN_THREAD T* output(int t) const { return f.output + sample_at(t) * s.hidden; }
+  STPN_THREAD T* saved(int t, int which) const {
+    return f.saved + (sample_at(t) * s.saved + which) * s.hidden;
+  }
+  STPN_THREAD int saved_beta() const { return s.saved - 1; }
+  // F before step k * interval, k > 0.
+  STPN_THREAD T* checkpoint(int k) const {
+    return f.saved + int64_t{s.steps} * s.batch * s.saved * s.hidden +
+           (int64_t{k - 1} * s.batch + b) * s.synapses();
+  }
+  STPN_THREAD T previous_h(int t, int i) const {
+    if (is_reset(t)) return T(0);
+    return t > 0 ? output(t - 1)[i] : f.initial_h[int64_t{b} * s.hidden + i];
+  }
+  STPN_THREAD bool first_lane() const { return team.lane() == 0; }
+
+  // use(i): for each of the thread's rows.
+  template <typename Use>
+  STPN_THREAD void for_rows(const Use& use) const {
+    for (int i = team.group(); i < s.hidden; i += team.groups()) use(i);
+  }
+  // use(j): for each of the thread's columns. Lane by presynaptic input, so that a synapse has the
+  // same thread whether it is counted among all or, in for_plastic, among those with fast weights.
+  template <typename Use>
+  STPN_THREAD void for_columns(int count, const Use& use) const {
+    STPN_UNROLL_4
+    for (int j = team.lane(); j < count; j += team.lanes()) use(j);
+  }
+  STPN_THREAD int first_plastic_column() const {
+    return (team.lane() - s.first) & (team.lanes() - 1);
+  }
+  template <typename Use>
+  STPN_THREAD void for_plastic(const Use& use) const {
+    STPN_UNROLL_4
+    for (int j = first_plastic_column(); j < s.plastic; j += team.lanes()) use(j);
+  }
+  // use(k): each k in [first, count) in some thread of the team.
+  template <typename Use>
+  STPN_THREAD void share(int first, int count, const Use& use) const {
+    for (int k = first + team.thread(); k < count; k += team.threads()) use(k);
+  }
+
+  // Column j of what the groups have summed over their rows in `partial` (groups, columns).
+  STPN_THREAD T column_sum(const T* partial, int columns, int j) const {
+    const int used = team.groups() < s.hidden ? team.groups() : s.hidden;
+    T sum = T(0);
+    STPN_UNROLL_4
+    for (int group = 0; group < used; ++group) sum += partial[int64_t{group} * columns + j];
+    return sum;
+  }
+
+  // The mean of u, and 1 / the standard deviation that the layer norm divides by.
+  struct Normalisation {
+    T mean, inverse_std;
+  };
+  STPN_THREAD Normalisation normalisation(const T* u) const {
+    const T count = static_cast<T>(s.hidden);
+    T sum = T(0);
+    for_columns(s.hidden, [&](int i) { sum += u[i]; });
+    const T mean = team.sum(sum) / count;
+    T squares = T(0);
+    for_columns(s.hidden, [&](int i) { squares += (u[i] - mean) * (u[i] - mean); });
+    const T variance = team.sum(squares) / count;
+    return {mean, T(1) / std::sqrt(variance + T(kLayerNormEpsilon))};
+  }
+
+  // The presynaptic factor of the Hebbian term where it is not z, into a (P): z, or h[t] in place
+  // of h[t-1], less what Oja's rule subtracts. z[j] is z; row(i) is F before the step, h(i) and
+  // scale(i) are of neuron i. Two barriers at most.
+  template <typename Z, typename Row, typename H, typename Scale>
+  STPN_THREAD void hebbian_factor(const Z& z, T* partial, T* a, const Row& row, const H& h,
+                                  const Scale& scale) const {
+    const bool oja = v.rule == Rule::oja;
+    if (oja) {
+      T* mine = partial + int64_t{team.group()} * s.plastic;
+      bool fresh = true;
+      for_rows([&](int i) {
+        const T* F = row(i);
+        const T factor = h(i) * scale(i);
+        for_plastic([&](int j) { mine[j] = (fresh ? T(0) : mine[j]) + factor * F[j]; });
+        fresh = false;
+      });
+      team.sync();
+    }
+    share(0, s.plastic, [&](int j) {
+      const int input = s.first + j;
+      const T from = current_presynaptic && input >= s.inputs ? h(input - s.inputs) : z[input];
+      a[j] = oja ? from - column_sum(partial, s.plastic, j) : from;
+    });
+    team.sync();
+  }
+
+ protected:
+  const ThisTeam& team;
+  const StpnForwardParams<T>& f;
+  const StpnVariant& v;
+  const Sizes& s;
+  int b;
+  T bound;
+  bool hebbian_term_is_z;    // else a (P) has what stands for z in the Hebbian term
+  bool current_presynaptic;  // h[t] in it
+  bool rows_are_independent;
+};
+
+}  // namespace stpn::kernels::cuda
