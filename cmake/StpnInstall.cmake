@@ -67,5 +67,5 @@ if(STPN_WITH_TORCH)
     FILES_MATCHING PATTERN "*.toml")
   # Beside the ops, so that the package finds them: PYTHONPATH is <prefix>/lib/stpn/python.
   install(DIRECTORY python/stpn DESTINATION "${CMAKE_INSTALL_LIBDIR}/stpn/python"
-    FILES_MATCHING PATTERN "*.py" PATTERN "*.jinja" PATTERN "*.css" PATTERN "*.js")
+    FILES_MATCHING PATTERN "*.py" PATTERN "py.typed" PATTERN "*.jinja" PATTERN "*.css" PATTERN "*.js")
 endif()

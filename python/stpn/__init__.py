@@ -6,8 +6,18 @@
 
 STPN, STPNFeedforward, HebbFF, FastWeights, Backpropamine   units as torch modules
 STPNCell and so on                                          the same, one time step at a call
-stpn.functional                                             the same, with tensors for parameters
-stpn.ops                                                    the torch ops behind them
+stpn.functional      the same, with tensors for parameters
+stpn.ops             the torch ops behind them
+stpn.checkpoints     weights from the program and back
+stpn.onnx_export     STPNs as ONNX models
+stpn.plots           three pictures of a unit at work
+
+Tables, figures and films of the program's runs, each also a command (python -m stpn.NAME):
+
+learning_curves  a table and a picture of runs        reproduction   table and figures of many runs
+maze_picture     a picture of an episode              pendulum_film, pong_film   films of an episode
+
+figures, films, kinds, runs, run_sets and safetensors are what these share.
 
 Nothing is imported before it is used: `import stpn` alone needs neither torch nor the library.
 """
@@ -16,7 +26,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stpn import checkpoints, functional, nn, ops
+    from stpn import checkpoints, functional, nn, onnx_export, ops, plots
     from stpn.nn import (
         STPN,
         Backpropamine,
@@ -38,9 +48,9 @@ __all__ = [
     "STPN", "Backpropamine", "BackpropamineCell", "BackpropamineState", "FastWeights",
     "FastWeightsCell", "FastWeightsState", "HebbFF", "HebbFFCell", "STPNCell", "STPNFeedforward",
     "STPNFeedforwardCell", "STPNFeedforwardState", "STPNState", "checkpoints", "functional", "nn",
-    "ops",
+    "onnx_export", "ops", "plots",
 ]
-_MODULES = ("checkpoints", "functional", "nn", "ops")
+_MODULES = ("checkpoints", "functional", "nn", "onnx_export", "ops", "plots")
 
 
 def __getattr__(name: str) -> Any:

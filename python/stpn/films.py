@@ -3,7 +3,6 @@
 import argparse
 import json
 import math
-import struct
 import sys
 import tomllib
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy
 import PIL.Image
 
+from stpn import safetensors
 from stpn.runs import printable
 
 FORMATS = (".gif", ".png")
@@ -54,9 +54,7 @@ def report(module, options, make):
 
 def read_weights(path):
     """Tensor name to array, of a safetensors file; without those of another type than float32."""
-    content = path.read_bytes()
-    size = struct.unpack("<Q", content[:8])[0]
-    header, data = json.loads(content[8:8 + size]), content[8 + size:]
+    header, data = safetensors.read(path)
     return {name: numpy.frombuffer(data[slice(*entry["data_offsets"])], numpy.float32).reshape(entry["shape"])
             for name, entry in header.items() if name != "__metadata__" and entry["dtype"] == "F32"}
 
@@ -80,7 +78,7 @@ def read(run, trace_path, task):
         raise FilmError(f"{error.filename}: does not exist") from None
     except KeyError as error:
         raise FilmError(f"{run} or {trace_path}: has no {error}") from None
-    except (ValueError, TypeError, struct.error) as error:
+    except (ValueError, TypeError) as error:
         raise FilmError(f"{run} or {trace_path}: cannot be read: {error}") from None
 
 

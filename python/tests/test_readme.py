@@ -27,7 +27,7 @@ class ReadmeTest(unittest.TestCase):
 
 class PythonPageTest(unittest.TestCase):
     def test_its_examples_run(self):
-        swap, carry, lengths = python_in("docs/python.md")
+        swap, carry, lengths = python_in("docs/python.md")[:3]
         weight = torch.nn.Parameter(torch.zeros(1))
         names = {"torch": torch, "stpn": stpn, "windows": torch.randn(3, 2, 7, 64),
                  "loss_of": torch.sum, "optimiser": torch.optim.SGD([weight])}
@@ -38,6 +38,13 @@ class PythonPageTest(unittest.TestCase):
         names["x"] = torch.randn(3, 7, 64)
         exec(compile(lengths, "docs/python.md", "exec"), names)
         self.assertFalse(names["output"][1, 3:].any())
+        (memory,) = [code for code in python_in("docs/python.md") if "flatten_state" in code]
+        names["RecurrentActorCriticPolicy"] = torch.nn.Module  # of a package that is not installed here
+        exec(compile(memory, "docs/python.md", "exec"), names)
+        memory = names["Memory"](3, 4)
+        state = torch.zeros(1, 2, memory.hidden_size)
+        output, (after, _) = memory(torch.randn(1, 2, 3), (state, state))
+        self.assertEqual((output.shape, after.shape), ((1, 2, 4), state.shape))
 
 
 class ResultsTest(unittest.TestCase):
