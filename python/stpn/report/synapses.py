@@ -4,7 +4,6 @@ synapses did at each step goes into the page."""
 import base64
 import json
 import os
-import re
 import subprocess
 import tempfile
 import zlib
@@ -15,7 +14,9 @@ import numpy
 from stpn.films import FilmError, Stpn, check_choices, is_stpn, read_config, read_weights
 
 FRAMES = 100  # at most
-STEPS = 250  # of an episode, at most
+STEPS = 250  # of a sequence or an episode, at most
+VALUES = 600_000  # of all frames together, so that the page stays small
+LIMITS = {"inverted_pendulum": 3}  # of an action, where it is not 1
 ACTIONS = {"maze": ["up", "down", "left", "right"]}
 
 
@@ -85,10 +86,11 @@ def what_happened(config, trace, every, steps):
     """What the page shows beside the synapses: what the network saw and did."""
     task = config["task"]["name"]
     if "answers" in trace:
-        shown = {"kind": "sequence", "inputs": [int(numpy.argmax(x)) for x in trace["observations"]],
-                 "answers": trace["answers"], "targets": trace["targets"]}
-        one_hot = all(sorted(set(x)) in ([0, 1], [1]) and sum(x) == 1 for x in trace["observations"])
-        return shown if one_hot else shown | {"kind": "numbers", "numbers": trace["observations"]}
+        seen = trace["observations"][:steps:every]
+        asked = {key: trace[key][:steps:every] for key in ("answers", "targets")}
+        if all(set(x) <= {0, 1} and sum(x) == 1 for x in seen):
+            return asked | {"kind": "sequence", "inputs": [int(numpy.argmax(x)) for x in seen]}
+        return asked | {"kind": "numbers", "numbers": numpy.round(seen, 4).tolist()}
     rewards = numpy.cumsum(trace["rewards"][:steps])[::every]
     common = {"rewards": [round(float(value), 4) for value in rewards]}
     if task == "maze":
@@ -96,30 +98,34 @@ def what_happened(config, trace, every, steps):
                          "positions": trace["positions"][:steps + 1],
                          "actions": [ACTIONS["maze"][a] for a in trace["actions"][:steps:every]]}
     if task == "inverted_pendulum":
-        return common | {"kind": "pendulum", "qpos": numpy.round(trace["qpos"][1:steps + 1:every], 5).tolist(),
+        return common | {"kind": "pendulum", "qpos": numpy.round(trace["qpos"][:steps:every], 5).tolist(),
                          "actions": numpy.round(numpy.ravel(trace["actions"][:steps:every]), 3).tolist()}
-    return common | {"kind": "numbers", "numbers": trace["observations"][:steps:every]}
+    return common | {"kind": "numbers", "numbers": numpy.round(trace["observations"][:steps:every], 4).tolist()}
 
 
-def check(outputs, trace, config, run):
-    """Raises SynapsesError unless the STPN that ran again does what the trace says."""
+def agrees(outputs, trace, config):
+    """Whether a head with these outputs, (steps, outputs), does what the trace says."""
+    count = len(outputs)
     if "answers" in trace:
-        found = outputs.argmax(1) if outputs.shape[1] > 1 else outputs[:, 0] > 0
-        same = (found == numpy.array(trace["answers"])).all()
-    elif isinstance(trace["actions"][0], list):
-        wide = 3  # the limits of the pendulum's action
-        traced = numpy.array(trace["actions"])[:len(outputs)]
-        same = abs(numpy.clip(wide * outputs[:, :traced.shape[1]], -wide, wide) - numpy.clip(traced, -wide, wide)).max() < 1e-2
-    else:
-        drawn = config["train"]["algorithm"] == "actor_critic"
+        found = outputs.argmax(1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0).astype(int)
+        return (found == trace["answers"][:count]).all()
+    actions = trace["actions"][:count]
+    if isinstance(actions[0], list):
+        limit = LIMITS.get(config["task"]["name"], 1)
+        played, traced = (numpy.clip(each, -limit, limit) for each in (limit * outputs, numpy.array(actions)))
+        return abs(played[:, :traced.shape[1]] - traced).max() < 1e-2
+    try:
         names = [str(i) for i in range(outputs.shape[1])]
-        try:
-            check_choices(outputs, trace["actions"][:len(outputs)], names, drawn)
-            same = True
-        except FilmError:
-            same = False
-    if not same:
-        raise SynapsesError(f"{run}: its STPN, run again by the ops, acts otherwise than the program says")
+        check_choices(outputs, actions, names, sampled=config["train"]["algorithm"] == "actor_critic")
+        return True
+    except FilmError:
+        return False
+
+
+def trained_weights(config, weights, columns):
+    """W of the plastic synapses, (H, columns)."""
+    weight = weights["unit.weight"]
+    return weight[:, -columns:] if config["unit"].get("connections") == "recurrent" else weight[:, :columns]
 
 
 def synapses_of(run):
@@ -134,44 +140,43 @@ def synapses_of(run):
     if any(name.startswith("encoder.") for name in weights):
         raise SynapsesError("the agent sees images: python -m stpn.pong_film makes a film of it")
     trace = record(run)
-    steps = min(STEPS, len(trace["answers" if "answers" in trace else "actions"]))
-    every = -(-steps // FRAMES)
     stpn = Stpn(config["unit"], weights)
-    outputs, fast, energies, strength = [], [], [], []
+    steps = min(STEPS, len(trace["answers" if "answers" in trace else "actions"]))
+    every = -(-steps // max(10, min(FRAMES, VALUES // stpn.fast_weights.size)))
+    outputs, fast = [], []
     for t in range(steps):
-        output, energy = stpn.step(trace["observations"][t])
-        outputs.append(output)
-        strength.append(float(abs(stpn.fast_weights).mean()))
-        energies.append(float(energy.sum()))
+        outputs.append(stpn.step(trace["observations"][t])[0])
         if t % every == 0:
             fast.append(stpn.fast_weights.copy())
-    check(numpy.array(outputs), trace, config, run)
-    fast = numpy.stack(fast)  # (frames, H, presynaptic)
-    weight = weights["unit.weight"]
-    inputs = len(trace["observations"][0])
-    columns = fast.shape[2]
-    fixed = weight[:, :columns] if columns != stpn.neurons or columns == weight.shape[1] else weight[:, -columns:]
+    if not agrees(numpy.array(outputs), trace, config):
+        raise SynapsesError(f"{run}: its STPN, run again by the ops, acts otherwise than the program says")
+    fast = numpy.stack(fast)  # (frames, H, columns)
+    columns, inputs = fast.shape[2], len(trace["observations"][0])
+    inputs = 0 if config["unit"].get("connections") == "recurrent" else inputs
     values, bound = scaled(fast)
-    still, weight_bound = scaled(fixed)
-    names = input_names(config, inputs)
-    presynaptic = names + [f"neuron {i + 1}" for i in range(columns - inputs)] if columns >= inputs else [
-        f"neuron {i + 1}" for i in range(columns)]
-    return {"frames": len(fast), "every": every, "neurons": stpn.neurons, "columns": columns,
-            "inputs": inputs if columns >= inputs else 0, "presynaptic": presynaptic, "names": names,
-            "fast": packed(values), "fastBound": bound, "weight": packed(still), "weightBound": weight_bound,
-            "strength": [float(f"{value:.4g}") for value in strength[::every]],
-            "energy": [float(f"{value:.4g}") for value in energies[::every]],
+    fixed, fixed_bound = scaled(trained_weights(config, weights, columns))
+    names = input_names(config, len(trace["observations"][0]))
+    return {"frames": len(fast), "every": every, "neurons": stpn.neurons, "columns": columns, "inputs": inputs,
+            "names": names, "presynaptic": names[:inputs] + [f"neuron {i + 1}" for i in range(columns - inputs)],
+            "fast": packed(values), "fastBound": bound, "weight": packed(fixed), "weightBound": fixed_bound,
+            "strength": [float(f"{value:.4g}") for value in abs(fast).mean(axis=(1, 2))],
             "shown": what_happened(config, trace, every, steps)}
 
 
+def can_be_shown(run):
+    """Whether it is a run of an STPN that has its checkpoint."""
+    try:
+        return is_stpn(read_config(run.folder)["unit"]) and weights_of(run.folder).is_file()
+    except (OSError, KeyError, TypeError, ValueError):
+        return False
+
+
 def chosen(task):
-    """The finished runs of a task that might be shown, the best of the model that comes first first."""
-    found = []
-    for runs in task.sets:
-        for model, finished in runs.finished.items():
-            for run in finished:
-                if weights_of(run.folder).is_file() and model.startswith("stpn"):
-                    found.append((model != "stpn", -run.metrics[runs.kind.scores[0].key], run))
+    """The finished runs of a task that can be shown; first those of the model stpn, and of a model first
+    those with the best score."""
+    found = [(model != "stpn", -run.metrics[runs.kind.scores[0].key], run)
+             for runs in task.sets for model, finished in runs.finished.items() for run in finished
+             if can_be_shown(run)]
     return [run for _, _, run in sorted(found, key=lambda each: each[:2])]
 
 
@@ -185,6 +190,6 @@ def at_work(task):
     except (SynapsesError, FilmError) as error:
         return None, str(error)
     except (ImportError, OSError) as error:
-        return None, f"the ops cannot be loaded: {re.sub(chr(10), ' ', str(error))[:200]}: make build"
+        return None, f"the STPN cannot be run again: {' '.join(str(error).split())[:200]}: make build"
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         return None, f"{runs[0].folder}: not an output of a run: {type(error).__name__}: {str(error)[:100]}"
