@@ -40,7 +40,7 @@ def by_python_reader(logs):
 
 
 def by_data_server(logs):
-    from tensorboard.data import grpc_provider, server_ingester
+    from tensorboard.data import server_ingester
     from tensorboard.util import grpc_util
     ingester = server_ingester.SubprocessServerDataIngester(
         server_binary=server_ingester.get_server_binary(), logdir=str(logs), reload_interval=0,

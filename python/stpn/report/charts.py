@@ -146,7 +146,7 @@ def baseline_rules(runs, measure, channel):
     twice the results."""
     if measure.key not in (runs.kind.curves[0].key, runs.kind.scores[0].key):
         return []
-    highest = max([value for run in runs.drawn() for value in run.curve(runs.kind.curves[0].key)])
+    highest = max(value for run in runs.drawn() for value in run.curve(runs.kind.curves[0].key))
     near = [{"level": value, "baseline": baseline_label(name, runs.kind)}
             for name, value in runs.baselines.items() if measure.percent or value <= 2 * highest]
     if not near:
@@ -177,8 +177,9 @@ def curves(runs, measure):
             altair.Tooltip("low:Q", format=".4~g"), altair.Tooltip("high:Q", format=".4~g")]
     layers = baseline_rules(runs, measure, "y")
     if any(row["low"] != "" for row in rows):
+        low = altair.Y("low:Q", axis=axis_of(measure), scale=scale)
         layers.append(base.transform_filter("isValid(datum.low)").mark_area(opacity=0.16, clip=True).encode(
-            y=altair.Y("low:Q", axis=axis_of(measure), scale=scale), y2="high:Q", color=shown["color"], detail="line:N"))
+            y=low, y2="high:Q", color=shown["color"], detail="line:N"))
     layers.append(base.transform_filter("datum.of == 'mean'").mark_line(strokeWidth=2, clip=True).encode(
         y=y, detail="line:N", tooltip=tips, **shown))
     if any(row["of"] == "stopped" for row in rows):
@@ -247,14 +248,17 @@ def glance(rows):
     bars = base.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=2.5, opacity=0.55, clip=True).encode(
         x=altair.X("low:Q", scale=scale), x2="high:Q")
     points = base.mark_point(filled=True, size=70, opacity=1).encode(
-        x=altair.X("share:Q", title="Share of the best model's score", axis=altair.Axis(format="%", tickCount=5), scale=scale),
+        x=altair.X("share:Q", title="Share of the best model's score", scale=scale,
+                   axis=altair.Axis(format="%", tickCount=5)),
         shape=by_model(altair.Shape, looks, "shape", orient="bottom", columns=4),
-        tooltip=["set:N", "model:N", altair.Tooltip("score:Q", format=".4~g"), altair.Tooltip("share:Q", format=".1%")])
+        tooltip=["set:N", "model:N", altair.Tooltip("score:Q", format=".4~g"),
+                 altair.Tooltip("share:Q", format=".1%")])
     return finish(altair.layer(bars, points), None, height=(11 * len(looks) + 14) * len(order))
 
 
 def finish(chart, title, height=HEIGHT):
-    chart = chart.properties(width="container", height=height, autosize=altair.AutoSizeParams(type="fit-x", contains="padding"))
+    chart = chart.properties(width="container", height=height,
+                             autosize=altair.AutoSizeParams(type="fit-x", contains="padding"))
     if title:
         chart = chart.properties(title=title)
     return chart.configure(**CONFIG).to_dict(validate=False)

@@ -2,9 +2,8 @@
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.resources import files
-from pathlib import Path
 
 import jinja2
 import vl_convert
@@ -40,7 +39,6 @@ class TaskPart:
     run: object = None  # whose synapses are shown
     synapses: dict | None = None
     reason: str = ""  # why there are none
-    figures: list = field(default_factory=list)
 
 
 def identifier(*parts):
@@ -56,12 +54,12 @@ def set_part(task, runs):
     figures = []
     if runs.drawn():
         for measure in runs.kind.curves:
-            figures.append(Figure(identifier(own, measure.key),
-                                  f"{measure.axis_label} over {runs.kind.time_axis.lower()}: {runs.title}; {names(runs)}",
+            what = f"{measure.axis_label} over {runs.kind.time_axis.lower()}"
+            figures.append(Figure(identifier(own, measure.key), f"{what}: {runs.title}; {names(runs)}",
                                   charts.curves(runs, measure)))
     if runs.finished:
-        figures.append(Figure(identifier(own, "energy_over", runs.kind.noun),
-                              f"{runs.kind.energy.axis_label} over {runs.kind.scores[0].label}: {runs.title}; {names(runs)}",
+        what = f"{runs.kind.energy.axis_label} over {runs.kind.scores[0].label}"
+        figures.append(Figure(identifier(own, "energy_over", runs.kind.noun), f"{what}: {runs.title}; {names(runs)}",
                               charts.energy(runs)))
     return SetPart(runs, own, tables.set_table(runs) if runs.finished else None, figures, charts.looks_in(runs),
                    other_lines(runs))

@@ -7,7 +7,7 @@ pandas, statsmodels and seaborn for one function; a test compares with what it g
 """
 
 import numpy
-import scipy.stats
+import scipy.stats  # type: ignore[import-untyped]
 
 RESAMPLES = 10_000
 OF_CURVES = 2000  # resamples for the band of a curve, where the eye is less exact
