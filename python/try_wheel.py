@@ -22,6 +22,8 @@ stpn.STPN(3, 4), stpn.functional, stpn.checkpoints
 for name in ("matplotlib", "onnx"):
     assert name not in sys.modules, name
     assert name not in {one.name for one in importlib.metadata.distributions()}, name
+from pathlib import Path
+assert (Path(stpn.__file__).parent / "libstpn_runtime.so").is_file()
 print("stpn", importlib.metadata.version("stpn"), "from", stpn.__file__)
 """
 

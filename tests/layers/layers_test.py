@@ -27,7 +27,7 @@ LIBRARIES = {
 }
 # Of the system and the compiler, besides the C++ standard library, whose headers have no suffix.
 SYSTEM = {"fcntl.h", "immintrin.h", "malloc.h", "poll.h",
-          "sanitizer/tsan_interface.h", "stdlib.h", "ucontext.h", "unistd.h", "xmmintrin.h"}
+          "sanitizer/tsan_interface.h", "stddef.h", "stdint.h", "stdlib.h", "ucontext.h", "unistd.h", "xmmintrin.h"}
 
 
 class Layer(typing.NamedTuple):
@@ -59,6 +59,8 @@ LAYERS = (
     Layer("stpn/nn/models", (BASE, UNIT_INTERFACE, r"stpn/ops/(convolution|runtime/backend|runtime/threads)\.h",
                              r"stpn/kernels/convolution/equations\.h"), ("fmt", "torch"),
           "a model holds any unit, so it knows none by name"),
+    Layer("stpn/runtime", (BASE, KERNELS_INTERFACE, r"stpn/kernels/(layer_norm|cpu/plan)\.h"),
+          ("fmt", "nlohmann-json", "toml++"), "the runtime works without torch and the kernels"),
     Layer("stpn/verify", (BASE, r"stpn/ops/", r"stpn/nn/"), ("fmt", "nlohmann-json", "torch"),
           "golden files check units"),
     Layer("stpn/tasks", (BASE, r"stpn/tasks/\w+\.h"), ("fmt", "nlohmann-json"),
@@ -71,7 +73,7 @@ LAYERS = (
     Layer("cli", (BASE, r"stpn/train/", r"stpn/verify/", UNIT_INTERFACE, r"stpn/tasks/\w+\.h",
                   r"stpn/ops/units/signatures\.h"),
           ("CLI11", "fmt", "nlohmann-json", "torch"), "the program is a thin edge over train"),
-    Layer("examples", (BASE, r"stpn/nn/", r"stpn/tasks/"), ("fmt", "torch"),
+    Layer("examples", (BASE, r"stpn/nn/", r"stpn/runtime/stpn_runtime\.h", r"stpn/tasks/"), ("fmt", "torch"),
           "examples show what users of the library include"),
     Layer("benchmarks", (BASE, r"stpn/tasks/", r"stpn/nn/models/"), ("Highway", "torch"),
           "benchmarks time the built program, ops, models and tasks"),
@@ -188,6 +190,7 @@ class IncludesTest(unittest.TestCase):
 
 # A file, and an include that its layer forbids.
 WRONG = (
+    ("stpn/runtime/memory.cc", "<torch/torch.h>"),
     ("stpn/base/files.cc", "<torch/torch.h>"),
     ("stpn/base/files.cc", "<hwy/highway.h>"),
     ("stpn/base/files.cc", "<gtest/gtest.h>"),

@@ -1,0 +1,196 @@
+#include "stpn/runtime/memory.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "stpn/kernels/cpu/plan.h"  // kNormEpsilon
+#include "stpn/kernels/layer_norm.h"
+
+// The loops over a row are compiled for several processors, and the right one is chosen when the
+// library is loaded. Sanitizers do not go with that.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define STPN_FOR_EACH_PROCESSOR \
+  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define STPN_FOR_EACH_PROCESSOR
+#endif
+
+namespace stpn::runtime {
+namespace {
+
+using kernels::Connections;
+using kernels::Norm;
+using kernels::Presynaptic;
+using kernels::Rule;
+
+struct Sums {
+  float Gz, squares;  // G z and |G|^2 over some synapses of a row
+};
+
+STPN_FOR_EACH_PROCESSOR
+Sums fixed_sums(const float* __restrict W, const float* __restrict z, int64_t count) {
+  float Gz = 0, squares = 0;
+#pragma omp simd reduction(+ : Gz, squares)
+  for (int64_t j = 0; j < count; ++j) {
+    Gz += W[j] * z[j];
+    squares += W[j] * W[j];
+  }
+  return {Gz, squares};
+}
+STPN_FOR_EACH_PROCESSOR
+Sums plastic_sums(const float* __restrict W, const float* __restrict F, const float* __restrict z,
+                  int64_t count) {
+  float Gz = 0, squares = 0;
+#pragma omp simd reduction(+ : Gz, squares)
+  for (int64_t j = 0; j < count; ++j) {
+    const float G = W[j] + F[j];
+    Gz += G * z[j];
+    squares += G * G;
+  }
+  return {Gz, squares};
+}
+
+// F = clamp(Lambda F scale + Gamma h z). Returns |W + F|^2.
+STPN_FOR_EACH_PROCESSOR
+float update_row(const float* __restrict W, const float* __restrict lambda,
+                 const float* __restrict gamma, const float* __restrict z, float h, float scale,
+                 float bound, float* __restrict F, int64_t count) {
+  float squares = 0;
+#pragma omp simd reduction(+ : squares)
+  for (int64_t j = 0; j < count; ++j) {
+    const float value = lambda[j] * (F[j] * scale) + gamma[j] * (h * z[j]);
+    // In this order a NaN stays one.
+    const float below = value > bound ? bound : value;
+    F[j] = below < -bound ? -bound : below;
+    squares += (W[j] + F[j]) * (W[j] + F[j]);
+  }
+  return squares;
+}
+
+STPN_FOR_EACH_PROCESSOR
+void add_multiple(const float* __restrict from, float factor, float* __restrict to, int64_t count) {
+#pragma omp simd
+  for (int64_t j = 0; j < count; ++j) to[j] += factor * from[j];
+}
+STPN_FOR_EACH_PROCESSOR
+void multiply(float factor, float* __restrict values, int64_t count) {
+#pragma omp simd
+  for (int64_t j = 0; j < count; ++j) values[j] *= factor;
+}
+
+// Of the synapses without fast weights, before and after those of a row that have them.
+Sums sums_around(const float* W, const float* z, int64_t first, int64_t after, int64_t end) {
+  Sums sums{0, 0};
+  if (first > 0) sums = fixed_sums(W, z, first);
+  if (after < end) {
+    const Sums behind = fixed_sums(W + after, z + after, end - after);
+    sums = {sums.Gz + behind.Gz, sums.squares + behind.squares};
+  }
+  return sums;
+}
+
+float inverse_root(float squares) {
+  return 1 / (std::sqrt(squares) + static_cast<float>(kernels::kNormEpsilon));
+}
+
+}  // namespace
+
+Memory::Memory(const Network& network)
+    : network_(network),
+      H_(network.extent.hidden),
+      N_(fan_in(network.extent, network.variant)),
+      P_(plastic_fan_in(network.extent, network.variant)),
+      first_(first_plastic_input(network.extent, network.variant)),
+      h_(H_),
+      F_(H_ * P_),
+      beta_(network.variant.plastic_bias ? H_ : 0),
+      z_(N_),
+      hebbian_(P_),
+      new_h_(H_),
+      scale_(H_, 1.0F) {}
+
+void Memory::reset() {
+  for (std::vector<float>* values : {&h_, &F_, &beta_}) {
+    std::fill(values->begin(), values->end(), 0.0F);
+  }
+}
+
+void Memory::step(const float* x) {
+  std::copy_n(x, network_.extent.inputs, z_.begin());
+  if (network_.variant.recurrent)
+    std::copy(h_.begin(), h_.end(), z_.begin() + network_.extent.inputs);
+  preactivations();
+  if (network_.variant.layer_norm) normalise_layer();
+  for (float& h : new_h_) h = activate(network_.variant.activation, h);
+  std::copy(new_h_.begin(), new_h_.end(), h_.begin());  // callers keep the pointer
+  presynaptic_terms();
+  update();
+}
+
+// G z / n + b + beta into new_h_, and what the update multiplies F by.
+void Memory::preactivations() {
+  const int64_t after = first_ + P_;
+  for (int64_t i = 0; i < H_; ++i) {
+    const float* W = network_.weight.data() + i * N_;
+    const Sums plastic = plastic_sums(W + first_, F_.data() + i * P_, z_.data() + first_, P_);
+    const Sums fixed = sums_around(W, z_.data(), first_, after, N_);
+    const float inverse =
+        network_.variant.norm == Norm::none ? 1 : inverse_root(plastic.squares + fixed.squares);
+    if (network_.variant.norm == Norm::pre) scale_[i] = inverse;
+    new_h_[i] = (plastic.Gz + fixed.Gz) * inverse + network_.bias[i];
+    if (!beta_.empty()) new_h_[i] += beta_[i];
+  }
+}
+
+void Memory::normalise_layer() {
+  const auto count = static_cast<float>(H_);
+  float mean = 0, variance = 0;
+  for (const float u : new_h_) mean += u / count;
+  for (const float u : new_h_) variance += (u - mean) * (u - mean) / count;
+  const float inverse = 1 / std::sqrt(variance + static_cast<float>(kernels::kLayerNormEpsilon));
+  for (int64_t i = 0; i < H_; ++i) {
+    new_h_[i] =
+        (new_h_[i] - mean) * inverse * network_.layer_norm_weight[i] + network_.layer_norm_bias[i];
+  }
+}
+
+void Memory::presynaptic_terms() {
+  const auto& v = network_.variant;
+  std::copy_n(z_.begin() + first_, P_, hebbian_.begin());
+  if (v.recurrent && v.presynaptic == Presynaptic::current && v.connections != Connections::input) {
+    std::copy(h_.begin(), h_.end(), hebbian_.begin() + (network_.extent.inputs - first_));
+  }
+  if (v.rule != Rule::oja) return;
+  for (int64_t i = 0; i < H_; ++i) {
+    add_multiple(F_.data() + i * P_, -h_[i] * scale_[i], hebbian_.data(), P_);
+  }
+}
+
+void Memory::update() {
+  const auto& v = network_.variant;
+  const auto bound = static_cast<float>(v.clamp);
+  const int64_t after = first_ + P_;
+  for (int64_t i = 0; i < H_; ++i) {
+    const int64_t k = i * P_;
+    const float* W = network_.weight.data() + i * N_;
+    float squares = update_row(W + first_, network_.lambda.data() + k, network_.gamma.data() + k,
+                               hebbian_.data(), h_[i], scale_[i], bound, F_.data() + k, P_);
+    if (v.norm == Norm::post) {
+      squares += sums_around(W, z_.data(), first_, after, N_).squares;
+      multiply(inverse_root(squares), F_.data() + k, P_);
+    }
+  }
+  for (size_t i = 0; i < beta_.size(); ++i) {
+    const float value = network_.bias_lambda[i] * beta_[i] + network_.bias_gamma[i] * h_[i];
+    beta_[i] = value > bound ? bound : value < -bound ? -bound : value;
+  }
+}
+
+void Memory::output(const Head& head, float* out) const {
+  for (int64_t k = 0; k < head.size; ++k) {
+    out[k] = head.bias[k] + fixed_sums(head.weight.data() + k * H_, h_.data(), H_).Gz;
+  }
+}
+
+}  // namespace stpn::runtime
