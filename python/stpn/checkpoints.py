@@ -23,6 +23,11 @@ UNITS: dict[str, type[Unit]] = {"stpn_recurrent": STPN, "stpn_feedforward": STPN
                                 "fast_weights": FastWeights, "backpropamine": Backpropamine}
 
 
+# The program's options that say where training starts and what bounds it there: a unit that has been
+# trained has no use for them.
+OF_TRAINING = ("initialisation", "lambda_low", "lambda_high", "gamma_low", "gamma_high", "bounded_lambda")
+
+
 class CheckpointError(Exception):
     """A file that is no checkpoint, or one that does not fit. The message is one line."""
 
@@ -92,6 +97,8 @@ def load_unit(path: str | os.PathLike[str]) -> Unit:
         options.pop("rates")
     if options.get("bias_rates") == "unit":  # as it was called in earlier files
         options["bias_rates"] = "neuron"
+    for option in OF_TRAINING:
+        options.pop(option, None)
     hidden_size = options.pop("hidden_size")
     matrix = weights["weight_ih" if kind is Backpropamine else "weight"]
     recurrent = hidden_size if kind in (STPN, FastWeights) else 0

@@ -4,7 +4,7 @@ import unittest
 from pathlib import Path
 
 import matplotlib.image
-from stpn import generalisation, reproduction
+from stpn import generalisation, reproduction, styles
 from stpn.run_sets import find_sets
 from support import write_run
 
@@ -51,7 +51,7 @@ class GeneralisationTest(unittest.TestCase):
         self.assertIn(generalisation.table(find_sets([self.folder])[0]), text)
         figure, = [path for path in figures if path.name == "interval3_generalisation.png"]
         pixels = matplotlib.image.imread(figure)[..., :3]
-        for colour in reproduction.COLOURS[:2]:
+        for colour in styles.COLOURS[:2]:
             wanted = matplotlib.colors.to_rgb(colour)
             self.assertGreater((abs(pixels - wanted).max(axis=-1) < 0.01).sum(), 50, colour)
 

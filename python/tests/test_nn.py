@@ -11,6 +11,7 @@ from pathlib import Path
 
 import stpn
 import torch
+from stpn.checkpoints import OF_TRAINING
 from stpn.signature import signature_of
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -241,6 +242,8 @@ class SignatureTest(unittest.TestCase):
                                   check=True).stdout
             listed = dict(re.findall(r"^  (\w+) = (\S+)", text, re.MULTILINE))
             listed.pop("hidden_size")
+            for option in OF_TRAINING:
+                listed.pop(option, None)
             listed.pop("parametrisation", None)  # in Python a class of its own: HebbFF
             unit = unit_type(2, 3)
             ours = {key: value for key, value in options_of(unit).items()
