@@ -25,30 +25,30 @@ using kernels::Presynaptic;
 using kernels::Rule;
 
 struct Sums {
-  float Gz, squares;  // G z and |G|^2 over some synapses of a row
+  float dot, squares;  // G z and |G|^2 over some synapses of a row
 };
 
 STPN_FOR_EACH_PROCESSOR
 Sums fixed_sums(const float* __restrict W, const float* __restrict z, int64_t count) {
-  float Gz = 0, squares = 0;
-#pragma omp simd reduction(+ : Gz, squares)
+  float dot = 0, squares = 0;
+#pragma omp simd reduction(+ : dot, squares)
   for (int64_t j = 0; j < count; ++j) {
-    Gz += W[j] * z[j];
+    dot += W[j] * z[j];
     squares += W[j] * W[j];
   }
-  return {Gz, squares};
+  return {dot, squares};
 }
 STPN_FOR_EACH_PROCESSOR
 Sums plastic_sums(const float* __restrict W, const float* __restrict F, const float* __restrict z,
                   int64_t count) {
-  float Gz = 0, squares = 0;
-#pragma omp simd reduction(+ : Gz, squares)
+  float dot = 0, squares = 0;
+#pragma omp simd reduction(+ : dot, squares)
   for (int64_t j = 0; j < count; ++j) {
     const float G = W[j] + F[j];
-    Gz += G * z[j];
+    dot += G * z[j];
     squares += G * G;
   }
-  return {Gz, squares};
+  return {dot, squares};
 }
 
 // F = clamp(Lambda F scale + Gamma h z). Returns |W + F|^2.
@@ -85,7 +85,7 @@ Sums sums_around(const float* W, const float* z, int64_t first, int64_t after, i
   if (first > 0) sums = fixed_sums(W, z, first);
   if (after < end) {
     const Sums behind = fixed_sums(W + after, z + after, end - after);
-    sums = {sums.Gz + behind.Gz, sums.squares + behind.squares};
+    sums = {sums.dot + behind.dot, sums.squares + behind.squares};
   }
   return sums;
 }
@@ -138,7 +138,7 @@ void Memory::preactivations() {
     const float inverse =
         network_.variant.norm == Norm::none ? 1 : inverse_root(plastic.squares + fixed.squares);
     if (network_.variant.norm == Norm::pre) scale_[i] = inverse;
-    new_h_[i] = (plastic.Gz + fixed.Gz) * inverse + network_.bias[i];
+    new_h_[i] = (plastic.dot + fixed.dot) * inverse + network_.bias[i];
     if (!beta_.empty()) new_h_[i] += beta_[i];
   }
 }
@@ -189,7 +189,7 @@ void Memory::update() {
 
 void Memory::output(const Head& head, float* out) const {
   for (int64_t k = 0; k < head.size; ++k) {
-    out[k] = head.bias[k] + fixed_sums(head.weight.data() + k * H_, h_.data(), H_).Gz;
+    out[k] = head.bias[k] + fixed_sums(head.weight.data() + k * H_, h_.data(), H_).dot;
   }
 }
 
