@@ -1,7 +1,6 @@
 #include "stpn/tasks/mujoco/mujoco_task.h"
 
 #include <algorithm>
-#include <cassert>
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -88,7 +87,6 @@ class MujocoEnvironment : public Environment {
   }
 
   Step step(const Action& action, float* observation) override {
-    assert(progress_.ended == 0);
     const StandardArithmetic arithmetic;
     const MujocoRules& rules = task_.rules();
     for (size_t k = 0; k < control_.size(); ++k) {
