@@ -51,6 +51,12 @@ Sums plastic_sums(const float* __restrict W, const float* __restrict F, const fl
   return {dot, squares};
 }
 
+// kernels::clamped in a form that takes two instructions in a loop: in this order a NaN stays one.
+inline float within(float bound, float value) {
+  const float below = value > bound ? bound : value;
+  return below < -bound ? -bound : below;
+}
+
 // F = clamp(Lambda F scale + Gamma h z). Returns |W + F|^2.
 STPN_FOR_EACH_PROCESSOR
 float update_row(const float* __restrict W, const float* __restrict lambda,
@@ -60,9 +66,7 @@ float update_row(const float* __restrict W, const float* __restrict lambda,
 #pragma omp simd reduction(+ : squares)
   for (int64_t j = 0; j < count; ++j) {
     const float value = lambda[j] * (F[j] * scale) + gamma[j] * (h * z[j]);
-    // In this order a NaN stays one.
-    const float below = value > bound ? bound : value;
-    F[j] = below < -bound ? -bound : below;
+    F[j] = within(bound, value);
     squares += (W[j] + F[j]) * (W[j] + F[j]);
   }
   return squares;
@@ -144,14 +148,9 @@ void Memory::preactivations() {
 }
 
 void Memory::normalise_layer() {
-  const auto count = static_cast<float>(H_);
-  float mean = 0, variance = 0;
-  for (const float u : new_h_) mean += u / count;
-  for (const float u : new_h_) variance += (u - mean) * (u - mean) / count;
-  const float inverse = 1 / std::sqrt(variance + static_cast<float>(kernels::kLayerNormEpsilon));
+  kernels::normalise(new_h_);
   for (int64_t i = 0; i < H_; ++i) {
-    new_h_[i] =
-        (new_h_[i] - mean) * inverse * network_.layer_norm_weight[i] + network_.layer_norm_bias[i];
+    new_h_[i] = new_h_[i] * network_.layer_norm_weight[i] + network_.layer_norm_bias[i];
   }
 }
 
@@ -183,7 +182,7 @@ void Memory::update() {
   }
   for (size_t i = 0; i < beta_.size(); ++i) {
     const float value = network_.bias_lambda[i] * beta_[i] + network_.bias_gamma[i] * h_[i];
-    beta_[i] = value > bound ? bound : value < -bound ? -bound : value;
+    beta_[i] = within(bound, value);
   }
 }
 
