@@ -7,33 +7,13 @@ equations; what follows are the arguments and results, as `stpn list ops` prints
 returns them for one op.
 """
 
-import os
-from pathlib import Path
-
 import torch
 from torch.utils._pytree import tree_map
 
-
-def _library():
-    """Where the library is: STPN_OPS, else that of the wheel, else the build of this checkout, else
-    that of `make install`."""
-    if named := os.environ.get("STPN_OPS"):
-        candidates = [Path(named)]
-        advice = "STPN_OPS names it"
-    else:
-        package = Path(__file__).resolve().parent
-        candidates = [package / "libstpn_ops.so",
-                      package.parents[1] / "build/lib/libstpn_ops.so",
-                      package.parents[2] / "libstpn_ops.so"]
-        advice = "run `make build`, or set STPN_OPS to its path"
-    for path in candidates:
-        if path.is_file():
-            return path
-    raise ImportError(f"no op library at {' or '.join(map(str, candidates))}: {advice}")
-
+from stpn.library import find
 
 try:
-    torch.ops.load_library(_library())
+    torch.ops.load_library(find("op", "libstpn_ops.so", "STPN_OPS"))
 except OSError as error:
     raise ImportError(f"the op library does not load into torch {torch.__version__}; build it "
                       f"against this torch: {error}") from error

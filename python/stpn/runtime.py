@@ -14,32 +14,18 @@ stpn_recurrent and stpn_feedforward. The library is libstpn_runtime.so; in C it 
 import ctypes
 import os
 from ctypes import POINTER, c_char_p, c_float, c_int64, c_size_t, c_void_p
-from pathlib import Path
 from typing import Any
 
 import numpy
 from numpy.typing import ArrayLike, NDArray
+
+from stpn.library import find
 
 Floats = NDArray[numpy.float32]
 
 
 class NetworkError(Exception):
     """A file that is no network which the runtime runs. The message is one line."""
-
-
-def _library() -> ctypes.CDLL:
-    """The library that STPN_RUNTIME names, else that of the wheel, of this checkout's build or of
-    `make install`."""
-    package = Path(__file__).resolve().parent
-    named = os.environ.get("STPN_RUNTIME")
-    candidates = [Path(named)] if named else [
-        package / "libstpn_runtime.so", package.parents[1] / "build/lib/libstpn_runtime.so",
-        package.parents[2] / "libstpn_runtime.so"]
-    for path in candidates:
-        if path.is_file():
-            return _declared(ctypes.CDLL(str(path)))
-    advice = "STPN_RUNTIME names it" if named else "run `make build`, or set STPN_RUNTIME to its path"
-    raise ImportError(f"no runtime library at {' or '.join(map(str, candidates))}: {advice}")
 
 
 def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
@@ -66,7 +52,7 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     return library
 
 
-_LIBRARY = _library()
+_LIBRARY = _declared(ctypes.CDLL(str(find("runtime", "libstpn_runtime.so", "STPN_RUNTIME"))))
 
 
 class Network:
