@@ -98,10 +98,10 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   }
 
   void apply_pending_update(int64_t t) { sweep<true, false>(t, this->all_rows()); }
-  // All but the matrix.
+  // All but the matrix; the padding too, where an update gate would keep a NaN.
   void forget(int s) {
     T* HWY_RESTRICT h = this->h(next_ - 1);
-    for (int64_t i = 0; i < plan_.hidden; ++i) h[i * S + s] = T(0);
+    for (int64_t k = s; k < plan_.neurons(S); k += S) h[k] = T(0);
     if (plastic_bias_) plastic_bias_->forget(s, 0, plan_.neurons(S));
   }
 

@@ -122,8 +122,9 @@ using StpnGatesCpuTest = testing::TargetTest;
 TEST_P(StpnGatesCpuTest, EveryVariantMatchesReference) {
   base::Random sizes(17, base::Stream::test_data, 0);
   for (const StpnVariant& v : gated_variants()) {
+    // A layer norm of two neurons would round the gradients away.
     const Extent e{1 + sizes.below(9), 1 + sizes.below(10), 2 + sizes.below(30),
-                   2 + sizes.below(30)};
+                   4 + sizes.below(30)};
     SCOPED_TRACE(fmt::format("T {} B {} I {} H {} ", e.steps, e.batch, e.inputs, e.hidden) +
                  described(v));
     RandomStpnCall<double> c(e, v, e.inputs);
@@ -172,8 +173,9 @@ void not_finite_as_in_reference() {
     SCOPED_TRACE(described(v));
     RandomStpnCall<T> c({4, 5, 3, 4}, v, 7);
     c.given = RandomStpnCall<T>::GivenGradients::all;
-    calls += testing::expect_not_finite_as_in_reference(c, testing::Agreement::on_numbers,
-                                                        "no array");
+    // An infinity times an update gate close to 1 depends on the last bit of the gate.
+    calls += testing::expect_not_finite_as_in_reference(
+        c, v.update_gate ? testing::Agreement::if_numbers : testing::Agreement::on_numbers);
     if (::testing::Test::HasFailure()) return;
   }
   EXPECT_GT(calls, 1000);
