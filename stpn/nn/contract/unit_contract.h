@@ -27,6 +27,7 @@ struct UnitCase {
   std::function<std::shared_ptr<Unit>(int64_t inputs, int64_t hidden)> make;
   Backend backend = Backend::cpu;
   bool recurrent = true;     // h[t-1] is a presynaptic input; otherwise the state may be empty
+  bool coupled = true;       // every neuron depends on every parameter
   int64_t least_hidden = 1;  // of units that are made of several
   bool same_bits = true;     // for any number of threads; with libtorch's matrix products: false
 };

@@ -34,7 +34,7 @@
 namespace stpn::nn {
 
 struct GatedDeltaOptions : UnitOptions {
-  int64_t hidden_size = 64, heads = 4, key_size = 16;
+  int64_t hidden_size = 64, heads = 1, key_size = 16;
   bool negative_eigenvalues = true;
 
   std::vector<base::Field> fields() override;

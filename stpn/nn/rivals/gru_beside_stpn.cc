@@ -33,7 +33,8 @@ State state_of(const Unit& unit, const State& state, size_t first) {
 std::vector<base::Field> GruBesideStpnOptions::fields() {
   std::vector<base::Field> fields = StpnRecurrentOptions::fields();
   fields.insert(fields.begin() + 1,
-                base::field("gru_size", gru_size, "neurons of the GRU, besides those of the STPN",
+                base::field("gru_size", gru_size,
+                            "how many of the neurons are the GRU's; the others are the STPN's",
                             {.least = 1, .most = kMostNeurons}));
   return fields;
 }
@@ -43,11 +44,16 @@ std::shared_ptr<Unit> GruBesideStpnOptions::make(int64_t input_size) const {
 }
 
 GruBesideStpn::GruBesideStpn(int64_t input_size, const GruBesideStpnOptions& options)
-    : Unit(input_size, options.gru_size + options.hidden_size) {
+    : Unit(input_size, options.hidden_size) {
+  STPN_CHECK(options.gru_size >= 1 && options.gru_size < options.hidden_size,
+             "gru_size = {}, hidden_size = {}: the GRU and the STPN need a neuron each",
+             options.gru_size, options.hidden_size);
   GruOptions of_gru;
   of_gru.hidden_size = options.gru_size;
   gru_ = register_module("gru", of_gru.make(input_size));
-  stpn_ = register_module("stpn", options.StpnRecurrentOptions::make(input_size));
+  StpnRecurrentOptions of_stpn = options;
+  of_stpn.hidden_size = options.hidden_size - options.gru_size;
+  stpn_ = register_module("stpn", of_stpn.make(input_size));
   any_parameter_ = gru_->parameters().front();
 }
 

@@ -14,19 +14,19 @@
 
 namespace stpn::nn {
 
-// Besides gru_size the options are those of the STPN, of which hidden_size is the neurons.
+// Besides gru_size the options are those of the STPN, but hidden_size is the neurons of both.
 struct GruBesideStpnOptions : StpnRecurrentOptions {
-  int64_t gru_size = 12;
+  int64_t gru_size = 4;
 
   std::vector<base::Field> fields() override;
   std::shared_ptr<Unit> make(int64_t input_size) const override;
 };
 
-// Submodules: gru and stpn, with their parameters. Output: (T, B, gru_size + hidden_size), the GRU
-// first. State: that of both, with gru_ and stpn_ before the names. Energy: of both, one after the
-// other.
+// Submodules: gru and stpn, with their parameters. Output: (T, B, hidden_size), the GRU first.
+// State: that of both, with gru_ and stpn_ before the names. Energy: of both, one after the other.
 class GruBesideStpn : public Unit {
  public:
+  // Throws base::UserError unless both have a neuron.
   GruBesideStpn(int64_t input_size, const GruBesideStpnOptions& options);
 
   UnitOutput forward(const UnitInput& input) override;

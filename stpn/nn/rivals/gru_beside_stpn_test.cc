@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "stpn/base/error.h"
 #include "stpn/nn/contract/unit_contract.h"
 
 namespace stpn::nn::gru_beside_stpn_test {
@@ -10,7 +11,7 @@ namespace {
 GruBesideStpnOptions options_of(int64_t gru, int64_t plastic) {
   GruBesideStpnOptions options;
   options.gru_size = gru;
-  options.hidden_size = plastic;
+  options.hidden_size = gru + plastic;
   return options;
 }
 
@@ -21,6 +22,8 @@ UnitCase make_case() {
     return options_of(hidden / 2, hidden - hidden / 2).make(inputs);
   };
   result.least_hidden = 2;
+  result.coupled = false;
+  result.same_bits = false;  // those of the GRU
   return result;
 }
 
@@ -67,6 +70,12 @@ TEST(GruBesideStpnTest, TheTwoBeginWithDifferentWeights) {
   EXPECT_FALSE(named["gru.bias_ih"].slice(0, 0, 4).equal(named["stpn.bias"]));
   EXPECT_FALSE(named["gru.weight_ih"].slice(0, 0, 3).equal(
       named["stpn.weight"].slice(0, 0, 3).slice(1, 0, 3)));
+}
+
+TEST(GruBesideStpnTest, RefusesAUnitWithoutNeurons) {
+  EXPECT_THROW(options_of(0, 3).make(2), base::UserError);
+  EXPECT_THROW(options_of(3, 0).make(2), base::UserError);
+  EXPECT_THROW(options_of(-1, 3).make(2), base::UserError);
 }
 
 // Its options are the STPN's, and what they keep in bounds stays there.
