@@ -47,8 +47,9 @@ def each_variant(test):
 
 def options_of(unit):
     """All options a unit was made with."""
-    named = ("bias", "layer_norm", "rates", "plastic_bias", "bias_rates", "update_gate",
-             "write_gate", "decay_gate")
+    named = ("bias", "layer_norm", "rates", "plastic_bias", "bias_rates")
+    if isinstance(unit, stpn.STPN):
+        named += ("update_gate", "write_gate", "decay_gate")
     if isinstance(unit, stpn.HebbFF):
         named = ("bias",)
     return unit.options | {name: getattr(unit, name) for name in named if hasattr(unit, name)}
