@@ -210,10 +210,13 @@ Network read_network(const std::filesystem::path& path) {
     }
   }
   if (v.write_gate) network.write_gate = gate("unit.write_weight", inputs, 0);
-  STPN_CHECK((v.rule == kernels::Rule::hebb || !(v.write_gate || v.decay_gate)) &&
+  STPN_CHECK((v.rule != kernels::Rule::oja || !(v.write_gate || v.decay_gate)) &&
                  (v.norm == kernels::Norm::pre || !v.decay_gate),
-             "{}: a write or a decay gate wants rule hebb, and a decay gate norm pre",
+             "{}: neither a write nor a decay gate goes with rule oja, and a decay gate wants norm "
+             "pre",
              file.string());
+  STPN_CHECK(v.rule != kernels::Rule::delta,
+             "{}: the unit has rule delta, which the runtime does not have", file.string());
   if (v.decay_gate) {
     network.decay_gate =
         gate("unit.decay_weight", inputs, static_cast<float>(kernels::kDecayGateOffset));

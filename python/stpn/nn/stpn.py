@@ -37,8 +37,8 @@ class _PlasticNeurons(Unit[StateT]):
         self.update_gate = update_gate
         self.write_gate = write_gate
         self.decay_gate = decay_gate
-        if (write_gate or decay_gate) and options.get("rule", "hebb") != "hebb":
-            raise ValueError("write_gate and decay_gate want rule 'hebb'")
+        if (write_gate or decay_gate) and options.get("rule") == "oja":
+            raise ValueError("write_gate and decay_gate do not go with rule 'oja'")
         if decay_gate and options.get("norm", "pre") != "pre":
             raise ValueError("decay_gate wants norm 'pre'")
         super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, device,
@@ -116,9 +116,10 @@ class STPN(_PlasticNeurons[STPNState]):
       ('scalar')
     - update_gate = False: whether each neuron keeps a part k of its activity,
       h[t] = k h[t-1] + (1 - k) act(...), with k = sigmoid(U z[t] + d)
-    - write_gate = False: whether Gamma is multiplied by 2 sigmoid(B x[t]), for each neuron; rule 'hebb'
+    - write_gate = False: whether Gamma is multiplied by 2 sigmoid(B x[t]), for each neuron; not with
+      rule 'oja'
     - decay_gate = False: whether F[t-1] / n in its update is multiplied by sigmoid(A x[t] + 4), for
-      each neuron; rule 'hebb' and norm 'pre'
+      each neuron; not with rule 'oja'; norm 'pre'
 
     Parameters, of layer k with I inputs and N presynaptic inputs of a neuron, P of them with fast
     weights: weight_lk (H, N), bias_lk (H), weight_lambda_lk and weight_gamma_lk (H, P), (P) or (1);

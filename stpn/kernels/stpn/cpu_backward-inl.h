@@ -40,9 +40,10 @@
 #include "stpn/kernels/stpn/cpu_energy_backward-inl.h"
 #include "stpn/kernels/stpn/cpu_layer_norm-inl.h"
 #include "stpn/kernels/stpn/cpu_layout.h"
-#include "stpn/kernels/stpn/cpu_oja-inl.h"
+#include "stpn/kernels/stpn/rules/cpu_oja-inl.h"
 #include "stpn/kernels/stpn/cpu_plastic_bias-inl.h"
 #include "stpn/kernels/stpn/cpu_recompute-inl.h"
+#include "stpn/kernels/stpn/rules/cpu_delta-inl.h"
 #include "stpn/kernels/stpn/gates/cpu_gates-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -117,7 +118,9 @@ class StpnBackward
     if (call.forward.variant.layer_norm) layer_norm_.emplace(plan, call.forward);
     if (oja_) prediction_.emplace(plan);
     if (call.grad_energy != nullptr) energy_.emplace(plan);
-    if (call.forward.variant.has_gates()) gates_.emplace(plan, call.forward, parameters);
+    const StpnVariant& v = call.forward.variant;
+    if (has_any_gate(v)) gates_.emplace(plan, call.forward, parameters);
+    if (v.rule == Rule::delta) written_.emplace(plan, v);
   }
 
   void begin() {
@@ -315,7 +318,13 @@ class StpnBackward
     };
     if constexpr (!Layout::kNeuronBlocks) {
       if (gates_) {
-        gates_->backpropagate_factors(saved_, t, h(t), dh_from_update_, d_scale_);
+        gates_->backpropagate_factors(saved_, t, this->ungated_growth(t), dh_from_update_,
+                                      d_scale_);
+      }
+      if (written_) {
+        written_->begin(z(t));
+        written_->backward(saved_, t, dh_from_update_, gates_->gate(kWrittenValue), d_bias_);
+        written_->add_presynaptic_gradient(z(t), dz(t));
       }
     }
     for (int64_t k = begin; k < end && plastic_bias_; k += hn::Lanes(d)) {
@@ -365,8 +374,10 @@ class StpnBackward
       if constexpr (kPre) {
         minus_dn = hn::MulAdd(hn::Load(d, d_scale_ + k), hn::Mul(inverse, inverse), minus_dn);
       }
+      if (written_) minus_dn = hn::Add(minus_dn, written_->minus_of_norm(k));
       const V dn_over_n = zero_if_no_norm(d, inverse, hn::Neg(hn::Mul(minus_dn, inverse)));
-      hn::Store(du_over_n, d, du_over_n_ + k);
+      const V of_Gz = written_ ? hn::Add(du_over_n, written_->of_recalled(k)) : du_over_n;
+      hn::Store(of_Gz, d, du_over_n_ + k);
       V dF_from_G = dn_over_n;
       V dW_from_W = dn_over_n;
       if constexpr (kPost) {
@@ -463,7 +474,7 @@ class StpnBackward
   T* const dh_;              // gradient of h, without dh_from_update_
   T* const dh_from_update_;  // sum over j of Gamma dA z: what the update adds to that of `growth`
   T* const d_scale_;         // sum over j of Lambda dA F: gradient of the update's `scale`
-  T* const du_over_n_;       // du / n: dW gets it times z, dz times G
+  T* const du_over_n_;       // du / n, rule `delta`: and that of F z. dW gets it times z, dz times G
   T* const dF_from_G_;       // dn / n; `post`: scale dn / n - kappa. dF gets it times G, dW times F
   T* const d_bias_;
   T* const dW_from_W_;  // the sum over steps of dn / n - kappa, which dW gets times W
@@ -476,6 +487,7 @@ class StpnBackward
   std::optional<StpnPrediction<Layout>> prediction_;
   std::optional<StpnEnergyBackward<Layout>> energy_;
   std::optional<StpnGates<Layout>> gates_;
+  std::optional<StpnWrittenValue<Layout>> written_;
   bool upwards_ = true;  // the direction of the next sweep
 };
 

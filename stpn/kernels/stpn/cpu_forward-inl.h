@@ -17,8 +17,9 @@
 #include "stpn/kernels/stpn/cpu_forward_sweep-inl.h"
 #include "stpn/kernels/stpn/cpu_layer_norm-inl.h"
 #include "stpn/kernels/stpn/cpu_layout.h"
-#include "stpn/kernels/stpn/cpu_oja-inl.h"
+#include "stpn/kernels/stpn/rules/cpu_oja-inl.h"
 #include "stpn/kernels/stpn/cpu_plastic_bias-inl.h"
+#include "stpn/kernels/stpn/rules/cpu_delta-inl.h"
 #include "stpn/kernels/stpn/gates/cpu_gates-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -81,7 +82,8 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     if (v.plastic_bias) plastic_bias_.emplace(plan, call);
     if (v.layer_norm) layer_norm_.emplace(plan, call);
     if (v.rule == Rule::oja) prediction_.emplace(plan);
-    if (v.has_gates()) gates_.emplace(plan, call, parameters);
+    if (has_any_gate(v)) gates_.emplace(plan, call, parameters);
+    if (v.rule == Rule::delta) written_.emplace(plan, v);
     if (v.decay_gate) scale_ = gates_->scale();
   }
 
@@ -109,6 +111,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     load(t);
     if constexpr (!Layout::kNeuronBlocks) {
       if (gates_) gates_->forward(z(t));
+      if (written_) written_->begin(z(t));
     }
     forward(t, this->all_rows());
     store(t);
@@ -190,7 +193,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
         .bound = static_cast<T>(call_.variant.clamp),
         .z = z(t),
         .hebbian = z(t - 1),
-        .h = (call_.variant.write_gate ? gates_->growth() : h(t - 1)) + k,
+        .h = (has_growth(call_.variant) ? gates_->growth() : h(t - 1)) + k,
         .scale = scale_ + k,
         .Gz = Gz_ + k,
         .squares = squares_ + k,
@@ -302,11 +305,23 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
       save_neurons(t, saved_update_gate(v), 0, k, keep);
       save_neurons(t, saved_update_gate(v) + 1, 0, k, candidate);
     }
+    V growth = activity;
+    if (written_) {
+      const V inverse = hn::Load(d, inverse_norm_ + k);
+      const auto parts =
+          written_->forward(k, hn::Mul(gate(kWrittenValue), inverse),
+                            hn::Mul(hn::Load(d, Gz_ + k), inverse), hn::Load(d, bias_ + k));
+      growth = parts.growth;
+      save_neurons(t, saved_written(v), 0, k, parts.value);
+      save_neurons(t, saved_written(v) + 1, 0, k, parts.recalled);
+      save_neurons(t, saved_written(v) + 2, 0, k, parts.growth);
+    }
     if (v.write_gate) {
       const V write = gate(kWriteGate);
-      hn::Store(hn::Mul(write, activity), d, gates_->growth() + k);
+      growth = hn::Mul(write, growth);
       save_neurons(t, saved_write_gate(v), 0, k, write);
     }
+    if (has_growth(v)) hn::Store(growth, d, gates_->growth() + k);
     if (v.decay_gate) {
       const V keep = gate(kDecayGate);
       const V scale = hn::Mul(keep, hn::Load(d, inverse_norm_ + k));
@@ -383,6 +398,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   std::optional<StpnLayerNorm<Layout>> layer_norm_;
   std::optional<StpnPrediction<Layout>> prediction_;  // Oja's rule
   std::optional<StpnGates<Layout>> gates_;
+  std::optional<StpnWrittenValue<Layout>> written_;  // rule `delta`
   int64_t next_ = 0;                                  // the time step that forward() makes next
 };
 

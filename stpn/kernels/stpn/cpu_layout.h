@@ -33,7 +33,7 @@ inline int64_t saved_layer_norm(const StpnVariant& variant) {
   return saved_plastic_bias(variant) + variant.plastic_bias;
 }
 // Then the gates: the update gate and the candidate act(u); the write gate; the decay gate and what
-// the update multiplies F by.
+// the update multiplies F by. With rule `delta`, last: v, F z / n and the growth before its gate.
 inline int64_t saved_update_gate(const StpnVariant& variant) {
   return saved_layer_norm(variant) + variant.layer_norm;
 }
@@ -43,13 +43,16 @@ inline int64_t saved_write_gate(const StpnVariant& variant) {
 inline int64_t saved_decay_gate(const StpnVariant& variant) {
   return saved_write_gate(variant) + variant.write_gate;
 }
-inline int64_t saved_after_gates(const StpnVariant& variant) {
+inline int64_t saved_written(const StpnVariant& variant) {
   return saved_decay_gate(variant) + 2 * variant.decay_gate;
+}
+inline int64_t saved_after_gates(const StpnVariant& variant) {
+  return saved_written(variant) + (variant.rule == Rule::delta ? 3 : 0);
 }
 
 // Whether the neurons of the unit depend on each other within a time step or from one to the next.
 inline bool has_coupled_neurons(const StpnVariant& variant) {
-  return variant.recurrent || variant.layer_norm || variant.rule == Rule::oja;
+  return variant.recurrent || variant.layer_norm || variant.rule != Rule::hebb;
 }
 
 // The presynaptic inputs [begin, end) have fast weights.

@@ -78,7 +78,7 @@ class StpnRecomputed : public BackwardLoop<Pass, Layout> {
         hebbian_(Loop::take_activity(
             scratch, Layout::kNeuronBlocks ? 0 : plan.interval * plan.presynaptic(S))),
         h_(Loop::take_activity(scratch, plan.interval * plan.neurons(S))),
-        growth_(forward.variant.write_gate
+        growth_(has_growth(forward.variant)
                     ? Loop::take_activity(scratch, plan.interval * plan.neurons(S))
                     : h_),
         ones_(scratch.take(plan.neurons(S))),
@@ -97,7 +97,7 @@ class StpnRecomputed : public BackwardLoop<Pass, Layout> {
       this->clear_outside(hebbian(t), 1, plastic_.begin, plastic_.end);
     }
     this->neurons_in(forward_.output, t, h(t));
-    if (forward_.variant.write_gate) load_growth(t);
+    if (has_growth(forward_.variant)) load_growth(t);
     is_finite_ = (is_finite_ || t == this->begin_) && is_finite(growth(t)) &&
                  (plastic_.are_all || this->all_finite(z(t), plan_.presynaptic(S)));
   }
@@ -130,13 +130,19 @@ class StpnRecomputed : public BackwardLoop<Pass, Layout> {
     return hebbian_ + this->step_in_interval(t) * plan_.presynaptic(S);
   }
   T* h(int64_t t) const { return h_ + this->step_in_interval(t) * plan_.neurons(S); }
-  // What the update of step t multiplies the presynaptic term by: h, times the write gate.
+  // What the update of step t multiplies the presynaptic term by, and the same without its gate.
   T* growth(int64_t t) const { return growth_ + this->step_in_interval(t) * plan_.neurons(S); }
+  const T* ungated_growth(int64_t t) const {
+    const StpnVariant& v = forward_.variant;
+    return v.rule == Rule::delta ? saved_.neurons(t, saved_written(v) + 2) : h(t);
+  }
   void load_growth(int64_t t) const {
     const D d;
-    const T* HWY_RESTRICT gate = saved_.neurons(t, saved_write_gate(forward_.variant));
+    const StpnVariant& v = forward_.variant;
+    const T* HWY_RESTRICT ungated = ungated_growth(t);
+    const T* HWY_RESTRICT gate = v.write_gate ? saved_.neurons(t, saved_write_gate(v)) : ones_;
     for (int64_t k = 0; k < plan_.neurons(S); k += hn::Lanes(d)) {
-      hn::Store(hn::Mul(hn::LoadU(d, gate + k), hn::Load(d, h(t) + k)), d, growth(t) + k);
+      hn::Store(hn::Mul(hn::LoadU(d, gate + k), hn::LoadU(d, ungated + k)), d, growth(t) + k);
     }
   }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <utility>
+#include <vector>
 
 #include "stpn/kernels/cpu/simd_targets.h"
 #include "stpn/kernels/stpn/cpu_layout.h"
@@ -106,14 +107,20 @@ void store_gradients(const StpnBackwardParams<T>& p, const PlasticPlan<T>& plan,
   for (int64_t i = 0; i < plan.hidden && p.grad_weight != nullptr; ++i) {
     std::copy_n(sums.row(kWeight, i), plan.fan_in, p.grad_weight + i * plan.fan_in);
   }
-  T* const gate_weights[] = {p.grad_update_weight, p.grad_write_weight, p.grad_decay_weight};
-  T* const gate_biases[] = {p.grad_update_bias, nullptr, nullptr};
+  // Rule `delta`: another part of the gradient of W.
+  std::vector<T> of_value(f.variant.rule == Rule::delta ? plan.hidden * plan.fan_in : 0);
+  T* const gate_weights[] = {p.grad_update_weight, p.grad_write_weight, p.grad_decay_weight,
+                             of_value.data()};
+  T* const gate_biases[] = {p.grad_update_bias, nullptr, nullptr, nullptr};
   for (int64_t gate = 0; gate < kStpnGates; ++gate) {
     if (!has_gate(f.variant, gate)) continue;
     Extent extent = f.extent;
-    extent.inputs = gate_inputs(f.extent, gate);
+    extent.inputs = gate_inputs(f.extent, f.variant, gate);
     store_input_weights<T>(sums, kStpnVectors + gate_vectors(f.extent, f.variant, gate), extent,
                            {gate_weights[gate], extent.inputs, gate_biases[gate]});
+  }
+  if (f.variant.rule == Rule::delta && p.grad_weight != nullptr) {
+    for (int64_t k = 0; k < plan.hidden * plan.fan_in; ++k) p.grad_weight[k] += of_value[k];
   }
   const RateGradients<T> rates{f.variant.decay, f.weight_lambda, f.weight_gamma,
                                p.grad_weight_lambda, p.grad_weight_gamma};

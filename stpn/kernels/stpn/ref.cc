@@ -3,79 +3,16 @@
 #include <vector>
 
 #include "stpn/kernels/comparisons.h"
-#include "stpn/kernels/cpu/plan.h"
 #include "stpn/kernels/layer_norm.h"
+#include "stpn/kernels/stpn/rules/ref_delta.h"
 #include "stpn/kernels/stpn/equations.h"
-#include "stpn/kernels/stpn/gates/ref.h"
+#include "stpn/kernels/stpn/gates/ref_gates.h"
+#include "stpn/kernels/stpn/ref_step.h"
 
 namespace stpn::kernels {
 namespace {
 
-// The sizes of a call, and where its rates lie.
-template <typename T>
-struct Shape {
-  explicit Shape(const StpnForwardParams<T>& p)
-      : extent(p.extent),
-        variant(p.variant),
-        H(p.extent.hidden),
-        I(p.extent.inputs),
-        N(fan_in(p.extent, p.variant)),
-        P(plastic_fan_in(p.extent, p.variant)),
-        first(first_plastic_input(p.extent, p.variant)) {}
-
-  // Index of Lambda_ij and Gamma_ij.
-  int64_t rate(int64_t i, int64_t j) const {
-    if (variant.rates == Rates::scalar) return 0;
-    return variant.rates == Rates::presynaptic ? j : i * P + j;
-  }
-  int64_t bias_rate(int64_t i) const { return variant.scalar_bias_rates ? 0 : i; }
-  T bound() const { return static_cast<T>(variant.clamp); }
-  T clamped(T value) const { return kernels::clamped(value, bound()); }
-  // The gradient of `value`, given that of the clamped value.
-  T through_clamp(T value, T gradient) const {
-    return kernels::through_clamp(value, bound(), gradient);
-  }
-
-  Extent extent;
-  StpnVariant variant;
-  int64_t H, I, N, P;  // as in equations.h
-  int64_t first;       // the first presynaptic input that has fast weights
-};
-
-// Everything that one time step of one sample computes and that backward needs.
-template <typename T>
-struct StepRecord {
-  std::vector<T> z;           // (N)    [x[t]; h[t-1]]
-  std::vector<T> hebbian_z;   // (P)    presynaptic factor of the Hebbian term
-  std::vector<T> F, beta;     // (H, P), (H)  F[t-1] and beta[t-1], zero after a reset
-  std::vector<T> G, norm;     // (H, N), (H)  |G|, without epsilon
-  std::vector<T> dot;         // (H)    G z
-  std::vector<T> normalised;  // (H)    output of the layer norm, before gain and offset
-  T inverse_std = T(0);       //        1 / the standard deviation that the layer norm divides by
-  StpnGateValues<T> gates;
-  std::vector<T> candidate;   // (H)    act(u), of which the update gate makes h
-  std::vector<T> h;           // (H)
-  std::vector<T> F_in;        // (H, P) F as it enters the update: F / n for norm `pre`, else F
-  std::vector<T> oja_term;    // (P)    what Oja's rule subtracts from hebbian_z
-  std::vector<T> unclamped;   // (H, P) new F before clamp and norm `post`
-  std::vector<T> post_norm;   // (H)    |W + F| for norm `post`, without epsilon
-  std::vector<T> unclamped_beta;  // (H)    new beta before its clamp
-
-  // Neuron i's write and decay gate.
-  T write(int64_t i) const { return gates.write.empty() ? T(1) : gates.write[i]; }
-  T keep(int64_t i) const { return gates.decay.empty() ? T(1) : gates.decay[i]; }
-};
-
-// The state of one sample, or the gradient of the loss with respect to it.
-template <typename T>
-struct State {
-  std::vector<T> h, F, beta;
-};
-
-template <typename T>
-T plus_epsilon(T norm) {
-  return norm + static_cast<T>(kNormEpsilon);
-}
+using namespace stpn_ref;  // NOLINT(google-build-using-namespace)
 
 // Applies a reset, and records what the step reads.
 template <typename T>
@@ -164,6 +101,12 @@ void update(const StpnForwardParams<T>& p, const Shape<T>& s, StepRecord<T>& ste
       step.oja_term[k % s.P] += step.h[k / s.P] * step.F_in[k];
     }
   }
+  step.growth = step.h;
+  if (v.rule == Rule::delta) {
+    step.written = stpn_written(p, step.F, step.dot, step.norm, step.z);
+    step.growth = step.written.growth;
+  }
+  for (int64_t i = 0; i < s.H; ++i) step.growth[i] *= step.write(i);
   step.unclamped.resize(s.H * s.P);
   step.post_norm.assign(s.H, T(1));
   state.h = step.h;
@@ -172,7 +115,7 @@ void update(const StpnForwardParams<T>& p, const Shape<T>& s, StepRecord<T>& ste
     const T* W = p.weight + i * s.N;
     for (int64_t j = 0; j < s.P; ++j) {
       const int64_t r = s.rate(i, j);
-      const T change = step.write(i) * step.h[i] * (step.hebbian_z[j] - step.oja_term[j]);
+      const T change = step.growth[i] * (step.hebbian_z[j] - step.oja_term[j]);
       const T kept = step.keep(i) * step.F_in[i * s.P + j];
       const T value = decayed(v.decay, p.weight_lambda[r], kept, p.weight_gamma[r], change);
       step.unclamped[i * s.P + j] = value;
@@ -260,6 +203,7 @@ void backpropagate_update(const StpnBackwardParams<T>& p, const Shape<T>& s,
   d_gates.write.assign(s.H, T(0));
   d_gates.decay.assign(s.H, T(0));
   std::vector<T> d_presynaptic(s.P, T(0));  // of hebbian_z - oja_term
+  std::vector<T> d_growth(s.H, T(0));
   for (int64_t i = 0; i < s.H; ++i) {
     for (int64_t j = 0; j < s.P; ++j) {
       const int64_t k = i * s.P + j;
@@ -267,7 +211,7 @@ void backpropagate_update(const StpnBackwardParams<T>& p, const Shape<T>& s,
       const T lambda = f.weight_lambda[r];
       const T gamma = f.weight_gamma[r];
       const T presynaptic = step.hebbian_z[j] - step.oja_term[j];
-      const T change = step.write(i) * step.h[i] * presynaptic;
+      const T change = step.growth[i] * presynaptic;
       const T kept = step.keep(i) * step.F_in[k];
       const bool before = v.decay == Decay::before_update;
       // The gradient of gamma * change.
@@ -278,10 +222,15 @@ void backpropagate_update(const StpnBackwardParams<T>& p, const Shape<T>& s,
       grad.F[k] = dF_new[k] * lambda * step.keep(i);
       d_gates.decay[i] += dF_new[k] * lambda * step.F_in[k];
       const T d_change = d_learned * gamma;
-      d_gates.write[i] += d_change * step.h[i] * presynaptic;
-      grad.h[i] += d_change * step.write(i) * presynaptic;
-      d_presynaptic[j] += d_change * step.write(i) * step.h[i];
+      d_growth[i] += d_change * presynaptic;
+      d_presynaptic[j] += d_change * step.growth[i];
     }
+  }
+  const std::vector<T>& ungated = v.rule == Rule::delta ? step.written.growth : step.h;
+  for (int64_t i = 0; i < s.H; ++i) {
+    d_gates.write[i] = d_growth[i] * ungated[i];
+    d_growth[i] *= step.write(i);
+    if (v.rule != Rule::delta) grad.h[i] += d_growth[i];
   }
   if (v.rule == Rule::oja) {
     for (int64_t k = 0; k < s.H * s.P; ++k) {
@@ -295,6 +244,10 @@ void backpropagate_update(const StpnBackwardParams<T>& p, const Shape<T>& s,
       dn[k / s.P] -= grad.F[k] * step.F_in[k] / n;
       grad.F[k] /= n;
     }
+  }
+  if (v.rule == Rule::delta) {
+    backpropagate_stpn_written(p, step.written, step.F, step.dot, step.norm, step.z, d_growth,
+                               grad.F, dz, dn);
   }
   for (int64_t j = 0; j < s.P; ++j) {
     const int64_t input = s.first + j;

@@ -11,7 +11,7 @@ namespace stpn::kernels {
 
 STPN_CHOICES(Norm, none, preactivation, pre, post);
 STPN_CHOICES(Connections, all, input, recurrent);
-STPN_CHOICES(Rule, hebb, oja);
+STPN_CHOICES(Rule, hebb, oja, delta);
 STPN_CHOICES(Decay, before_update, after_update);
 STPN_CHOICES(Presynaptic, previous, current);
 
@@ -49,8 +49,9 @@ STPN_CHOICES(Presynaptic, previous, current);
     "bound of the fast weights; inf: none. Set it where norm is none or post")                \
   X(choice, Connections, connections, all, 0, 0, "synapses that have fast weights")           \
   X(choice, Rule, rule, hebb, 0, 0,                                                           \
-    "what the fast weights learn: the product of activities (hebb), or that less what they "  \
-    "already predict (oja)")                                                                  \
+    "what the fast weights learn: the product of activities (hebb), that less what they "     \
+    "already predict (oja), or what the slow weights make of the inputs less what they "      \
+    "already recall (delta)")                                                                 \
   X(choice, Decay, decay, before_update, 0, 0,                                                \
     "whether only old fast weights decay (before_update) or what was just learnt too "        \
     "(after_update)")                                                                         \

@@ -63,10 +63,10 @@ std::vector<base::Field> StpnOptions::fields() {
                                  "lets the unit track a state"));
     fields.push_back(base::field("write_gate", write_gate,
                                  "learn for each neuron and step, from the inputs, how much the "
-                                 "fast weights grow; rule must be hebb"));
+                                 "fast weights grow; not with rule oja"));
     fields.push_back(base::field("decay_gate", decay_gate,
-                                 "likewise how much of the fast weights stays; rule must be hebb "
-                                 "and norm pre"));
+                                 "likewise how much of the fast weights stays; not with rule oja; "
+                                 "norm must be pre"));
   }
   fields.push_back(
       base::field("initialisation", initialisation,
@@ -106,9 +106,11 @@ StpnUnit::StpnUnit(int64_t input_size, const StpnOptions& options, const char* l
              lambda_.high);
   STPN_CHECK(gamma_.low <= gamma_.high, "gamma_low is {}, above gamma_high, {}", gamma_.low,
              gamma_.high);
-  STPN_CHECK(
-      variant_.rule == kernels::Rule::hebb || !(variant_.write_gate || variant_.decay_gate),
-      "write_gate and decay_gate want rule \"hebb\"");
+  STPN_CHECK(variant_.rule != kernels::Rule::oja || !(variant_.write_gate || variant_.decay_gate),
+             "write_gate and decay_gate do not go with rule \"oja\"");
+  STPN_CHECK(kernels::is_complete_delta(variant_),
+             "rule \"delta\" wants norm \"pre\", decay \"before_update\", presynaptic \"previous\" "
+             "and connections \"all\"");
   STPN_CHECK(variant_.norm == kernels::Norm::pre || !variant_.decay_gate,
              "decay_gate wants norm \"pre\"");
   const kernels::Extent extent{.inputs = input_size, .hidden = H};

@@ -78,12 +78,17 @@ struct StpnUnit {
                "{}: beta, bias_lambda and bias_gamma go together", name);
     STPN_CHECK(given(kUpdateWeight) || !given(kUpdateBias),
                "{}: update_bias goes with update_weight", name);
-    STPN_CHECK(variant.rule == kernels::Rule::hebb || !(variant.write_gate || variant.decay_gate),
-               "{}: a write or a decay gate wants rule hebb", name);
+    STPN_CHECK(variant.rule != kernels::Rule::oja || !(variant.write_gate || variant.decay_gate),
+               "{}: a write or a decay gate does not go with rule oja", name);
     STPN_CHECK(variant.norm == kernels::Norm::pre || !variant.decay_gate,
                "{}: a decay gate wants norm pre", name);
-    STPN_CHECK(!variant.has_gates() || !call.tensors[kX].is_cuda(),
-               "{}: there are no gates on a GPU", name);
+    STPN_CHECK(kernels::is_complete_delta(variant),
+               "{}: rule delta wants norm pre, decay before_update, presynaptic previous and "
+               "connections all",
+               name);
+    STPN_CHECK(!(variant.has_gates() || variant.rule == kernels::Rule::delta) ||
+                   !call.tensors[kX].is_cuda(),
+               "{}: there are neither gates nor rule delta on a GPU", name);
     same_shape(call, kLambda, kLambda + 1);
     if (given(kBiasLambda)) same_shape(call, kBiasLambda, kBiasGamma);
   }

@@ -1,6 +1,6 @@
 // The gates of the STPN (equations.h): for each neuron and sample a sigmoid of a projection of the
-// presynaptic inputs. Row-vectorised groups only: neuron blocks are for units without recurrence.
-// Compiled once for each SIMD target.
+// presynaptic inputs; and, for rule `delta`, the projection W z. Row-vectorised groups only: neuron
+// blocks are for neurons that are independent of each other. Compiled once for each SIMD target.
 
 #if defined(STPN_KERNELS_STPN_GATES_CPU_GATES_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_STPN_GATES_CPU_GATES_INL_H_
@@ -65,6 +65,7 @@ class StpnGates {
       T* HWY_RESTRICT values = arrays_[which];
       transpose(projections_[which]->neurons(), projections_[which]->width(), S, extent_.hidden,
                 values, S);
+      if (which == kWrittenValue) continue;
       const V largest = hn::Set(d, which == kWriteGate ? T(2) : T(1));
       for (int64_t k = 0; k < neurons_; k += hn::Lanes(d)) {
         const V sigmoid = activate(d, Activation::sigmoid, hn::Load(d, values + k));
@@ -73,10 +74,11 @@ class StpnGates {
     }
   }
 
-  // In place, from the gradient of `growth` to that of h[t], and from that of `scale` to that of
-  // 1/n; and to those of the pre-activations of the write and the decay gate.
+  // In place, from the gradient of `growth` to that of growth without its gate, `ungated`, and from
+  // that of `scale` to that of 1/n; and to those of the pre-activations of the write and the decay
+  // gate.
   void backpropagate_factors(const SavedActivations<T, S>& saved, int64_t t,
-                             const T* HWY_RESTRICT h, T* HWY_RESTRICT d_growth,
+                             const T* HWY_RESTRICT ungated, T* HWY_RESTRICT d_growth,
                              T* HWY_RESTRICT d_scale) const {
     const D d;
     const V one = hn::Set(d, T(1));
@@ -87,7 +89,8 @@ class StpnGates {
       const V gradient = hn::Load(d, d_growth + k);
       // The derivative of w = 2 sigmoid is w (1 - w / 2).
       const V slope = hn::Mul(write, hn::NegMulAdd(hn::Set(d, T(0.5)), write, one));
-      hn::Store(hn::Mul(hn::Mul(gradient, hn::Load(d, h + k)), slope), d, gate(kWriteGate) + k);
+      const V d_gate = hn::Mul(gradient, hn::LoadU(d, ungated + k));
+      hn::Store(hn::Mul(d_gate, slope), d, gate(kWriteGate) + k);
       hn::Store(hn::Mul(gradient, write), d, d_growth + k);
     }
     for (int64_t k = 0; k < neurons_ && variant_.decay_gate; k += hn::Lanes(d)) {

@@ -1,4 +1,4 @@
-// Gates: the reference against finite differences, and the CPU kernel against the reference, on
+// Gates and rule `delta`: the reference against finite differences, and the CPU kernel against the reference, on
 // every SIMD target this machine runs.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -23,8 +23,8 @@ using testing::expect_cpu_matches_reference;
 using testing::expect_same;
 using testing::RandomStpnCall;
 
-// Every subset of the gates with every norm, connection and decay that it goes with, and the rest
-// drawn.
+// Every subset of the gates with every norm, connection and decay that it goes with; then with rule
+// `delta`; and the rest drawn.
 std::vector<StpnVariant> gated_variants() {
   base::Random draw(29, base::Stream::test_data, 0);
   std::vector<StpnVariant> variants;
@@ -40,7 +40,7 @@ std::vector<StpnVariant> gated_variants() {
           v.norm = v.decay_gate ? Norm::pre : norm;
           v.connections = connections;
           v.decay = decay;
-          // The others want Hebb's rule.
+          // The others do not go with Oja's rule.
           if (gates == 1) v.rule = static_cast<Rule>(draw.below(2));
           v.presynaptic = static_cast<Presynaptic>(draw.below(2));
           v.activation = static_cast<Activation>(draw.below(4));
@@ -51,6 +51,23 @@ std::vector<StpnVariant> gated_variants() {
           variants.push_back(v);
         }
       }
+    }
+  }
+  for (int gates = 0; gates < 8; ++gates) {
+    for (const bool recurrent : {true, false}) {
+      if (gates != 0 && !recurrent) continue;
+      StpnVariant v;
+      v.rule = Rule::delta;
+      v.recurrent = recurrent;
+      v.update_gate = (gates & 1) != 0;
+      v.write_gate = (gates & 2) != 0;
+      v.decay_gate = (gates & 4) != 0;
+      v.activation = static_cast<Activation>(draw.below(4));
+      v.rates = static_cast<Rates>(draw.below(3));
+      v.layer_norm = draw.below(4) == 0;
+      v.plastic_bias = draw.below(3) == 0;
+      if (draw.below(3) == 0) v.clamp = 0.4;
+      variants.push_back(v);
     }
   }
   return variants;
@@ -144,11 +161,15 @@ StpnVariant all_gates() {
 
 // Through several intervals of recomputation, in groups of four, two and one.
 TEST_P(StpnGatesCpuTest, ManyStepsAndLargeUnitsMatchReference) {
-  for (const Extent& e : {Extent{19, 5, 150, 30}, Extent{70, 7, 18, 13}, Extent{6, 7, 150, 91},
-                          Extent{3, 3, 1650, 20}}) {
-    SCOPED_TRACE(e.inputs);
-    const RandomStpnCall<double> c(e, all_gates(), 3);
-    expect_cpu_matches_reference(c);
+  for (const Rule rule : {Rule::hebb, Rule::delta}) {
+    StpnVariant v = all_gates();
+    v.rule = rule;
+    for (const Extent& e : {Extent{19, 5, 150, 30}, Extent{70, 7, 18, 13}, Extent{6, 7, 150, 91},
+                            Extent{3, 3, 1650, 20}}) {
+      SCOPED_TRACE(e.inputs);
+      const RandomStpnCall<double> c(e, v, 3);
+      expect_cpu_matches_reference(c);
+    }
   }
   const RandomStpnCall<float> in_float({19, 7, 15, 30}, all_gates(), 3);
   expect_cpu_matches_reference(in_float);
