@@ -77,6 +77,9 @@ GoldenUnit make_stpn_recurrent(GoldenFile& file) {
   options.plastic_bias = config.flag("plastic_bias");
   if (options.plastic_bias) options.bias_rates = bias_rates_of(file);
   config.choice("fixed", {{"null", ""}});
+  options.update_gate = config.flag_if_any("update_gate");
+  options.write_gate = config.flag_if_any("write_gate");
+  options.decay_gate = config.flag_if_any("decay_gate");
 
   GoldenUnit golden;
   golden.unit = options.make(file.input_size);

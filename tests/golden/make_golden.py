@@ -89,7 +89,34 @@ class GatedDelta:
         return h, {"S": S.flatten(1, 2)}, energy + (shared + stored).flatten(1)
 
 
-UNITS = {"stpn_recurrent": StpnRecurrent, "gated_delta": GatedDelta}
+class GatedStpn:
+    """StpnRecurrent with an update, a write and a decay gate (stpn/kernels/stpn/equations.h)."""
+
+    config = StpnRecurrent.config | {"update_gate": True, "write_gate": True, "decay_gate": True}
+    parameters = StpnRecurrent.parameters | {
+        "update_weight": (HIDDEN, INPUTS + HIDDEN), "update_bias": (HIDDEN,),
+        "write_weight": (HIDDEN, INPUTS), "decay_weight": (HIDDEN, INPUTS)}
+    state = StpnRecurrent.state
+
+    @staticmethod
+    def step(p, x, state):
+        z = torch.cat([x, state["h"]], dim=1)
+        G = p["weight"] + state["F"]
+        n = G.norm(dim=2, keepdim=True) + 1e-16
+        candidate = torch.tanh(((G / n) * z[:, None]).sum(2) + p["bias"])
+        keep = torch.sigmoid(z @ p["update_weight"].T + p["update_bias"])
+        h = keep * state["h"] + (1 - keep) * candidate
+        write = 2 * torch.sigmoid(x @ p["write_weight"].T)
+        stay = torch.sigmoid(x @ p["decay_weight"].T + 4)
+        F = (stay[:, :, None] * p["weight_lambda"] * state["F"] / n
+             + (write * h)[:, :, None] * p["weight_gamma"] * z[:, None])
+        energy = ((G / n).abs() * z[:, None] ** 2).sum(2) + (
+            z ** 2 @ p["update_weight"].abs().T + x ** 2 @ p["write_weight"].abs().T
+            + x ** 2 @ p["decay_weight"].abs().T)
+        return h, {"h": h, "F": F}, energy
+
+
+UNITS = {"stpn_recurrent": StpnRecurrent, "stpn_gates": GatedStpn, "gated_delta": GatedDelta}
 
 
 def array(tensor):

@@ -122,7 +122,8 @@ struct StpnForwardSweep {
   T* F;
   T bound;
   const T* z;                    // z[t]
-  const T *hebbian, *h, *scale;  // of step t - 1: its presynaptic term, h and scale
+  // Of step t - 1: its presynaptic term; h, times the write gate; scale.
+  const T *hebbian, *h, *scale;
   T *Gz, *squares, *Wz, *WC;     // out: neuron values of the sums, as StpnForward has them
 };
 

@@ -18,6 +18,12 @@
 //   layer norm of u      after the bias; epsilon 1e-5
 //   plastic bias         beta[t] = clamp(bias_lambda * beta[t-1] + bias_gamma * h[t], +-c), else 0;
 //                        it takes no part in the norms
+//   gates                a factor for each neuron, computed with slow weights; each gate by itself,
+//                        only with recurrent synapses:
+//     update   k = sigmoid(U z[t] + d) keeps activity: h[t] = k h[t-1] + (1 - k) act(u)
+//     write    w = 2 sigmoid(B x[t]) scales what F learns: w Gamma in place of Gamma. Rule `hebb`
+//     decay    a = sigmoid(A x[t] + 4) scales what F keeps: a F[t-1] / n in place of F[t-1] / n in
+//              its update. Rule `hebb` and norm `pre`
 //
 // Garcia Rodriguez, Guo, Moraitis: Short-Term Plasticity Neurons Learning to Learn and Forget, ICML
 // 2022, section 3. What the paper leaves open about layer norm and plastic bias follows the
@@ -44,7 +50,15 @@ struct StpnVariant {
   bool plastic_bias = false;
   // Lambda and Gamma of the plastic bias: a single value each, else one per neuron.
   bool scalar_bias_rates = false;
+  bool update_gate = false;
+  bool write_gate = false;
+  bool decay_gate = false;
+
+  bool has_gates() const { return update_gate || write_gate || decay_gate; }
 };
+
+// What the decay gate adds to A x: at first it keeps nearly all of F.
+inline constexpr double kDecayGateOffset = 4;
 
 // N: presynaptic inputs of a neuron.
 inline int64_t fan_in(const Extent& extent) { return extent.inputs + extent.hidden; }

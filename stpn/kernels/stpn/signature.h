@@ -32,6 +32,10 @@ STPN_CHOICES(Presynaptic, previous, current);
   X(parameter, bias_gamma, "H | 1", optional, differentiable, "plastic bias: its growth")  \
   X(parameter, layer_norm_weight, "H", optional, differentiable, "layer norm: gain")       \
   X(parameter, layer_norm_bias, "H", optional, differentiable, "layer norm: offset")       \
+  X(parameter, update_weight, "H N", optional, differentiable, "update gate: U")           \
+  X(parameter, update_bias, "H", optional, differentiable, "update gate: d")               \
+  X(parameter, write_weight, "H I", optional, differentiable, "write gate: B")             \
+  X(parameter, decay_weight, "H I", optional, differentiable, "decay gate: A")             \
   X(input, measured, "N", optional, constant,                                              \
     "energy: 1 for presynaptic inputs that count, 0 for others")
 
@@ -57,7 +61,9 @@ STPN_CHOICES(Presynaptic, previous, current);
 
 inline constexpr TensorSpec kStpnTensors[] = {STPN_TENSORS(STPN_TENSOR_SPEC)};
 inline constexpr OptionSpec kStpnOptions[] = {STPN_OPTIONS(STPN_OPTION_SPEC)};
-inline constexpr const char* kOnlyRecurrent[] = {"h", "connections", "presynaptic"};
+inline constexpr const char* kOnlyRecurrent[] = {
+    "h",           "connections", "presynaptic", "update_weight",
+    "update_bias", "write_weight", "decay_weight"};
 inline constexpr Signature kStpnRecurrent{"stpn_recurrent", kStpnTensors, kStpnOptions, {}};
 inline constexpr Signature kStpnFeedforward{"stpn_feedforward", kStpnTensors, kStpnOptions,
                                             kOnlyRecurrent};
