@@ -127,9 +127,10 @@ class Capability : public SequenceTask {
 
   std::vector<Event> draw(base::Random& random) const {
     const std::vector<Event> memory = draw_memory(random), tracking = draw_tracking(random);
-    std::vector<Event> sequence;
-    auto next_memory = memory.begin(), next_tracking = tracking.begin();
-    for (int64_t left = steps(); left > 0; --left) {
+    auto next_memory = memory.begin() + options_.pairs * options_.writes;
+    auto next_tracking = tracking.begin();
+    std::vector<Event> sequence(memory.begin(), next_memory);
+    for (int64_t left = steps() - std::ssize(sequence); left > 0; --left) {
       const auto memory_left = memory.end() - next_memory;
       const auto tracking_left = tracking.end() - next_tracking;
       const int64_t place = random.below(static_cast<uint32_t>(left));

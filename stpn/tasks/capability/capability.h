@@ -5,16 +5,17 @@
 //              random places: the last one counts.
 //   tracking   generators of an automaton (automaton.h), uniform and independent; after each, the
 //              state is asked for.
-//   joint      both: the steps of the one are among those of the other.
+//   joint      both: first the pairs, and then questions and generators.
 //
-//   step      1     2    3     4     5     6    7
-//   shown    k1 v1  g1  k2 v2  g2   k2?   k1?   g3
-//   target    .     s1   .     s2   v2    v1    s3
+//   step      1      2     3    4    5    6    7
+//   shown    k1 v1  k2 v2  g1   k2   g2   .    k1
+//   target    .      .     s1   v2   s2   .    v1
 //
 // A key and its value are shown in one step; a key alone is the question. Steps that are left over
-// are fillers, at which nothing is shown or asked. The order is uniform among those in which every
-// pair precedes every question. Keys of a sequence are distinct; its values need not be. Both are
-// symbols, and uniform.
+// are fillers, at which nothing is shown or asked. What follows the pairs comes in any order, each
+// as probable as the others. Keys of a sequence are distinct; its values need not be. Both are
+// symbols, and uniform. As in the task of Arora, Eyuboglu, Timalsina, Johnson, Poli, Zou, Rudra,
+// Re: Zoology (ICLR 2024), the questions are among other steps; there a pair takes two steps.
 //
 // Input: one-hot vectors of the key, the value and the generator, in this order, of which `recall`
 // has the first two and `tracking` the last; each is zero if there is none. Target: the value,

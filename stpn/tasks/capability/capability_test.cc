@@ -105,11 +105,11 @@ std::string text_of(const std::vector<Seen>& steps) {
 // If this test fails, results on these tasks cannot be compared with earlier ones.
 TEST(Capability, SequencesNeverChange) {
   EXPECT_EQ(text_of(read_sequence(*recall(2, 2, 10, 8).make(1), 10, 0)),
-            "0=0 5=7 0=1 5=4 . . 0?1 5?4");
+            "0=0 5=7 0=1 5=4 0?1 . . 5?4");
   EXPECT_EQ(text_of(read_sequence(*tracking("s5", 6, 8).make(1), 0, 1)),
             ". g3>1 . g1>7 g0>49 g2>52 g2>49 g0>7");
   EXPECT_EQ(text_of(read_sequence(*joint("s3", 2, 4, 9).make(1), 64, 2)),
-            "14=33 g1>65 g1>64 19=38 g0>66 19?38 g0>64 14?33 .");
+            "14=33 19=38 19?38 g1>65 g1>64 g0>66 . 14?33 g0>64");
 }
 
 // Follows the rules over a sequence, and counts what there is of each kind.
@@ -123,6 +123,7 @@ void expect_rules(const std::vector<Seen>& steps, int64_t symbols, int64_t pairs
     if (step.value >= 0) {
       ASSERT_GE(step.key, 0);
       ASSERT_TRUE(asked.empty()) << "a pair after a question";
+      ASSERT_EQ(seen_generators, 0) << "a pair after a generator";
       value_of[step.key] = step.value;
       ++written[step.key];
     }
@@ -158,23 +159,28 @@ TEST(Capability, FollowsTheRules) {
   }
 }
 
-TEST(Capability, QuestionsComeInEveryOrderAndAmongGenerators) {
-  const auto task = joint("s3", 2, 2, 6).make(1);
-  std::set<std::string> orders;
-  for (int64_t i = 0; i < 40; ++i) {
+TEST(Capability, WhatFollowsThePairsComesInEveryOrder) {
+  JointOptions options = joint("s3", 2, 1, 6);
+  options.test = 2400;
+  const auto task = options.make(1);
+  std::map<std::string, int64_t> orders;
+  for (int64_t i = 0; i < options.test; ++i) {
     std::string order;
     std::vector<int64_t> keys;
     for (const Seen& step : read_sequence(*task, 64, i)) {
-      if (step.value >= 0) keys.push_back(step.key);
-      if (step.generator >= 0) {
+      if (step.value >= 0) {
+        keys.push_back(step.key);
+      } else if (step.generator >= 0) {
         order += 'g';
       } else {
-        order += step.value >= 0 ? 'w' : (step.key == keys[0] ? '1' : '2');
+        order += step.key < 0 ? '.' : step.key == keys[0] ? '1' : '2';
       }
     }
-    orders.insert(order);
+    ++orders[order];
   }
-  EXPECT_GT(orders.size(), 18u);  // of 30, of which 40 draws have about 22
+  EXPECT_EQ(orders.size(), 24u);
+  // 100 are expected of each; five standard deviations are 49.
+  for (const auto& [order, count] : orders) EXPECT_NEAR(count, 100, 49) << order;
 }
 
 TEST(Capability, GrowsWithItsLength) {
