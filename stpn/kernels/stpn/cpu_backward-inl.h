@@ -40,11 +40,11 @@
 #include "stpn/kernels/stpn/cpu_energy_backward-inl.h"
 #include "stpn/kernels/stpn/cpu_layer_norm-inl.h"
 #include "stpn/kernels/stpn/cpu_layout.h"
-#include "stpn/kernels/stpn/rules/cpu_oja-inl.h"
 #include "stpn/kernels/stpn/cpu_plastic_bias-inl.h"
 #include "stpn/kernels/stpn/cpu_recompute-inl.h"
-#include "stpn/kernels/stpn/rules/cpu_delta-inl.h"
 #include "stpn/kernels/stpn/gates/cpu_gates-inl.h"
+#include "stpn/kernels/stpn/rules/cpu_delta-inl.h"
+#include "stpn/kernels/stpn/rules/cpu_oja-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
@@ -312,8 +312,7 @@ class StpnBackward
     const StpnVariant& v = forward_.variant;
     const auto du_of = [&](int64_t k) HWY_ATTR {
       const V dh = hn::Add(hn::Load(d, this->dh(t) + k), hn::Load(d, dh_from_update_ + k));
-      const V activity =
-          v.update_gate ? saved(saved_update_gate(v) + 1, k) : hn::Load(d, h(t) + k);
+      const V activity = v.update_gate ? saved(saved_update_gate(v) + 1, k) : hn::Load(d, h(t) + k);
       return hn::Mul(dh, activation_slope(d, activation, activity));
     };
     if constexpr (!Layout::kNeuronBlocks) {
@@ -474,8 +473,8 @@ class StpnBackward
   T* const dh_;              // gradient of h, without dh_from_update_
   T* const dh_from_update_;  // sum over j of Gamma dA z: what the update adds to that of `growth`
   T* const d_scale_;         // sum over j of Lambda dA F: gradient of the update's `scale`
-  T* const du_over_n_;       // du / n, rule `delta`: and that of F z. dW gets it times z, dz times G
-  T* const dF_from_G_;       // dn / n; `post`: scale dn / n - kappa. dF gets it times G, dW times F
+  T* const du_over_n_;  // du / n, rule `delta`: and that of F z. dW gets it times z, dz times G
+  T* const dF_from_G_;  // dn / n; `post`: scale dn / n - kappa. dF gets it times G, dW times F
   T* const d_bias_;
   T* const dW_from_W_;  // the sum over steps of dn / n - kappa, which dW gets times W
   T* const dF_from_z_;  // du / n; `post`: scale du / n. dF gets it times z

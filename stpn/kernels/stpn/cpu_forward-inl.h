@@ -17,10 +17,10 @@
 #include "stpn/kernels/stpn/cpu_forward_sweep-inl.h"
 #include "stpn/kernels/stpn/cpu_layer_norm-inl.h"
 #include "stpn/kernels/stpn/cpu_layout.h"
-#include "stpn/kernels/stpn/rules/cpu_oja-inl.h"
 #include "stpn/kernels/stpn/cpu_plastic_bias-inl.h"
-#include "stpn/kernels/stpn/rules/cpu_delta-inl.h"
 #include "stpn/kernels/stpn/gates/cpu_gates-inl.h"
+#include "stpn/kernels/stpn/rules/cpu_delta-inl.h"
+#include "stpn/kernels/stpn/rules/cpu_oja-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
@@ -295,8 +295,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   HWY_INLINE V gated(int64_t t, int64_t k, V candidate) {
     const D d;
     const StpnVariant& v = call_.variant;
-    const auto gate = [&](StpnGate which)
-                          HWY_ATTR { return hn::Load(d, gates_->gate(which) + k); };
+    const auto gate = [&](StpnGate which) HWY_ATTR { return hn::Load(d, gates_->gate(which) + k); };
     V activity = candidate;
     if (v.update_gate) {
       const V keep = gate(kUpdateGate);
@@ -399,7 +398,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   std::optional<StpnPrediction<Layout>> prediction_;  // Oja's rule
   std::optional<StpnGates<Layout>> gates_;
   std::optional<StpnWrittenValue<Layout>> written_;  // rule `delta`
-  int64_t next_ = 0;                                  // the time step that forward() makes next
+  int64_t next_ = 0;                                 // the time step that forward() makes next
 };
 
 }  // namespace HWY_NAMESPACE

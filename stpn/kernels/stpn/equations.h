@@ -68,10 +68,9 @@ inline constexpr double kSquaresEpsilon = 1e-6;
 
 // Whether the variant is one that rule `delta` is defined for, or has another rule.
 inline bool is_complete_delta(const StpnVariant& v) {
-  return v.rule != Rule::delta ||
-         (v.norm == Norm::pre && v.decay == Decay::before_update &&
-          (!v.recurrent ||
-           (v.presynaptic == Presynaptic::previous && v.connections == Connections::all)));
+  return v.rule != Rule::delta || (v.norm == Norm::pre && v.decay == Decay::before_update &&
+                                   (!v.recurrent || (v.presynaptic == Presynaptic::previous &&
+                                                     v.connections == Connections::all)));
 }
 
 // N: presynaptic inputs of a neuron.

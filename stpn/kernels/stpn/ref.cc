@@ -4,10 +4,10 @@
 
 #include "stpn/kernels/comparisons.h"
 #include "stpn/kernels/layer_norm.h"
-#include "stpn/kernels/stpn/rules/ref_delta.h"
 #include "stpn/kernels/stpn/equations.h"
 #include "stpn/kernels/stpn/gates/ref_gates.h"
 #include "stpn/kernels/stpn/ref_step.h"
+#include "stpn/kernels/stpn/rules/ref_delta.h"
 
 namespace stpn::kernels {
 namespace {
@@ -217,8 +217,7 @@ void backpropagate_update(const StpnBackwardParams<T>& p, const Shape<T>& s,
       // The gradient of gamma * change.
       const T d_learned = before ? dF_new[k] : dF_new[k] * lambda;
       add(p.grad_weight_gamma, r, d_learned * change);
-      add(p.grad_weight_lambda, r,
-          dF_new[k] * (before ? kept : kept + gamma * change));
+      add(p.grad_weight_lambda, r, dF_new[k] * (before ? kept : kept + gamma * change));
       grad.F[k] = dF_new[k] * lambda * step.keep(i);
       d_gates.decay[i] += dF_new[k] * lambda * step.F_in[k];
       const T d_change = d_learned * gamma;

@@ -6,9 +6,9 @@
 
 #include "stpn/kernels/comparisons.h"
 #include "stpn/kernels/cpu/plan.h"
-#include "stpn/kernels/stpn/rules/ref_delta.h"
 #include "stpn/kernels/stpn/equations.h"
 #include "stpn/kernels/stpn/gates/ref_gates.h"
+#include "stpn/kernels/stpn/rules/ref_delta.h"
 
 namespace stpn::kernels::stpn_ref {
 
@@ -54,14 +54,14 @@ struct StepRecord {
   std::vector<T> normalised;  // (H)    output of the layer norm, before gain and offset
   T inverse_std = T(0);       //        1 / the standard deviation that the layer norm divides by
   StpnGateValues<T> gates;
-  std::vector<T> candidate;   // (H)    act(u), of which the update gate makes h
-  std::vector<T> h;           // (H)
-  StpnWritten<T> written;     //        rule `delta`
-  std::vector<T> growth;      // (H)    postsynaptic factor of what F learns
-  std::vector<T> F_in;        // (H, P) F as it enters the update: F / n for norm `pre`, else F
-  std::vector<T> oja_term;    // (P)    what Oja's rule subtracts from hebbian_z
-  std::vector<T> unclamped;   // (H, P) new F before clamp and norm `post`
-  std::vector<T> post_norm;   // (H)    |W + F| for norm `post`, without epsilon
+  std::vector<T> candidate;       // (H)    act(u), of which the update gate makes h
+  std::vector<T> h;               // (H)
+  StpnWritten<T> written;         //        rule `delta`
+  std::vector<T> growth;          // (H)    postsynaptic factor of what F learns
+  std::vector<T> F_in;            // (H, P) F as it enters the update: F / n for norm `pre`, else F
+  std::vector<T> oja_term;        // (P)    what Oja's rule subtracts from hebbian_z
+  std::vector<T> unclamped;       // (H, P) new F before clamp and norm `post`
+  std::vector<T> post_norm;       // (H)    |W + F| for norm `post`, without epsilon
   std::vector<T> unclamped_beta;  // (H)    new beta before its clamp
 
   // Neuron i's write and decay gate.

@@ -63,7 +63,7 @@ STPN_CHOICES(Presynaptic, previous, current);
 inline constexpr TensorSpec kStpnTensors[] = {STPN_TENSORS(STPN_TENSOR_SPEC)};
 inline constexpr OptionSpec kStpnOptions[] = {STPN_OPTIONS(STPN_OPTION_SPEC)};
 inline constexpr const char* kOnlyRecurrent[] = {
-    "h",           "connections", "presynaptic", "update_weight",
+    "h",           "connections",  "presynaptic", "update_weight",
     "update_bias", "write_weight", "decay_weight"};
 inline constexpr Signature kStpnRecurrent{"stpn_recurrent", kStpnTensors, kStpnOptions, {}};
 inline constexpr Signature kStpnFeedforward{"stpn_feedforward", kStpnTensors, kStpnOptions,

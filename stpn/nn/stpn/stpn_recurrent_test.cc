@@ -65,8 +65,7 @@ INSTANTIATE_TEST_SUITE_P(
                               o.presynaptic = "current";
                               o.rates = "scalar";
                             }),
-                    gates("gates_cpu", Backend::cpu),
-                    gates("gates_reference", Backend::reference),
+                    gates("gates_cpu", Backend::cpu), gates("gates_reference", Backend::reference),
                     variant("all_switches_cpu", Backend::cpu, all_switches),
                     variant("all_switches_reference", Backend::reference, all_switches)),
     unit_case_name);

@@ -26,7 +26,7 @@ struct StpnOptions : UnitOptions {
   bool layer_norm = false;
   bool plastic_bias = false;
   bool update_gate = false, write_gate = false, decay_gate = false;  // if recurrent
-  std::string initialisation = "uniform";  // uniform | normal
+  std::string initialisation = "uniform";                            // uniform | normal
   double lambda_low = 0, lambda_high = 1;
   double gamma_low = -0.001, gamma_high = 0.001;  // in units of k
   bool bounded_lambda = false;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <numeric>
 #include <optional>
 #include <utility>
@@ -77,7 +78,7 @@ class Capability : public SequenceTask {
       const std::vector<Event> sequence = draw(random);
       for (int64_t t = 0; t < steps(); ++t) {
         for (const int64_t input : sequence[t].inputs) {
-          if (input >= 0) x[(t * count + b) * I + input] = 1;
+          if (input >= 0) x[(t * count + b) * I + input] = size_of(input);
         }
         target[t * count + b] = sequence[t].target;
       }
@@ -119,6 +120,11 @@ class Capability : public SequenceTask {
   int64_t values() const { return recalls() ? options_.symbols : 0; }
   int64_t first_generator() const { return 2 * values(); }
   int64_t shown_generators() const { return tracks() ? automaton_.generators : 0; }
+  // Of the one element of its one-hot vector that is not zero.
+  float size_of(int64_t input) const {
+    const int64_t inputs = input < first_generator() ? values() : shown_generators();
+    return options_.scaled ? std::sqrt(static_cast<float>(inputs)) : 1.0F;
+  }
 
   // Of the values of `draws` writes.
   double share_of_most_frequent(int64_t draws) const {
@@ -203,6 +209,10 @@ std::vector<base::Field> CapabilityOptions::fields() {
         base::field("automaton", automaton, "whose state is asked for", automaton_names()));
     fields.push_back(base::field("generators", generators, "that are shown in a sequence", count));
   }
+  fields.push_back(base::field("scaled", scaled,
+                               "give each one-hot vector a mean square of one, like that of random "
+                               "embeddings; without it, units whose rows are normalised learn much "
+                               "more slowly"));
   fields.push_back(base::field("length", length,
                                "steps of a sequence; at those left over nothing is shown", count));
   fields.push_back(

@@ -18,7 +18,8 @@
 // Re: Zoology (ICLR 2024), the questions are among other steps; there a pair takes two steps.
 //
 // Input: one-hot vectors of the key, the value and the generator, in this order, of which `recall`
-// has the first two and `tracking` the last; each is zero if there is none. Target: the value,
+// has the first two and `tracking` the last; each is zero if there is none. With `scaled`, each is
+// multiplied by the root of its length. Target: the value,
 // 0 .. symbols-1; or the state, in `joint` counted from `symbols` on.
 //
 // The difficulty is `length`. At m times the length there are m times as many pairs and generators
@@ -50,6 +51,7 @@ struct CapabilityOptions : SequenceTaskOptions {
   int64_t pairs = 0, writes = 1, symbols = 64;
   std::string automaton = "s3";
   int64_t generators = 0;
+  bool scaled = true;
   int64_t length = 32;
   int64_t training = 3200, validation = 500, test = 2000;
 

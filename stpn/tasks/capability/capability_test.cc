@@ -50,6 +50,13 @@ JointOptions joint(const std::string& automaton, int64_t pairs, int64_t generato
   return options;
 }
 
+TEST(CapabilityTest, OneHotVectorsAreOnesUnlessScaled) {
+  auto options = recall(2, 1, 10, 4);
+  options.scaled = false;
+  const contract::Batch batch = contract::read(*options.make(1), Split::test, 0, 3);
+  for (const float value : batch.x) EXPECT_TRUE(value == 0 || value == 1) << value;
+}
+
 TEST(Capability, KeepsTheContract) {
   contract::expect_sequence_task_contract(small<RecallOptions>());
   contract::expect_sequence_task_contract(recall(5, 2, 7, 21));
@@ -72,11 +79,12 @@ std::vector<Seen> read_sequence(const SequenceTask& task, int64_t symbols, int64
   for (int64_t t = 0; t < task.steps(); ++t) {
     const float* x = batch.x.data() + t * task.input_size();
     const auto hot = [&](int64_t first, int64_t end) {
-      const auto ones = std::count(x + first, x + end, 1.0f);
+      const float one = std::sqrt(static_cast<float>(end - first));
+      const auto ones = std::count(x + first, x + end, one);
       const auto zeros = std::count(x + first, x + end, 0.0f);
       EXPECT_LE(ones, 1) << "step " << t;
       EXPECT_EQ(ones + zeros, end - first) << "step " << t;
-      return ones == 0 ? -1 : std::find(x + first, x + end, 1.0f) - (x + first);
+      return ones == 0 ? -1 : std::find(x + first, x + end, one) - (x + first);
     };
     steps.push_back({hot(0, symbols), hot(symbols, 2 * symbols),
                      hot(2 * symbols, task.input_size()), batch.target[t]});

@@ -129,8 +129,8 @@ class StpnGates {
       if (!projections_[which]) continue;
       const Projection<T, S>& projection = *projections_[which];
       transpose(arrays_[which], S, extent_.hidden, S, projection.neurons(), projection.width());
-      projection.backward(
-          z, row_, gradients.vector(kStpnVectors + gate_vectors(extent_, variant_, which)));
+      projection.backward(z, row_,
+                          gradients.vector(kStpnVectors + gate_vectors(extent_, variant_, which)));
       projection.template backpropagate</*kAdd=*/true>(dz, row_);
     }
   }

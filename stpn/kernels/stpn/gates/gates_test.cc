@@ -1,5 +1,5 @@
-// Gates and rule `delta`: the reference against finite differences, and the CPU kernel against the reference, on
-// every SIMD target this machine runs.
+// Gates and rule `delta`: the reference against finite differences, and the CPU kernel against the
+// reference, on every SIMD target this machine runs.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 

@@ -69,10 +69,10 @@ void backpropagate_stpn_gates(const StpnBackwardParams<T>& p, const StpnGateValu
   const int64_t I = f.extent.inputs, N = I + f.extent.hidden;
   backpropagate_gate(f.update_weight, N, T(1), gates.update, d_gates.update, z,
                      p.grad_update_weight, p.grad_update_bias, dz);
-  backpropagate_gate<T>(f.write_weight, I, T(2), gates.write, d_gates.write, z,
-                        p.grad_write_weight, nullptr, dz);
-  backpropagate_gate<T>(f.decay_weight, I, T(1), gates.decay, d_gates.decay, z,
-                        p.grad_decay_weight, nullptr, dz);
+  backpropagate_gate<T>(f.write_weight, I, T(2), gates.write, d_gates.write, z, p.grad_write_weight,
+                        nullptr, dz);
+  backpropagate_gate<T>(f.decay_weight, I, T(1), gates.decay, d_gates.decay, z, p.grad_decay_weight,
+                        nullptr, dz);
 }
 
 }  // namespace stpn::kernels

@@ -1,6 +1,6 @@
-// Rule `delta` of the STPN (equations.h): what F learns, from the sums of a sweep, and back. It takes
-// no sweep of its own: F z is G z - W z, and W z a projection with fixed weights (StpnGates). Not
-// with neuron blocks. Compiled once for each SIMD target.
+// Rule `delta` of the STPN (equations.h): what F learns, from the sums of a sweep, and back. It
+// takes no sweep of its own: F z is G z - W z, and W z a projection with fixed weights (StpnGates).
+// Not with neuron blocks. Compiled once for each SIMD target.
 
 #if defined(STPN_KERNELS_STPN_RULES_CPU_DELTA_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_STPN_RULES_CPU_DELTA_INL_H_
