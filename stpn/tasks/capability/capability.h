@@ -19,8 +19,8 @@
 //
 // Input: one-hot vectors of the key, the value and the generator, in this order, of which `recall`
 // has the first two and `tracking` the last; each is zero if there is none. With `scaled`, each is
-// multiplied by the root of its length. Target: the value,
-// 0 .. symbols-1; or the state, in `joint` counted from `symbols` on.
+// multiplied by the root of its length. Target: the value, 0 .. symbols-1; or the state, in `joint`
+// counted from `symbols` on.
 //
 // The difficulty is `length`. At m times the length there are m times as many pairs and generators
 // (rounded down), so that a model can be tested on longer sequences than it was trained on.
