@@ -15,6 +15,7 @@ NAME = re.compile(r"test_((?:[a-z]+_)?accuracy|true_positive_rate|false_positive
 ACCURACY = Measure("accuracy", "test accuracy", decimals=1, scale=100)
 RATES = Measure("true_positive_rate", "true and false positives", scale=100)
 FALSE_POSITIVES = "false_positive_rate"
+FEW = 6  # difficulties: each has its tick
 TICKS = [1, 2, 3, 4, 6, 10, 15, 20, 30, 50, 100, 200, 500, 1000, 2000, 5000, 10_000]
 
 
@@ -130,7 +131,8 @@ def figure(runs, styles, path):
         axes.set_ylabel(measure.axis_label)
         bare(axes)
     last = grid[-1, 0]
-    number_axis(last.xaxis, TICKS, upto=max(x for each in ends.values() for _, x, _, _ in each))
+    shown = sorted({difficulty for results in found.values() for difficulty in common(results)})
+    number_axis(last.xaxis, shown if len(shown) <= FEW else TICKS, upto=shown[-1])
     last.set_xlabel(f"Test {name}")
     if measures[0] is ACCURACY:  # baselines are of all targets, not of parts
         ends[grid[0, 0]] += draw_baselines(grid[0, 0], runs.baselines, runs.kind)
