@@ -247,6 +247,7 @@ int64_t most_frequent(std::vector<int64_t> values) {
 TEST(Capability, BoundsOfRecallAreWhatSuchAModelReaches) {
   RecallOptions options = recall(6, 2, 8, 18);
   options.test = 20'000;
+  options.scaled = false;
   const auto task = options.make(1);
   const contract::Batch all = contract::read_all(*task, Split::test);
   int64_t asked = 0, without_binding = 0, without_order = 0;
