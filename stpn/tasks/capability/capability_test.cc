@@ -313,7 +313,7 @@ TEST(Capability, TasksHaveTheFieldsOfWhatTheyAskFor) {
     for (const base::Field& field : options.fields()) keys.insert(field.key);
     return keys;
   };
-  const std::set<std::string> shared = {"length", "training", "validation", "test"};
+  const std::set<std::string> shared = {"scaled", "length", "training", "validation", "test"};
   const auto with = [&](std::set<std::string> own) {
     own.insert(shared.begin(), shared.end());
     return own;
