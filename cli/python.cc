@@ -9,7 +9,7 @@
 #include <system_error>
 
 #include "cli/places.h"
-#include "cli/process_pool.h"
+#include "cli/processes/process_pool.h"
 #include "cli/say.h"
 #include "stpn/base/error.h"
 

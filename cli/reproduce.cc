@@ -13,7 +13,7 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/places.h"
-#include "cli/process_pool.h"
+#include "cli/processes/process_pool.h"
 #include "cli/progress/status_line.h"
 #include "cli/python.h"
 #include "cli/say.h"

@@ -1,4 +1,4 @@
-#include "cli/process_pool.h"
+#include "cli/processes/process_pool.h"
 
 #include <fcntl.h>
 #include <poll.h>
