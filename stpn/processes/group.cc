@@ -119,6 +119,7 @@ void Group::wait_until(const Arrived& arrived) {
       if (answers(0, asked)) {
         begin = Clock::now();
       } else {
+        if (rank_ > 1) std::this_thread::sleep_for(grace_);  // process 1 ends it, unless it is lost too
         throw LostProcess(fmt::format(
             "process 0 of {} has not answered for {:g} s: it hangs, or its machine cannot be "
             "reached; start the run again with --resume",
