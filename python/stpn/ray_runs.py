@@ -8,7 +8,7 @@ PLAN is JSON: {"program", "runs": [{"name", "experiment", "text", "arguments", "
 as it is found on all machines, and of each run the name, which is also its folder within FOLDER, folder
 and name of the experiment's file and what is in it, the arguments of `stpn train`, and the epochs.
 
-A task works on a run until the first checkpoint after SLICE seconds, and returns the files of the run
+A task works on a run until the first checkpoint after SLICE seconds (or STPN_RAY_SLICE), and returns the files of the run
 folder, which are written home; the next task goes on from them, on any machine. So a machine that is
 lost costs no run, and of each of its runs at most the time since its last return. A run that was
 stopped at a checkpoint and resumed has the bits of one that was not, so folders are those of the local
@@ -125,10 +125,9 @@ class Board:
         print(f"{run['name']}: {how} ({self.progress()})", file=sys.stderr, flush=True)
 
 
-def run_all(ray, plan, home, jobs=None, seconds=None):
+def run_all(ray, plan, home, jobs=None, seconds=SLICE):
     """Runs the runs of the plan on the cluster that `ray` is connected to. Returns the names of those
     that failed."""
-    seconds = SLICE if seconds is None else seconds
     lost_errors = (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError,
                    ray.exceptions.OutOfMemoryError, ray.exceptions.ObjectLostError)
     task = ray.remote(work_on).options(max_retries=0, **RESOURCES)
@@ -185,7 +184,6 @@ def main(arguments=None):
     parser.add_argument("address", metavar="ADDRESS")
     parser.add_argument("folder", metavar="FOLDER", type=Path)
     parser.add_argument("--jobs", type=int)
-    parser.add_argument("--slice", type=float, default=SLICE, help="seconds")
     given = parser.parse_args(arguments)
     plan = json.load(sys.stdin)
     import ray  # type: ignore[import-not-found]  # not needed by those who do not use it
@@ -196,7 +194,8 @@ def main(arguments=None):
         reason = str(error).strip().splitlines()[0]
         print(f"stpn: --ray {given.address}: no Ray cluster answers there: {reason}", file=sys.stderr)
         return 2
-    return 1 if run_all(ray, plan, given.folder, given.jobs, given.slice) else 0
+    seconds = float(os.environ.get("STPN_RAY_SLICE") or SLICE)
+    return 1 if run_all(ray, plan, given.folder, given.jobs, seconds) else 0
 
 
 if __name__ == "__main__":
