@@ -69,7 +69,7 @@ LAYERS = (
     # A rollout is called by the kernel after every time step, through ClosedLoop.
     Layer("stpn/train", (BASE, UNIT_INTERFACE, r"stpn/nn/models/", r"stpn/ops/runtime/(backend|threads)\.h",
                          r"stpn/kernels/closed_loop\.h", r"stpn/tasks/\w+\.h",
-                         r"stpn/processes/(group|message)\.h"),
+                         r"stpn/processes/(group|message|memory_test_support)\.h"),
           ("fmt", "nlohmann-json", "toml++", "torch"),
           "a trainer trains any unit on any task, so it knows none by name"),
     Layer("cli", (BASE, r"stpn/train/", r"stpn/verify/", UNIT_INTERFACE, r"stpn/tasks/\w+\.h",
