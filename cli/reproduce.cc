@@ -132,9 +132,9 @@ std::vector<std::string> arguments_of(const PlannedRun& run, bool tensorboard) {
 
 std::vector<std::string> command_of(const PlannedRun& run, const fs::path& folder,
                                     bool tensorboard) {
-  std::vector<std::string> command = {
-      program(),   "train", run.experiment, "--out",  folder / run.name,
-      "--threads", "1",     "--resume",     "--quiet"};
+  std::vector<std::string> command = {program(), "train",           run.experiment,
+                                      "--out",   folder / run.name, "--threads",
+                                      "1",       "--resume",        "--quiet"};
   const auto rest = arguments_of(run, tensorboard);
   command.insert(command.end(), rest.begin(), rest.end());
   return command;
@@ -248,10 +248,11 @@ void reproduce(const ReproduceArguments& arguments) {
                     folder.string()));
   }
   const int64_t cores = std::max(1u, std::thread::hardware_concurrency());
-  const auto failed = arguments.ray.empty()
-                          ? run_all(runs, folder, static_cast<size_t>(arguments.jobs.value_or(cores)),
-                                    arguments.tensorboard)
-                          : run_all_on_ray(runs, folder, arguments);
+  const auto failed =
+      arguments.ray.empty()
+          ? run_all(runs, folder, static_cast<size_t>(arguments.jobs.value_or(cores)),
+                    arguments.tensorboard)
+          : run_all_on_ray(runs, folder, arguments);
   std::vector<std::string> problems;
   if (!failed.empty()) {
     problems.push_back(

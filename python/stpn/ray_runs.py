@@ -186,7 +186,7 @@ def main(arguments=None):
     parser.add_argument("--jobs", type=int)
     given = parser.parse_args(arguments)
     plan = json.load(sys.stdin)
-    import ray  # type: ignore[import-not-found]  # not needed by those who do not use it
+    import ray  # not needed by those who do not use it
     try:
         check_address(given.address)
         ray.init(address=given.address, log_to_driver=False, logging_level="ERROR")

@@ -119,7 +119,8 @@ void Group::wait_until(const Arrived& arrived) {
       if (answers(0, asked)) {
         begin = Clock::now();
       } else {
-        if (rank_ > 1) std::this_thread::sleep_for(grace_);  // process 1 ends it, unless it is lost too
+        if (rank_ > 1)
+          std::this_thread::sleep_for(grace_);  // process 1 ends it, unless it is lost too
         throw LostProcess(fmt::format(
             "process 0 of {} has not answered for {:g} s: it hangs, or its machine cannot be "
             "reached; start the run again with --resume",
@@ -131,10 +132,10 @@ void Group::wait_until(const Arrived& arrived) {
   } catch (const OtherFailed&) {
     throw;
   } catch (const base::Error& error) {
-    const std::string message =
-        fmt::format("the connection to another process is broken: {}; start the run again with "
-                    "--resume",
-                    error.what());
+    const std::string message = fmt::format(
+        "the connection to another process is broken: {}; start the run again with "
+        "--resume",
+        error.what());
     if (is_first()) throw LostProcess(message);
     throw base::Error(message);
   }

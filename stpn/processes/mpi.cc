@@ -67,8 +67,8 @@ class MpiTransport : public Transport {
       arriving = arriving_.emplace(key, Arriving{}).first;
       Arriving& added = arriving->second;
       added.received = {status.MPI_SOURCE, std::string(count, '\0')};
-      check_mpi(MPI_Imrecv(added.received.message.data(), count, MPI_BYTE, &handle,
-                           &added.request));
+      check_mpi(
+          MPI_Imrecv(added.received.message.data(), count, MPI_BYTE, &handle, &added.request));
     }
     if (!done(arriving->second.request)) return {};
     Received received = std::move(arriving->second.received);

@@ -18,8 +18,7 @@ using processes::Writer;
 
 // With its strides, which decide the order in which libtorch sums it.
 void write_tensor(const torch::Tensor& tensor, Writer& message) {
-  const torch::Tensor dense =
-      tensor.is_non_overlapping_and_dense() ? tensor : tensor.contiguous();
+  const torch::Tensor dense = tensor.is_non_overlapping_and_dense() ? tensor : tensor.contiguous();
   message.number(static_cast<int>(dense.scalar_type()));
   message.numbers(dense.sizes().vec());
   message.numbers(dense.strides().vec());
@@ -67,8 +66,7 @@ double ShardResults::sum_of(size_t number) const {
 ShardResults run_shards(int64_t count, const std::function<ShardResult(int64_t)>& run) {
   const processes::Share share = processes::group().share(count);
   std::vector<ShardResult> results(share.count());
-  ops::run_concurrently(share.count(),
-                        [&](int64_t i) { results[i] = run(share.begin + i); });
+  ops::run_concurrently(share.count(), [&](int64_t i) { results[i] = run(share.begin + i); });
   return add_up(count, std::move(results));
 }
 

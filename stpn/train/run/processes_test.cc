@@ -1,4 +1,5 @@
-// Runs over several processes, which are threads here; tests/program/processes_test.py has real ones.
+// Runs over several processes, which are threads here; tests/program/processes_test.py has real
+// ones.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

@@ -68,8 +68,8 @@ class RunTest : public TrainTest {
   // Runs an experiment in several processes. Returns whether it was interrupted.
   bool run_in(int processes, const Experiment& experiment, const std::string& out,
               Observer& observer) const {
-    const auto memory = processes::run_processes(
-        processes, std::chrono::seconds(60), [&](processes::Group& group) {
+    const auto memory =
+        processes::run_processes(processes, std::chrono::seconds(60), [&](processes::Group& group) {
           try {
             EXPECT_TRUE(run_experiment(experiment, folder_ / out, /*resume=*/true, observer));
           } catch (const Interrupted&) {

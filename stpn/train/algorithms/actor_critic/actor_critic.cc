@@ -250,9 +250,8 @@ PolicyGradient::PolicyGradient(const tasks::EnvironmentTask& task,
 PolicyGradient::Result PolicyGradient::run(int64_t iteration, bool gradients) {
   if (learner_ != nullptr) return run_sequences(gradients);
   const int64_t first = processes::group().share(shard_count_).begin;
-  ShardResults shards = run_shards(shard_count_, [&](int64_t i) {
-    return run_shard(shards_[i - first], iteration, gradients);
-  });
+  ShardResults shards = run_shards(
+      shard_count_, [&](int64_t i) { return run_shard(shards_[i - first], iteration, gradients); });
   Result result{shards.sum_of(0), {}, std::move(shards.gradients)};
   for (const auto& numbers : shards.numbers) {
     result.rewards.insert(result.rewards.end(), numbers.begin() + 1, numbers.end());

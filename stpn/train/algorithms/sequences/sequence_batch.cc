@@ -113,8 +113,8 @@ void SequenceBatch::visit_stored(bool states_only, const Visit& visit) const {
     for (const auto& [name, tensor] : state) visit(tensor, 0);
   }
   if (states_only) return;
-  for (const torch::Tensor& tensor : {observation, reset, choice.defined() ? choice : numbers, acted,
-                                      terminated, truncated, reward, outputs, value}) {
+  for (const torch::Tensor& tensor : {observation, reset, choice.defined() ? choice : numbers,
+                                      acted, terminated, truncated, reward, outputs, value}) {
     visit(tensor, 1);
   }
 }

@@ -37,8 +37,8 @@ std::vector<Minibatch> parts_of(Minibatch minibatch, int64_t most) {
 //   outputs, value      in  (L, B, outputs) and (L, B) double, dense: of the agent
 //   d_outputs, d_value  out  as these
 LossSums add_losses(const StepLoss& loss, const SequenceBatch& batch, const Minibatch& sequences,
-                double scale, const torch::Tensor& outputs, const torch::Tensor& value,
-                torch::Tensor d_outputs, torch::Tensor d_value) {
+                    double scale, const torch::Tensor& outputs, const torch::Tensor& value,
+                    torch::Tensor d_outputs, torch::Tensor d_value) {
   const int64_t L = value.size(0), B = value.size(1), width = outputs.size(2);
   d_outputs.zero_();
   d_value.zero_();
@@ -212,8 +212,8 @@ ShardResult SequenceLearner::gradient_of_part(const Minibatch& part, const StepL
     const base::Working working(base::Work::unit);
     result.gradients = torch::autograd::grad(results, below_heads_, slopes);
   }
-  result.numbers = {sums.policy,     sums.value,   sums.entropy, sums.divergence,
-                    sums.clipped,    sums.steps,   of_energy};
+  result.numbers = {sums.policy,  sums.value, sums.entropy, sums.divergence,
+                    sums.clipped, sums.steps, of_energy};
   result.gradients.insert(result.gradients.end(), of_heads.parameters.begin(),
                           of_heads.parameters.end());
   return result;

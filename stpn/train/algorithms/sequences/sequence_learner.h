@@ -76,7 +76,7 @@ class SequenceLearner {
   processes::Share environments_of(int rank) const;
   void exchange(bool states_only);
   ShardResult gradient_of_part(const Minibatch& part, const StepLoss& loss, double scale,
-                          double energy_weight);
+                               double energy_weight);
 
   const SequenceOptions options_;
   nn::Agent& agent_;
