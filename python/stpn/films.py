@@ -108,6 +108,10 @@ def check_choices(outputs, actions, names, sampled):
                         "recorded with --sampled?")
 
 
+# Parameters of gates, which only a recurrent unit may have.
+GATES = ("update_weight", "update_bias", "write_weight", "decay_weight")
+
+
 class Stpn:
     """The STPN of a run, which runs again one step at a time from the state of zeros."""
 
@@ -124,7 +128,7 @@ class Stpn:
         self._options |= {key: unit[key] for key in ("connections", "presynaptic") if key in unit}
         if unit["clamp"] != float("inf"):
             self._options["clamp"] = unit["clamp"]
-        for name in ("bias_lambda", "bias_gamma", "layer_norm_weight", "layer_norm_bias"):
+        for name in ("bias_lambda", "bias_gamma", "layer_norm_weight", "layer_norm_bias") + GATES * self.recurrent:
             self._options[name] = tensor(f"unit.{name}")
         self._fixed = [tensor(f"unit.{name}") for name in ("weight", "bias", "weight_lambda", "weight_gamma")]
         head = "policy" if "policy.weight" in weights else "head"

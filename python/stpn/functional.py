@@ -49,10 +49,13 @@ def stpn_recurrent(x: Tensor, weight: Tensor, bias: Tensor | None, weight_lambda
                    weight_gamma: Tensor, *, h: Tensor | None = None, F: Tensor | None = None,
                    beta: Tensor | None = None, bias_lambda: Tensor | None = None,
                    bias_gamma: Tensor | None = None, layer_norm_weight: Tensor | None = None,
-                   layer_norm_bias: Tensor | None = None, measured: Tensor | None = None,
+                   layer_norm_bias: Tensor | None = None, update_weight: Tensor | None = None,
+                   update_bias: Tensor | None = None, write_weight: Tensor | None = None,
+                   decay_weight: Tensor | None = None, measured: Tensor | None = None,
                    reset: Tensor | None = None, energy: bool = False,
                    **options: Unpack[STPNOptions]) -> Result:
-    """`stpn.STPN` of one layer. States: h, F and, where bias_lambda is given, beta."""
+    """`stpn.STPN` of one layer. States: h, F and, where bias_lambda is given, beta. A gate is there if
+    its weight is."""
     B, H = x.size(1), weight.size(0)
     P = _plastic_inputs(weight, True, options.get("connections", "all"))
     if bias_lambda is not None:
@@ -60,8 +63,9 @@ def stpn_recurrent(x: Tensor, weight: Tensor, bias: Tensor | None, weight_lambda
     output, after, fast_bias, spent = ops.stpn_recurrent(
         x, _zeros(h, weight, B, H), _zeros(F, weight, B, H, P), weight, bias, weight_lambda,
         weight_gamma, beta=beta, bias_lambda=bias_lambda, bias_gamma=bias_gamma,
-        layer_norm_weight=layer_norm_weight, layer_norm_bias=layer_norm_bias, measured=measured,
-        reset=reset, energy=energy, **options)
+        layer_norm_weight=layer_norm_weight, layer_norm_bias=layer_norm_bias,
+        update_weight=update_weight, update_bias=update_bias, write_weight=write_weight,
+        decay_weight=decay_weight, measured=measured, reset=reset, energy=energy, **options)
     return _result(output, spent, energy,
                    {"F": after, "beta": None if beta is None else fast_bias})
 

@@ -1,5 +1,6 @@
-"""How well models do at other difficulties than the one they were trained at: a table and a figure of the
-metrics of a sweep, such as test_accuracy_interval_10 (yes-or-no tasks)."""
+"""How well models do at other difficulties than the one they were trained at: tables and a figure of the
+metrics of a sweep, such as test_accuracy_interval_10; of a task with parts also of those like
+test_recall_accuracy_length_64."""
 
 import re
 import statistics
@@ -8,21 +9,26 @@ from collections import defaultdict
 from stpn.figures import bare, name_ends, number_axis, plt, save, set_title
 from stpn.kinds import Measure
 from stpn.learning_curves import draw_baselines, score_axis
+from stpn.report.statistics import interquartile_mean, interval
 
-NAME = re.compile(r"test_(accuracy|true_positive_rate|false_positive_rate)_([a-z]+)_(\d+)")
+NAME = re.compile(r"test_((?:[a-z]+_)?accuracy|true_positive_rate|false_positive_rate)_([a-z]+)_(\d+)")
 ACCURACY = Measure("accuracy", "test accuracy", decimals=1, scale=100)
 RATES = Measure("true_positive_rate", "true and false positives", scale=100)
+FALSE_POSITIVES = "false_positive_rate"
+FEW = 6  # difficulties: each has its tick
+TICKS = [1, 2, 3, 4, 6, 10, 15, 20, 30, 50, 100, 200, 500, 1000, 2000, 5000, 10_000]
 
 
 def sweep(run):
     """(name of the difficulty, {difficulty: {measure: value}}) of a run; (None, {}) without a sweep."""
-    name, values = None, defaultdict(dict)
+    name, values, measures = None, defaultdict(dict), set()
     for key, value in run.metrics.items():
         if (match := NAME.fullmatch(key)) and value is not None:
             name = match[2]
             values[int(match[3])][match[1]] = value
+            measures.add(match[1])
     return name, {difficulty: values[difficulty] for difficulty in sorted(values)
-                  if {"accuracy", "true_positive_rate", "false_positive_rate"} <= values[difficulty].keys()}
+                  if measures <= values[difficulty].keys()}
 
 
 def sweeps(runs):
@@ -41,10 +47,31 @@ def common(results):
     return sorted(set.intersection(*(set(values) for values in results)))
 
 
+def accuracies(found):
+    """The accuracies that all sweeps have: that of the task first, then those of its parts."""
+    known = set.intersection(*(set(measures) for results in found.values() for values in results
+                               for measures in values.values()))
+    parts = sorted(key for key in known if key.endswith("_accuracy"))
+    return [ACCURACY, *(Measure(key, f"test {key.replace('_', ' ')}", decimals=1, scale=100)
+                        for key in parts)]
+
+
 def cell(values):
-    """Mean and, of several values, sample standard deviation, in percent: "95.2 ± 0.3"."""
-    text = f"{100 * statistics.mean(values):.1f}"
-    return text + (f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else "")
+    """The interquartile mean and, of several values, its 95 % interval, in percent: "95.2 [94.8, 95.5]"."""
+    text = f"{100 * interquartile_mean(values):.1f}"
+    ends = interval([values])
+    return text if ends is None else f"{text} [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
+
+
+def accuracy_table(runs, found, shown, measure):
+    rows = [["model", *map(str, shown)]]
+    rows += [[runs.model_name(model),
+              *(cell([values[difficulty][measure.key] for values in results]) for difficulty in shown)]
+             for model, results in found.items()]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    rows.insert(1, ["-" * width for width in widths])
+    return "".join("| " + " | ".join(text.ljust(width) for text, width in zip(row, widths)) + " |\n"
+                   for row in rows)
 
 
 def table(runs):
@@ -54,15 +81,8 @@ def table(runs):
     if not found:
         return ""
     shown = common([values for results in found.values() for values in results])
-    rows = [["model", *map(str, shown)]]
-    rows += [[runs.model_name(model),
-              *(cell([values[difficulty]["accuracy"] for values in results]) for difficulty in shown)]
-             for model, results in found.items()]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    rows.insert(1, ["-" * width for width in widths])
-    lines = ["| " + " | ".join(text.ljust(width) for text, width in zip(row, widths)) + " |"
-             for row in rows]
-    return f"Test accuracy in percent, at {name}\n\n" + "\n".join(lines) + "\n"
+    return "\n".join(f"{measure.axis_label} in percent, at {name}\n\n"
+                     + accuracy_table(runs, found, shown, measure) for measure in accuracies(found))
 
 
 def curve(axes, results, measure, style):
@@ -80,33 +100,47 @@ def curve(axes, results, measure, style):
     return shown[-1], mean[-1]
 
 
+def panels(found):
+    """The measures of the panels: the parts of a task that has them, else its accuracy; and the rates of
+    a yes-or-no task."""
+    measures = accuracies(found)
+    has_rates = any(FALSE_POSITIVES in next(iter(results[0].values())) for results in found.values())
+    return (measures[1:] or measures) + ([RATES] if has_rates else [])
+
+
 def figure(runs, styles, path):
-    """Accuracy over difficulties and, below, the rates of true and, dotted, of false positives. Returns
-    whether the set has sweeps; without, nothing is written."""
+    """Accuracies over difficulties, a panel each, and the rates of true and, dotted, of false positives.
+    Returns whether the set has sweeps; without, nothing is written."""
     name, found = sweeps(runs)
     if not found:
         return False
-    picture, (accuracy, rates) = plt.subplots(2, 1, figsize=(7.6, 7.2), sharex=True,
-                                              height_ratios=[3, 2], layout="constrained")
-    ends = []
-    for model, results in found.items():
-        style = styles[model]
-        ends.append((runs.model_name(model), *curve(accuracy, results, "accuracy", style),
-                     style["color"]))
-        curve(rates, results, "true_positive_rate", style)
-        curve(rates, results, "false_positive_rate",
-              {"color": style["color"], "linestyle": ":"})
-    for axes, measure in ((accuracy, ACCURACY), (rates, RATES)):
+    measures = panels(found)
+    picture, grid = plt.subplots(len(measures), 1, figsize=(7.6, 0.9 + 3.2 * len(measures)), sharex=True,
+                                 squeeze=False, layout="constrained",
+                                 height_ratios=[2 if measure is RATES else 3 for measure in measures])
+    ends = defaultdict(list)
+    for axes, measure in zip(grid[:, 0], measures):
+        for model, results in found.items():
+            style = styles[model]
+            end = curve(axes, results, measure.key, style)
+            if measure is RATES:
+                curve(axes, results, FALSE_POSITIVES, {"color": style["color"], "linestyle": ":"})
+            else:
+                ends[axes].append((runs.model_name(model), *end, style["color"]))
         score_axis(axes.yaxis, measure, ())
         axes.set_ylabel(measure.axis_label)
         bare(axes)
-    number_axis(rates.xaxis, [1, 2, 3, 4, 6, 10, 15, 20, 30, 50, 100, 200, 500, 1000],
-                upto=max(x for _, x, _, _ in ends))
-    rates.set_xlabel(f"Test {name}")
-    ends += draw_baselines(accuracy, runs.baselines, runs.kind)
+    last = grid[-1, 0]
+    shown = sorted({difficulty for results in found.values() for difficulty in common(results)})
+    number_axis(last.xaxis, shown if len(shown) <= FEW else TICKS, upto=shown[-1])
+    last.set_xlabel(f"Test {name}")
+    if measures[0] is ACCURACY:  # baselines are of all targets, not of parts
+        ends[grid[0, 0]] += draw_baselines(grid[0, 0], runs.baselines, runs.kind)
     several = any(len(results) > 1 for results in found.values())
     set_title(picture, runs.title, f"At other {name}s than in training"
-              + (", mean and standard deviation" if several else "") + "; dotted: false positives")
-    name_ends(accuracy, ends)
+              + (", mean and standard deviation" if several else "")
+              + ("; dotted: false positives" if RATES in measures else ""))
+    for axes, of_panel in ends.items():
+        name_ends(axes, of_panel)
     save(picture, path)
     return True

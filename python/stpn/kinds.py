@@ -45,7 +45,7 @@ class Kind:
 
         scores = known(self.scores)
         return replace(self, scores=scores, costs=known(self.costs),
-                       learning=self.learning if scores == self.scores else scores[0])
+                       learning=next(iter(known([self.learning])), scores[0]))
 
 
 CONDUCTANCE = "V² × conductance"
@@ -60,7 +60,9 @@ ENERGY_PER_NEURON = Measure("energy_per_neuron", "energy per neuron and step", u
 
 SUPERVISED = Kind(
     noun="accuracy",
-    scores=(Measure("test_accuracy", "test accuracy", decimals=2, scale=100),),
+    scores=(Measure("test_accuracy", "test accuracy", decimals=2, scale=100),
+            Measure("test_recall_accuracy", "recall", decimals=2, scale=100, optional=True),
+            Measure("test_tracking_accuracy", "tracking", decimals=2, scale=100, optional=True)),
     costs=(ENERGY_PER_STEP, ENERGY_PER_SEQUENCE),
     energy=ENERGY_PER_SEQUENCE,
     seconds=WALL_SECONDS,

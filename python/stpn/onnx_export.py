@@ -101,6 +101,9 @@ class _Export:
             return g.add("Clip", new, self.number(f"{bound}_low", -clamp),
                          self.number(f"{bound}_high", clamp))
 
+        def gate(z: str, weight: str) -> str:
+            return g.add("MatMul", z, g.add("Transpose", names[weight], perm=[1, 0]))
+
         z, other = plastic_inputs("h")
         drive = g.add("Squeeze", g.add("MatMul", g.add("Add", W, "F"), g.add("Unsqueeze", z, axis(2))), axis(2))
         if other is not None:
@@ -115,12 +118,26 @@ class _Export:
             u = g.add("LayerNormalization", u, names["layer_norm_weight"], names["layer_norm_bias"],
                       axis=-1, epsilon=1e-5)
         h = g.add(_ACTIVATIONS[options["activation"]], u)
+        if unit.update_gate:
+            keep = gate(g.add("Concat", "x", "h", axis=1), "update_weight")
+            if "update_bias" in names:
+                keep = g.add("Add", keep, names["update_bias"])
+            keep = g.add("Sigmoid", keep)
+            h = g.add("Add", h, g.add("Mul", keep, g.add("Sub", "h", h)))
         old = g.add("Div", "F", g.add("Unsqueeze", n, axis(2))) if n is not None and options["norm"] == "pre" else "F"
+        if unit.decay_gate:
+            offset = self.number(f"decay_offset_l{layer}", 4.0)
+            keep = g.add("Sigmoid", g.add("Add", gate("x", "decay_weight"), offset))
+            old = g.add("Mul", old, g.add("Unsqueeze", keep, axis(2)))
+        growth = h
+        if unit.write_gate:
+            twice = self.number(f"write_scale_l{layer}", 2.0)
+            growth = g.add("Mul", h, g.add("Mul", twice, g.add("Sigmoid", gate("x", "write_weight"))))
         source = plastic_inputs(h)[0] if options.get("presynaptic") == "current" else z
         if options["rule"] == "oja":
             predicted = g.add("Squeeze", g.add("MatMul", g.add("Unsqueeze", h, axis(1)), old), axis(1))
             source = g.add("Sub", source, predicted)
-        F = updated(old, outer(h, source), names["weight_lambda"], names["weight_gamma"])
+        F = updated(old, outer(growth, source), names["weight_lambda"], names["weight_gamma"])
         if options["norm"] == "post":
             F = g.add("Div", F, g.add("Unsqueeze", norm(F), axis(2)))
         after = {"h": h, "F": F}

@@ -39,8 +39,8 @@ class GeneralisationTest(unittest.TestCase):
         rows = [[cell.strip() for cell in line.strip("|").split("|")]
                 for line in text.splitlines() if line.startswith("|")]
         self.assertEqual(rows[0], ["model", "1", "3", "10"])
-        # By hand: standard deviations 1.41 of 99 and 97, and 7.07 of 70 and 80.
-        self.assertEqual(rows[2], ["STPN", "98.0 ± 1.4", "90.0 ± 0.0", "75.0 ± 7.1"])
+        # Of two runs the interval is from the one to the other.
+        self.assertEqual(rows[2], ["STPN", "98.0 [97.0, 99.0]", "90.0 [90.0, 90.0]", "75.0 [70.0, 80.0]"])
         self.assertEqual(rows[3], ["LSTM", "60.0", "98.0", "65.0"])
 
     def test_report_has_table_and_figure(self):
@@ -54,6 +54,39 @@ class GeneralisationTest(unittest.TestCase):
         for colour in styles.COLOURS[:2]:
             wanted = matplotlib.colors.to_rgb(colour)
             self.assertGreater((abs(pixels - wanted).max(axis=-1) < 0.01).sum(), 50, colour)
+
+    def test_parts_of_a_task_have_tables_and_panels_of_their_own(self):
+        for model, recall in (("stpn", 0.97), ("lstm", 0.2)):
+            self.write_parts(model, {32: (0.99, recall), 64: (0.98, recall - 0.1)})
+        text, figures, _ = reproduction.report([self.folder], self.folder)
+        for title in ("Test accuracy in percent, at length", "Test recall accuracy in percent, at length",
+                      "Test tracking accuracy in percent, at length"):
+            self.assertEqual(text.count(title), 1)
+        tables = text.split("Test recall accuracy")[1].split("Test tracking accuracy")
+        self.assertIn("| STPN  | 97.0 | 87.0 |", tables[0])
+        self.assertIn("| LSTM  | 20.0 | 10.0 |", tables[0])
+        self.assertIn("| STPN  | 99.0 | 98.0 |", tables[1])
+        means = text.split("Test accuracy in percent")[0].splitlines()
+        self.assertIn("| recall  | tracking |", means[2])
+        self.assertIn("| 97.00 % | 99.00 %  |", means[4])
+        runs, = find_sets([self.folder])
+        _, found = generalisation.sweeps(runs)
+        self.assertEqual([measure.key for measure in generalisation.panels(found)],
+                         ["recall_accuracy", "tracking_accuracy"])
+        self.assertEqual([path.name for path in figures],
+                         ["joint.png", "joint_energy.png", "joint_generalisation.png"])
+
+    def write_parts(self, model, at_lengths):
+        """A run with the accuracies {length: (tracking, recall)}, whose first length is that of training."""
+        run = Path(write_run(self.folder / "joint" / model / "seed1", model, seed=1))
+        summary = json.loads((run / "summary.json").read_text())
+        for length, (tracking, recall) in at_lengths.items():
+            for name, value in (("test_accuracy", (tracking + recall) / 2),
+                                ("test_recall_accuracy", recall), ("test_tracking_accuracy", tracking)):
+                summary["metrics"][f"{name}_length_{length}"] = value
+                if length == min(at_lengths):
+                    summary["metrics"][name] = value
+        (run / "summary.json").write_text(json.dumps(summary))
 
     def test_a_task_without_difficulties_has_neither(self):
         write_run(self.folder / "pairs3" / "stpn" / "seed1", "stpn", seed=1)

@@ -22,6 +22,7 @@ VARIANTS = {
     "STPN": (stpn.STPN, {}),
     "STPN post": (stpn.STPN, {"norm": "post", "clamp": 1.0, "connections": "input"}),
     "STPN plastic bias": (stpn.STPN, {"plastic_bias": True, "layer_norm": True, "bias_rates": "scalar"}),
+    "STPN gates": (stpn.STPN, {"update_gate": True, "write_gate": True, "decay_gate": True}),
     "STPN scalar": (stpn.STPN, {"rates": "scalar", "bias": False, "connections": "recurrent"}),
     "STPNFeedforward": (stpn.STPNFeedforward, {"rates": "presynaptic"}),
     "HebbFF": (stpn.HebbFF, {}),
@@ -47,6 +48,8 @@ def each_variant(test):
 def options_of(unit):
     """All options a unit was made with."""
     named = ("bias", "layer_norm", "rates", "plastic_bias", "bias_rates")
+    if isinstance(unit, stpn.STPN):
+        named += ("update_gate", "write_gate", "decay_gate")
     if isinstance(unit, stpn.HebbFF):
         named = ("bias",)
     return unit.options | {name: getattr(unit, name) for name in named if hasattr(unit, name)}

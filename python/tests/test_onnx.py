@@ -17,6 +17,8 @@ VARIANTS = [
     (stpn.STPN, {"norm": "preactivation", "connections": "input", "presynaptic": "current", "clamp": 1.0}),
     (stpn.STPN, {"connections": "recurrent", "rule": "oja", "rates": "presynaptic", "bias": False}),
     (stpn.STPN, {"plastic_bias": True, "layer_norm": True, "presynaptic": "current"}),
+    (stpn.STPN, {"update_gate": True, "write_gate": True, "decay_gate": True}),
+    (stpn.STPN, {"update_gate": True, "write_gate": True, "norm": "post", "bias": False}),
     (stpn.STPNFeedforward, {"num_layers": 2, "activation": "relu", "bias_rates": "scalar", "plastic_bias": True}),
     (stpn.HebbFF, {}),
 ]

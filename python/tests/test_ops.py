@@ -103,6 +103,19 @@ class ContractTest(unittest.TestCase):
         given = arguments(T=3, B=2, H=3) + [draw(2, 3), draw(3), draw(3), draw(3), draw(3)]
         torch.autograd.gradcheck(op, given)
 
+    def test_gradcheck_with_gates(self):
+        def draw(*shape):
+            return (torch.rand(shape, dtype=torch.float64) - 0.5).requires_grad_()
+
+        def op(x, h, F, weight, bias, decay, growth, update, update_bias, write, keep):
+            return results_of(stpn_recurrent, x, h, F, weight, bias, decay, growth,
+                              update_weight=update, update_bias=update_bias, write_weight=write,
+                              decay_weight=keep)
+
+        torch.manual_seed(3)
+        given = arguments(T=3, B=2, H=3) + [draw(3, 5), draw(3), draw(3, 2), draw(3, 2)]
+        torch.autograd.gradcheck(op, given)
+
     def test_second_derivatives_are_refused(self):
         given = arguments()
         loss = stpn_recurrent(*given)[0].sum()

@@ -48,7 +48,7 @@ std::shared_ptr<torch::nn::Module> Unit::clone(const std::optional<torch::Device
   std::shared_ptr<Unit> copy = make_another_();
   copy->to(any_parameter().scalar_type());
   copy->train(is_training());
-  copy->measured_ = measured_;
+  copy->leave_out_of_energy(left_out_);
   const torch::NoGradGuard no_grad;
   const std::vector<torch::Tensor> from = parameters(), to = copy->parameters();
   for (size_t i = 0; i < from.size(); ++i) {
@@ -65,6 +65,7 @@ void Unit::leave_out_of_energy(const std::vector<int64_t>& inputs) {
                "there is no input {}: the unit has inputs 0 to {}", input, input_size_ - 1);
     measured[input] = 0;
   }
+  left_out_ = inputs;
   measured_ = inputs.empty() ? torch::Tensor() : measured;
 }
 

@@ -83,7 +83,7 @@ class Unit : public torch::nn::Module {
 
   // Leaves these inputs out of the energy from now on. Throws base::UserError unless each is in [0,
   // input_size).
-  void leave_out_of_energy(const std::vector<int64_t>& inputs);
+  virtual void leave_out_of_energy(const std::vector<int64_t>& inputs);
 
  protected:
   // (I + H) float: 1 for presynaptic inputs that count for the energy, else 0; undefined if all do.
@@ -104,10 +104,11 @@ class Unit : public torch::nn::Module {
   friend std::shared_ptr<Unit> make_unit(int64_t input_size, const Options& options);
 
   // A parameter, for its dtype. Not parameters(), which makes a list with names at every call.
-  const torch::Tensor& any_parameter() const { return parameters_.front().value(); }
+  virtual const torch::Tensor& any_parameter() const { return parameters_.front().value(); }
 
   int64_t input_size_;
   int64_t hidden_size_;
+  std::vector<int64_t> left_out_;  // of the energy
   torch::Tensor measured_;
   std::function<std::shared_ptr<Unit>()> make_another_;  // of the same options
 };

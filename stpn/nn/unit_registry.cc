@@ -9,6 +9,8 @@
 #include "stpn/nn/library/lstm.h"
 #include "stpn/nn/library/perceptron.h"
 #include "stpn/nn/library/rnn.h"
+#include "stpn/nn/rivals/gated_delta.h"
+#include "stpn/nn/rivals/gru_beside_stpn.h"
 #include "stpn/nn/stpn/stpn_feedforward.h"
 #include "stpn/nn/stpn/stpn_recurrent.h"
 
@@ -35,6 +37,10 @@ const std::vector<UnitEntry>& unit_registry() {
       {"lstm", "long short-term memory, as torch.nn.LSTM", make_options<LstmOptions>},
       {"rnn", "recurrent tanh neurons, as torch.nn.RNN", make_options<RnnOptions>},
       {"gru", "gated recurrent unit, as torch.nn.GRU", make_options<GruOptions>},
+      {"gated_delta", "a linear memory that corrects what it reads (gated delta rule)",
+       make_options<GatedDeltaOptions>},
+      {"gru_beside_stpn", "a GRU and a recurrent STPN that do not read each other",
+       make_options<GruBesideStpnOptions>},
       {"perceptron", "a layer without memory", make_options<PerceptronOptions>},
   };
   return table;

@@ -19,7 +19,9 @@ TEST(SignatureTextTest, SchemasAreThoseThatCallersKnow) {
             "stpn_recurrent(Tensor x, Tensor h, Tensor F, Tensor weight, Tensor? bias, "
             "Tensor weight_lambda, Tensor weight_gamma, *, Tensor? beta=None, "
             "Tensor? bias_lambda=None, Tensor? bias_gamma=None, Tensor? layer_norm_weight=None, "
-            "Tensor? layer_norm_bias=None, Tensor? measured=None, Tensor? reset=None, "
+            "Tensor? layer_norm_bias=None, Tensor? update_weight=None, Tensor? update_bias=None, "
+            "Tensor? write_weight=None, Tensor? decay_weight=None, Tensor? measured=None, "
+            "Tensor? reset=None, "
             "str norm='pre', float? clamp=None, str connections='all', str rule='hebb', "
             "str decay='before_update', str presynaptic='previous', str activation='tanh', "
             "bool energy=False) -> (Tensor output, Tensor F, Tensor beta, Tensor energy)");

@@ -19,6 +19,7 @@
 namespace stpn::runtime {
 namespace {
 
+using kernels::Activation;
 using kernels::Connections;
 using kernels::Norm;
 using kernels::Presynaptic;
@@ -112,6 +113,8 @@ Memory::Memory(const Network& network)
       z_(N_),
       hebbian_(P_),
       new_h_(H_),
+      growth_(H_),
+      gate_(H_),
       scale_(H_, 1.0F) {}
 
 void Memory::reset() {
@@ -127,9 +130,39 @@ void Memory::step(const float* x) {
   preactivations();
   if (network_.variant.layer_norm) normalise_layer();
   for (float& h : new_h_) h = activate(network_.variant.activation, h);
+  keep_activity();
   std::copy(new_h_.begin(), new_h_.end(), h_.begin());  // callers keep the pointer
   presynaptic_terms();
+  gate_update();
   update();
+}
+
+// A gate, into gate_. False if the unit does not have it.
+bool Memory::compute(const Gate& gate) {
+  if (gate.weight.empty()) return false;
+  const int64_t columns = static_cast<int64_t>(gate.weight.size()) / H_;
+  for (int64_t i = 0; i < H_; ++i) {
+    const float u = fixed_sums(gate.weight.data() + i * columns, z_.data(), columns).dot;
+    gate_[i] = activate(Activation::sigmoid, u + gate.bias[i]);
+  }
+  return true;
+}
+
+// The update gate.
+void Memory::keep_activity() {
+  if (!compute(network_.update_gate)) return;
+  for (int64_t i = 0; i < H_; ++i) new_h_[i] += gate_[i] * (h_[i] - new_h_[i]);
+}
+
+// What the update multiplies the presynaptic term and F by.
+void Memory::gate_update() {
+  std::copy(h_.begin(), h_.end(), growth_.begin());
+  if (compute(network_.write_gate)) {
+    for (int64_t i = 0; i < H_; ++i) growth_[i] *= 2 * gate_[i];
+  }
+  if (compute(network_.decay_gate)) {
+    for (int64_t i = 0; i < H_; ++i) scale_[i] *= gate_[i];
+  }
 }
 
 // G z / n + b + beta into new_h_, and what the update multiplies F by.
@@ -174,7 +207,7 @@ void Memory::update() {
     const int64_t k = i * P_;
     const float* W = network_.weight.data() + i * N_;
     float squares = update_row(W + first_, network_.lambda.data() + k, network_.gamma.data() + k,
-                               hebbian_.data(), h_[i], scale_[i], bound, F_.data() + k, P_);
+                               hebbian_.data(), growth_[i], scale_[i], bound, F_.data() + k, P_);
     if (v.norm == Norm::post) {
       squares += sums_around(W, z_.data(), first_, after, N_).squares;
       multiply(inverse_root(squares), F_.data() + k, P_);

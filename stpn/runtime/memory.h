@@ -25,7 +25,10 @@ class Memory {
  private:
   void preactivations();
   void normalise_layer();
+  bool compute(const Gate& gate);
+  void keep_activity();
   void presynaptic_terms();
+  void gate_update();
   void update();
 
   const Network& network_;
@@ -34,6 +37,8 @@ class Memory {
   std::vector<float> z_;        // (N)  [x; h]
   std::vector<float> hebbian_;  // (P)  presynaptic term of the update
   std::vector<float> new_h_;    // (H)
+  std::vector<float> growth_;   // (H)  what the update multiplies the presynaptic term by
+  std::vector<float> gate_;     // (H)
   std::vector<float> scale_;    // (H)  what the update multiplies F by
 };
 

@@ -108,6 +108,9 @@ kernels::StpnVariant variant_of(const UnitTable& unit, bool recurrent) {
   v.clamp = unit.number("clamp", v.clamp);
   v.layer_norm = unit.flag("layer_norm");
   v.plastic_bias = unit.flag("plastic_bias");
+  v.update_gate = unit.flag("update_gate");
+  v.write_gate = unit.flag("write_gate");
+  v.decay_gate = unit.flag("decay_gate");
   return v;
 }
 
@@ -194,6 +197,29 @@ Network read_network(const std::filesystem::path& path) {
   if (network.variant.layer_norm) {
     network.layer_norm_weight = reader.values("unit.layer_norm_weight", {H});
     network.layer_norm_bias = reader.values("unit.layer_norm_bias", {H});
+  }
+  const auto gate = [&](const char* weight, int64_t columns, float bias) {
+    return Gate{reader.values(weight, {H, columns}),
+                std::vector<float>(static_cast<size_t>(H), bias)};
+  };
+  const kernels::StpnVariant& v = network.variant;
+  if (v.update_gate) {
+    network.update_gate = gate("unit.update_weight", inputs + H, 0);
+    if (reader.has("unit.update_bias")) {
+      network.update_gate.bias = reader.values("unit.update_bias", {H});
+    }
+  }
+  if (v.write_gate) network.write_gate = gate("unit.write_weight", inputs, 0);
+  STPN_CHECK((v.rule != kernels::Rule::oja || !(v.write_gate || v.decay_gate)) &&
+                 (v.norm == kernels::Norm::pre || !v.decay_gate),
+             "{}: neither a write nor a decay gate goes with rule oja, and a decay gate wants norm "
+             "pre",
+             file.string());
+  STPN_CHECK(v.rule != kernels::Rule::delta,
+             "{}: the unit has rule delta, which the runtime does not have", file.string());
+  if (v.decay_gate) {
+    network.decay_gate =
+        gate("unit.decay_weight", inputs, static_cast<float>(kernels::kDecayGateOffset));
   }
   network.heads = read_heads(reader, H);
   return network;

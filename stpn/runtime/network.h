@@ -17,6 +17,12 @@ struct Head {
   std::vector<float> weight, bias;  // (size, H), (size)
 };
 
+// A gate of the unit: a sigmoid of weight z + bias. weight (H, N) or (H, I), of the first
+// presynaptic inputs; empty where the unit has no such gate.
+struct Gate {
+  std::vector<float> weight, bias;
+};
+
 // The shapes are those of stpn/kernels/stpn/signature.h, but for the rates: one a synapse or
 // neuron, whatever the unit's option is, and with decay after the update gamma is Lambda Gamma.
 struct Network {
@@ -24,6 +30,7 @@ struct Network {
   kernels::Extent extent;                          // of one step of one sample
   std::vector<float> weight, bias, lambda, gamma;  // bias: of zeros where the unit has none
   std::vector<float> bias_lambda, bias_gamma, layer_norm_weight, layer_norm_bias;
+  Gate update_gate, write_gate, decay_gate;
   std::vector<Head> heads;
 };
 

@@ -81,6 +81,10 @@ std::vector<Case> cases() {
         .activation = kernels::Activation::sigmoid,
         .layer_norm = true,
         .plastic_bias = true}},
+      {"gates",
+       recurrent + option("norm", "pre") +
+           "update_gate = true\\nwrite_gate = true\\ndecay_gate = true\\n",
+       {.norm = Norm::pre, .update_gate = true, .write_gate = true, .decay_gate = true}},
       {"feedforward",
        "name = \\\"stpn_feedforward\\\"\\n" + option("norm", "pre"),
        {.norm = Norm::pre, .recurrent = false}},
@@ -111,6 +115,10 @@ TEST_F(RuntimeTest, StepsAreThoseOfTheReference) {
     checkpoint.add("unit.bias_gamma", {kHidden}, -1, 1);
     checkpoint.add("unit.layer_norm_weight", {kHidden}, 0.5, 2);
     checkpoint.add("unit.layer_norm_bias", {kHidden}, -1, 1);
+    checkpoint.add("unit.update_weight", {kHidden, kInputs + kHidden}, -1, 1);
+    checkpoint.add("unit.update_bias", {kHidden}, -1, 1);
+    checkpoint.add("unit.write_weight", {kHidden, kInputs}, -1, 1);
+    checkpoint.add("unit.decay_weight", {kHidden, kInputs}, -1, 1);
     checkpoint.add("head.weight", {2, kHidden}, -1, 1);
     checkpoint.add("head.bias", {2}, -1, 1);
     checkpoint.add("x", {kSteps, kInputs}, -1, 1);
@@ -130,7 +138,11 @@ TEST_F(RuntimeTest, StepsAreThoseOfTheReference) {
                               bias_lambda = values("unit.bias_lambda"),
                               bias_gamma = values("unit.bias_gamma"),
                               norm_weight = values("unit.layer_norm_weight"),
-                              norm_bias = values("unit.layer_norm_bias"), zeros(kHidden * N, 0.0);
+                              norm_bias = values("unit.layer_norm_bias"),
+                              update_weight = values("unit.update_weight"),
+                              update_bias = values("unit.update_bias"),
+                              write_weight = values("unit.write_weight"),
+                              decay_weight = values("unit.decay_weight"), zeros(kHidden * N, 0.0);
     std::vector<double> h(kSteps * kHidden), F(kHidden * P), beta(kHidden);
     kernels::StpnForwardParams<double> p;
     p.extent = extent;
@@ -144,6 +156,10 @@ TEST_F(RuntimeTest, StepsAreThoseOfTheReference) {
     p.bias_gamma = bias_gamma.data();
     p.layer_norm_weight = norm_weight.data();
     p.layer_norm_bias = norm_bias.data();
+    p.update_weight = update_weight.data();
+    p.update_bias = update_bias.data();
+    p.write_weight = write_weight.data();
+    p.decay_weight = decay_weight.data();
     p.initial_h = p.initial_F = p.initial_beta = zeros.data();
     p.output = h.data();
     p.final_F = F.data();

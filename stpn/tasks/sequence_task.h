@@ -24,6 +24,13 @@ struct Difficulty {
   std::vector<int64_t> compared = {};  // at which models are compared, besides those of a sweep
 };
 
+// What some of the targets ask for, for accuracies of their own: those from `first` to before
+// `end`.
+struct Part {
+  std::string name;
+  int64_t first = 0, end = 0;
+};
+
 // Immutable after construction, so several threads may read it at once.
 class SequenceTask {
  public:
@@ -42,6 +49,9 @@ class SequenceTask {
   // Whether the training split goes on for ever past its size, so that a trainer may read new
   // sequences at every pass.
   virtual bool endless() const { return false; }
+
+  // The parts of a task that asks for several things, at different steps. Their names differ.
+  virtual std::vector<Part> parts() const { return {}; }
 
   // For a curriculum, and for tests of how a model generalises: how hard the task is, if a number
   // says so, and the same task, with the same seed, inputs and classes, at another difficulty; null

@@ -7,6 +7,7 @@
 #include "stpn/base/error.h"
 #include "stpn/tasks/associative_retrieval/associative_retrieval.h"
 #include "stpn/tasks/atari/atari_task.h"
+#include "stpn/tasks/capability/capability.h"
 #include "stpn/tasks/delayed_copy/delayed_copy.h"
 #include "stpn/tasks/familiarity/familiarity.h"
 #include "stpn/tasks/hold/hold.h"
@@ -66,6 +67,11 @@ const std::vector<SequenceTaskEntry>& sequence_task_registry() {
       {"familiarity",
        "a stream of vectors, some of them repeats: which? (Tyulmankov, Yang, Abbott 2022)",
        options<SequenceTaskOptions, FamiliarityOptions>},
+      {"recall", "key-value pairs, and then all of their keys; asked are the values",
+       options<SequenceTaskOptions, RecallOptions>},
+      {"tracking", "generators of a group or another automaton; asked is the state after each",
+       options<SequenceTaskOptions, TrackingOptions>},
+      {"joint", "recall and tracking in one sequence", options<SequenceTaskOptions, JointOptions>},
   };
   return registry;
 }

@@ -130,6 +130,14 @@ std::vector<PlannedRun> read_set(const fs::path& file, const Table& set, const B
     set.fail("name", fmt::format("name = \"{}\" is not a valid folder name", name));
   const std::vector<std::string> models = set.texts("models");
   if (models.empty()) set.fail("name", fmt::format("set {} has no models", name));
+  fs::path folder = file.parent_path();
+  if (set.find("folder") != nullptr) {
+    const std::string inner = set.text("folder");
+    if (!is_name(inner)) {
+      set.fail("folder", fmt::format("folder = \"{}\" is not a valid folder name", inner));
+    }
+    folder /= inner;
+  }
   std::vector<std::string> settings = set.texts("settings");
   if (budget.has(name)) {  // other sets are read too, but may be of another kind of training
     settings.insert(settings.end(), budget.settings.begin(), budget.settings.end());
@@ -142,7 +150,7 @@ std::vector<PlannedRun> read_set(const fs::path& file, const Table& set, const B
       if (!is_name(model) || !seen.insert(model).second) {
         set.fail("models", fmt::format("\"{}\" is not a valid name, or occurs twice", model));
       }
-      const fs::path path = file.parent_path() / (model + ".toml");
+      const fs::path path = folder / (model + ".toml");
       const Experiment experiment = read_experiment(path, settings, seed);
       runs.push_back({.name = fmt::format("{}/{}/seed{}", name, model, seed),
                       .experiment = path,
@@ -169,7 +177,7 @@ std::vector<PlannedRun> plan_reproduction(const fs::path& file, const std::strin
   std::vector<PlannedRun> runs;
   std::set<std::string> names, set_names;
   for (const toml::node& node : *sets->as_array()) {
-    const Table set(file, node, {"name", "models", "seeds", "settings"});
+    const Table set(file, node, {"name", "models", "folder", "seeds", "settings"});
     std::vector<PlannedRun> of_set = read_set(file, set, budget, seeds);
     set_names.insert(set.text("name"));
     if (!budget.has(set.text("name"))) continue;

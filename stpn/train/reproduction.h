@@ -3,6 +3,7 @@
 //   [[set]]                           gives a table and figures; sets of the same name share them
 //   name = "pairs4"
 //   models = ["stpn", "lstm"]         stpn.toml and lstm.toml beside this file
+//   folder = "more"                   of the models, in that of this file; default: that itself
 //   seeds = 3                         seeds 1, 2 and 3; default 1
 //   settings = ["task.pairs=4"]       each like an argument of `stpn train --set`
 //

@@ -93,6 +93,20 @@ TEST_F(ReproductionTest, SetsOfTheSameNameAreOne) {
   EXPECT_EQ(runs[1].name, "a/wide/seed1");
 }
 
+TEST_F(ReproductionTest, ModelsMayBeInAFolder) {
+  std::filesystem::create_directory(folder_ / "more");
+  write("more/other.toml", kSmall);
+  const std::vector<PlannedRun> runs =
+      plan("[[set]]\nname = \"a\"\nfolder = \"more\"\nmodels = [\"other\"]\n");
+  ASSERT_EQ(runs.size(), 1u);
+  EXPECT_EQ(runs[0].name, "a/other/seed1");
+  EXPECT_EQ(runs[0].experiment, folder_ / "more" / "other.toml");
+  EXPECT_THAT(refused("name = \"a\"\nfolder = \"..\"\nmodels = [\"small\"]"),
+              testing::AllOf(HasSubstr("reproduce.toml:3"), HasSubstr("folder = \"..\"")));
+  EXPECT_THAT(refused("name = \"a\"\nfolder = \"absent\"\nmodels = [\"small\"]"),
+              HasSubstr("absent/small.toml"));
+}
+
 TEST_F(ReproductionTest, SettingsOfTheBudgetComeAfterThoseOfTheSet) {
   const auto runs = plan(kTwoSets, "smoke");
   EXPECT_THAT(runs[2].settings, ElementsAre("task.pairs=5", "train.epochs=9", "train.epochs=1"));

@@ -134,6 +134,10 @@ bool GoldenConfig::flag(const std::string& key) {
   return value.get<bool>();
 }
 
+bool GoldenConfig::flag_if_any(const std::string& key) {
+  return switches_.contains(key) && flag(key);
+}
+
 std::optional<double> GoldenConfig::bound(const std::string& key) {
   const json& value = at(key);
   if (value.is_null()) return std::nullopt;

@@ -24,6 +24,7 @@ class GoldenConfig {
   // At least 1.
   int64_t size(const std::string& key);
   bool flag(const std::string& key);
+  bool flag_if_any(const std::string& key);  // false where there is none
   // Above 0, or null.
   std::optional<double> bound(const std::string& key);
   // Of `choices`, pairs of a word of the file ("null": JSON's null) and a word of ours, ours.

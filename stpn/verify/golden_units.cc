@@ -6,6 +6,7 @@
 #include "stpn/nn/fast_weights.h"
 #include "stpn/nn/library/lstm.h"
 #include "stpn/nn/library/rnn.h"
+#include "stpn/nn/rivals/gated_delta.h"
 #include "stpn/nn/stpn/stpn_feedforward.h"
 #include "stpn/nn/stpn/stpn_recurrent.h"
 #include "stpn/nn/tolerances.h"
@@ -76,6 +77,9 @@ GoldenUnit make_stpn_recurrent(GoldenFile& file) {
   options.plastic_bias = config.flag("plastic_bias");
   if (options.plastic_bias) options.bias_rates = bias_rates_of(file);
   config.choice("fixed", {{"null", ""}});
+  options.update_gate = config.flag_if_any("update_gate");
+  options.write_gate = config.flag_if_any("write_gate");
+  options.decay_gate = config.flag_if_any("decay_gate");
 
   GoldenUnit golden;
   golden.unit = options.make(file.input_size);
@@ -210,6 +214,21 @@ GoldenUnit make_fast_weights(GoldenFile& file) {
   return golden;
 }
 
+GoldenUnit make_gated_delta(GoldenFile& file) {
+  nn::GatedDeltaOptions options;
+  options.hidden_size = file.hidden_size;
+  options.heads = file.config.size("heads");
+  options.key_size = file.config.size("key_size");
+  options.negative_eigenvalues = file.config.flag("negative_eigenvalues");
+  GoldenUnit golden;
+  golden.unit = options.make(file.input_size);
+  for (const auto& item : golden.unit->named_parameters()) {
+    golden.parameters.push_back({item.key(), {item.key()}});
+  }
+  add_runs(golden, "libtorch", ops::Backend::cpu);
+  return golden;
+}
+
 struct Adapter {
   std::string unit;
   GoldenUnit (*make)(GoldenFile& file);
@@ -222,7 +241,8 @@ const std::vector<Adapter>& adapters() {
                                              {"LSTM", make_lstm},
                                              {"RNN", make_rnn},
                                              {"Backpropamine", make_backpropamine},
-                                             {"FastWeights", make_fast_weights}};
+                                             {"FastWeights", make_fast_weights},
+                                             {"GatedDelta", make_gated_delta}};
   return table;
 }
 

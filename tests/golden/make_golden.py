@@ -39,7 +39,84 @@ class StpnRecurrent:
         return h, {"h": h, "F": F}, energy
 
 
-UNITS = {"stpn_recurrent": StpnRecurrent}
+class GatedDelta:
+    """Two heads, negative eigenvalues; Yang, Kautz, Hatamizadeh, ICLR 2025, as in gated_delta.h."""
+
+    HEADS, KEY, VALUE = 2, 4, 3
+    config = {"unit": "GatedDelta", "input_size": INPUTS, "hidden_size": HEADS * VALUE, "heads": HEADS,
+              "key_size": KEY, "negative_eigenvalues": True}
+    parameters = {"query_weight": (HEADS * KEY, INPUTS), "key_weight": (HEADS * KEY, INPUTS),
+                  "value_weight": (HEADS * VALUE, INPUTS), "gate_weight": (HEADS * VALUE, INPUTS),
+                  "decay_weight": (HEADS, INPUTS), "write_weight": (HEADS, INPUTS),
+                  "decay_log": (HEADS,), "decay_bias": (HEADS,), "norm_weight": (VALUE,)}
+    state = {"S": (HEADS * VALUE, KEY)}
+
+    @classmethod
+    def projections(cls, p, x):
+        """q and k (B, HEADS, KEY), v (B, HEADS, VALUE), the logarithm of the decay and the write (B,
+        HEADS)."""
+        def unit_length(weight):
+            u = torch.nn.functional.silu(x @ weight.T).unflatten(1, (cls.HEADS, cls.KEY))
+            return u / (u.square().sum(2, keepdim=True) + 1e-6).sqrt()
+
+        v = torch.nn.functional.silu(x @ p["value_weight"].T).unflatten(1, (cls.HEADS, cls.VALUE))
+        pace = torch.nn.functional.softplus(x @ p["decay_weight"].T + p["decay_bias"])
+        return (unit_length(p["query_weight"]), unit_length(p["key_weight"]), v,
+                -p["decay_log"].exp() * pace, 2 * torch.sigmoid(x @ p["write_weight"].T))
+
+    @classmethod
+    def output(cls, p, x, read):
+        """The output of a step from what it reads, (B, HEADS, VALUE)."""
+        rms = (read.square().mean(2, keepdim=True) + 1e-5).sqrt()
+        return (read / rms * p["norm_weight"]).flatten(1) * torch.nn.functional.silu(x @ p["gate_weight"].T)
+
+    @classmethod
+    def step(cls, p, x, state):
+        q, k, v, decay, write = cls.projections(p, x)
+        before = state["S"].unflatten(1, (cls.HEADS, cls.VALUE))  # (B, HEADS, VALUE, KEY)
+        S = decay.exp()[..., None, None] * before
+        error = v - torch.einsum("bhvk,bhk->bhv", S, k)
+        S = S + write[..., None, None] * error[..., None] * k[:, :, None]
+        h = cls.output(p, x, torch.einsum("bhvk,bhk->bhv", S, q) / cls.KEY ** 0.5)
+
+        def of_head(name, size):
+            return ((x ** 2) @ p[name].abs().T).unflatten(1, (cls.HEADS, size)).sum(2, keepdim=True)
+
+        energy = (x ** 2) @ (p["value_weight"].abs() + p["gate_weight"].abs()).T
+        shared = (of_head("query_weight", cls.KEY) + of_head("key_weight", cls.KEY)
+                  + of_head("decay_weight", 1) + of_head("write_weight", 1)) / cls.VALUE
+        stored = torch.einsum("bhvk,bhk->bhv", before.abs(), q ** 2 + k ** 2)
+        return h, {"S": S.flatten(1, 2)}, energy + (shared + stored).flatten(1)
+
+
+class GatedStpn:
+    """StpnRecurrent with an update, a write and a decay gate (stpn/kernels/stpn/equations.h)."""
+
+    config = StpnRecurrent.config | {"update_gate": True, "write_gate": True, "decay_gate": True}
+    parameters = StpnRecurrent.parameters | {
+        "update_weight": (HIDDEN, INPUTS + HIDDEN), "update_bias": (HIDDEN,),
+        "write_weight": (HIDDEN, INPUTS), "decay_weight": (HIDDEN, INPUTS)}
+    state = StpnRecurrent.state
+
+    @staticmethod
+    def step(p, x, state):
+        z = torch.cat([x, state["h"]], dim=1)
+        G = p["weight"] + state["F"]
+        n = G.norm(dim=2, keepdim=True) + 1e-16
+        candidate = torch.tanh(((G / n) * z[:, None]).sum(2) + p["bias"])
+        keep = torch.sigmoid(z @ p["update_weight"].T + p["update_bias"])
+        h = keep * state["h"] + (1 - keep) * candidate
+        write = 2 * torch.sigmoid(x @ p["write_weight"].T)
+        stay = torch.sigmoid(x @ p["decay_weight"].T + 4)
+        F = (stay[:, :, None] * p["weight_lambda"] * state["F"] / n
+             + (write * h)[:, :, None] * p["weight_gamma"] * z[:, None])
+        energy = ((G / n).abs() * z[:, None] ** 2).sum(2) + (
+            z ** 2 @ p["update_weight"].abs().T + x ** 2 @ p["write_weight"].abs().T
+            + x ** 2 @ p["decay_weight"].abs().T)
+        return h, {"h": h, "F": F}, energy
+
+
+UNITS = {"stpn_recurrent": StpnRecurrent, "stpn_gates": GatedStpn, "gated_delta": GatedDelta}
 
 
 def array(tensor):

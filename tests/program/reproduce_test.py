@@ -313,6 +313,27 @@ class Reproduce(support.ProgramTest):
         at_ten = json.loads(self.succeed("eval", run, "--json", "--set", "task.interval=15"))
         self.assertEqual(at_ten["metrics"]["test_accuracy"], metrics["test_accuracy_interval_15"])
 
+    def test_the_committed_capability_runs(self):
+        self.with_committed_experiments()
+        code, out, err = self.run_stpn("reproduce", "capability", "--budget", "smoke")
+        self.assertEqual(code, 0, err)
+        folder = self.folder / "runs/capability_smoke"
+        for name, of in (("s3_joint", "joint_s3"), ("overwritten", "recall"), ("s5", "tracking")):
+            models = {path.stem for path in (CHECKOUT / "experiments/capability" / of).glob("*.toml")}
+            self.assertEqual({path.name for path in (folder / name).iterdir()}, models)
+            self.assertGreater((folder / f"{name}_generalisation.png").stat().st_size, 10_000)
+        for part, sets in (("", 3), ("recall ", 1), ("tracking ", 1)):
+            self.assertEqual(out.count(f"Test {part}accuracy in percent, at length"), sets)
+        for bound in ("no binding", "no order", "no state"):
+            self.assertIn(bound, out)
+
+        run = folder / "s3_joint/lstm/seed1"
+        metrics = json.loads((run / "summary.json").read_text())["metrics"]
+        longer = json.loads(self.succeed("eval", run, "--json", "--set", "task.length=64", "--set",
+                                         "task.pairs=16", "--set", "task.generators=32"))["metrics"]
+        for name in ("test_accuracy", "test_recall_accuracy", "test_tracking_accuracy"):
+            self.assertEqual(longer[name], metrics[f"{name}_length_64"])
+
     def test_the_committed_reproduction_runs(self):
         self.with_committed_experiments()
         code, out, err = self.run_stpn("reproduce", "retrieval", "--budget", "smoke")

@@ -28,11 +28,19 @@ class _PlasticNeurons(Unit[StateT]):
     _recurrent: bool
 
     def __init__(self, input_size, hidden_size, num_layers, bias, batch_first, dropout, device,
-                 dtype, *, rates, layer_norm, plastic_bias, bias_rates, **options) -> None:
+                 dtype, *, rates, layer_norm, plastic_bias, bias_rates, update_gate=False,
+                 write_gate=False, decay_gate=False, **options) -> None:
         self.rates = _choice("rates", rates, ("synapse", "presynaptic", "scalar"))
         self.layer_norm = layer_norm
         self.plastic_bias = plastic_bias
         self.bias_rates = _choice("bias_rates", bias_rates, ("neuron", "scalar"))
+        self.update_gate = update_gate
+        self.write_gate = write_gate
+        self.decay_gate = decay_gate
+        if (write_gate or decay_gate) and options.get("rule") == "oja":
+            raise ValueError("write_gate and decay_gate do not go with rule 'oja'")
+        if decay_gate and options.get("norm", "pre") != "pre":
+            raise ValueError("decay_gate wants norm 'pre'")
         super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, device,
                          dtype, **options)
 
@@ -62,6 +70,14 @@ class _PlasticNeurons(Unit[StateT]):
             rates = (H,) if self.bias_rates == "neuron" else (1,)
             starts["bias_lambda"] = rates, (0, 1)
             starts["bias_gamma"] = rates, (-0.001 * k, 0.001 * k)
+        if self.update_gate:
+            starts["update_weight"] = (H, N), (-k, k)
+            if self.bias:
+                starts["update_bias"] = (H,), (-k, k)
+        if self.write_gate:
+            starts["write_weight"] = (H, inputs), (-k, k)
+        if self.decay_gate:
+            starts["decay_weight"] = (H, inputs), (-k, k)
         return starts
 
     def _rate_starts(self, shape: tuple[int, ...], k: float) -> dict[str, Start]:
@@ -72,7 +88,8 @@ class _PlasticNeurons(Unit[StateT]):
 
     def _extra_words(self) -> list[str]:
         defaults = {"rates": "synapse", "layer_norm": False, "plastic_bias": False,
-                    "bias_rates": "neuron"}
+                    "bias_rates": "neuron", "update_gate": False, "write_gate": False,
+                    "decay_gate": False}
         return [f"{name}={getattr(self, name)!r}" for name, default in defaults.items()
                 if getattr(self, name) != default]
 
@@ -97,10 +114,17 @@ class STPN(_PlasticNeurons[STPNState]):
     - plastic_bias = False: whether the bias has a fast part too
     - bias_rates = 'neuron': with plastic_bias, a decay and a rate for each neuron, or one in all
       ('scalar')
+    - update_gate = False: whether each neuron keeps a part k of its activity,
+      h[t] = k h[t-1] + (1 - k) act(...), with k = sigmoid(U z[t] + d)
+    - write_gate = False: whether Gamma is multiplied by 2 sigmoid(B x[t]), for each neuron; not with
+      rule 'oja'
+    - decay_gate = False: whether F[t-1] / n in its update is multiplied by sigmoid(A x[t] + 4), for
+      each neuron; not with rule 'oja'; norm 'pre'
 
-    Parameters, of layer k with N presynaptic inputs of a neuron, P of them with fast weights:
-    weight_lk (H, N), bias_lk (H), weight_lambda_lk and weight_gamma_lk (H, P), (P) or (1), and those
-    of layer norm and plastic bias.
+    Parameters, of layer k with I inputs and N presynaptic inputs of a neuron, P of them with fast
+    weights: weight_lk (H, N), bias_lk (H), weight_lambda_lk and weight_gamma_lk (H, P), (P) or (1);
+    those of layer norm and plastic bias; those of the gates: update_weight_lk (H, N), update_bias_lk
+    (H), write_weight_lk and decay_weight_lk (H, I).
     """
 
     signature = signature_of("stpn_recurrent")
@@ -111,10 +135,13 @@ class STPN(_PlasticNeurons[STPNState]):
                  batch_first: bool = False, dropout: float = 0.0, device: Device = None,
                  dtype: torch.dtype | None = None, *, rates: Rates = "synapse",
                  layer_norm: bool = False, plastic_bias: bool = False,
-                 bias_rates: BiasRates = "neuron", **options: Unpack[STPNOptions]) -> None:
+                 bias_rates: BiasRates = "neuron", update_gate: bool = False,
+                 write_gate: bool = False, decay_gate: bool = False,
+                 **options: Unpack[STPNOptions]) -> None:
         super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, device,
                          dtype, rates=rates, layer_norm=layer_norm, plastic_bias=plastic_bias,
-                         bias_rates=bias_rates, **options)
+                         bias_rates=bias_rates, update_gate=update_gate, write_gate=write_gate,
+                         decay_gate=decay_gate, **options)
 
 
 class STPNFeedforward(_PlasticNeurons[STPNFeedforwardState]):

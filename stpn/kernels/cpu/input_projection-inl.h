@@ -1,6 +1,6 @@
-// The input projection W x[t] + b of a group of samples, with fixed weights, and its gradients.
-// Vectors run along the neurons, whatever the layout of the plastic matrices. Compiled once for
-// each SIMD target.
+// Projections W z + b of a group of samples, with fixed weights, and their gradients: of any
+// presynaptic inputs z, or of the inputs x[t]. Vectors run along the neurons, whatever the layout
+// of the plastic matrices. Compiled once for each SIMD target.
 
 #if defined(STPN_KERNELS_CPU_INPUT_PROJECTION_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_CPU_INPUT_PROJECTION_INL_H_
@@ -22,52 +22,44 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 template <typename T, int S>
-class InputProjection {
+class Projection {
   using D = hn::ScalableTag<T>;
   using V = hn::Vec<D>;
   // Samples that share each load of W: as many as hide the latency of an addition.
   static constexpr int kTileSamples = std::min(S, 8);
 
  public:
-  static int64_t scratch(const PlasticPlan<T>& plan) { return S * plan.padded(plan.hidden); }
+  static int64_t size(const PlasticPlan<T>& plan) { return S * plan.padded(plan.hidden); }
 
-  // x (T, B, I); `first`: the first sample of the group.
-  InputProjection(const PlasticPlan<T>& plan, int64_t first, const T* x,
-                  const PaddedInputWeights<T>& weights, Scratch<T>& scratch)
+  // `neurons`: memory of `size` values, zero at first.
+  Projection(const PlasticPlan<T>& plan, const PaddedInputWeights<T>& weights, T* neurons)
       : weights_(weights),
-        first_(first),
-        batch_(plan.batch),
         inputs_(weights.inputs()),
         width_(plan.padded(plan.hidden)),
-        x_(x),
-        neurons_(scratch.take(S * width_)) {}
+        neurons_(neurons) {}
 
   // (S, width), a row of neurons a sample: the projection, or the gradient of it that backward
   // reads.
   T* neurons() const { return neurons_; }
   int64_t width() const { return width_; }
 
-  // Writes neurons().
-  void forward(int64_t t) const {
-    for (int s = 0; s < S; s += kTileSamples) forward_tile(t, s);
+  // Below, z has a row a sample, `stride` values apart. Writes neurons().
+  void forward(const T* z, int64_t stride) const {
+    for (int s = 0; s < S; s += kTileSamples) forward_tile(z + s * stride, stride, s);
   }
-
-  // Adds the gradients of W and b to `sums`, laid out as PaddedInputWeights is; writes grad_x
-  // (T, B, I), unless it is null.
-  void backward(int64_t t, T* sums, T* grad_x) const {
-    for (int s = 0; s < S; s += kTileSamples) {
-      backward_tile(t, s, sums);
-      if (grad_x != nullptr) inputs_tile(s, grad_x + place(t, s));
-    }
+  // Adds the gradients of W and b to `sums`, laid out as PaddedInputWeights is.
+  void backward(const T* z, int64_t stride, T* sums) const {
+    for (int s = 0; s < S; s += kTileSamples) backward_tile(z + s * stride, stride, s, sums);
+  }
+  // Writes the gradient of z, or adds to it.
+  template <bool kAdd>
+  void backpropagate(T* dz, int64_t stride) const {
+    for (int s = 0; s < S; s += kTileSamples) inputs_tile<kAdd>(s, dz + s * stride, stride);
   }
 
  private:
-  // Offset of the inputs of sample s of the group in a (T, B, I) array.
-  int64_t place(int64_t t, int s) const { return (t * batch_ + first_ + s) * inputs_; }
-
-  HWY_INLINE void forward_tile(int64_t t, int s) const {
+  HWY_INLINE void forward_tile(const T* HWY_RESTRICT z, int64_t stride, int s) const {
     const D d;
-    const T* HWY_RESTRICT x = x_ + place(t, s);
     const int64_t inputs = inputs_;
     for (int64_t k = 0; k < width_; k += hn::Lanes(d)) {
       V preactivation[kTileSamples];
@@ -78,7 +70,7 @@ class InputProjection {
         const V w = hn::Load(d, weights_.row(j) + k);
         STPN_UNROLL
         for (int b = 0; b < kTileSamples; ++b) {
-          preactivation[b] = hn::MulAdd(w, hn::Set(d, x[b * inputs + j]), preactivation[b]);
+          preactivation[b] = hn::MulAdd(w, hn::Set(d, z[b * stride + j]), preactivation[b]);
         }
       }
       STPN_UNROLL
@@ -87,9 +79,9 @@ class InputProjection {
     }
   }
 
-  HWY_INLINE void backward_tile(int64_t t, int s, T* HWY_RESTRICT sums) const {
+  HWY_INLINE void backward_tile(const T* HWY_RESTRICT z, int64_t stride, int s,
+                                T* HWY_RESTRICT sums) const {
     const D d;
-    const T* HWY_RESTRICT x = x_ + place(t, s);
     const int64_t inputs = inputs_;
     for (int64_t k = 0; k < width_; k += hn::Lanes(d)) {
       V du[kTileSamples];
@@ -104,14 +96,15 @@ class InputProjection {
         V of_weight = hn::Load(d, sums + j * width_ + k);
         STPN_UNROLL
         for (int b = 0; b < kTileSamples; ++b) {
-          of_weight = hn::MulAdd(du[b], hn::Set(d, x[b * inputs + j]), of_weight);
+          of_weight = hn::MulAdd(du[b], hn::Set(d, z[b * stride + j]), of_weight);
         }
         hn::Store(of_weight, d, sums + j * width_ + k);
       }
     }
   }
 
-  HWY_INLINE void inputs_tile(int s, T* HWY_RESTRICT grad_x) const {
+  template <bool kAdd>
+  HWY_INLINE void inputs_tile(int s, T* HWY_RESTRICT dz, int64_t stride) const {
     const D d;
     for (int64_t j = 0; j < inputs_; ++j) {
       V dots[kTileSamples];
@@ -126,14 +119,47 @@ class InputProjection {
       }
       alignas(64) T sums[64 / sizeof(T)];
       sums_of_lanes<kTileSamples>(d, dots, sums);
-      for (int b = 0; b < kTileSamples; ++b) grad_x[b * inputs_ + j] = sums[b];
+      for (int b = 0; b < kTileSamples; ++b) {
+        T& of_input = dz[b * stride + j];
+        of_input = kAdd ? of_input + sums[b] : sums[b];
+      }
     }
   }
 
   const PaddedInputWeights<T>& weights_;
-  const int64_t first_, batch_, inputs_, width_;
-  const T* const x_;
+  const int64_t inputs_, width_;
   T* const neurons_;
+};
+
+template <typename T, int S>
+class InputProjection : public Projection<T, S> {
+ public:
+  static int64_t scratch(const PlasticPlan<T>& plan) { return Projection<T, S>::size(plan); }
+
+  // x (T, B, I); `first`: the first sample of the group.
+  InputProjection(const PlasticPlan<T>& plan, int64_t first, const T* x,
+                  const PaddedInputWeights<T>& weights, Scratch<T>& scratch)
+      : Projection<T, S>(plan, weights, scratch.take(this->size(plan))),
+        first_(first),
+        batch_(plan.batch),
+        inputs_(weights.inputs()),
+        x_(x) {}
+
+  // As those of Projection, of step t; grad_x (T, B, I) is written unless it is null.
+  void forward(int64_t t) const { Projection<T, S>::forward(x_ + place(t), inputs_); }
+  void backward(int64_t t, T* sums, T* grad_x) const {
+    Projection<T, S>::backward(x_ + place(t), inputs_, sums);
+    if (grad_x != nullptr) {
+      this->template backpropagate</*kAdd=*/false>(grad_x + place(t), inputs_);
+    }
+  }
+
+ private:
+  // Offset of the inputs of the group's first sample in a (T, B, I) array.
+  int64_t place(int64_t t) const { return (t * batch_ + first_) * inputs_; }
+
+  const int64_t first_, batch_, inputs_;
+  const T* const x_;
 };
 
 }  // namespace HWY_NAMESPACE

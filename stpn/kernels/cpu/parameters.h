@@ -52,6 +52,7 @@ class PaddedInputWeights {
         memory_.get()[j * width_ + i] = weights.weight[i * weights.columns + j];
       }
     }
+    if (weights.bias == nullptr) return;
     std::copy_n(weights.bias, extent.hidden, memory_.get() + inputs_ * width_);
   }
   int64_t inputs() const { return inputs_; }

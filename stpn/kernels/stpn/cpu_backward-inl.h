@@ -40,9 +40,11 @@
 #include "stpn/kernels/stpn/cpu_energy_backward-inl.h"
 #include "stpn/kernels/stpn/cpu_layer_norm-inl.h"
 #include "stpn/kernels/stpn/cpu_layout.h"
-#include "stpn/kernels/stpn/cpu_oja-inl.h"
 #include "stpn/kernels/stpn/cpu_plastic_bias-inl.h"
 #include "stpn/kernels/stpn/cpu_recompute-inl.h"
+#include "stpn/kernels/stpn/gates/cpu_gates-inl.h"
+#include "stpn/kernels/stpn/rules/cpu_delta-inl.h"
+#include "stpn/kernels/stpn/rules/cpu_oja-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
@@ -56,6 +58,7 @@ class StpnBackward
   using Base::bound_;
   using Base::current_;
   using Base::forward_;
+  using Base::growth;
   using Base::h;
   using Base::hebbian;
   using Base::inputs_;
@@ -86,12 +89,12 @@ class StpnBackward
  public:
   static int64_t scratch(const Plan& plan) {
     return Base::recompute_scratch(plan) + (Layout::kNeuronBlocks ? 0 : 2 * plan.presynaptic(S)) +
-           (slots(plan) + (kPost ? 9 : 7)) * plan.neurons(S);
+           (slots(plan) + (kPost ? 10 : 8)) * plan.neurons(S);
   }
 
   // Adds to `gradients` the gradients of parameters.
   StpnBackward(const Plan& plan, int64_t first, T* saved, Scratch<T>& scratch,
-               const StpnBackwardParams<T>& call, const PaddedMatrices<T>& parameters,
+               const StpnBackwardParams<T>& call, const StpnParameters<T>& parameters,
                const Gradients<T>& gradients)
       : Base(plan, first, saved, scratch, call.forward, parameters),
         call_(call),
@@ -109,11 +112,15 @@ class StpnBackward
         dW_from_W_(scratch.take(plan.neurons(S))),
         dF_from_z_(kPost ? scratch.take(plan.neurons(S)) : du_over_n_),
         dF_from_C_(kPost ? scratch.take(plan.neurons(S)) : du_over_n_),
-        dh_term_(scratch.take(plan.neurons(S))) {
+        dh_term_(scratch.take(plan.neurons(S))),
+        dh_kept_(scratch.take(plan.neurons(S))) {
     if (call.forward.variant.plastic_bias) plastic_bias_.emplace(plan, call.forward);
     if (call.forward.variant.layer_norm) layer_norm_.emplace(plan, call.forward);
     if (oja_) prediction_.emplace(plan);
     if (call.grad_energy != nullptr) energy_.emplace(plan);
+    const StpnVariant& v = call.forward.variant;
+    if (has_any_gate(v)) gates_.emplace(plan, call.forward, parameters);
+    if (v.rule == Rule::delta) written_.emplace(plan, v);
   }
 
   void begin() {
@@ -198,6 +205,7 @@ class StpnBackward
       return;
     }
     this->presynaptic_to_neurons(dz_, inputs_, dh_);
+    if (forward_.variant.update_gate) add_neurons(dh_kept_);
     for (int s = 0; s < S; ++s) {
       for (int64_t i = 0; i < plan_.hidden && is_reset(t, s); ++i) dh_[i * S + s] = T(0);
     }
@@ -301,13 +309,35 @@ class StpnBackward
       return hn::LoadU(d, saved_.neurons(t, value, which.begin) + (k - begin));
     };
     Activation activation = forward_.variant.activation;
+    const StpnVariant& v = forward_.variant;
     const auto du_of = [&](int64_t k) HWY_ATTR {
       const V dh = hn::Add(hn::Load(d, this->dh(t) + k), hn::Load(d, dh_from_update_ + k));
-      return hn::Mul(dh, activation_slope(d, activation, hn::Load(d, h(t) + k)));
+      const V activity = v.update_gate ? saved(saved_update_gate(v) + 1, k) : hn::Load(d, h(t) + k);
+      return hn::Mul(dh, activation_slope(d, activation, activity));
     };
+    if constexpr (!Layout::kNeuronBlocks) {
+      if (gates_) {
+        gates_->backpropagate_factors(saved_, t, this->ungated_growth(t), dh_from_update_,
+                                      d_scale_);
+      }
+      if (written_) {
+        written_->begin(z(t));
+        written_->backward(saved_, t, dh_from_update_, gates_->gate(kWrittenValue), d_bias_);
+        written_->add_presynaptic_gradient(z(t), dz(t));
+      }
+    }
     for (int64_t k = begin; k < end && plastic_bias_; k += hn::Lanes(d)) {
-      const V beta = saved(saved_plastic_bias(forward_.variant), k);
+      const V beta = saved(saved_plastic_bias(v), k);
       add_to(d, plastic_bias_->backpropagate(k, beta, hn::Load(d, h(t) + k)), dh_from_update_ + k);
+    }
+    if constexpr (!Layout::kNeuronBlocks) {
+      if (v.update_gate) {
+        this->presynaptic_to_neurons(z(t), inputs_, dh_term_);  // h[t-1]
+        add_neurons(dh_from_update_);
+        std::fill_n(dh_from_update_, plan_.neurons(S), T(0));
+        gates_->backpropagate_update(saved_, t, dh_term_, dh_, dh_kept_);
+      }
+      if (gates_) gates_->backpropagate(z(t), gradients_, dz(t));
     }
     if (layer_norm_) {
       for (int64_t k = begin; k < end; k += hn::Lanes(d)) {
@@ -343,8 +373,10 @@ class StpnBackward
       if constexpr (kPre) {
         minus_dn = hn::MulAdd(hn::Load(d, d_scale_ + k), hn::Mul(inverse, inverse), minus_dn);
       }
+      if (written_) minus_dn = hn::Add(minus_dn, written_->minus_of_norm(k));
       const V dn_over_n = zero_if_no_norm(d, inverse, hn::Neg(hn::Mul(minus_dn, inverse)));
-      hn::Store(du_over_n, d, du_over_n_ + k);
+      const V of_Gz = written_ ? hn::Add(du_over_n, written_->of_recalled(k)) : du_over_n;
+      hn::Store(of_Gz, d, du_over_n_ + k);
       V dF_from_G = dn_over_n;
       V dW_from_W = dn_over_n;
       if constexpr (kPost) {
@@ -395,7 +427,7 @@ class StpnBackward
         .F_before = kUpdate ? this->seen_rows(t - 1, i) : nullptr,
         .scale_before = kUpdate ? scale(t - 1, i) : nullptr,
         .hebbian = kUpdate ? hebbian(t - 1) : nullptr,
-        .h = kUpdate ? h(t - 1) + k : nullptr,
+        .h = kUpdate ? growth(t - 1) + k : nullptr,
         .dF = this->d_matrix(0) + this->row_of(i),
         .dz = dz(t),
         .d_hebbian = d_hebbian(t - 1),
@@ -439,19 +471,22 @@ class StpnBackward
   T* d_hebbian_;            // and of hebbian(t - 1)
   // Neuron values, as all below. F is C with norm `post`; kappa as at the top.
   T* const dh_;              // gradient of h, without dh_from_update_
-  T* const dh_from_update_;  // sum over j of Gamma dA z: what the update adds to the gradient of h
+  T* const dh_from_update_;  // sum over j of Gamma dA z: what the update adds to that of `growth`
   T* const d_scale_;         // sum over j of Lambda dA F: gradient of the update's `scale`
-  T* const du_over_n_;       // du / n: dW gets it times z, dz times G
-  T* const dF_from_G_;       // dn / n; `post`: scale dn / n - kappa. dF gets it times G, dW times F
+  T* const du_over_n_;  // du / n, rule `delta`: and that of F z. dW gets it times z, dz times G
+  T* const dF_from_G_;  // dn / n; `post`: scale dn / n - kappa. dF gets it times G, dW times F
   T* const d_bias_;
   T* const dW_from_W_;  // the sum over steps of dn / n - kappa, which dW gets times W
   T* const dF_from_z_;  // du / n; `post`: scale du / n. dF gets it times z
   T* const dF_from_C_;  // kappa scale - kappa, which dF gets times C; `post` only
   T* const dh_term_;    // a term of dh on its way to dh_
+  T* const dh_kept_;    // the update gate times the gradient of h[t]: a term of that of h[t-1]
   std::optional<StpnPlasticBias<Layout>> plastic_bias_;
   std::optional<StpnLayerNorm<Layout>> layer_norm_;
   std::optional<StpnPrediction<Layout>> prediction_;
   std::optional<StpnEnergyBackward<Layout>> energy_;
+  std::optional<StpnGates<Layout>> gates_;
+  std::optional<StpnWrittenValue<Layout>> written_;
   bool upwards_ = true;  // the direction of the next sweep
 };
 

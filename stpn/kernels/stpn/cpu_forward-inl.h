@@ -17,8 +17,10 @@
 #include "stpn/kernels/stpn/cpu_forward_sweep-inl.h"
 #include "stpn/kernels/stpn/cpu_layer_norm-inl.h"
 #include "stpn/kernels/stpn/cpu_layout.h"
-#include "stpn/kernels/stpn/cpu_oja-inl.h"
 #include "stpn/kernels/stpn/cpu_plastic_bias-inl.h"
+#include "stpn/kernels/stpn/gates/cpu_gates-inl.h"
+#include "stpn/kernels/stpn/rules/cpu_delta-inl.h"
+#include "stpn/kernels/stpn/rules/cpu_oja-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
@@ -59,10 +61,10 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   }
 
   StpnForward(const Plan& plan, int64_t first, T* saved, Scratch<T>& scratch,
-              const StpnForwardParams<T>& call, const PaddedMatrices<T>& parameters)
+              const StpnForwardParams<T>& call, const StpnParameters<T>& parameters)
       : Loop(plan, first, saved, call, scratch),
         call_(call),
-        parameters_(parameters),
+        parameters_(parameters.matrices),
         plastic_(call.extent, call.variant),
         slots_(slots(plan)),
         z_(Loop::take_activity(scratch, slots_ * plan.presynaptic(S))),
@@ -80,6 +82,9 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     if (v.plastic_bias) plastic_bias_.emplace(plan, call);
     if (v.layer_norm) layer_norm_.emplace(plan, call);
     if (v.rule == Rule::oja) prediction_.emplace(plan);
+    if (has_any_gate(v)) gates_.emplace(plan, call, parameters);
+    if (v.rule == Rule::delta) written_.emplace(plan, v);
+    if (v.decay_gate) scale_ = gates_->scale();
   }
 
   void begin() {
@@ -95,15 +100,19 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   }
 
   void apply_pending_update(int64_t t) { sweep<true, false>(t, this->all_rows()); }
-  // All but the matrix.
+  // All but the matrix; the padding too, where an update gate would keep a NaN.
   void forget(int s) {
     T* HWY_RESTRICT h = this->h(next_ - 1);
-    for (int64_t i = 0; i < plan_.hidden; ++i) h[i * S + s] = T(0);
+    for (int64_t k = s; k < plan_.neurons(S); k += S) h[k] = T(0);
     if (plastic_bias_) plastic_bias_->forget(s, 0, plan_.neurons(S));
   }
 
   void forward(int64_t t) {
     load(t);
+    if constexpr (!Layout::kNeuronBlocks) {
+      if (gates_) gates_->forward(z(t));
+      if (written_) written_->begin(z(t));
+    }
     forward(t, this->all_rows());
     store(t);
   }
@@ -184,7 +193,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
         .bound = static_cast<T>(call_.variant.clamp),
         .z = z(t),
         .hebbian = z(t - 1),
-        .h = h(t - 1) + k,
+        .h = (has_growth(call_.variant) ? gates_->growth() : h(t - 1)) + k,
         .scale = scale_ + k,
         .Gz = Gz_ + k,
         .squares = squares_ + k,
@@ -224,11 +233,10 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   // backward needs.
   HWY_INLINE void activate_neurons(int64_t t, int64_t begin, int64_t end, T* HWY_RESTRICT h) {
     const D d;
-    const bool is_unfinished = plastic_bias_ || layer_norm_;
+    const bool is_unfinished = plastic_bias_ || layer_norm_ || gates_;
     const Activation activation = is_unfinished ? Activation::identity : call_.variant.activation;
-    const auto save = [&](StpnSaved which, int64_t k, V value) HWY_ATTR {
-      if (saved_) hn::StoreU(value, d, saved_.neurons(t, which, begin / S) + (k - begin));
-    };
+    const auto save = [&](StpnSaved which, int64_t k, V value)
+                          HWY_ATTR { this->save_neurons(t, which, begin, k, value); };
     for (int64_t k = begin; k < end; k += hn::Lanes(d)) {
       V preactivation = hn::Load(d, Gz_ + k);
       if constexpr (kNormed) {
@@ -256,25 +264,71 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     if (is_unfinished) finish_preactivation(t, begin, end, h);
   }
 
-  // From G z / n + b to h, with a plastic bias, a layer norm or both.
+  // Saves neuron values from index k on, of those from `begin` on that are activated together.
+  HWY_INLINE void save_neurons(int64_t t, int64_t which, int64_t begin, int64_t k, V value) const {
+    if (saved_) hn::StoreU(value, D(), saved_.neurons(t, which, begin / S) + (k - begin));
+  }
+
+  // From G z / n + b to h, with a plastic bias, a layer norm, gates or several of these.
   void finish_preactivation(int64_t t, int64_t begin, int64_t end, T* HWY_RESTRICT h) {
     const D d;
     for (int64_t k = begin; k < end && plastic_bias_; k += hn::Lanes(d)) {
       const V beta = plastic_bias_->at(k);
       add_to(d, beta, h + k);
-      if (!saved_) continue;
-      T* const saved = saved_.neurons(t, saved_plastic_bias(call_.variant), begin / S);
-      hn::StoreU(beta, d, saved + (k - begin));
+      save_neurons(t, saved_plastic_bias(call_.variant), begin, k, beta);
     }
     if (layer_norm_) {
       layer_norm_->forward(h, saved_ ? saved_.neurons(t, saved_layer_norm(call_.variant)) : nullptr,
                            saved_ ? saved_.samples(t, 0) : nullptr);
     }
     for (int64_t k = begin; k < end; k += hn::Lanes(d)) {
-      const V activity = activate(d, call_.variant.activation, hn::Load(d, h + k));
+      V activity = activate(d, call_.variant.activation, hn::Load(d, h + k));
+      if constexpr (!Layout::kNeuronBlocks) {
+        if (gates_) activity = gated(t, k, activity);
+      }
       hn::Store(activity, d, h + k);
       if (plastic_bias_) plastic_bias_->update(k, activity);
     }
+  }
+
+  // From act(u) to h, and what the gates make of the update that follows.
+  HWY_INLINE V gated(int64_t t, int64_t k, V candidate) {
+    const D d;
+    const StpnVariant& v = call_.variant;
+    const auto gate = [&](StpnGate which) HWY_ATTR { return hn::Load(d, gates_->gate(which) + k); };
+    V activity = candidate;
+    if (v.update_gate) {
+      const V keep = gate(kUpdateGate);
+      const V change = hn::Mul(hn::Sub(hn::Set(d, T(1)), keep), candidate);
+      activity = hn::MulAdd(keep, hn::Load(d, h(t - 1) + k), change);
+      save_neurons(t, saved_update_gate(v), 0, k, keep);
+      save_neurons(t, saved_update_gate(v) + 1, 0, k, candidate);
+    }
+    V growth = activity;
+    if (written_) {
+      const V inverse = hn::Load(d, inverse_norm_ + k);
+      const auto parts =
+          written_->forward(k, hn::Mul(gate(kWrittenValue), inverse),
+                            hn::Mul(hn::Load(d, Gz_ + k), inverse), hn::Load(d, bias_ + k));
+      growth = parts.growth;
+      save_neurons(t, saved_written(v), 0, k, parts.value);
+      save_neurons(t, saved_written(v) + 1, 0, k, parts.recalled);
+      save_neurons(t, saved_written(v) + 2, 0, k, parts.growth);
+    }
+    if (v.write_gate) {
+      const V write = gate(kWriteGate);
+      growth = hn::Mul(write, growth);
+      save_neurons(t, saved_write_gate(v), 0, k, write);
+    }
+    if (has_growth(v)) hn::Store(growth, d, gates_->growth() + k);
+    if (v.decay_gate) {
+      const V keep = gate(kDecayGate);
+      const V scale = hn::Mul(keep, hn::Load(d, inverse_norm_ + k));
+      hn::Store(scale, d, scale_ + k);
+      save_neurons(t, saved_decay_gate(v), 0, k, keep);
+      save_neurons(t, saved_decay_gate(v) + 1, 0, k, scale);
+    }
+    return activity;
   }
 
   // Norm `post`, after the last step: from C to F.
@@ -329,8 +383,10 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   T* const h_;
   T* const z_squared_;
   T* const inverse_norm_;  // 1 / n
-  T* const scale_;  // what the update multiplies F (norm `post`: C) by: 1/n (`pre`) or 1/m (`post`)
-  T* const Gz_;     // G z; norm `post`: C z. Afterwards, the energy
+  // What the update multiplies F (norm `post`: C) by: 1/n (`pre`; times the decay gate) or 1/m
+  // (`post`).
+  T* scale_;
+  T* const Gz_;       // G z; norm `post`: C z. Afterwards, the energy
   T* const squares_;  // |G|^2; norm `post`: |C|^2
   T* const bias_;
   // Norm `post` only: W z, W.C and |W|^2.
@@ -340,7 +396,9 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   std::optional<StpnPlasticBias<Layout>> plastic_bias_;
   std::optional<StpnLayerNorm<Layout>> layer_norm_;
   std::optional<StpnPrediction<Layout>> prediction_;  // Oja's rule
-  int64_t next_ = 0;                                  // the time step that forward() makes next
+  std::optional<StpnGates<Layout>> gates_;
+  std::optional<StpnWrittenValue<Layout>> written_;  // rule `delta`
+  int64_t next_ = 0;                                 // the time step that forward() makes next
 };
 
 }  // namespace HWY_NAMESPACE

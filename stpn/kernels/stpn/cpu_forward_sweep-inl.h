@@ -121,9 +121,11 @@ struct StpnForwardSweep {
   int64_t parameter_row, matrix_row;  // from a row to the next
   T* F;
   T bound;
-  const T* z;                    // z[t]
-  const T *hebbian, *h, *scale;  // of step t - 1: its presynaptic term, h and scale
-  T *Gz, *squares, *Wz, *WC;     // out: neuron values of the sums, as StpnForward has them
+  const T* z;  // z[t]
+  // Of step t - 1: its presynaptic term; h or, with a write gate or rule `delta`, what stands for
+  // it; scale.
+  const T *hebbian, *h, *scale;
+  T *Gz, *squares, *Wz, *WC;  // out: neuron values of the sums, as StpnForward has them
 };
 
 // F of step t + 1 from that of step t, with the h and the scale that forward saved.

@@ -6,6 +6,7 @@
 
 #include "stpn/kernels/cpu/plan.h"
 #include "stpn/kernels/stpn/equations.h"
+#include "stpn/kernels/stpn/gates/cpu_parameters.h"
 
 namespace stpn::kernels {
 
@@ -31,10 +32,27 @@ inline int64_t saved_plastic_bias(const StpnVariant& variant) {
 inline int64_t saved_layer_norm(const StpnVariant& variant) {
   return saved_plastic_bias(variant) + variant.plastic_bias;
 }
+// Then the gates: the update gate and the candidate act(u); the write gate; the decay gate and what
+// the update multiplies F by. With rule `delta`, last: v, F z / n and the growth before its gate.
+inline int64_t saved_update_gate(const StpnVariant& variant) {
+  return saved_layer_norm(variant) + variant.layer_norm;
+}
+inline int64_t saved_write_gate(const StpnVariant& variant) {
+  return saved_update_gate(variant) + 2 * variant.update_gate;
+}
+inline int64_t saved_decay_gate(const StpnVariant& variant) {
+  return saved_write_gate(variant) + variant.write_gate;
+}
+inline int64_t saved_written(const StpnVariant& variant) {
+  return saved_decay_gate(variant) + 2 * variant.decay_gate;
+}
+inline int64_t saved_after_gates(const StpnVariant& variant) {
+  return saved_written(variant) + (variant.rule == Rule::delta ? 3 : 0);
+}
 
 // Whether the neurons of the unit depend on each other within a time step or from one to the next.
 inline bool has_coupled_neurons(const StpnVariant& variant) {
-  return variant.recurrent || variant.layer_norm || variant.rule == Rule::oja;
+  return variant.recurrent || variant.layer_norm || variant.rule != Rule::hebb;
 }
 
 // The presynaptic inputs [begin, end) have fast weights.
@@ -58,15 +76,13 @@ inline bool has_two_steps(const Extent& extent, const StpnVariant& variant) {
   return variant.recurrent && extent.inputs >= extent.hidden && variant.norm != Norm::post &&
          variant.rule == Rule::hebb && variant.connections == Connections::all &&
          !has_current_activity(variant) && !variant.layer_norm && !variant.plastic_bias &&
-         variant.clamp == std::numeric_limits<double>::infinity();
+         !variant.has_gates() && variant.clamp == std::numeric_limits<double>::infinity();
 }
 // After the other neuron values, where the plan has sweeps of two steps: four sums of steps t and
 // t + 1, two of them saved at step t and two at step t + 1. NaN: the steps went one by one.
 enum StpnPairSum { kSavedDz, kSavedEz, kSavedDG, kSavedEG, kSavedPairSums };
 static_assert(kSavedPairSums == 2 * kSavedForTwoSteps);
-inline int64_t saved_pair_sums(const StpnVariant& variant) {
-  return saved_layer_norm(variant) + variant.layer_norm;
-}
+inline int64_t saved_pair_sums(const StpnVariant& variant) { return saved_after_gates(variant); }
 // Marks all steps of a call as gone one by one, for a forward pass that does not take pairs.
 template <typename T>
 void mark_single_steps(const StpnVariant& variant, const PlasticPlan<T>& plan, T* saved) {
@@ -89,7 +105,7 @@ PlasticPlan<T> stpn_plan(const Extent& extent, const StpnVariant& variant,
        .hidden = extent.hidden,
        .fan_in = fan_in(extent, variant),
        .matrices = 1,
-       .saved_per_neuron = saved_layer_norm(variant) + variant.layer_norm,
+       .saved_per_neuron = saved_after_gates(variant),
        .saved_per_presynaptic = variant.rule == Rule::oja,
        .saved_per_sample = variant.layer_norm,
        // With coupled neurons this layout is slower: there are three parameters per synapse.

@@ -35,6 +35,7 @@ class StpnRecomputed : public BackwardLoop<Pass, Layout> {
   using Loop::plan_;
   using Loop::S;
   using Loop::saved_;
+  using typename Loop::D;
   using typename Loop::Plan;
   using typename Loop::T;
   static constexpr bool kPre = kNorm == Norm::pre;
@@ -46,7 +47,7 @@ class StpnRecomputed : public BackwardLoop<Pass, Layout> {
   static constexpr bool kSeesNext = kClamp || kPost;
 
   static int64_t activity(const Plan& plan) {
-    return plan.interval * (2 * plan.presynaptic(S) + plan.neurons(S));
+    return plan.interval * (2 * plan.presynaptic(S) + 2 * plan.neurons(S));
   }
   auto initial(int64_t) const { return plastic_columns(forward_.initial_F); }
   void recompute_interval(int64_t begin, int64_t end) { recompute(begin, end, this->all_rows()); }
@@ -64,10 +65,10 @@ class StpnRecomputed : public BackwardLoop<Pass, Layout> {
   static int64_t recompute_scratch(const Plan& plan) { return plan.neurons(S); }
 
   StpnRecomputed(const Plan& plan, int64_t first, T* saved, Scratch<T>& scratch,
-                 const StpnForwardParams<T>& forward, const PaddedMatrices<T>& parameters)
+                 const StpnForwardParams<T>& forward, const StpnParameters<T>& parameters)
       : Loop(plan, first, saved, forward.reset, scratch),
         forward_(forward),
-        parameters_(parameters),
+        parameters_(parameters.matrices),
         inputs_(forward.extent.inputs),
         recurrent_(forward.variant.recurrent),
         current_(has_current_activity(forward.variant)),
@@ -77,6 +78,9 @@ class StpnRecomputed : public BackwardLoop<Pass, Layout> {
         hebbian_(Loop::take_activity(
             scratch, Layout::kNeuronBlocks ? 0 : plan.interval * plan.presynaptic(S))),
         h_(Loop::take_activity(scratch, plan.interval * plan.neurons(S))),
+        growth_(has_growth(forward.variant)
+                    ? Loop::take_activity(scratch, plan.interval * plan.neurons(S))
+                    : h_),
         ones_(scratch.take(plan.neurons(S))),
         bound_(static_cast<T>(forward.variant.clamp)),
         just_outside_(std::nextafter(bound_, std::numeric_limits<T>::infinity())) {
@@ -93,7 +97,8 @@ class StpnRecomputed : public BackwardLoop<Pass, Layout> {
       this->clear_outside(hebbian(t), 1, plastic_.begin, plastic_.end);
     }
     this->neurons_in(forward_.output, t, h(t));
-    is_finite_ = (is_finite_ || t == this->begin_) && is_finite(h(t)) &&
+    if (has_growth(forward_.variant)) load_growth(t);
+    is_finite_ = (is_finite_ || t == this->begin_) && is_finite(growth(t)) &&
                  (plastic_.are_all || this->all_finite(z(t), plan_.presynaptic(S)));
   }
 
@@ -114,6 +119,8 @@ class StpnRecomputed : public BackwardLoop<Pass, Layout> {
   // What the update of step t multiplies the F it finds by.
   const T* scale(int64_t t, int64_t i) const {
     if (kPost) return saved_.neurons(t, kSavedScale, i);
+    const StpnVariant& v = forward_.variant;
+    if (v.decay_gate) return saved_.neurons(t, saved_decay_gate(v) + 1, i);
     return kPre ? saved_.neurons(t, kSavedInverseNorm, i) : ones_ + i * S;
   }
   // For the steps of the interval: z, the presynaptic term of the update, and h.
@@ -123,6 +130,21 @@ class StpnRecomputed : public BackwardLoop<Pass, Layout> {
     return hebbian_ + this->step_in_interval(t) * plan_.presynaptic(S);
   }
   T* h(int64_t t) const { return h_ + this->step_in_interval(t) * plan_.neurons(S); }
+  // What the update of step t multiplies the presynaptic term by, and the same without its gate.
+  T* growth(int64_t t) const { return growth_ + this->step_in_interval(t) * plan_.neurons(S); }
+  const T* ungated_growth(int64_t t) const {
+    const StpnVariant& v = forward_.variant;
+    return v.rule == Rule::delta ? saved_.neurons(t, saved_written(v) + 2) : h(t);
+  }
+  void load_growth(int64_t t) const {
+    const D d;
+    const StpnVariant& v = forward_.variant;
+    const T* HWY_RESTRICT ungated = ungated_growth(t);
+    const T* HWY_RESTRICT gate = v.write_gate ? saved_.neurons(t, saved_write_gate(v)) : ones_;
+    for (int64_t k = 0; k < plan_.neurons(S); k += hn::Lanes(d)) {
+      hn::Store(hn::Mul(hn::LoadU(d, gate + k), hn::LoadU(d, ungated + k)), d, growth(t) + k);
+    }
+  }
 
   // z[t] with h[t] (`current`) or h[t-1] as its recurrent part; the latter is zero after a reset.
   void load_presynaptic(int64_t t, bool current, T* z) const {
@@ -140,7 +162,7 @@ class StpnRecomputed : public BackwardLoop<Pass, Layout> {
     StpnRecompute<Layout, kNorm, kClamp> pass{.lambda = parameters_.row(kLambda, i),
                                               .gamma = parameters_.row(kGamma, i),
                                               .hebbian = hebbian(begin),
-                                              .h = h(begin) + i * S,
+                                              .h = growth(begin) + i * S,
                                               .scale = scale(begin, i),
                                               .before = this->seen_rows(begin, i),
                                               .after = nullptr,
@@ -172,14 +194,16 @@ class StpnRecomputed : public BackwardLoop<Pass, Layout> {
   const bool current_;  // the Hebbian term has h[t] in place of h[t-1]
   const bool oja_;
   const PlasticColumns plastic_;
-  bool is_finite_ = true;  // h in the steps of the interval, and z where not all is plastic
+  // The growth in the steps of the interval, and z where not all is plastic.
+  bool is_finite_ = true;
 
  private:
   // Presynaptic arrays of the steps of the interval, and likewise the presynaptic terms of the
   // updates, where they are not z.
   T* const z_;
   T* const hebbian_;
-  T* const h_;  // neuron values of the steps of the interval
+  T* const h_;  // neuron values of the steps of the interval, as the next
+  T* const growth_;
   T* const ones_;
 
  protected:

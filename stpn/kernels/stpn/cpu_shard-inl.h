@@ -46,7 +46,7 @@ void with_passes(const StpnVariant& v, const Run& run) {
 }
 
 template <typename T>
-void row_vectorised_forward(const StpnForwardParams<T>& p, const PaddedMatrices<T>& parameters,
+void row_vectorised_forward(const StpnForwardParams<T>& p, const StpnParameters<T>& parameters,
                             const PlasticPlan<T>& plan, int64_t shard) {
   with_passes(p.variant, [&](auto passes) {
     run_shard<decltype(passes)::template Forward, false>(plan, shard, p.saved, p, parameters);
@@ -54,7 +54,7 @@ void row_vectorised_forward(const StpnForwardParams<T>& p, const PaddedMatrices<
 }
 
 template <typename T>
-void row_vectorised_backward(const StpnBackwardParams<T>& p, const PaddedMatrices<T>& parameters,
+void row_vectorised_backward(const StpnBackwardParams<T>& p, const StpnParameters<T>& parameters,
                              const PlasticPlan<T>& plan, const GradientSums<T>& gradients,
                              int64_t shard) {
   const Gradients<T> gradient_sums(plan, gradients, 0, 0);
@@ -65,7 +65,7 @@ void row_vectorised_backward(const StpnBackwardParams<T>& p, const PaddedMatrice
 }
 
 template <typename T>
-void neuron_blocks_forward(const StpnForwardParams<T>& p, const PaddedMatrices<T>& parameters,
+void neuron_blocks_forward(const StpnForwardParams<T>& p, const StpnParameters<T>& parameters,
                            const PlasticPlan<T>& plan, int64_t shard) {
   with_passes(p.variant, [&](auto passes) {
     run_neuron_blocks<decltype(passes)::template Forward>(plan, shard, p.saved, p, parameters);
@@ -73,7 +73,7 @@ void neuron_blocks_forward(const StpnForwardParams<T>& p, const PaddedMatrices<T
 }
 
 template <typename T>
-void neuron_blocks_backward(const StpnBackwardParams<T>& p, const PaddedMatrices<T>& parameters,
+void neuron_blocks_backward(const StpnBackwardParams<T>& p, const StpnParameters<T>& parameters,
                             const PlasticPlan<T>& plan, const GradientSums<T>& gradients,
                             int64_t shard) {
   const Gradients<T> gradient_sums(plan, gradients, kStpnMatrices,

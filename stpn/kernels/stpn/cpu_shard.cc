@@ -39,12 +39,12 @@ HWY_AFTER_NAMESPACE();
 
 namespace stpn::kernels::HWY_NAMESPACE {
 static void kForward(const StpnForwardParams<STPN_SHARD_TYPE>&,
-                     const PaddedMatrices<STPN_SHARD_TYPE>&, const PlasticPlan<STPN_SHARD_TYPE>&,
+                     const StpnParameters<STPN_SHARD_TYPE>&, const PlasticPlan<STPN_SHARD_TYPE>&,
                      int64_t) {
   throw base::Error("a kernel was called without a SIMD target");
 }
 static void kBackward(const StpnBackwardParams<STPN_SHARD_TYPE>&,
-                      const PaddedMatrices<STPN_SHARD_TYPE>&, const PlasticPlan<STPN_SHARD_TYPE>&,
+                      const StpnParameters<STPN_SHARD_TYPE>&, const PlasticPlan<STPN_SHARD_TYPE>&,
                       const GradientSums<STPN_SHARD_TYPE>&, int64_t) {
   throw base::Error("a kernel was called without a SIMD target");
 }
@@ -60,13 +60,13 @@ HWY_EXPORT(kBackward);
 
 template <>
 void STPN_JOIN(stpn_, STPN_SHARD_LAYOUT)(const StpnForwardParams<STPN_SHARD_TYPE>& p,
-                                         const PaddedMatrices<STPN_SHARD_TYPE>& parameters,
+                                         const StpnParameters<STPN_SHARD_TYPE>& parameters,
                                          const PlasticPlan<STPN_SHARD_TYPE>& plan, int64_t shard) {
   HWY_DYNAMIC_DISPATCH(kForward)(p, parameters, plan, shard);
 }
 template <>
 void STPN_JOIN(stpn_, STPN_SHARD_LAYOUT)(const StpnBackwardParams<STPN_SHARD_TYPE>& p,
-                                         const PaddedMatrices<STPN_SHARD_TYPE>& parameters,
+                                         const StpnParameters<STPN_SHARD_TYPE>& parameters,
                                          const PlasticPlan<STPN_SHARD_TYPE>& plan,
                                          const GradientSums<STPN_SHARD_TYPE>& gradients,
                                          int64_t shard) {

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <utility>
+#include <vector>
 
 #include "stpn/kernels/cpu/simd_targets.h"
 #include "stpn/kernels/stpn/cpu_layout.h"
@@ -24,7 +26,7 @@ bool in_two_steps(const StpnBackwardParams<T>& p) {
 
 // The groups that run in neuron blocks come first.
 template <typename T, typename Call, typename... Arguments>
-void run(const Call& p, const PaddedMatrices<T>& parameters, const PlasticPlan<T>& plan,
+void run(const Call& p, const StpnParameters<T>& parameters, const PlasticPlan<T>& plan,
          int64_t shard, const Arguments&... gradients) {
   if (plan.two_steps && in_two_steps(p)) {
     return stpn_two_steps(p, parameters, plan, gradients..., shard);
@@ -56,7 +58,7 @@ void for_each_rate(const Extent& extent, const StpnVariant& variant, const Use& 
 // With decay after the update, F = Lambda (F + Gamma change) = Lambda F + (Lambda Gamma) change:
 // the kernel then gets Lambda Gamma for its Gamma.
 template <typename T>
-PaddedMatrices<T> padded(const StpnForwardParams<T>& p, const PlasticPlan<T>& plan) {
+StpnParameters<T> padded(const StpnForwardParams<T>& p, const PlasticPlan<T>& plan) {
   PaddedMatrices<T> parameters(plan, kStpnMatrices);
   for (int64_t i = 0; i < plan.hidden; ++i) {
     std::copy_n(p.weight + i * plan.fan_in, plan.fan_in, parameters.row(kWeight, i));
@@ -67,7 +69,7 @@ PaddedMatrices<T> padded(const StpnForwardParams<T>& p, const PlasticPlan<T>& pl
     parameters.row(kLambda, i)[j] = lambda;
     parameters.row(kGamma, i)[j] = p.weight_gamma[index] * (after ? lambda : T(1));
   });
-  return parameters;
+  return {p, std::move(parameters)};
 }
 
 // The gradients of Lambda and Gamma, of the synapses or of the plastic bias, from those of what the
@@ -105,6 +107,21 @@ void store_gradients(const StpnBackwardParams<T>& p, const PlasticPlan<T>& plan,
   for (int64_t i = 0; i < plan.hidden && p.grad_weight != nullptr; ++i) {
     std::copy_n(sums.row(kWeight, i), plan.fan_in, p.grad_weight + i * plan.fan_in);
   }
+  // Rule `delta`: another part of the gradient of W.
+  std::vector<T> of_value(f.variant.rule == Rule::delta ? plan.hidden * plan.fan_in : 0);
+  T* const gate_weights[] = {p.grad_update_weight, p.grad_write_weight, p.grad_decay_weight,
+                             of_value.data()};
+  T* const gate_biases[] = {p.grad_update_bias, nullptr, nullptr, nullptr};
+  for (int64_t gate = 0; gate < kStpnGates; ++gate) {
+    if (!has_gate(f.variant, gate)) continue;
+    Extent extent = f.extent;
+    extent.inputs = gate_inputs(f.extent, f.variant, gate);
+    store_input_weights<T>(sums, kStpnVectors + gate_vectors(f.extent, f.variant, gate), extent,
+                           {gate_weights[gate], extent.inputs, gate_biases[gate]});
+  }
+  if (f.variant.rule == Rule::delta && p.grad_weight != nullptr) {
+    for (int64_t k = 0; k < plan.hidden * plan.fan_in; ++k) p.grad_weight[k] += of_value[k];
+  }
   const RateGradients<T> rates{f.variant.decay, f.weight_lambda, f.weight_gamma,
                                p.grad_weight_lambda, p.grad_weight_gamma};
   rates.clear(rate_count(f.extent, f.variant));
@@ -133,7 +150,7 @@ template <typename T>
 void stpn_forward_cpu(const StpnForwardParams<T>& p) {
   if (!has_simd_target()) return stpn_forward_ref(p);
   const PlasticPlan<T> plan = p.plan != nullptr ? *p.plan : stpn_plan<T>(p.extent, p.variant);
-  const PaddedMatrices<T> parameters = padded(p, plan);
+  const StpnParameters<T> parameters = padded(p, plan);
   if (plan.two_steps && !in_two_steps(p) && p.saved != nullptr) {
     mark_single_steps(p.variant, plan, p.saved);
   }
@@ -145,8 +162,9 @@ void stpn_backward_cpu(const StpnBackwardParams<T>& p) {
   if (!has_simd_target()) return stpn_backward_ref(p);
   const StpnForwardParams<T>& f = p.forward;
   const PlasticPlan<T> plan = f.plan != nullptr ? *f.plan : stpn_plan<T>(f.extent, f.variant);
-  const PaddedMatrices<T> parameters = padded(f, plan);
-  const ShardSums<T> sums(plan, kStpnMatrices, kStpnVectors);
+  const StpnParameters<T> parameters = padded(f, plan);
+  const int64_t vectors = kStpnVectors + gate_vectors(f.extent, f.variant, kStpnGates);
+  const ShardSums<T> sums(plan, kStpnMatrices, vectors);
   for_each_shard(f.parallel, plan.shards,
                  [&](int64_t shard) { run(p, parameters, plan, shard, sums.start(shard)); });
   sums.add_up(f.parallel);

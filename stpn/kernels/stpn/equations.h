@@ -15,9 +15,19 @@
 //                        P = H columns, else P = N. n remains the norm over all N synapses.
 //   rule `oja`, decay `after_update`, presynaptic `current` (h[t] in place of h[t-1] in the Hebbian
 //                        term, not in the pre-activation): stpn/kernels/stpn/ref.cc, update()
+//   rule `delta`         F learns what it does not recall yet: in place of h[t] outer z[t]
+//                          (v - F[t-1] z / n) outer z / (|z|^2 + 1e-6),   v = act(W z / n + b)
+//                        Norm `pre`, decay `before_update`, presynaptic `previous`, all connections
 //   layer norm of u      after the bias; epsilon 1e-5
 //   plastic bias         beta[t] = clamp(bias_lambda * beta[t-1] + bias_gamma * h[t], +-c), else 0;
 //                        it takes no part in the norms
+//   gates                a factor for each neuron, computed with slow weights; each gate by itself,
+//                        only with recurrent synapses:
+//     update   k = sigmoid(U z[t] + d) keeps activity: h[t] = k h[t-1] + (1 - k) act(u)
+//     write    w = 2 sigmoid(B x[t]) scales what F learns: w Gamma in place of Gamma. Not with
+//              rule `oja`
+//     decay    a = sigmoid(A x[t] + 4) scales what F keeps: a F[t-1] / n in place of F[t-1] / n in
+//              its update. Not with rule `oja`; norm `pre`
 //
 // Garcia Rodriguez, Guo, Moraitis: Short-Term Plasticity Neurons Learning to Learn and Forget, ICML
 // 2022, section 3. What the paper leaves open about layer norm and plastic bias follows the
@@ -44,7 +54,24 @@ struct StpnVariant {
   bool plastic_bias = false;
   // Lambda and Gamma of the plastic bias: a single value each, else one per neuron.
   bool scalar_bias_rates = false;
+  bool update_gate = false;
+  bool write_gate = false;
+  bool decay_gate = false;
+
+  bool has_gates() const { return update_gate || write_gate || decay_gate; }
 };
+
+// What the decay gate adds to A x: at first it keeps nearly all of F.
+inline constexpr double kDecayGateOffset = 4;
+// Rule `delta`: added to |z|^2 before something is divided by it.
+inline constexpr double kSquaresEpsilon = 1e-6;
+
+// Whether the variant is one that rule `delta` is defined for, or has another rule.
+inline bool is_complete_delta(const StpnVariant& v) {
+  return v.rule != Rule::delta || (v.norm == Norm::pre && v.decay == Decay::before_update &&
+                                   (!v.recurrent || (v.presynaptic == Presynaptic::previous &&
+                                                     v.connections == Connections::all)));
+}
 
 // N: presynaptic inputs of a neuron.
 inline int64_t fan_in(const Extent& extent) { return extent.inputs + extent.hidden; }

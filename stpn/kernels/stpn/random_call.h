@@ -19,6 +19,9 @@ struct StpnTestUnit {
     if (name == "measured") return v.decay == Decay::after_update;  // in half of them
     if (name == "h") return v.recurrent;
     if (name == "beta" || name == "bias_lambda" || name == "bias_gamma") return v.plastic_bias;
+    if (name.starts_with("update_")) return v.update_gate;
+    if (name == "write_weight") return v.write_gate;
+    if (name == "decay_weight") return v.decay_gate;
     return !name.starts_with("layer_norm") || v.layer_norm;
   }
   static size_t alternative(std::string_view name, const StpnVariant& v) {

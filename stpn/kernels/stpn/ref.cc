@@ -3,72 +3,16 @@
 #include <vector>
 
 #include "stpn/kernels/comparisons.h"
-#include "stpn/kernels/cpu/plan.h"
 #include "stpn/kernels/layer_norm.h"
 #include "stpn/kernels/stpn/equations.h"
+#include "stpn/kernels/stpn/gates/ref_gates.h"
+#include "stpn/kernels/stpn/ref_step.h"
+#include "stpn/kernels/stpn/rules/ref_delta.h"
 
 namespace stpn::kernels {
 namespace {
 
-// The sizes of a call, and where its rates lie.
-template <typename T>
-struct Shape {
-  explicit Shape(const StpnForwardParams<T>& p)
-      : extent(p.extent),
-        variant(p.variant),
-        H(p.extent.hidden),
-        I(p.extent.inputs),
-        N(fan_in(p.extent, p.variant)),
-        P(plastic_fan_in(p.extent, p.variant)),
-        first(first_plastic_input(p.extent, p.variant)) {}
-
-  // Index of Lambda_ij and Gamma_ij.
-  int64_t rate(int64_t i, int64_t j) const {
-    if (variant.rates == Rates::scalar) return 0;
-    return variant.rates == Rates::presynaptic ? j : i * P + j;
-  }
-  int64_t bias_rate(int64_t i) const { return variant.scalar_bias_rates ? 0 : i; }
-  T bound() const { return static_cast<T>(variant.clamp); }
-  T clamped(T value) const { return kernels::clamped(value, bound()); }
-  // The gradient of `value`, given that of the clamped value.
-  T through_clamp(T value, T gradient) const {
-    return kernels::through_clamp(value, bound(), gradient);
-  }
-
-  Extent extent;
-  StpnVariant variant;
-  int64_t H, I, N, P;  // as in equations.h
-  int64_t first;       // the first presynaptic input that has fast weights
-};
-
-// Everything that one time step of one sample computes and that backward needs.
-template <typename T>
-struct StepRecord {
-  std::vector<T> z;           // (N)    [x[t]; h[t-1]]
-  std::vector<T> hebbian_z;   // (P)    presynaptic factor of the Hebbian term
-  std::vector<T> F, beta;     // (H, P), (H)  F[t-1] and beta[t-1], zero after a reset
-  std::vector<T> G, norm;     // (H, N), (H)  |G|, without epsilon
-  std::vector<T> dot;         // (H)    G z
-  std::vector<T> normalised;  // (H)    output of the layer norm, before gain and offset
-  T inverse_std = T(0);       //        1 / the standard deviation that the layer norm divides by
-  std::vector<T> h;           // (H)
-  std::vector<T> F_in;        // (H, P) F as it enters the update: F / n for norm `pre`, else F
-  std::vector<T> oja_term;    // (P)    what Oja's rule subtracts from hebbian_z
-  std::vector<T> unclamped;   // (H, P) new F before clamp and norm `post`
-  std::vector<T> post_norm;   // (H)    |W + F| for norm `post`, without epsilon
-  std::vector<T> unclamped_beta;  // (H)    new beta before its clamp
-};
-
-// The state of one sample, or the gradient of the loss with respect to it.
-template <typename T>
-struct State {
-  std::vector<T> h, F, beta;
-};
-
-template <typename T>
-T plus_epsilon(T norm) {
-  return norm + static_cast<T>(kNormEpsilon);
-}
+using namespace stpn_ref;  // NOLINT(google-build-using-namespace)
 
 // Applies a reset, and records what the step reads.
 template <typename T>
@@ -82,11 +26,12 @@ void begin_step(const StpnForwardParams<T>& p, const Shape<T>& s, int64_t t, int
   const T* x = p.x + (t * s.extent.batch + b) * s.I;
   step.z.assign(x, x + s.I);
   if (s.variant.recurrent) step.z.insert(step.z.end(), state.h.begin(), state.h.end());
+  step.gates = stpn_gates(p, step.z);
   step.F = state.F;
   step.beta = state.beta;
 }
 
-// u = G z / n + b + beta, layer norm, activation.
+// u = G z / n + b + beta, layer norm, activation, update gate.
 template <typename T>
 void preactivation(const StpnForwardParams<T>& p, const Shape<T>& s, StepRecord<T>& step,
                    T* energy) {
@@ -121,8 +66,13 @@ void preactivation(const StpnForwardParams<T>& p, const Shape<T>& s, StepRecord<
       u[i] = step.normalised[i] * p.layer_norm_weight[i] + p.layer_norm_bias[i];
     }
   }
-  step.h.resize(s.H);
-  for (int64_t i = 0; i < s.H; ++i) step.h[i] = activate(s.variant.activation, u[i]);
+  step.candidate.resize(s.H);
+  for (int64_t i = 0; i < s.H; ++i) step.candidate[i] = activate(s.variant.activation, u[i]);
+  step.h = step.candidate;
+  for (int64_t i = 0; i < s.H && s.variant.update_gate; ++i) {
+    const T keep = step.gates.update[i];
+    step.h[i] = keep * step.z[s.I + i] + (T(1) - keep) * step.candidate[i];
+  }
 }
 
 // lambda * old + gamma * change, or lambda * (old + gamma * change).
@@ -151,6 +101,12 @@ void update(const StpnForwardParams<T>& p, const Shape<T>& s, StepRecord<T>& ste
       step.oja_term[k % s.P] += step.h[k / s.P] * step.F_in[k];
     }
   }
+  step.growth = step.h;
+  if (v.rule == Rule::delta) {
+    step.written = stpn_written(p, step.F, step.dot, step.norm, step.z);
+    step.growth = step.written.growth;
+  }
+  for (int64_t i = 0; i < s.H; ++i) step.growth[i] *= step.write(i);
   step.unclamped.resize(s.H * s.P);
   step.post_norm.assign(s.H, T(1));
   state.h = step.h;
@@ -159,9 +115,9 @@ void update(const StpnForwardParams<T>& p, const Shape<T>& s, StepRecord<T>& ste
     const T* W = p.weight + i * s.N;
     for (int64_t j = 0; j < s.P; ++j) {
       const int64_t r = s.rate(i, j);
-      const T change = step.h[i] * (step.hebbian_z[j] - step.oja_term[j]);
-      const T value =
-          decayed(v.decay, p.weight_lambda[r], step.F_in[i * s.P + j], p.weight_gamma[r], change);
+      const T change = step.growth[i] * (step.hebbian_z[j] - step.oja_term[j]);
+      const T kept = step.keep(i) * step.F_in[i * s.P + j];
+      const T value = decayed(v.decay, p.weight_lambda[r], kept, p.weight_gamma[r], change);
       step.unclamped[i * s.P + j] = value;
       F[j] = s.clamped(value);
     }
@@ -235,15 +191,19 @@ std::vector<T> backpropagate_bounds(const StpnBackwardParams<T>& p, const Shape<
 }
 
 // Backpropagates through the update: turns grad.F and grad.beta from those of the new F and beta
-// into those of F and beta before the step; adds to grad.h, of h[t], to dz and to dn.
+// into those of F and beta before the step; adds to grad.h, of h[t], to dz and to dn. Writes the
+// gradients of the write and the decay gate.
 template <typename T>
 void backpropagate_update(const StpnBackwardParams<T>& p, const Shape<T>& s,
                           const StepRecord<T>& step, State<T>& grad, std::vector<T>& dz,
-                          std::vector<T>& dn) {
+                          std::vector<T>& dn, StpnGateValues<T>& d_gates) {
   const StpnForwardParams<T>& f = p.forward;
   const StpnVariant& v = s.variant;
   const std::vector<T> dF_new = backpropagate_bounds(p, s, step, grad.F);
+  d_gates.write.assign(s.H, T(0));
+  d_gates.decay.assign(s.H, T(0));
   std::vector<T> d_presynaptic(s.P, T(0));  // of hebbian_z - oja_term
+  std::vector<T> d_growth(s.H, T(0));
   for (int64_t i = 0; i < s.H; ++i) {
     for (int64_t j = 0; j < s.P; ++j) {
       const int64_t k = i * s.P + j;
@@ -251,17 +211,25 @@ void backpropagate_update(const StpnBackwardParams<T>& p, const Shape<T>& s,
       const T lambda = f.weight_lambda[r];
       const T gamma = f.weight_gamma[r];
       const T presynaptic = step.hebbian_z[j] - step.oja_term[j];
-      const T change = step.h[i] * presynaptic;
+      const T change = step.growth[i] * presynaptic;
+      const T kept = step.keep(i) * step.F_in[k];
       const bool before = v.decay == Decay::before_update;
       // The gradient of gamma * change.
       const T d_learned = before ? dF_new[k] : dF_new[k] * lambda;
       add(p.grad_weight_gamma, r, d_learned * change);
-      add(p.grad_weight_lambda, r,
-          dF_new[k] * (before ? step.F_in[k] : step.F_in[k] + gamma * change));
-      grad.F[k] = dF_new[k] * lambda;
-      grad.h[i] += d_learned * gamma * presynaptic;
-      d_presynaptic[j] += d_learned * gamma * step.h[i];
+      add(p.grad_weight_lambda, r, dF_new[k] * (before ? kept : kept + gamma * change));
+      grad.F[k] = dF_new[k] * lambda * step.keep(i);
+      d_gates.decay[i] += dF_new[k] * lambda * step.F_in[k];
+      const T d_change = d_learned * gamma;
+      d_growth[i] += d_change * presynaptic;
+      d_presynaptic[j] += d_change * step.growth[i];
     }
+  }
+  const std::vector<T>& ungated = v.rule == Rule::delta ? step.written.growth : step.h;
+  for (int64_t i = 0; i < s.H; ++i) {
+    d_gates.write[i] = d_growth[i] * ungated[i];
+    d_growth[i] *= step.write(i);
+    if (v.rule != Rule::delta) grad.h[i] += d_growth[i];
   }
   if (v.rule == Rule::oja) {
     for (int64_t k = 0; k < s.H * s.P; ++k) {
@@ -275,6 +243,10 @@ void backpropagate_update(const StpnBackwardParams<T>& p, const Shape<T>& s,
       dn[k / s.P] -= grad.F[k] * step.F_in[k] / n;
       grad.F[k] /= n;
     }
+  }
+  if (v.rule == Rule::delta) {
+    backpropagate_stpn_written(p, step.written, step.F, step.dot, step.norm, step.z, d_growth,
+                               grad.F, dz, dn);
   }
   for (int64_t j = 0; j < s.P; ++j) {
     const int64_t input = s.first + j;
@@ -320,15 +292,29 @@ void backpropagate_energy(const StpnBackwardParams<T>& p, const Shape<T>& s,
   }
 }
 
-// Backpropagates through activation, layer norm and pre-activation: from grad.h, of h[t], to dz, to
-// dn, and to grad.F and grad.beta of the state before the step.
+// Backpropagates through the update gate, from grad.h, of h[t], to that of the candidate, in its
+// place, to dz and to the gate.
+template <typename T>
+void backpropagate_update_gate(const Shape<T>& s, const StepRecord<T>& step, State<T>& grad,
+                               std::vector<T>& dz, StpnGateValues<T>& d_gates) {
+  d_gates.update.assign(s.H, T(0));
+  for (int64_t i = 0; i < s.H && s.variant.update_gate; ++i) {
+    const T keep = step.gates.update[i];
+    d_gates.update[i] = grad.h[i] * (step.z[s.I + i] - step.candidate[i]);
+    dz[s.I + i] += grad.h[i] * keep;
+    grad.h[i] *= T(1) - keep;
+  }
+}
+
+// Backpropagates through activation, layer norm and pre-activation: from grad.h, of the candidate,
+// to dz, to dn, and to grad.F and grad.beta of the state before the step.
 template <typename T>
 void backpropagate_preactivation(const StpnBackwardParams<T>& p, const Shape<T>& s,
                                  const StepRecord<T>& step, State<T>& grad, std::vector<T>& dz,
                                  std::vector<T>& dn) {
   std::vector<T> du(s.H);
   for (int64_t i = 0; i < s.H; ++i) {
-    du[i] = grad.h[i] * activation_slope(s.variant.activation, step.h[i]);
+    du[i] = grad.h[i] * activation_slope(s.variant.activation, step.candidate[i]);
   }
   if (s.variant.layer_norm) {
     for (int64_t i = 0; i < s.H; ++i) {
@@ -402,6 +388,10 @@ void stpn_backward_ref(const StpnBackwardParams<T>& p) {
   clear(p.grad_layer_norm_bias, s.H);
   clear(p.grad_bias_lambda, bias_rates);
   clear(p.grad_bias_gamma, bias_rates);
+  clear(p.grad_update_weight, s.H * s.N);
+  clear(p.grad_update_bias, s.H);
+  clear(p.grad_write_weight, s.H * s.I);
+  clear(p.grad_decay_weight, s.H * s.I);
 
   std::vector<StepRecord<T>> steps(s.extent.steps);
   for (int64_t b = 0; b < s.extent.batch; ++b) {
@@ -427,11 +417,14 @@ void stpn_backward_ref(const StpnBackwardParams<T>& p) {
       if (p.grad_output != nullptr) {
         for (int64_t i = 0; i < s.H; ++i) grad.h[i] += p.grad_output[row * s.H + i];
       }
-      backpropagate_update(p, s, steps[t], grad, dz, dn);
+      StpnGateValues<T> d_gates;
+      backpropagate_update(p, s, steps[t], grad, dz, dn, d_gates);
       if (p.grad_energy != nullptr) {
         backpropagate_energy(p, s, steps[t], p.grad_energy + row * s.H, grad, dz, dn);
       }
+      backpropagate_update_gate(s, steps[t], grad, dz, d_gates);
       backpropagate_preactivation(p, s, steps[t], grad, dz, dn);
+      backpropagate_stpn_gates(p, steps[t].gates, d_gates, steps[t].z, dz);
       if (p.grad_x != nullptr) std::copy_n(dz.begin(), s.I, p.grad_x + row * s.I);
       std::fill(grad.h.begin(), grad.h.end(), T(0));
       std::copy(dz.begin() + s.I, dz.end(), grad.h.begin());

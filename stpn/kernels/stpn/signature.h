@@ -11,7 +11,7 @@ namespace stpn::kernels {
 
 STPN_CHOICES(Norm, none, preactivation, pre, post);
 STPN_CHOICES(Connections, all, input, recurrent);
-STPN_CHOICES(Rule, hebb, oja);
+STPN_CHOICES(Rule, hebb, oja, delta);
 STPN_CHOICES(Decay, before_update, after_update);
 STPN_CHOICES(Presynaptic, previous, current);
 
@@ -32,6 +32,10 @@ STPN_CHOICES(Presynaptic, previous, current);
   X(parameter, bias_gamma, "H | 1", optional, differentiable, "plastic bias: its growth")  \
   X(parameter, layer_norm_weight, "H", optional, differentiable, "layer norm: gain")       \
   X(parameter, layer_norm_bias, "H", optional, differentiable, "layer norm: offset")       \
+  X(parameter, update_weight, "H N", optional, differentiable, "update gate: U")           \
+  X(parameter, update_bias, "H", optional, differentiable, "update gate: d")               \
+  X(parameter, write_weight, "H I", optional, differentiable, "write gate: B")             \
+  X(parameter, decay_weight, "H I", optional, differentiable, "decay gate: A")             \
   X(input, measured, "N", optional, constant,                                              \
     "energy: 1 for presynaptic inputs that count, 0 for others")
 
@@ -45,8 +49,9 @@ STPN_CHOICES(Presynaptic, previous, current);
     "bound of the fast weights; inf: none. Set it where norm is none or post")                \
   X(choice, Connections, connections, all, 0, 0, "synapses that have fast weights")           \
   X(choice, Rule, rule, hebb, 0, 0,                                                           \
-    "what the fast weights learn: the product of activities (hebb), or that less what they "  \
-    "already predict (oja)")                                                                  \
+    "what the fast weights learn: the product of activities (hebb), that less what they "     \
+    "already predict (oja), or what the slow weights make of the inputs less what they "      \
+    "already recall (delta)")                                                                 \
   X(choice, Decay, decay, before_update, 0, 0,                                                \
     "whether only old fast weights decay (before_update) or what was just learnt too "        \
     "(after_update)")                                                                         \
@@ -57,7 +62,9 @@ STPN_CHOICES(Presynaptic, previous, current);
 
 inline constexpr TensorSpec kStpnTensors[] = {STPN_TENSORS(STPN_TENSOR_SPEC)};
 inline constexpr OptionSpec kStpnOptions[] = {STPN_OPTIONS(STPN_OPTION_SPEC)};
-inline constexpr const char* kOnlyRecurrent[] = {"h", "connections", "presynaptic"};
+inline constexpr const char* kOnlyRecurrent[] = {
+    "h",           "connections",  "presynaptic", "update_weight",
+    "update_bias", "write_weight", "decay_weight"};
 inline constexpr Signature kStpnRecurrent{"stpn_recurrent", kStpnTensors, kStpnOptions, {}};
 inline constexpr Signature kStpnFeedforward{"stpn_feedforward", kStpnTensors, kStpnOptions,
                                             kOnlyRecurrent};

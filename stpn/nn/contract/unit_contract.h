@@ -26,8 +26,10 @@ struct UnitCase {
   std::string name;  // letters, digits and underscores
   std::function<std::shared_ptr<Unit>(int64_t inputs, int64_t hidden)> make;
   Backend backend = Backend::cpu;
-  bool recurrent = true;  // h[t-1] is a presynaptic input; otherwise the state may be empty
-  bool same_bits = true;  // for any number of threads; with libtorch's matrix products: false
+  bool recurrent = true;     // h[t-1] is a presynaptic input; otherwise the state may be empty
+  bool coupled = true;       // every neuron depends on every parameter
+  int64_t least_hidden = 1;  // of units that are made of several
+  bool same_bits = true;     // for any number of threads; with libtorch's matrix products: false
 };
 
 // How GoogleTest names a case in its reports.

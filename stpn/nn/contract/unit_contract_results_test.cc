@@ -121,7 +121,8 @@ TEST_P(UnitContract, NaNInAnyParameterComesOut) {
           parameter.fill_(std::nan(""));
         }
         const auto output = unit->forward(input);
-        EXPECT_TRUE(output.y[-1].isnan().all().item<bool>()) << item.key();
+        const auto nan = output.y[-1].isnan();
+        EXPECT_TRUE((GetParam().coupled ? nan : nan.any(1)).all().item<bool>()) << item.key();
         const torch::NoGradGuard no_grad;
         parameter.copy_(before);
       }

@@ -37,6 +37,14 @@ void all_switches(StpnRecurrentOptions& o) {
   o.bias_rates = "scalar";
 }
 
+void all_gates(StpnRecurrentOptions& o) { o.update_gate = o.write_gate = o.decay_gate = true; }
+
+UnitCase gates(const std::string& name, Backend backend) {
+  UnitCase result = variant(name, backend, all_gates);
+  result.same_bits = false;  // the energy of the gates is a matrix product of libtorch's
+  return result;
+}
+
 INSTANTIATE_TEST_SUITE_P(
     StpnRecurrent, UnitContract,
     testing::Values(variant("pre_cpu", Backend::cpu, [](auto&) {}),
@@ -57,6 +65,7 @@ INSTANTIATE_TEST_SUITE_P(
                               o.presynaptic = "current";
                               o.rates = "scalar";
                             }),
+                    gates("gates_cpu", Backend::cpu), gates("gates_reference", Backend::reference),
                     variant("all_switches_cpu", Backend::cpu, all_switches),
                     variant("all_switches_reference", Backend::reference, all_switches)),
     unit_case_name);
@@ -129,9 +138,31 @@ TEST(StpnRecurrentTest, RejectsWrongArguments) {
   rejects([](auto& c) { c.reset = torch::zeros({2, 4}, torch::kBool); });
   rejects([](auto& c) { c.variant.clamp = 0.0; });
   rejects([](auto& c) { c.variant.clamp = std::nan(""); });
-  StpnRecurrentOptions options;
-  options.norm = "G";  // there is no such norm
-  EXPECT_THROW(options.make(3), base::UserError);
+  rejects([](auto& c) { c.update_bias = torch::zeros({5}); });
+  rejects([](auto& c) { c.update_weight = torch::zeros({5, 3}); });
+  rejects([](auto& c) { c.write_weight = torch::zeros({5, 8}); });
+  rejects([](auto& c) {
+    c.write_weight = torch::zeros({5, 3});
+    c.variant.rule = kernels::Rule::oja;
+  });
+  rejects([](auto& c) {
+    c.decay_weight = torch::zeros({5, 3});
+    c.variant.norm = kernels::Norm::post;
+  });
+  const auto option_rejects = [](const Change& change) {
+    StpnRecurrentOptions options;
+    change(options);
+    EXPECT_THROW(options.make(3), base::UserError);
+  };
+  option_rejects([](auto& o) { o.norm = "G"; });  // there is no such norm
+  option_rejects([](auto& o) {
+    o.write_gate = true;
+    o.rule = "oja";
+  });
+  option_rejects([](auto& o) {
+    o.decay_gate = true;
+    o.norm = "none";
+  });
 }
 
 TEST(StpnRecurrentTest, SecondDerivativesAreRefused) {

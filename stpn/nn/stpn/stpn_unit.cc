@@ -24,6 +24,9 @@ kernels::StpnVariant variant_of(const StpnOptions& options) {
   variant.plastic_bias = options.plastic_bias;
   variant.scalar_bias_rates =
       options.plastic_bias && choice_index("bias_rates", options.bias_rates, kBiasRates) == 1;
+  variant.update_gate = options.update_gate;
+  variant.write_gate = options.write_gate;
+  variant.decay_gate = options.decay_gate;
   return variant;
 }
 
@@ -54,6 +57,17 @@ std::vector<base::Field> StpnOptions::fields() {
                                "one in all",
                                kBiasRates)
                        .choice_formerly("unit", "neuron"));
+  if (recurrent_) {
+    fields.push_back(base::field("update_gate", update_gate,
+                                 "learn for each neuron and step how much of its activity stays; "
+                                 "lets the unit track a state"));
+    fields.push_back(base::field("write_gate", write_gate,
+                                 "learn for each neuron and step, from the inputs, how much the "
+                                 "fast weights grow; not with rule oja"));
+    fields.push_back(base::field("decay_gate", decay_gate,
+                                 "likewise how much of the fast weights stays; not with rule oja; "
+                                 "norm must be pre"));
+  }
   fields.push_back(
       base::field("initialisation", initialisation,
                   "what weights and biases start from: U(+-k) with k = 1/sqrt(fan-in), "
@@ -92,6 +106,13 @@ StpnUnit::StpnUnit(int64_t input_size, const StpnOptions& options, const char* l
              lambda_.high);
   STPN_CHECK(gamma_.low <= gamma_.high, "gamma_low is {}, above gamma_high, {}", gamma_.low,
              gamma_.high);
+  STPN_CHECK(variant_.rule != kernels::Rule::oja || !(variant_.write_gate || variant_.decay_gate),
+             "write_gate and decay_gate do not go with rule \"oja\"");
+  STPN_CHECK(kernels::is_complete_delta(variant_),
+             "rule \"delta\" wants norm \"pre\", decay \"before_update\", presynaptic \"previous\" "
+             "and connections \"all\"");
+  STPN_CHECK(variant_.norm == kernels::Norm::pre || !variant_.decay_gate,
+             "decay_gate wants norm \"pre\"");
   const kernels::Extent extent{.inputs = input_size, .hidden = H};
   const int64_t P = kernels::plastic_fan_in(extent, variant_);
   std::vector<int64_t> rates{H, P};
@@ -112,6 +133,12 @@ StpnUnit::StpnUnit(int64_t input_size, const StpnOptions& options, const char* l
     bias_lambda_ = parameter("bias_lambda", {variant_.scalar_bias_rates ? 1 : H});
     bias_gamma_ = parameter("bias_gamma", {variant_.scalar_bias_rates ? 1 : H});
   }
+  if (options.update_gate) {
+    update_weight_ = parameter("update_weight", {H, input_size + H});
+    if (options.bias) update_bias_ = parameter("update_bias", {H});
+  }
+  if (options.write_gate) write_weight_ = parameter("write_weight", {H, input_size});
+  if (options.decay_gate) decay_weight_ = parameter("decay_weight", {H, input_size});
 }
 
 double StpnUnit::bound() const {
@@ -138,6 +165,15 @@ void StpnUnit::reset_parameters(uint64_t seed) {
   if (bias_lambda_.defined()) {
     uniform_(bias_lambda_, lambda_.low, lambda_.high, seed, 4);
     uniform_(bias_gamma_, gamma_.low * k, gamma_.high * k, seed, 5);
+  }
+  if (update_weight_.defined()) {
+    reset_layer(update_weight_, update_bias_, initialisation_, k, seed, 6);
+  }
+  if (write_weight_.defined()) {
+    reset_layer(write_weight_, torch::Tensor(), initialisation_, k, seed, 8);
+  }
+  if (decay_weight_.defined()) {
+    reset_layer(decay_weight_, torch::Tensor(), initialisation_, k, seed, 9);
   }
   torch::NoGradGuard no_grad;
   if (layer_norm_weight_.defined()) {
@@ -175,6 +211,10 @@ UnitOutput StpnUnit::forward(const UnitInput& input) {
   call.layer_norm_bias = layer_norm_bias_;
   call.bias_lambda = bias_lambda_;
   call.bias_gamma = bias_gamma_;
+  call.update_weight = update_weight_;
+  call.update_bias = update_bias_;
+  call.write_weight = write_weight_;
+  call.decay_weight = decay_weight_;
   call.reset = input.reset;
   if (input.energy && measured().defined()) {
     call.measured = measured().slice(0, 0, weight_.size(1)).to(weight_.scalar_type());

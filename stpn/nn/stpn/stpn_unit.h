@@ -25,7 +25,8 @@ struct StpnOptions : UnitOptions {
   bool bias = true;
   bool layer_norm = false;
   bool plastic_bias = false;
-  std::string initialisation = "uniform";  // uniform | normal
+  bool update_gate = false, write_gate = false, decay_gate = false;  // if recurrent
+  std::string initialisation = "uniform";                            // uniform | normal
   double lambda_low = 0, lambda_high = 1;
   double gamma_low = -0.001, gamma_high = 0.001;  // in units of k
   bool bounded_lambda = false;
@@ -45,10 +46,12 @@ struct StpnOptions : UnitOptions {
 
 // Parameters by name, undefined where the variant has none; N = I+H if recurrent, else I:
 //   weight (H, N), bias (H), weight_lambda and weight_gamma (H, P), (P) or (1), layer_norm_weight
-//   and layer_norm_bias (H), bias_lambda and bias_gamma (H) or (1).
+//   and layer_norm_bias (H), bias_lambda and bias_gamma (H) or (1), update_weight (H, N) and
+//   update_bias (H), write_weight and decay_weight (H, I).
 // State: h (B, H) if recurrent, F (B, H, P) and, with plastic bias, beta (B, H).
 // Initial values: weight, bias ~ U(+-k), k = 1/sqrt(H) if recurrent, else 1/sqrt(I), or normal;
-// lambdas ~ U(lambda_low, lambda_high); gammas ~ U(gamma_low k, gamma_high k); layer norm 1 and 0.
+// lambdas ~ U(lambda_low, lambda_high); gammas ~ U(gamma_low k, gamma_high k); layer norm 1 and 0;
+// weights and bias of gates as those of the unit.
 // With `bounded_lambda`, keep_in_bounds moves lambdas to [0, 1].
 class StpnUnit : public Unit {
  public:
@@ -85,6 +88,7 @@ class StpnUnit : public Unit {
   torch::Tensor weight_, bias_;
   Rates rates_;
   torch::Tensor layer_norm_weight_, layer_norm_bias_, bias_lambda_, bias_gamma_;
+  torch::Tensor update_weight_, update_bias_, write_weight_, decay_weight_;
 };
 
 }  // namespace stpn::nn

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "stpn/kernels/stpn/cuda/cuda.h"
+#include "stpn/ops/energy.h"
 #include "stpn/ops/typed_op.h"
 
 namespace stpn::ops {
@@ -62,6 +63,9 @@ struct StpnUnit {
     }
     const at::Tensor& bias_lambda = call.tensors[kBiasLambda];
     variant.scalar_bias_rates = bias_lambda.defined() && is_one_value(bias_lambda);
+    variant.update_gate = call.tensors[kUpdateWeight].defined();
+    variant.write_gate = call.tensors[kWriteWeight].defined();
+    variant.decay_gate = call.tensors[kDecayWeight].defined();
   }
 
   static void check(const Call& call, const Variant& variant) {
@@ -72,6 +76,19 @@ struct StpnUnit {
                "{}: layer_norm_weight and layer_norm_bias go together", name);
     STPN_CHECK(given(kBeta) == given(kBiasLambda) && given(kBeta) == given(kBiasGamma),
                "{}: beta, bias_lambda and bias_gamma go together", name);
+    STPN_CHECK(given(kUpdateWeight) || !given(kUpdateBias),
+               "{}: update_bias goes with update_weight", name);
+    STPN_CHECK(variant.rule != kernels::Rule::oja || !(variant.write_gate || variant.decay_gate),
+               "{}: a write or a decay gate does not go with rule oja", name);
+    STPN_CHECK(variant.norm == kernels::Norm::pre || !variant.decay_gate,
+               "{}: a decay gate wants norm pre", name);
+    STPN_CHECK(kernels::is_complete_delta(variant),
+               "{}: rule delta wants norm pre, decay before_update, presynaptic previous and "
+               "connections all",
+               name);
+    STPN_CHECK(!(variant.has_gates() || variant.rule == kernels::Rule::delta) ||
+                   !call.tensors[kX].is_cuda(),
+               "{}: there are neither gates nor rule delta on a GPU", name);
     same_shape(call, kLambda, kLambda + 1);
     if (given(kBiasLambda)) same_shape(call, kBiasLambda, kBiasGamma);
   }
@@ -80,8 +97,26 @@ struct StpnUnit {
     return state == "beta" && !variant.plastic_bias;
   }
 
+  // The kernel measures the synapses with fast weights, and their slow part, only.
+  static void add_energy(const Call& call, Tensors& results) {
+    at::Tensor& energy = results.back();
+    const auto add = [&](size_t row, const at::Tensor& z) {
+      const at::Tensor& weight = call.tensors[row];
+      if (!weight.defined()) return;
+      energy = energy + energy_of_fixed_weights(weight, z, call.tensors[kMeasured]);
+    };
+    const at::Tensor& x = call.tensors[kX];
+    if (call.tensors[kUpdateWeight].defined()) {
+      add(kUpdateWeight,
+          at::cat({x, last_activities(call.tensors[kH], results.front(), call.reset)}, 2));
+    }
+    add(kWriteWeight, x);
+    add(kDecayWeight, x);
+  }
+
  private:
   static constexpr size_t kX = row_of(kStpnRecurrent, "x");
+  static constexpr size_t kH = row_of(kStpnRecurrent, "h");
   static constexpr size_t kWeight = row_of(kStpnRecurrent, "weight");
   static constexpr size_t kLambda = row_of(kStpnRecurrent, "weight_lambda");
   static constexpr size_t kBeta = row_of(kStpnRecurrent, "beta");
@@ -89,6 +124,11 @@ struct StpnUnit {
   static constexpr size_t kBiasGamma = row_of(kStpnRecurrent, "bias_gamma");
   static constexpr size_t kLayerNormWeight = row_of(kStpnRecurrent, "layer_norm_weight");
   static constexpr size_t kLayerNormBias = row_of(kStpnRecurrent, "layer_norm_bias");
+  static constexpr size_t kUpdateWeight = row_of(kStpnRecurrent, "update_weight");
+  static constexpr size_t kUpdateBias = row_of(kStpnRecurrent, "update_bias");
+  static constexpr size_t kWriteWeight = row_of(kStpnRecurrent, "write_weight");
+  static constexpr size_t kDecayWeight = row_of(kStpnRecurrent, "decay_weight");
+  static constexpr size_t kMeasured = row_of(kStpnRecurrent, "measured");
 
   static void same_shape(const Call& call, size_t one, size_t other) {
     STPN_CHECK(call.tensors[one].dim() == call.tensors[other].dim() &&

@@ -12,8 +12,8 @@ namespace stpn::ops {
 // The tensors of stpn/kernels/stpn/signature.h, where their shapes stand; undefined where absent.
 // Part of the variant follows from them: from the shapes of weight_lambda and bias_lambda, whether
 // there is one rate per synapse, per presynaptic input or per neuron, or a single one; there is a
-// plastic bias if beta is defined, and a layer norm if layer_norm_weight is. `variant` holds the
-// options; its other fields are not read.
+// plastic bias if beta is defined, a layer norm if layer_norm_weight is, and a gate if its weight
+// is. `variant` holds the options; its other fields are not read.
 struct StpnCall {
 #define STPN_TENSOR_FIELD(role, name, shape, given, gradient, meaning) at::Tensor name;
   STPN_TENSORS(STPN_TENSOR_FIELD)

@@ -54,21 +54,22 @@ void with_two_step_passes(Norm norm, const Run& run) {
 }
 
 template <typename T>
-void two_steps_forward(const StpnForwardParams<T>& p, const PaddedMatrices<T>& parameters,
+void two_steps_forward(const StpnForwardParams<T>& p, const StpnParameters<T>& parameters,
                        const PlasticPlan<T>& plan, int64_t shard) {
   with_two_step_passes(p.variant.norm, [&](auto passes) {
-    run_two_step_groups<decltype(passes)::template Forward>(plan, shard, p.saved, p, parameters);
+    run_two_step_groups<decltype(passes)::template Forward>(plan, shard, p.saved, p,
+                                                            parameters.matrices);
   });
 }
 
 template <typename T>
-void two_steps_backward(const StpnBackwardParams<T>& p, const PaddedMatrices<T>& parameters,
+void two_steps_backward(const StpnBackwardParams<T>& p, const StpnParameters<T>& parameters,
                         const PlasticPlan<T>& plan, const GradientSums<T>& gradients,
                         int64_t shard) {
   const Gradients<T> gradient_sums(plan, gradients, 0, 0);
   with_two_step_passes(p.forward.variant.norm, [&](auto passes) {
     run_two_step_groups<decltype(passes)::template Backward>(plan, shard, p.forward.saved, p,
-                                                             parameters, gradient_sums);
+                                                             parameters.matrices, gradient_sums);
   });
 }
 

@@ -9,6 +9,7 @@
 #include "stpn/base/error.h"
 #include "stpn/base/profile.h"
 #include "stpn/train/algorithms/agent_trainer.h"
+#include "stpn/train/algorithms/clip_norm.h"
 #include "stpn/train/algorithms/ppo/ppo.h"
 #include "stpn/train/algorithms/ppo/ppo_options.h"
 #include "stpn/train/algorithms/saved_tensor.h"
@@ -23,29 +24,6 @@ constexpr double kMostSteps = 4e9;  // each may end an episode: tasks::Environme
 constexpr double kMostBatch = 1 << 24;
 constexpr double kMostEnvironments = 1 << 16;
 constexpr double kMostRollout = 1 << 20;
-
-// Scales the gradients down so that their joint norm is at most `most`. Returns their norm before.
-double clip_norm(const std::vector<torch::Tensor>& gradients, double most) {
-  double squares = 0;
-  for (const torch::Tensor& gradient : gradients) {
-    const torch::Tensor dense = gradient.contiguous();
-    const auto add = [&](const auto* values) {
-      for (int64_t k = 0; k < dense.numel(); ++k) {
-        squares += static_cast<double>(values[k]) * static_cast<double>(values[k]);
-      }
-    };
-    if (dense.scalar_type() == torch::kFloat) {
-      add(dense.const_data_ptr<float>());
-    } else {
-      add(dense.const_data_ptr<double>());
-    }
-  }
-  const double norm = std::sqrt(squares);
-  if (norm > most) {
-    for (const torch::Tensor& gradient : gradients) gradient.mul_(most / norm);
-  }
-  return norm;
-}
 
 class PpoTrainer : public AgentTrainer {
  public:

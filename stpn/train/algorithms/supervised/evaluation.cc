@@ -42,6 +42,19 @@ double share(int64_t part, int64_t all) {
   return static_cast<double>(part) / static_cast<double>(all);
 }
 
+struct PartCount {
+  int64_t targets = 0, right = 0;
+};
+
+// Counts the targets of a part, and which of them are answered right.
+void add_part(PartCount& count, const tasks::Part& part, const torch::Tensor& logits,
+              const torch::Tensor& targets) {
+  const torch::Tensor rows =
+      targets.ge(part.first).logical_and(targets.lt(part.end)).nonzero().squeeze(1);
+  count.targets += rows.size(0);
+  count.right += nn::count_right(logits.index_select(0, rows), targets.index_select(0, rows));
+}
+
 bool tells_apart(const Evaluation& result) {
   return result.true_positive_rate > result.false_positive_rate;
 }
@@ -55,6 +68,8 @@ Evaluation evaluate(nn::Classifier& model, const tasks::SequenceTask& task, task
   const bool yes_or_no = task.classes() == 1;
   int64_t correct = 0, targets = 0, steps = 0;
   nn::YesCounts yes;
+  const std::vector<tasks::Part> parts = task.parts();
+  std::vector<PartCount> part_counts(parts.size());
   double loss = 0;
   double energy = 0;
   const int64_t batch = batch_of(task);
@@ -78,25 +93,42 @@ Evaluation evaluate(nn::Classifier& model, const tasks::SequenceTask& task, task
         loss += sum_in_order(nn::losses(output.logits, answered));
         targets += asked.targets;
         if (yes_or_no) add(yes, nn::count_yes(output.logits, answered));
+        for (size_t i = 0; i < parts.size(); ++i) {
+          add_part(part_counts[i], parts[i], output.logits, answered);
+        }
       }
       energy += sum_in_order(up_to_end(output.energy, past_end, begin, end));
       input.state = std::move(output.state);
     }
   }
   const auto all = static_cast<double>(targets);
+  std::vector<std::pair<std::string, double>> part_accuracies;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    part_accuracies.emplace_back(parts[i].name,
+                                 share(part_counts[i].right, part_counts[i].targets));
+  }
   return {.accuracy = static_cast<double>(correct) / all,
           .loss = loss / all,
           .energy_per_step = energy / static_cast<double>(steps),
           .energy_per_sequence = energy / static_cast<double>(count),
           .true_positive_rate = share(yes.hits, yes.yes),
-          .false_positive_rate = share(yes.false_alarms, yes.no)};
+          .false_positive_rate = share(yes.false_alarms, yes.no),
+          .parts = std::move(part_accuracies)};
+}
+
+Metrics accuracies(const std::string& split, const Evaluation& evaluation) {
+  Metrics metrics = {{split + "_accuracy", evaluation.accuracy}};
+  for (const auto& [part, accuracy] : evaluation.parts) {
+    metrics.emplace_back(split + "_" + part + "_accuracy", accuracy);
+  }
+  return metrics;
 }
 
 std::vector<AtDifficulty> sweep(nn::Classifier& model, const tasks::SequenceTask& task,
                                 int64_t count, int64_t piece_length) {
   std::vector<AtDifficulty> results;
   const auto difficulty = task.difficulty();
-  if (!difficulty || task.classes() > 1) return results;
+  if (!difficulty) return results;
   // Returns whether the task exists at this difficulty and the model tells yes from no there.
   const auto test = [&](int64_t value) {
     const auto at = task.at_difficulty(value);
@@ -104,10 +136,15 @@ std::vector<AtDifficulty> sweep(nn::Classifier& model, const tasks::SequenceTask
     results.push_back({value, evaluate(model, *at, tasks::Split::test, count, piece_length)});
     return tells_apart(results.back().result);
   };
-  int64_t least_end = difficulty->value;
-  for (const int64_t value : difficulty->compared) least_end = std::max(least_end, value);
-  for (int64_t value = 1; test(value) || value < least_end;) value = (13 * value + 9) / 10;
-  for (const int64_t value : difficulty->compared) {
+  std::vector<int64_t> wanted = difficulty->compared;
+  if (task.classes() == 1) {
+    int64_t least_end = difficulty->value;
+    for (const int64_t value : wanted) least_end = std::max(least_end, value);
+    for (int64_t value = 1; test(value) || value < least_end;) value = (13 * value + 9) / 10;
+  } else {
+    wanted.push_back(difficulty->value);
+  }
+  for (const int64_t value : wanted) {
     const auto is_value = [&](const AtDifficulty& at) { return at.difficulty == value; };
     if (std::none_of(results.begin(), results.end(), is_value)) test(value);
   }
@@ -120,18 +157,22 @@ std::vector<AtDifficulty> sweep(nn::Classifier& model, const tasks::SequenceTask
 Metrics test_metrics(nn::Classifier& model, const tasks::SequenceTask& task, int64_t count,
                      int64_t piece_length) {
   const Evaluation test = evaluate(model, task, tasks::Split::test, count, piece_length);
-  Metrics metrics = {{"test_accuracy", test.accuracy},
-                     {"test_loss", test.loss},
-                     {"energy_per_step", test.energy_per_step},
-                     {"energy_per_sequence", test.energy_per_sequence}};
-  if (task.classes() > 1) return metrics;
-  metrics.emplace_back("test_true_positive_rate", test.true_positive_rate);
-  metrics.emplace_back("test_false_positive_rate", test.false_positive_rate);
+  Metrics metrics = accuracies("test", test);
+  metrics.emplace_back("test_loss", test.loss);
+  metrics.emplace_back("energy_per_step", test.energy_per_step);
+  metrics.emplace_back("energy_per_sequence", test.energy_per_sequence);
+  const auto add_rates = [&](const Evaluation& result, Metrics& to) {
+    if (task.classes() > 1) return;
+    to.emplace_back("test_true_positive_rate", result.true_positive_rate);
+    to.emplace_back("test_false_positive_rate", result.false_positive_rate);
+  };
+  add_rates(test, metrics);
   for (const auto& [value, result] : sweep(model, task, count, piece_length)) {
-    const std::string at = fmt::format("_{}_{}", task.difficulty()->name, value);
-    metrics.emplace_back("test_accuracy" + at, result.accuracy);
-    metrics.emplace_back("test_true_positive_rate" + at, result.true_positive_rate);
-    metrics.emplace_back("test_false_positive_rate" + at, result.false_positive_rate);
+    Metrics at = accuracies("test", result);
+    add_rates(result, at);
+    for (const auto& [name, measure] : at) {
+      metrics.emplace_back(fmt::format("{}_{}_{}", name, task.difficulty()->name, value), measure);
+    }
   }
   return metrics;
 }

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 #include <limits>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "stpn/nn/models/classifier.h"
@@ -23,7 +25,12 @@ struct Evaluation {
   // answered with yes. NaN for other tasks, and if there is no such target.
   double true_positive_rate = std::numeric_limits<double>::quiet_NaN();
   double false_positive_rate = std::numeric_limits<double>::quiet_NaN();
+  // Of a task with parts: their names, and the accuracies of their targets.
+  std::vector<std::pair<std::string, double>> parts = {};
 };
+
+// The accuracy and those of the parts: "test_accuracy", "test_recall_accuracy".
+Metrics accuracies(const std::string& split, const Evaluation& evaluation);
 
 // Evaluates the first `count` sequences of a split, `piece_length` steps at a time (0: all), which
 // takes less memory for long sequences. REQUIRES: 0 < count <= task.size(split).
@@ -35,11 +42,11 @@ struct AtDifficulty {
   Evaluation result;
 };
 
-// How a model of a yes-or-no task generalises, on the first `count` test sequences: at difficulty 1
-// and then always 1.3 times as much, rounded up, until true positives are not more frequent than
-// false ones (Tyulmankov, Yang, Abbott 2022), but at least up to the task's own difficulty and
-// those at which it compares models, because some models fail at lower ones. In ascending order;
-// empty for tasks with several classes or without a difficulty.
+// How a model generalises, on the first `count` test sequences: at the task's own difficulty and at
+// those at which it compares models. With one class: at difficulty 1 and then always 1.3 times as
+// much, rounded up, until true positives are not more frequent than false ones (Tyulmankov, Yang,
+// Abbott 2022), but at least up to those, because some models fail at lower ones. In ascending
+// order; empty for tasks without a difficulty.
 std::vector<AtDifficulty> sweep(nn::Classifier& model, const tasks::SequenceTask& task,
                                 int64_t count, int64_t piece_length = 0);
 

@@ -89,8 +89,10 @@ TEST(EvaluationTest, SweepsUntilTruePositivesAreAsRareAsFalseOnes) {
   }
   // Each is 1.3 times the one before, rounded up, and at 8 both rates are 0.2.
   EXPECT_EQ(at, (std::vector<int64_t>{1, 2, 3, 4, 5, 6, 8}));
+  at.clear();
   nn::Classifier of_two = copying(2);
-  EXPECT_TRUE(sweep(of_two, Signs(3, 2), 2).empty());
+  for (const AtDifficulty& result : sweep(of_two, Signs(3, 2), 2)) at.push_back(result.difficulty);
+  EXPECT_EQ(at, (std::vector<int64_t>{3, 4, 5})) << "with two classes there is no yes";
 }
 
 // It fails everywhere. There is no task at 11.
@@ -120,7 +122,37 @@ TEST(EvaluationTest, MetricsAreThoseOfTheTaskAndOfTheSweep) {
   EXPECT_DOUBLE_EQ(value_of(metrics, "test_false_positive_rate_errors_1"), 0.2);
   EXPECT_EQ(metrics.size(), 4u + 2 + 3 * 7);
   nn::Classifier of_two = copying(2);
-  EXPECT_EQ(test_metrics(of_two, Signs(3, 2), 3).size(), 4u);
+  EXPECT_EQ(test_metrics(of_two, Signs(3, 2), 3).size(), 4u + 3);
+}
+
+// Its first part are the targets no, its second the targets yes.
+class SignsInParts : public Signs {
+ public:
+  explicit SignsInParts(int64_t difficulty) : Signs(difficulty, 2) {}
+  std::vector<tasks::Part> parts() const override { return {{"no", 0, 1}, {"yes", 1, 2}}; }
+  std::unique_ptr<tasks::SequenceTask> at_difficulty(int64_t value) const override {
+    return std::make_unique<SignsInParts>(value);
+  }
+};
+
+// Answers the sign of the input.
+nn::Classifier answering_the_sign() {
+  nn::Classifier model = copying(2);
+  const torch::NoGradGuard no_grad;
+  model.parameters()[0][0].fill_(-2);
+  return model;
+}
+
+TEST(EvaluationTest, PartsHaveAccuraciesOfTheirOwn) {
+  nn::Classifier model = answering_the_sign();
+  for (const int64_t piece_length : {0, 7}) {
+    const Metrics metrics = test_metrics(model, SignsInParts(3), 3, piece_length);
+    EXPECT_DOUBLE_EQ(value_of(metrics, "test_accuracy"), 15.0 / 20);
+    EXPECT_DOUBLE_EQ(value_of(metrics, "test_no_accuracy"), 0.8);
+    EXPECT_DOUBLE_EQ(value_of(metrics, "test_yes_accuracy"), 0.7);
+    EXPECT_DOUBLE_EQ(value_of(metrics, "test_yes_accuracy_errors_5"), 0.5);
+    EXPECT_EQ(metrics.size(), 3u + 3 + 3 * 3);
+  }
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "stpn/ops/runtime/threads.h"
+#include "stpn/train/algorithms/clip_norm.h"
 #include "stpn/train/algorithms/finite.h"
 #include "stpn/train/algorithms/saved_tensor.h"
 #include "stpn/train/algorithms/shards.h"
@@ -107,11 +108,11 @@ class SupervisedTrainer : public Trainer {
       throw NonFiniteLoss(fmt::format("validation loss is {} after epoch {} (step {})",
                                       validation.loss, epoch, adam_.steps()));
     }
-    Metrics metrics = {{"train_loss", train_loss},
-                       {"validation_loss", validation.loss},
-                       {"validation_accuracy", validation.accuracy},
-                       {"energy_per_step", validation.energy_per_step},
-                       {"energy_per_sequence", validation.energy_per_sequence}};
+    Metrics metrics = {{"train_loss", train_loss}, {"validation_loss", validation.loss}};
+    for (Metric& metric : accuracies("validation", validation))
+      metrics.push_back(std::move(metric));
+    metrics.emplace_back("energy_per_step", validation.energy_per_step);
+    metrics.emplace_back("energy_per_sequence", validation.energy_per_sequence);
     if (options_.has_curriculum()) {
       metrics.emplace_back(task.difficulty()->name, static_cast<double>(difficulty_));
       if (validation.accuracy >= options_.solved_accuracy) raise_difficulty();
@@ -160,6 +161,9 @@ class SupervisedTrainer : public Trainer {
                     EpochOptions{.batch_size = options_.batch_size,
                                  .piece_length = options_.piece_length,
                                  .energy_weight = options_.energy_weight,
+                                 .learning_rate = options_.learning_rate,
+                                 .warm_up_steps = options_.warm_up_steps,
+                                 .max_grad_norm = options_.max_grad_norm,
                                  .passes = options_.passes,
                                  .new_data = options_.new_data});
   }
@@ -213,6 +217,15 @@ std::vector<base::Field> SupervisedOptions::fields() {
           "learning_rate", learning_rate,
           "step size of Adam; lower it if the loss jumps, raise it if the loss falls slowly",
           {.least = 0, .most = std::numeric_limits<double>::max()}),
+      base::field("warm_up_steps", warm_up_steps,
+                  "updates at the start over which the step size rises to learning_rate; raise it "
+                  "if the first updates make the loss jump",
+                  {.least = 0, .most = 1e9}),
+      base::field(
+          "max_grad_norm", max_grad_norm,
+          "gradients are scaled down so that their joint norm is at most this (inf: never); "
+          "set it if single batches make the loss jump",
+          {.least = 0}),
       base::field(
           "energy_weight", energy_weight,
           "weight in the loss of energy_per_step, the energy of all neurons at a step; raise "
@@ -363,6 +376,13 @@ double EpochTrainer::train(int64_t epoch, const std::function<void(int64_t)>& af
   return losses.sum / static_cast<double>(losses.pieces);
 }
 
+void EpochTrainer::warm_up() {
+  if (options_.warm_up_steps == 0) return;
+  const auto next = static_cast<double>(adam_.steps() + 1);
+  const double share = std::min(1.0, next / static_cast<double>(options_.warm_up_steps));
+  adam_.set_learning_rate(share * options_.learning_rate);
+}
+
 void EpochTrainer::train_batch(int64_t first, const std::string& where, Losses& losses) {
   const std::vector<torch::Tensor> parameters = model_.parameters();
   gradient_.read(first);
@@ -378,7 +398,9 @@ void EpochTrainer::train_batch(int64_t first, const std::string& where, Losses& 
       throw NonFiniteLoss(fmt::format("the gradient of {} is not finite in {} (step {})", name,
                                       where, adam_.steps() + 1));
     }
+    if (std::isfinite(options_.max_grad_norm)) clip_norm(piece.gradients, options_.max_grad_norm);
     set_gradients(parameters, piece.gradients);
+    warm_up();
     adam_.step();
     model_.unit().keep_in_bounds();
     if (piece.targets == 0) continue;  // trained for its energy alone

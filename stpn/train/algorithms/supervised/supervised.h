@@ -40,6 +40,8 @@ struct SupervisedOptions : TrainerOptions {
   int64_t batch_size = 128;
   int64_t piece_length = 0;
   double learning_rate = 1e-3;
+  int64_t warm_up_steps = 0;
+  double max_grad_norm = std::numeric_limits<double>::infinity();
   double energy_weight = 0;
   int64_t patience = 0;
   double target_accuracy = std::numeric_limits<double>::infinity();
@@ -102,6 +104,9 @@ struct EpochOptions {
   int64_t batch_size = 128;
   int64_t piece_length = 0;  // steps; 0: whole sequences
   double energy_weight = 0;
+  double learning_rate = 1e-3;
+  int64_t warm_up_steps = 0;
+  double max_grad_norm = std::numeric_limits<double>::infinity();
   int64_t passes = 1;
   bool new_data = false;  // each pass takes the sequences after those of the pass before
 };
@@ -129,6 +134,9 @@ class EpochTrainer {
   };
   // Trains on the sequences from `first` on. `where` says which batch that is, for messages.
   void train_batch(int64_t first, const std::string& where, Losses& losses);
+
+  // Sets the learning rate of the next update.
+  void warm_up();
 
   const tasks::SequenceTask& task_;
   nn::Classifier& model_;

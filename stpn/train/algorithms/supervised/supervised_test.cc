@@ -84,6 +84,44 @@ TEST_F(SupervisedTest, PassesTakeTheSameSequencesOrNewOnes) {
   }
 }
 
+TEST_F(SupervisedTest, TheStepSizeRisesDuringWarmUpAndThenStays) {
+  const ToyTask task;
+  nn::Classifier model(std::make_shared<SumUnit>(), 2);
+  Adam adam(model.parameters(), 1e-2);
+  EpochTrainer trainer(task, model, adam,
+                       {.batch_size = 4, .learning_rate = 1e-2, .warm_up_steps = 3});
+  std::vector<double> rates;
+  for (int64_t epoch = 1; epoch <= 3; ++epoch) {
+    trainer.train(epoch, [&](int64_t) { rates.push_back(adam.learning_rate()); });
+  }
+  ASSERT_EQ(rates.size(), 6u);
+  for (size_t i = 0; i < rates.size(); ++i) {
+    EXPECT_DOUBLE_EQ(rates[i], 1e-2 * std::min(1.0, static_cast<double>(i + 1) / 3)) << i;
+  }
+  adam.set_steps(1);  // resumed: it depends on the number of steps alone
+  trainer.train(4, [](int64_t n) { ASSERT_LE(n, 2); });
+  EXPECT_DOUBLE_EQ(adam.learning_rate(), 1e-2);
+}
+
+// The first moment after one update is a tenth of the gradient.
+TEST_F(SupervisedTest, GradientsAreClippedToTheirJointNorm) {
+  const ToyTask task;
+  const auto norm_after_a_step = [&](double most) {
+    nn::Classifier model(std::make_shared<SumUnit>(), 2);
+    model.reset_parameters(1);
+    Adam adam(model.parameters(), 1e-3);
+    EpochTrainer trainer(task, model, adam, {.batch_size = 10, .max_grad_norm = most});
+    trainer.train(1, [](int64_t) {});
+    double squares = 0;
+    for (const auto& mean : adam.mean()) squares += mean.square().sum().item<double>();
+    return 10 * std::sqrt(squares);
+  };
+  const double whole = norm_after_a_step(std::numeric_limits<double>::infinity());
+  ASSERT_GT(whole, 0.1);
+  EXPECT_NEAR(norm_after_a_step(0.1), 0.1, 1e-6);
+  EXPECT_DOUBLE_EQ(norm_after_a_step(2 * whole), whole);
+}
+
 TEST_F(SupervisedTest, EvaluatesEverySequenceOfASplit) {
   const ToyTask task;
   nn::Classifier model(std::make_shared<SumUnit>(), 2);

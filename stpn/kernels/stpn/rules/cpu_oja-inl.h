@@ -5,11 +5,11 @@
 // with neuron blocks, whose neurons are independent of each other. Compiled once for each SIMD
 // target.
 
-#if defined(STPN_KERNELS_STPN_CPU_OJA_INL_H_) == defined(HWY_TARGET_TOGGLE)
-#ifdef STPN_KERNELS_STPN_CPU_OJA_INL_H_
-#undef STPN_KERNELS_STPN_CPU_OJA_INL_H_
+#if defined(STPN_KERNELS_STPN_RULES_CPU_OJA_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef STPN_KERNELS_STPN_RULES_CPU_OJA_INL_H_
+#undef STPN_KERNELS_STPN_RULES_CPU_OJA_INL_H_
 #else
-#define STPN_KERNELS_STPN_CPU_OJA_INL_H_
+#define STPN_KERNELS_STPN_RULES_CPU_OJA_INL_H_
 #endif
 
 #include <hwy/highway.h>
