@@ -4,7 +4,8 @@
 SOURCES = $(shell git ls-files --cached --others --exclude-standard '*.h' '*.cc' '*.cu' '*.cuh')
 # clang-tidy checks the layers below torch only: a file that includes torch takes half a minute. Tests
 # are left out, because half of its findings there are about GoogleTest.
-TIDIED = $(filter-out %_test.cc,$(filter stpn/base/%.cc stpn/kernels/%.cc stpn/runtime/%.cc stpn/tasks/%.cc,$(SOURCES)))
+TIDIED = $(filter-out %_test.cc stpn/processes/mpi.cc,$(filter stpn/base/%.cc stpn/kernels/%.cc stpn/processes/%.cc \
+  stpn/runtime/%.cc stpn/tasks/%.cc,$(SOURCES)))
 CORES = $(shell nproc)
 PREFIX ?= /usr/local
 PYTHON ?= python3

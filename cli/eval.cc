@@ -1,5 +1,6 @@
 // stpn eval
 #include <fmt/ranges.h>
+#include <torch/torch.h>
 
 #include <filesystem>
 #include <memory>
@@ -10,6 +11,7 @@
 
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/processes/connection.h"
 #include "cli/say.h"
 #include "cli/sweep_table.h"
 #include "stpn/base/error.h"
@@ -37,11 +39,15 @@ void print_json(const Json& json) {
 }
 
 void eval_run(const EvalArguments& arguments) {
+  Connection connection(processes::Group::kPatience.count());
+  torch::set_num_threads(connection.threads(torch::get_num_threads()));
   const train::Trace trace = arguments.trace.empty() ? train::Trace::none
                              : arguments.sampled     ? train::Trace::sampled
                                                      : train::Trace::as_tested;
   const train::RunEvaluation result =
       train::evaluate_run(arguments.subject, arguments.episodes, trace, arguments.settings);
+  connection.finish();
+  if (!connection.is_first()) return;
   if (!arguments.trace.empty()) base::write_file(arguments.trace, result.trace + "\n");
   if (arguments.json) {
     Json metrics = Json::object();

@@ -10,20 +10,19 @@
 #include <vector>
 
 #include "cli/commands.h"
-#include "cli/say.h"
+#include "cli/processes/connection.h"
 #include "stpn/base/config.h"
 #include "stpn/base/error.h"
 #include "stpn/train/run/run.h"
 
 namespace {
 
-// Prints the message as one line, which scripts and logs rely on.
-int fail(int code, std::string message) {
+// Reports the message as one line, which scripts and logs rely on.
+int fail(int code, std::string message, bool lost = false) {
   message = message.substr(0, message.find("\nException raised from"));  // libtorch's backtrace
   message = message.substr(0, message.find_last_not_of('\n') + 1);
   std::replace(message.begin(), message.end(), '\n', ' ');
-  stpn::cli::say(fmt::format("stpn: {}\n", message));
-  return code;
+  return stpn::cli::end_failed(code, message, lost);
 }
 
 std::string explain(const CLI::App& app, const CLI::ParseError& error) {
@@ -77,6 +76,10 @@ int main(int argc, char** argv) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
     if (dynamic_cast<const CLI::RuntimeError*>(&error) != nullptr) return error.get_exit_code();
     return fail(2, explain(app, error));
+  } catch (const stpn::processes::OtherFailed& error) {
+    return fail(error.exit_code(), error.what());
+  } catch (const stpn::processes::LostProcess& error) {
+    return fail(1, error.what(), /*lost=*/true);
   } catch (const stpn::base::UserError& error) {
     return fail(2, error.what());
   } catch (const std::exception& error) {

@@ -9,7 +9,7 @@
 #include <system_error>
 
 #include "cli/places.h"
-#include "cli/process_pool.h"
+#include "cli/processes/process_pool.h"
 #include "cli/say.h"
 #include "stpn/base/error.h"
 
@@ -80,6 +80,22 @@ std::string make_figures(const fs::path& folder) {
                      ended.exit_code, last_line(ended.errors),
                      package.empty() ? "" : fmt::format("PYTHONPATH={} ", package.string()),
                      python(), fmt::join(arguments, " "));
+}
+
+void check_ray() {
+  const ProcessPool::Ended ended = run_python({"-c", "import ray"});
+  if (ended.exit_code == 0) return;
+  throw base::UserError(fmt::format(
+      "--ray: {} has no Ray: {}: install it with {} -m pip install ray=={}, or set STPN_PYTHON to "
+      "a Python that has it",
+      python(), last_line(ended.errors), python(), kRayVersion));
+}
+
+int run_on_ray(const std::vector<std::string>& arguments, const std::string& plan) {
+  add_package();
+  std::vector<std::string> command = {python(), "-m", "stpn.ray_runs"};
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  return run_process(command, plan);
 }
 
 void become_report(const std::vector<std::string>& arguments) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <numeric>
 #include <optional>
 #include <string>
@@ -13,7 +14,7 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/places.h"
-#include "cli/process_pool.h"
+#include "cli/processes/process_pool.h"
 #include "cli/progress/status_line.h"
 #include "cli/python.h"
 #include "cli/say.h"
@@ -34,7 +35,8 @@ struct ReproduceArguments {
   std::string task;
   std::optional<int64_t> seeds;
   std::string budget = train::kWholeBudget;
-  int64_t jobs = std::max(1u, std::thread::hardware_concurrency());
+  std::optional<int64_t> jobs;
+  std::string ray;
   std::string out;
   bool runs_only = false;
   bool tensorboard = false;
@@ -117,24 +119,24 @@ class Board {
   const Clock::time_point start_ = Clock::now();
 };
 
+// What makes the run this one, for `stpn train`.
+std::vector<std::string> arguments_of(const PlannedRun& run, bool tensorboard) {
+  std::vector<std::string> arguments = {"--seed", fmt::format("{}", run.seed)};
+  if (tensorboard) arguments.emplace_back("--tensorboard");
+  for (const std::string& setting : run.settings) {
+    arguments.emplace_back("--set");
+    arguments.push_back(setting);
+  }
+  return arguments;
+}
+
 std::vector<std::string> command_of(const PlannedRun& run, const fs::path& folder,
                                     bool tensorboard) {
-  std::vector<std::string> command = {program(),
-                                      "train",
-                                      run.experiment,
-                                      "--out",
-                                      folder / run.name,
-                                      "--seed",
-                                      fmt::format("{}", run.seed),
-                                      "--threads",
-                                      "1",
-                                      "--resume",
-                                      "--quiet"};
-  if (tensorboard) command.emplace_back("--tensorboard");
-  for (const std::string& setting : run.settings) {
-    command.push_back("--set");
-    command.push_back(setting);
-  }
+  std::vector<std::string> command = {program(), "train",           run.experiment,
+                                      "--out",   folder / run.name, "--threads",
+                                      "1",       "--resume",        "--quiet"};
+  const auto rest = arguments_of(run, tensorboard);
+  command.insert(command.end(), rest.begin(), rest.end());
   return command;
 }
 
@@ -148,13 +150,50 @@ bool is_finished(const PlannedRun& run, const fs::path& folder) {
   }
 }
 
-// Runs the unfinished runs. Returns the names of those that failed.
-std::vector<std::string> run_all(const std::vector<PlannedRun>& runs, const fs::path& folder,
-                                 size_t jobs, bool tensorboard) {
+std::vector<size_t> unfinished(const std::vector<PlannedRun>& runs, const fs::path& folder) {
   std::vector<size_t> todo;
   for (size_t i = 0; i < runs.size(); ++i) {
     if (!is_finished(runs[i], folder)) todo.push_back(i);
   }
+  return todo;
+}
+
+// Runs the runs on the cluster. Returns the names of those that failed.
+std::vector<std::string> run_all_on_ray(const std::vector<PlannedRun>& runs, const fs::path& folder,
+                                        const ReproduceArguments& arguments) {
+  const std::vector<size_t> todo = unfinished(runs, folder);
+  say(fmt::format("{} runs, {} of them finished before; on the Ray cluster {}; in {}\n",
+                  runs.size(), runs.size() - todo.size(), arguments.ray, folder.string()));
+  nlohmann::json plan = {{"program", program()}, {"runs", nlohmann::json::array()}};
+  for (const size_t i : todo) {
+    const PlannedRun& run = runs[i];
+    const fs::path experiment = fs::absolute(run.experiment);
+    plan["runs"].push_back(
+        {{"name", run.name},
+         {"experiment", experiment.parent_path().filename() / experiment.filename()},
+         {"text", base::read_file(run.experiment)},
+         {"arguments", arguments_of(run, arguments.tensorboard)},
+         {"epochs", run.epochs}});
+  }
+  std::vector<std::string> words = {arguments.ray, folder};
+  if (arguments.jobs) {
+    words.emplace_back("--jobs");
+    words.push_back(fmt::format("{}", *arguments.jobs));
+  }
+  const int code = todo.empty() ? 0 : run_on_ray(words, plan.dump());
+  std::vector<std::string> failed;
+  for (const size_t i : unfinished(runs, folder)) failed.push_back(runs[i].name);
+  if (code == 2) throw CLI::RuntimeError(code);  // it has said why
+  if (code != 0 && failed.empty()) {
+    throw base::Error(fmt::format("python -m stpn.ray_runs failed with exit code {}", code));
+  }
+  return failed;
+}
+
+// Runs the unfinished runs. Returns the names of those that failed.
+std::vector<std::string> run_all(const std::vector<PlannedRun>& runs, const fs::path& folder,
+                                 size_t jobs, bool tensorboard) {
+  const std::vector<size_t> todo = unfinished(runs, folder);
   say(fmt::format("{} runs, {} of them finished before; {} in parallel; in {}\n", runs.size(),
                   runs.size() - todo.size(), jobs, folder.string()));
 
@@ -198,6 +237,7 @@ void reproduce(const ReproduceArguments& arguments) {
   const fs::path folder = arguments.out.empty() ? fs::path("runs") / own : fs::path(arguments.out);
 
   if (!arguments.runs_only) check_figures();
+  if (!arguments.ray.empty()) check_ray();
   std::error_code error;
   fs::create_directories(folder, error);  // the lock reports an error
   const base::FileLock lock(folder / "lock");
@@ -207,8 +247,12 @@ void reproduce(const ReproduceArguments& arguments) {
                     "choose another folder with --out",
                     folder.string()));
   }
+  const int64_t cores = std::max(1u, std::thread::hardware_concurrency());
   const auto failed =
-      run_all(runs, folder, static_cast<size_t>(arguments.jobs), arguments.tensorboard);
+      arguments.ray.empty()
+          ? run_all(runs, folder, static_cast<size_t>(arguments.jobs.value_or(cores)),
+                    arguments.tensorboard)
+          : run_all_on_ray(runs, folder, arguments);
   std::vector<std::string> problems;
   if (!failed.empty()) {
     problems.push_back(
@@ -243,7 +287,13 @@ void add_reproduce(CLI::App& app) {
                    "epochs; smoke, a test that everything runs")
       ->check(kNotEmpty);
   add_integer(*command, "--jobs", arguments->jobs, 1, 1024,
-              "runs in parallel, each on one thread (default: one per core)");
+              "runs in parallel, each on one thread (default: one per core; on a cluster, as many "
+              "as it has cores for)");
+  command
+      ->add_option("--ray", arguments->ray,
+                   "run on the Ray cluster with this address, such as head:6379 or auto; our "
+                   "program has to be there at the same path")
+      ->check(kNotEmpty);
   command
       ->add_option("--out", arguments->out,
                    "output folder (default: runs/<task>, or runs/<task>_<budget> if not full)")
@@ -261,7 +311,8 @@ void add_reproduce(CLI::App& app) {
       "in the current folder or the program's checkout, else python3.\n"
       "Examples:\n"
       "  stpn reproduce retrieval --budget short\n"
-      "  stpn reproduce retrieval --seeds 5 --jobs 8");
+      "  stpn reproduce retrieval --seeds 5 --jobs 8\n"
+      "  stpn reproduce maze --ray head:6379");
   command->callback([arguments] { reproduce(*arguments); });
 }
 

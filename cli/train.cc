@@ -9,6 +9,7 @@
 
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/processes/connection.h"
 #include "cli/progress/event_log.h"
 #include "cli/progress/profiled.h"
 #include "cli/progress/progress.h"
@@ -30,17 +31,21 @@ struct TrainArguments {
   bool quiet = false;
   bool profile = false;
   bool tensorboard = false;
+  int64_t process_timeout = static_cast<int64_t>(processes::Group::kPatience.count());
 };
 
 void run_train(const TrainArguments& arguments) {
-  if (arguments.threads) torch::set_num_threads(static_cast<int>(*arguments.threads));
+  Connection connection(static_cast<double>(arguments.process_timeout));
+  torch::set_num_threads(arguments.threads ? static_cast<int>(*arguments.threads)
+                                           : connection.threads(torch::get_num_threads()));
   const train::Experiment experiment =
       train::read_experiment(arguments.experiment, arguments.settings, arguments.seed);
   const std::filesystem::path folder = arguments.out.empty() ? train::default_run_folder(experiment)
                                                              : std::filesystem::path(arguments.out);
 
+  const bool quiet = arguments.quiet || !connection.is_first();
   std::unique_ptr<train::Observer> observer;
-  if (arguments.quiet) {
+  if (quiet) {
     observer = std::make_unique<train::Observer>();
   } else {
     observer = std::make_unique<Progress>();
@@ -51,9 +56,11 @@ void run_train(const TrainArguments& arguments) {
   train::Observer& observed = arguments.profile ? profiled : logged;
   const auto summary = train::run_experiment(experiment, folder, arguments.resume, observed);
   observer.reset();
+  connection.finish();
+  if (!connection.is_first()) return;
   if (arguments.tensorboard && !summary) train::write_events(train::RunFolder(folder));
   if (arguments.profile) fmt::print("{}", profiled.table());
-  if (arguments.quiet) return;
+  if (quiet) return;
   if (!summary) {
     fmt::print("{}: is finished; to continue it, raise {}\n", folder.string(),
                experiment.train->limits());
@@ -87,12 +94,16 @@ void add_train(CLI::App& app) {
       "the same, bit for bit, as that of a run that was not stopped. A run whose last "
       "checkpoint is missing is left as it is, with an error");
   add_integer(*command, "--threads", arguments->threads, 1, 1024,
-              "number of threads (default: one per core); does not change the results");
+              "number of threads (default: one per core, divided among the processes on this "
+              "machine); does not change the results");
   command
       ->add_option("--set", arguments->settings,
                    "TABLE.KEY=VALUE: overrides an option of the file; may be repeated")
       ->check(kNotEmpty)
       ->allow_extra_args(false);
+  add_integer(*command, "--process-timeout", arguments->process_timeout, 1, 1'000'000,
+              "seconds; a run of several processes ends when one of them does not answer for so "
+              "long (default: 300)");
   command->add_flag("--profile", arguments->profile,
                     "also print what the time of training went into, for tasks with images");
   command->add_flag("--tensorboard", arguments->tensorboard,
@@ -104,6 +115,7 @@ void add_train(CLI::App& app) {
       "  stpn train experiments/retrieval/stpn.toml --seed 3\n"
       "  stpn train experiments/retrieval/stpn.toml --set unit.hidden_size=20 --out runs/wide\n"
       "  stpn train experiments/retrieval/stpn.toml --set train.epochs=300 --resume\n"
+      "  mpirun -n 4 stpn train experiments/maze/stpn.toml\n"
       "`stpn list tasks`, `units` and `trainers` list the options of [task], [unit] and [train].");
   command->callback([arguments] { run_train(*arguments); });
 }

@@ -246,7 +246,10 @@ void write_safetensors(const std::filesystem::path& path, const Safetensors& con
 }
 
 Safetensors read_safetensors(const std::filesystem::path& path) {
-  const std::string file = read_file(path);
+  return parse_safetensors(path, read_file(path));
+}
+
+Safetensors parse_safetensors(const std::filesystem::path& path, const std::string& file) {
   return Reader(path, file).read();
 }
 

@@ -44,5 +44,7 @@ void write_safetensors(const std::filesystem::path& path, const Safetensors& con
 // format. Lengths, offsets and shapes are checked against the size of the file before they are
 // used, so a damaged file is safe to read.
 Safetensors read_safetensors(const std::filesystem::path& path);
+// The same for the bytes of a file that was read; `path` is for messages.
+Safetensors parse_safetensors(const std::filesystem::path& path, const std::string& file);
 
 }  // namespace stpn::base

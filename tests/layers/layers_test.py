@@ -21,12 +21,12 @@ FOLDER_FILES = 20
 LIBRARIES = {
     "ATen": "torch", "c10": "torch", "torch": "torch",
     "CLI": "CLI11", "Random123": "Random123", "fmt": "fmt", "gmock": "GoogleTest",
-    "ale": "ALE", "gtest": "GoogleTest", "hwy": "Highway", "mujoco": "MuJoCo",
+    "ale": "ALE", "mpi.h": "MPI", "gtest": "GoogleTest", "hwy": "Highway", "mujoco": "MuJoCo",
     "cooperative_groups.h": "CUDA", "cuda_runtime.h": "CUDA",
     "nlohmann": "nlohmann-json", "tbb": "TBB", "toml++": "toml++",
 }
 # Of the system and the compiler, besides the C++ standard library, whose headers have no suffix.
-SYSTEM = {"fcntl.h", "immintrin.h", "malloc.h", "poll.h",
+SYSTEM = {"fcntl.h", "immintrin.h", "malloc.h", "poll.h", "sched.h",
           "sanitizer/tsan_interface.h", "stddef.h", "stdint.h", "stdlib.h", "ucontext.h", "unistd.h", "xmmintrin.h"}
 
 
@@ -65,13 +65,15 @@ LAYERS = (
           "golden files check units"),
     Layer("stpn/tasks", (BASE, r"stpn/tasks/\w+\.h"), ("fmt", "nlohmann-json"),
           "a task is data and rules: no torch, no kernels, no other task"),
+    Layer("stpn/processes", (BASE,), ("fmt",), "messages between processes know nothing of what is in them"),
     # A rollout is called by the kernel after every time step, through ClosedLoop.
     Layer("stpn/train", (BASE, UNIT_INTERFACE, r"stpn/nn/models/", r"stpn/ops/runtime/(backend|threads)\.h",
-                         r"stpn/kernels/closed_loop\.h", r"stpn/tasks/\w+\.h"),
+                         r"stpn/kernels/closed_loop\.h", r"stpn/tasks/\w+\.h",
+                         r"stpn/processes/(group|message|memory_test_support)\.h"),
           ("fmt", "nlohmann-json", "toml++", "torch"),
           "a trainer trains any unit on any task, so it knows none by name"),
     Layer("cli", (BASE, r"stpn/train/", r"stpn/verify/", UNIT_INTERFACE, r"stpn/tasks/\w+\.h",
-                  r"stpn/ops/units/signatures\.h"),
+                  r"stpn/ops/units/signatures\.h", r"stpn/processes/"),
           ("CLI11", "fmt", "nlohmann-json", "torch"), "the program is a thin edge over train"),
     Layer("examples", (BASE, r"stpn/nn/", r"stpn/runtime/stpn_runtime\.h", r"stpn/tasks/"), ("fmt", "torch"),
           "examples show what users of the library include"),
@@ -85,6 +87,7 @@ TASK = re.compile(r"stpn/tasks/(\w+)/")
 # The one file that may include a library. Others work with its header, also where it is not installed.
 ONLY = {"ALE": "stpn/tasks/atari/emulator_ale.cc",
         "CUDA": "stpn/kernels/stpn/cuda/device.cuh",
+        "MPI": "stpn/processes/mpi.cc",
         "MuJoCo": "stpn/tasks/mujoco/physics_mujoco.cc"}
 # The tables of units and tasks have to name each of them.
 REGISTRIES = {"stpn/nn/unit_registry.cc": r"stpn/nn/",
@@ -237,6 +240,10 @@ WRONG = (
     ("stpn/train/algorithms/adam.cc", '"stpn/tasks/maze/maze.h"'),
     ("stpn/train/algorithms/adam.cc", '"stpn/ops/stpn.h"'),
     ("stpn/train/algorithms/adam.cc", '"stpn/kernels/extent.h"'),
+    ("stpn/processes/group.cc", "<mpi.h>"),
+    ("stpn/processes/group.cc", "<torch/torch.h>"),
+    ("stpn/processes/group.cc", '"stpn/train/trainer.h"'),
+    ("stpn/train/run/run.cc", '"stpn/processes/launch.h"'),
     ("stpn/train/run/run.cc", '"stpn/verify/golden.h"'),
     ("stpn/train/run/run.cc", '"cli/say.h"'),
     ("stpn/train/run/run_test.cc", '"stpn/verify/golden.h"'),
@@ -261,6 +268,7 @@ RIGHT = (
     ("stpn/nn/models/classifier_test.cc", '"stpn/nn/library/lstm.h"'),
     ("stpn/tasks/atari/emulator_ale.cc", "<ale/emucore/Console.hxx>"),
     ("stpn/tasks/mujoco/physics_mujoco.cc", "<mujoco/mujoco.h>"),
+    ("stpn/processes/mpi.cc", "<mpi.h>"),
     ("stpn/tasks/task_registry.cc", '"stpn/tasks/maze/maze.h"'),
     ("stpn/train/algorithms/actor_critic/actor_critic_test.cc", '"stpn/tasks/maze/maze.h"'),
 )

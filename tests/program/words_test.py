@@ -11,6 +11,7 @@ MOST = 2**63 - 1
 INTEGERS = {
     ("train", "--seed"): (("train", "small.toml"), 0, MOST),
     ("train", "--threads"): (("train", "small.toml"), 1, 1024),
+    ("train", "--process-timeout"): (("train", "small.toml"), 1, 1_000_000),
     ("eval", "--episodes"): (("eval", "oracle.toml"), 1, 10_000_000),
     ("reproduce", "--seeds"): (("reproduce", "toy"), 1, 1000),
     ("reproduce", "--jobs"): (("reproduce", "toy"), 1, 1024),
@@ -19,6 +20,7 @@ INTEGERS = {
 TEXTS = [("train", ""), ("train", "small.toml", "--out", ""), ("train", "small.toml", "--set", ""),
          ("eval", ""), ("eval", "oracle.toml", "--set", ""), ("eval", "oracle.toml", "--trace", ""),
          ("reproduce", ""), ("reproduce", "toy", "--budget", ""), ("reproduce", "toy", "--out", ""),
+         ("reproduce", "toy", "--ray", ""),
          ("list", ""), ("list", "units", ""), ("verify", "")]
 NOT_INTEGERS = ["", " 5", "5 ", "+5", "010", "00", "0x10", "0b11", "1e3", "2.5", "1_000", "1'000", "5x",
                 "five", "inf", "true", "9" * 100]

@@ -89,10 +89,13 @@ UnitOutput GatedDelta::forward(const UnitInput& all_input) {
   if (input.reset.defined()) {
     reset = input.reset.repeat_interleave(heads_, 1).unsqueeze(2).unsqueeze(3);
   }
-  std::vector<torch::Tensor> reads, states;
+  std::vector<torch::Tensor> reads, of_state;
+  torch::Tensor presynaptic;
+  if (input.energy) presynaptic = from.key.square() + from.query.square();
   for (int64_t t = 0; t < T; ++t) {
     if (reset.defined()) S = S.masked_fill(reset[t], 0);
-    if (input.energy) states.push_back(S);
+    // At once, because the states of all steps would take too much memory.
+    if (input.energy) of_state.push_back(S.abs().bmm(presynaptic[t].unsqueeze(2)).squeeze(2));
     const torch::Tensor k = from.key[t].unsqueeze(2);
     const torch::Tensor decayed = from.decay[t].unsqueeze(2) * S;
     const torch::Tensor error = from.value[t].unsqueeze(2) - decayed.bmm(k);
@@ -105,12 +108,11 @@ UnitOutput GatedDelta::forward(const UnitInput& all_input) {
   UnitOutput output;
   output.y = (read * norm).view({T, B, H}) * at::silu(at::linear(input.x, gate_weight_));
   output.state.emplace_back("S", S.view({B, H, key_size_}));
-  if (input.energy) output.energy = energy_of(from, input.x, at::stack(states));
+  if (input.energy) output.energy = energy_of(input.x, at::stack(of_state));
   return output;
 }
 
-torch::Tensor GatedDelta::energy_of(const Projections& from, const torch::Tensor& x,
-                                    const torch::Tensor& states) const {
+torch::Tensor GatedDelta::energy_of(const torch::Tensor& x, const torch::Tensor& of_state) const {
   const int64_t T = x.size(0), B = x.size(1);
   torch::Tensor counted;
   if (measured().defined()) counted = measured().slice(0, 0, input_size());
@@ -121,8 +123,6 @@ torch::Tensor GatedDelta::energy_of(const Projections& from, const torch::Tensor
   for (const torch::Tensor& weight : {query_weight_, key_weight_}) {
     of_heads = of_heads + of_weight(weight).view({T, B, heads_, key_size_}).sum(3);
   }
-  const torch::Tensor presynaptic = from.key.square() + from.query.square();
-  const torch::Tensor of_state = at::matmul(states.abs(), presynaptic.unsqueeze(3));
   return of_weight(value_weight_) + of_weight(gate_weight_) +
          (of_heads / value_size()).repeat_interleave(value_size(), 2) +
          of_state.view({T, B, hidden_size()});

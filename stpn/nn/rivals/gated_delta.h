@@ -58,8 +58,8 @@ class GatedDelta : public Unit {
   // What a step of all samples and heads is made of: (T, B * heads, ...).
   struct Projections;
   Projections project(const torch::Tensor& x) const;
-  torch::Tensor energy_of(const Projections& from, const torch::Tensor& x,
-                          const torch::Tensor& states) const;
+  // Of the synapses of x, and `of_state` (T, B * heads, value_size), that of the state.
+  torch::Tensor energy_of(const torch::Tensor& x, const torch::Tensor& of_state) const;
 
   int64_t value_size() const { return hidden_size() / heads_; }
 

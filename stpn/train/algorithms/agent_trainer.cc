@@ -8,8 +8,8 @@
 
 #include "stpn/base/error.h"
 #include "stpn/nn/models/convolution_encoder.h"
-#include "stpn/ops/runtime/threads.h"
 #include "stpn/tasks/policy.h"
+#include "stpn/train/algorithms/run_shards.h"
 #include "stpn/train/algorithms/saved_tensor.h"
 #include "stpn/train/algorithms/shards.h"
 
@@ -247,25 +247,30 @@ double AgentTrainer::mean_reward_of(const std::string& policy_name) const {
 
 PlayedEpisodes AgentTrainer::play_test(int64_t count, bool greedy) {
   const int64_t most = environments_in_shard(*task_);
-  const int64_t shards = (count + most - 1) / most;
-  PlayedEpisodes all;
-  all.rewards.resize(count);
-  all.lengths.resize(count);
-  std::vector<double> energy(shards), steps(shards);
-  ops::run_concurrently(shards, [&](int64_t shard) {
+  // Numbers of a shard: energy, steps, and the reward and length of each episode.
+  const ShardResults shards = run_shards(shards_of(count, most), [&](int64_t shard) {
     const torch::NoGradGuard no_grad;
     const int64_t first = shard * most;
     const int64_t episodes = std::min(most, count - first);
     Actor actor(*task_, seed_, episodes, test_steps(), *agent_);
     const PlayedEpisodes played =
         actor.play_episodes(*agent_, tasks::Split::test, first, episodes, greedy);
-    std::copy(played.rewards.begin(), played.rewards.end(), all.rewards.begin() + first);
-    std::copy(played.lengths.begin(), played.lengths.end(), all.lengths.begin() + first);
-    steps[shard] = std::accumulate(played.lengths.begin(), played.lengths.end(), 0.0);
-    energy[shard] = played.energy * steps[shard];
+    const double steps = std::accumulate(played.lengths.begin(), played.lengths.end(), 0.0);
+    ShardResult result{.numbers = {played.energy * steps, steps}};
+    for (int64_t i = 0; i < episodes; ++i) {
+      result.numbers.push_back(played.rewards[i]);
+      result.numbers.push_back(played.lengths[i]);
+    }
+    return result;
   });
-  all.energy = std::accumulate(energy.begin(), energy.end(), 0.0) /
-               std::accumulate(steps.begin(), steps.end(), 0.0);
+  PlayedEpisodes all;
+  for (const std::vector<double>& numbers : shards.numbers) {
+    for (size_t i = 2; i < numbers.size(); i += 2) {
+      all.rewards.push_back(numbers[i]);
+      all.lengths.push_back(numbers[i + 1]);
+    }
+  }
+  all.energy = shards.sum_of(0) / shards.sum_of(1);
   return all;
 }
 

@@ -1,6 +1,6 @@
-// How trainers divide a batch: into shards of a fixed size, each of which a thread runs from
-// beginning to end. The size must not depend on the number of threads: it decides the order in
-// which gradients are summed, and so the last bits of a run.
+// How trainers divide a batch: into shards of a fixed size, each of which a thread of one of the
+// run's processes runs from beginning to end. The size must not depend on the number of threads or
+// processes: it decides the order in which gradients are summed, and so the last bits of a run.
 #pragma once
 
 #include <torch/torch.h>
@@ -28,6 +28,11 @@ inline int64_t environments_in_shard(const tasks::EnvironmentTask& task) {
 }
 inline int64_t sequences_in_shard(const tasks::EnvironmentTask& task) {
   return task.image() == nullptr ? kSequencesInShard : kImageSequencesInShard;
+}
+
+// How many shards of this size that is.
+inline int64_t shards_of(int64_t items, int64_t in_shard) {
+  return (items + in_shard - 1) / in_shard;
 }
 
 // Adds a shard's gradients to the sum of those before it; a shard without any has none.

@@ -6,7 +6,9 @@
 #include <vector>
 
 #include "stpn/base/error.h"
+#include "stpn/base/files.h"
 #include "stpn/base/safetensors.h"
+#include "stpn/processes/group.h"
 #include "stpn/train/experiment.h"
 
 namespace stpn::train {
@@ -88,7 +90,9 @@ void save_checkpoint(const std::filesystem::path& path, const torch::nn::Module&
 
 Progress load_checkpoint(const std::filesystem::path& path, torch::nn::Module& model, Adam* adam,
                          const std::string& config, base::Safetensors* whole) {
-  base::Safetensors content = base::read_safetensors(path);
+  processes::Group& group = processes::group();
+  base::Safetensors content = base::parse_safetensors(
+      path, group.broadcast(group.is_first() ? base::read_file(path) : std::string()));
   const Progress progress = read_metadata(content, path.string(), config);
   const NamedTensors targets = tensors_of(model, adam);
   std::vector<const base::NamedTensor*> sources;

@@ -25,6 +25,7 @@ void save_checkpoint(const std::filesystem::path& path, const torch::nn::Module&
 // nothing changed, if the file is missing, truncated or not a checkpoint, if it belongs to another
 // experiment than `config` (options that say when to stop may differ), or if its tensors are not
 // those of the model. Unless null, `whole` receives the content of the file, for Trainer::restore.
+// Of a run's processes the first reads the file and passes it to the others.
 Progress load_checkpoint(const std::filesystem::path& path, torch::nn::Module& model, Adam* adam,
                          const std::string& config, base::Safetensors* whole = nullptr);
 

@@ -8,6 +8,7 @@
 #include "stpn/base/error.h"
 #include "stpn/base/files.h"
 #include "stpn/ops/runtime/threads.h"
+#include "stpn/processes/group.h"
 #include "stpn/train/algorithms/finite.h"
 #include "stpn/train/run/checkpoint.h"
 #include "stpn/train/run/run_folder.h"
@@ -38,6 +39,47 @@ void check_finite(const std::filesystem::path& checkpoint, const torch::nn::Modu
       fmt::format("{}: {} has NaN or infinite values: the run has diverged; train it again, with a "
                   "lower train.learning_rate",
                   checkpoint.string(), name));
+}
+
+// Whether the first process has a file there: others may be on machines that do not.
+bool first_has(const std::filesystem::path& file) {
+  processes::Group& group = processes::group();
+  const bool has = group.is_first() && std::filesystem::exists(file);
+  return !group.broadcast(has ? "yes" : "").empty();
+}
+
+// Throws base::UserError unless all processes run the experiment of the first, by this program.
+void check_same_experiment(const std::string& config) {
+  const auto same_as_first = [](const std::string& mine) {
+    return processes::group().broadcast(mine) == mine;
+  };
+  if (!same_as_first(version())) {
+    throw base::UserError(fmt::format("runs version {} of stpn, and process 0 another", version()));
+  }
+  if (!same_as_first(config)) {
+    throw base::UserError("has another experiment than process 0: give all the same file");
+  }
+}
+
+// Throws base::Error unless all processes have the same weights. Those that compute other bits, as
+// on another kind of processor, would train models that differ more and more.
+void check_same_weights(const torch::nn::Module& model, int64_t epoch) {
+  processes::Group& group = processes::group();
+  if (group.alone()) return;
+  uint64_t digest = 14695981039346656037u;  // FNV-1a
+  for (const torch::Tensor& parameter : model.parameters()) {
+    const torch::Tensor dense = parameter.detach().contiguous();
+    const auto* const bytes = static_cast<const unsigned char*>(dense.const_data_ptr());
+    for (size_t i = 0; i < dense.nbytes(); ++i) digest = (digest ^ bytes[i]) * 1099511628211u;
+  }
+  const std::vector<std::string> all = group.gather(fmt::format("{}", digest));
+  for (int rank = 1; rank < group.size(); ++rank) {
+    if (all[rank] == all[0]) continue;
+    throw base::Error(
+        fmt::format("process {} of {} has other weights than process 0 after epoch {}: start them "
+                    "on processors of one kind",
+                    rank, group.size(), epoch));
+  }
 }
 
 // Restores the model, the optimiser and the trainer.
@@ -85,30 +127,38 @@ Progress load_weights(Trainer& trainer, const std::filesystem::path& checkpoint,
 
 std::optional<Summary> run_experiment(const Experiment& experiment,
                                       const std::filesystem::path& path, bool resume,
-                                      Observer& observer) {
+                                      Observer& its_observer) {
   const ops::KernelThreadsGuard same_bits_for_any_threads;
   const RunFolder folder(path);
   const std::string config = experiment.to_toml();
-  folder.check(config, resume);
+  const bool writes = processes::group().is_first();
+  Observer no_observer;
+  Observer& observer = writes ? its_observer : no_observer;
+  if (writes) folder.check(config, resume);
+  check_same_experiment(config);
 
   const auto trainer = experiment.make_trainer();
   torch::nn::Module& model = trainer->model();
   Adam& adam = trainer->adam();
   trainer->try_out();
-  const base::FileLock lock = folder.lock();
+  std::optional<base::FileLock> lock;
+  if (writes) lock.emplace(folder.lock());
   Progress progress;
-  if (std::filesystem::exists(folder.last())) {
+  if (first_has(folder.last())) {
     if (trainer->keeps_best()) {
       load_checkpoint(folder.best(), model, nullptr, config);  // finds a damaged one now
       check_finite(folder.best(), model, nullptr);
     }
     progress = restore(*trainer, folder.last(), config);
-    folder.check_metrics(progress.metrics_bytes);
+    if (writes) folder.check_metrics(progress.metrics_bytes);
   }
-  if (trainer->finished(progress) && std::filesystem::exists(folder.summary())) return {};
+  if (trainer->finished(progress) && first_has(folder.summary())) return {};
 
-  folder.open(config);
-  base::AppendLog log(folder.metrics(), progress.metrics_bytes);
+  std::optional<base::AppendLog> log;
+  if (writes) {
+    folder.open(config);
+    log.emplace(folder.metrics(), progress.metrics_bytes);
+  }
   const Stopwatch stopwatch(progress.wall_seconds);
   observer.on_start(*trainer, progress.epoch, experiment.train->epochs());
   try {
@@ -121,24 +171,27 @@ std::optional<Summary> run_experiment(const Experiment& experiment,
         throw NonFiniteLoss(
             fmt::format("{} is not finite after epoch {} (step {})", name, epoch, adam.steps()));
       }
+      check_same_weights(model, epoch);
       const double score = value_of(metrics, trainer->score());
       const EpochMetrics line = {.epoch = epoch,
                                  .step = adam.steps(),
                                  .wall_seconds = stopwatch.seconds(),
                                  .metrics = std::move(metrics)};
-      log.append_line(to_json(line));
+      if (writes) log->append_line(to_json(line));
       progress.epoch = epoch;
       progress.step = adam.steps();
-      progress.metrics_bytes = log.bytes();
+      if (writes) progress.metrics_bytes = log->bytes();
       progress.wall_seconds = line.wall_seconds;
       if (score > progress.best_score) {
         progress.best_epoch = epoch;
         progress.best_score = score;
-        if (trainer->keeps_best()) save_checkpoint(folder.best(), model, adam, progress, config);
+        if (trainer->keeps_best() && writes) {
+          save_checkpoint(folder.best(), model, adam, progress, config);
+        }
       }
       base::Safetensors rest;
       trainer->save(rest);
-      save_checkpoint(folder.last(), model, adam, progress, config, std::move(rest));
+      if (writes) save_checkpoint(folder.last(), model, adam, progress, config, std::move(rest));
       observer.on_epoch(line);
     }
   } catch (const NonFiniteLoss& error) {
@@ -146,7 +199,7 @@ std::optional<Summary> run_experiment(const Experiment& experiment,
                                        ? "there is no checkpoint yet"
                                        : fmt::format("the last good checkpoint is {} (epoch {})",
                                                      folder.last().string(), progress.epoch);
-    base::write_file(folder.diverged(), fmt::format("{}\n", error.what()));
+    if (writes) base::write_file(folder.diverged(), fmt::format("{}\n", error.what()));
     throw base::Error(
         fmt::format("{}: {}; a lower train.learning_rate may help", error.what(), checkpoint));
   }
@@ -171,7 +224,7 @@ std::optional<Summary> run_experiment(const Experiment& experiment,
                            .metrics = std::move(metrics),
                            .baselines = trainer->baselines(),
                            .version = version()};
-  base::write_file(folder.summary(), to_json(summary));
+  if (writes) base::write_file(folder.summary(), to_json(summary));
   return summary;
 }
 

@@ -5,7 +5,9 @@
 // writes the best checkpoint (if the epoch is the best so far) and finally the last checkpoint; a
 // resumed run truncates the metrics to the lines that the last checkpoint accounts for. The number
 // of threads does not change a bit either: libtorch's own operations run on one thread, and only
-// our kernels share their work among threads (ops::KernelThreadsGuard).
+// our kernels share their work among threads (ops::KernelThreadsGuard). Nor does the number of
+// processes (processes::group), which may be another after a resumption. The first of them alone
+// reads and writes the run folder.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +34,8 @@ class Observer {
   virtual void on_epoch(const EpochMetrics& /*metrics*/) {}
 };
 
-// Trains, then tests the weights of the last epoch and, if the trainer keeps them, of the best.
+// Trains, then tests the weights of the last epoch and, if the trainer keeps them, of the best. The
+// observer is called in the first process only.
 // Returns nothing if `resume` is given and the run has finished already. An error in the request is
 // thrown as base::UserError before anything is written; a later failure as base::Error, which
 // leaves the last checkpoint intact.

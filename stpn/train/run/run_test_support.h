@@ -12,6 +12,7 @@
 
 #include "stpn/base/files.h"
 #include "stpn/base/safetensors.h"
+#include "stpn/processes/memory_test_support.h"
 #include "stpn/train/run/run.h"
 #include "stpn/train/run/run_folder.h"
 #include "stpn/train/test_support.h"
@@ -64,8 +65,21 @@ class RunTest : public TrainTest {
     EXPECT_EQ(metrics(one), metrics(two));
     expect_same_tensors(RunFolder(folder_ / one).last(), RunFolder(folder_ / two).last());
   }
-  // Runs an experiment on one thread; and on three, interrupted twice and resumed. `name` is that
-  // of the first run's folder.
+  // Runs an experiment in several processes. Returns whether it was interrupted.
+  bool run_in(int processes, const Experiment& experiment, const std::string& out,
+              Observer& observer) const {
+    const auto memory =
+        processes::run_processes(processes, std::chrono::seconds(60), [&](processes::Group& group) {
+          try {
+            EXPECT_TRUE(run_experiment(experiment, folder_ / out, /*resume=*/true, observer));
+          } catch (const Interrupted&) {
+            group.fail(1, "", /*lost=*/false, [](const std::string&) {});
+          }
+        });
+    return memory->aborted_by == 0;
+  }
+  // Runs an experiment on one thread; and on three and in several processes, interrupted and
+  // resumed. `name` is that of the first run's folder.
   void expect_same_bits_when_broken(const Experiment& experiment, const std::string& name) const {
     const int threads = torch::get_num_threads();
     const std::string broken = "broken_" + name;
@@ -73,11 +87,10 @@ class RunTest : public TrainTest {
     torch::set_num_threads(1);
     ASSERT_TRUE(run_experiment(experiment, folder_ / name, false, silent));
     torch::set_num_threads(3);
-    for (const auto& [epoch, batch] : {std::pair(1, 2), std::pair(3, 1)}) {
-      Interrupter interrupter(epoch, batch);
-      EXPECT_THROW(run_experiment(experiment, folder_ / broken, true, interrupter), Interrupted);
-    }
-    ASSERT_TRUE(run_experiment(experiment, folder_ / broken, true, silent));
+    Interrupter early(1, 2), late(3, 1);
+    EXPECT_TRUE(run_in(2, experiment, broken, early));
+    EXPECT_THROW(run_experiment(experiment, folder_ / broken, true, late), Interrupted);
+    EXPECT_FALSE(run_in(3, experiment, broken, silent));
     expect_same_last(name, broken);
     torch::set_num_threads(threads);
   }

@@ -3,10 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <utility>
 
 #include "stpn/base/profile.h"
-#include "stpn/ops/runtime/threads.h"
+#include "stpn/processes/group.h"
 #include "stpn/tasks/policy.h"
 #include "stpn/train/algorithms/actor_critic/actor_critic_step.h"
 #include "stpn/train/algorithms/shards.h"
@@ -235,7 +236,10 @@ PolicyGradient::PolicyGradient(const tasks::EnvironmentTask& task,
         agent);
     return;
   }
-  for (int64_t first = 0; first < options.episodes; first += kEnvironmentsInShard) {
+  shard_count_ = shards_of(options.episodes, kEnvironmentsInShard);
+  const processes::Share share = processes::group().share(shard_count_);
+  for (int64_t i = share.begin; i < share.end; ++i) {
+    const int64_t first = i * kEnvironmentsInShard;
     const int64_t environments = std::min(kEnvironmentsInShard, options.episodes - first);
     shards_.push_back({Actor(task, static_cast<uint64_t>(options.seed), environments,
                              options.rollout_length, agent),
@@ -245,20 +249,18 @@ PolicyGradient::PolicyGradient(const tasks::EnvironmentTask& task,
 
 PolicyGradient::Result PolicyGradient::run(int64_t iteration, bool gradients) {
   if (learner_ != nullptr) return run_sequences(gradients);
-  std::vector<Result> results(shards_.size());
-  ops::run_concurrently(static_cast<int64_t>(shards_.size()), [&](int64_t i) {
-    results[i] = run_shard(shards_[i], iteration, gradients);
-  });
-  Result sum;
-  for (Result& part : results) {
-    sum.loss += part.loss;
-    sum.rewards.insert(sum.rewards.end(), part.rewards.begin(), part.rewards.end());
-    add_gradients(sum.gradients, std::move(part.gradients));
+  const int64_t first = processes::group().share(shard_count_).begin;
+  ShardResults shards = run_shards(
+      shard_count_, [&](int64_t i) { return run_shard(shards_[i - first], iteration, gradients); });
+  Result result{shards.sum_of(0), {}, std::move(shards.gradients)};
+  for (const auto& numbers : shards.numbers) {
+    result.rewards.insert(result.rewards.end(), numbers.begin() + 1, numbers.end());
   }
-  return sum;
+  return result;
 }
 
-PolicyGradient::Result PolicyGradient::run_shard(Shard& shard, int64_t iteration, bool gradients) {
+// Its numbers: the loss, and the rewards of the episodes that ended.
+ShardResult PolicyGradient::run_shard(Shard& shard, int64_t iteration, bool gradients) {
   const torch::AutoGradMode mode(gradients);
   const bool whole = options_.rollout_length == 0;
   const bool energy = gradients && options_.energy_weight > 0;
@@ -276,7 +278,8 @@ PolicyGradient::Result PolicyGradient::run_shard(Shard& shard, int64_t iteration
     sum = sum + options_.energy_weight * of_steps.sum();
   }
   const torch::Tensor loss = sum * options_.scale(steps);
-  Result result{loss.item<double>(), shard.actor.take_rewards(), {}};
+  ShardResult result{.numbers = shard.actor.take_rewards()};
+  result.numbers.insert(result.numbers.begin(), loss.item<double>());
   if (gradients) result.gradients = torch::autograd::grad({loss}, agent_.parameters());
   return result;
 }
@@ -298,15 +301,18 @@ PolicyGradient::Result PolicyGradient::run_sequences(bool gradients) {
 
 int64_t PolicyGradient::episodes_ended() const {
   if (learner_ != nullptr) return learner_->episodes_ended();
-  int64_t count = 0;
-  for (const Shard& shard : shards_) count += shard.actor.episodes_ended();
-  return count;
+  double count = 0;
+  for (const Shard& shard : shards_) count += static_cast<double>(shard.actor.episodes_ended());
+  const std::vector<double> counts = gather_numbers({count});
+  return static_cast<int64_t>(std::accumulate(counts.begin(), counts.end(), 0.0));
 }
 
 void PolicyGradient::save(base::Safetensors& content) const {
   if (learner_ != nullptr) return learner_->save(content);
   if (options_.rollout_length == 0) return;
-  for (const Shard& shard : shards_) shard.actor.save(shard.prefix(), content);
+  base::Safetensors of_share;
+  for (const Shard& shard : shards_) shard.actor.save(shard.prefix(), of_share);
+  gather_tensors(of_share, content);
 }
 
 void PolicyGradient::restore(const base::Safetensors& content) {

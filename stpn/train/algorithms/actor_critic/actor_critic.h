@@ -33,6 +33,7 @@
 #include "stpn/nn/models/agent.h"
 #include "stpn/train/algorithms/actor.h"
 #include "stpn/train/algorithms/agent_trainer.h"
+#include "stpn/train/algorithms/run_shards.h"
 #include "stpn/train/algorithms/sequences/sequence_learner.h"
 #include "stpn/train/trainer.h"
 
@@ -78,7 +79,7 @@ torch::Tensor actor_critic_loss(const ActorCriticOptions& options, const nn::Pol
 // The loss of an iteration, and its gradient. The environments are divided into fixed shards. One
 // thread plays a shard and backpropagates through it before it takes the next, which bounds the
 // memory for backward; the gradients of the shards are added in a fixed order, so the result does
-// not depend on the number of threads.
+// not depend on the number of threads and processes.
 class PolicyGradient {
  public:
   // `task` and `agent` must outlive this object. Throws base::UserError for whole episodes of a
@@ -110,12 +111,13 @@ class PolicyGradient {
     std::string prefix() const { return fmt::format("rollout{}.", first); }  // in a checkpoint
   };
 
-  Result run_shard(Shard& shard, int64_t iteration, bool gradients);
+  ShardResult run_shard(Shard& shard, int64_t iteration, bool gradients);
   Result run_sequences(bool gradients);
 
   ActorCriticOptions options_;
   nn::Agent& agent_;
-  std::vector<Shard> shards_;                 // which learn while they play; or none,
+  int64_t shard_count_ = 0;                   // in all processes
+  std::vector<Shard> shards_;                 // of this one, which learn while they play; or none,
   std::unique_ptr<SequenceLearner> learner_;  // and this one plays first
 };
 

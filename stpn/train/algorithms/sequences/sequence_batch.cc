@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "stpn/processes/message.h"
+
 namespace stpn::train {
 namespace {
 
@@ -103,6 +105,42 @@ void SequenceBatch::store(int64_t piece, int64_t first, const Acted& played) {
       to.copy_(rollout.state[k].second);
     }
   }
+}
+
+template <typename Visit>
+void SequenceBatch::visit_stored(bool states_only, const Visit& visit) const {
+  for (const nn::State& state : states) {
+    for (const auto& [name, tensor] : state) visit(tensor, 0);
+  }
+  if (states_only) return;
+  for (const torch::Tensor& tensor : {observation, reset, choice.defined() ? choice : numbers,
+                                      acted, terminated, truncated, reward, outputs, value}) {
+    visit(tensor, 1);
+  }
+}
+
+std::string SequenceBatch::columns(int64_t first, int64_t count, bool states_only) const {
+  processes::Writer message;
+  visit_stored(states_only, [&](const torch::Tensor& tensor, int64_t dimension) {
+    const torch::Tensor part = tensor.narrow(dimension, first, count).contiguous();
+    message.text({static_cast<const char*>(part.const_data_ptr()), part.nbytes()});
+  });
+  return message.take();
+}
+
+void SequenceBatch::set_columns(int64_t first, int64_t count, bool states_only,
+                                const std::string& bytes) {
+  const torch::NoGradGuard no_grad;
+  processes::Reader message(bytes);
+  visit_stored(states_only, [&](const torch::Tensor& tensor, int64_t dimension) {
+    const torch::Tensor to = tensor.narrow(dimension, first, count);
+    const torch::Tensor part = torch::empty(to.sizes(), to.options());
+    const std::string_view values = message.text();
+    STPN_CHECK(values.size() == part.nbytes(), "{} bytes of a rollout have arrived as {}",
+               part.nbytes(), values.size());
+    std::memcpy(part.data_ptr(), values.data(), values.size());
+    to.copy_(part);
+  });
 }
 
 std::vector<Sequence> SequenceBatch::sequences() const {

@@ -8,6 +8,7 @@
 #include <torch/torch.h>
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "stpn/nn/models/agent.h"
@@ -40,6 +41,11 @@ struct SequenceBatch {
   // environments may be stored at the same time.
   void store(int64_t piece, int64_t first, const Acted& played);
 
+  // What was stored of environments first .. first+count-1, or the states alone, as a message to
+  // another process, which has it in its batch after `set_columns`.
+  std::string columns(int64_t first, int64_t count, bool states_only) const;
+  void set_columns(int64_t first, int64_t count, bool states_only, const std::string& message);
+
   // All sequences, in the order of environment and step.
   std::vector<Sequence> sequences() const;
   // The unit's input for sequences of one length. REQUIRES: there is at least one.
@@ -58,6 +64,10 @@ struct SequenceBatch {
 
   // At step `row` of (T, E).
   nn::PolicyAction action_at(int64_t row) const;
+
+  // Calls visit(tensor, dimension of the environments) for what `store` writes.
+  template <typename Visit>
+  void visit_stored(bool states_only, const Visit& visit) const;
 
   int64_t sequence_length;
   torch::Tensor observation;            // (T, E, I), of the dtype of the model, or uint8 (Rollout)

@@ -1,6 +1,7 @@
 #include "stpn/train/algorithms/sequences/sequence_learner.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "stpn/base/profile.h"
@@ -35,9 +36,9 @@ std::vector<Minibatch> parts_of(Minibatch minibatch, int64_t most) {
 // The loss of sequences of one length L.
 //   outputs, value      in  (L, B, outputs) and (L, B) double, dense: of the agent
 //   d_outputs, d_value  out  as these
-LossSums add_up(const StepLoss& loss, const SequenceBatch& batch, const Minibatch& sequences,
-                double scale, const torch::Tensor& outputs, const torch::Tensor& value,
-                torch::Tensor d_outputs, torch::Tensor d_value) {
+LossSums add_losses(const StepLoss& loss, const SequenceBatch& batch, const Minibatch& sequences,
+                    double scale, const torch::Tensor& outputs, const torch::Tensor& value,
+                    torch::Tensor d_outputs, torch::Tensor d_value) {
   const int64_t L = value.size(0), B = value.size(1), width = outputs.size(2);
   d_outputs.zero_();
   d_value.zero_();
@@ -65,11 +66,13 @@ SequenceLearner::SequenceLearner(const tasks::EnvironmentTask& task, const Seque
       heads_(agent),
       sequences_in_part_(sequences_in_shard(task)),
       below_heads_(agent.parameters()),
-      batch_(task, agent, options.rollout_length, options.environments, options.sequence_length) {
+      batch_(task, agent, options.rollout_length, options.environments, options.sequence_length),
+      environments_in_shard_(environments_in_shard(task)),
+      shard_count_(shards_of(options.environments, environments_in_shard_)) {
   below_heads_.resize(below_heads_.size() - 4);  // those of the heads come last
-  const int64_t most = environments_in_shard(task);
-  for (int64_t first = 0; first < options.environments; first += most) {
-    const int64_t count = std::min(most, options.environments - first);
+  const processes::Share mine = environments_of(processes::group().rank());
+  for (int64_t first = mine.begin; first < mine.end; first += environments_in_shard_) {
+    const int64_t count = std::min(environments_in_shard_, options.environments - first);
     shards_.push_back(
         {Actor(task, options.seed, count, batch_.sequence_length, agent), first, count});
   }
@@ -80,6 +83,26 @@ void SequenceLearner::play() {
     const torch::NoGradGuard no_grad;
     play(shards_[i]);
   });
+  exchange(/*states_only=*/false);
+}
+
+processes::Share SequenceLearner::environments_of(int rank) const {
+  const processes::Share shards = processes::group().share(shard_count_, rank);
+  return {std::min(shards.begin * environments_in_shard_, options_.environments),
+          std::min(shards.end * environments_in_shard_, options_.environments)};
+}
+
+void SequenceLearner::exchange(bool states_only) {
+  processes::Group& group = processes::group();
+  if (group.alone()) return;
+  const processes::Share mine = environments_of(group.rank());
+  const std::vector<std::string> all =
+      group.gather(batch_.columns(mine.begin, mine.count(), states_only));
+  for (int rank = 0; rank < group.size(); ++rank) {
+    if (rank == group.rank()) continue;
+    const processes::Share theirs = environments_of(rank);
+    batch_.set_columns(theirs.begin, theirs.count(), states_only, all[rank]);
+  }
 }
 
 void SequenceLearner::play(Shard& shard) {
@@ -117,6 +140,7 @@ void SequenceLearner::recompute_states() {
       }
     }
   });
+  exchange(/*states_only=*/true);
 }
 
 double SequenceLearner::steps_with_action(const Minibatch& minibatch) const {
@@ -130,22 +154,22 @@ double SequenceLearner::steps_with_action(const Minibatch& minibatch) const {
 SequenceLearner::Result SequenceLearner::gradient(const Minibatch& minibatch, const StepLoss& loss,
                                                   double scale, double energy_weight) {
   const std::vector<Minibatch> parts = parts_of(minibatch, sequences_in_part_);
-  std::vector<Result> results(parts.size());
-  ops::run_concurrently(static_cast<int64_t>(parts.size()), [&](int64_t i) {
-    results[i] = gradient_of_part(parts[i], loss, scale, energy_weight);
+  ShardResults results = run_shards(static_cast<int64_t>(parts.size()), [&](int64_t i) {
+    return gradient_of_part(parts[i], loss, scale, energy_weight);
   });
-  Result sum;
-  for (Result& part : results) {
-    sum.sums.add(part.sums);
-    sum.energy += part.energy;
-    add_gradients(sum.gradients, std::move(part.gradients));
-  }
-  return sum;
+  return {.sums = {.policy = results.sum_of(0),
+                   .value = results.sum_of(1),
+                   .entropy = results.sum_of(2),
+                   .divergence = results.sum_of(3),
+                   .clipped = results.sum_of(4),
+                   .steps = results.sum_of(5)},
+          .energy = results.sum_of(6),
+          .gradients = std::move(results.gradients)};
 }
 
-SequenceLearner::Result SequenceLearner::gradient_of_part(const Minibatch& part,
-                                                          const StepLoss& loss, double scale,
-                                                          double energy_weight) {
+// Its numbers: those of LossSums, and the energy.
+ShardResult SequenceLearner::gradient_of_part(const Minibatch& part, const StepLoss& loss,
+                                              double scale, double energy_weight) {
   const torch::AutoGradMode mode(true);
   nn::UnitInput input = batch_.input_of(part);
   input.energy = energy_weight > 0;
@@ -157,7 +181,9 @@ SequenceLearner::Result SequenceLearner::gradient_of_part(const Minibatch& part,
   std::vector<torch::Tensor> results = {output.y};
   std::vector<torch::Tensor> slopes;
   nn::AgentHeads::Gradients of_heads;
-  Result result;
+  LossSums sums;
+  double of_energy = 0;
+  ShardResult result;
   {
     const torch::NoGradGuard no_grad;
     const int64_t L = output.y.size(0), B = output.y.size(1);
@@ -165,7 +191,7 @@ SequenceLearner::Result SequenceLearner::gradient_of_part(const Minibatch& part,
     const torch::Tensor value = torch::empty({L, B}, torch::kDouble);
     heads_.forward(output.y, outputs, value);
     const torch::Tensor d_outputs = torch::empty_like(outputs), d_value = torch::empty_like(value);
-    result.sums = add_up(loss, batch_, part, scale, outputs, value, d_outputs, d_value);
+    sums = add_losses(loss, batch_, part, scale, outputs, value, d_outputs, d_value);
     of_heads = heads_.backward(output.y, d_outputs, d_value);
     slopes = {of_heads.h};
     if (input.energy) {
@@ -177,7 +203,7 @@ SequenceLearner::Result SequenceLearner::gradient_of_part(const Minibatch& part,
         }
       }
       weight *= scale / static_cast<double>(energy.size(2));
-      result.energy = (energy * weight).sum().item<double>();
+      of_energy = (energy * weight).sum().item<double>();
       results.push_back(energy);
       slopes.push_back((energy_weight * weight).expand_as(energy));
     }
@@ -186,6 +212,8 @@ SequenceLearner::Result SequenceLearner::gradient_of_part(const Minibatch& part,
     const base::Working working(base::Work::unit);
     result.gradients = torch::autograd::grad(results, below_heads_, slopes);
   }
+  result.numbers = {sums.policy,  sums.value, sums.entropy, sums.divergence,
+                    sums.clipped, sums.steps, of_energy};
   result.gradients.insert(result.gradients.end(), of_heads.parameters.begin(),
                           of_heads.parameters.end());
   return result;
@@ -197,17 +225,20 @@ std::vector<double> SequenceLearner::take_rewards() {
     const std::vector<double> taken = shard.actor.take_rewards();
     rewards.insert(rewards.end(), taken.begin(), taken.end());
   }
-  return rewards;
+  return gather_numbers(rewards);
 }
 
 int64_t SequenceLearner::episodes_ended() const {
-  int64_t count = 0;
-  for (const Shard& shard : shards_) count += shard.actor.episodes_ended();
-  return count;
+  double count = 0;
+  for (const Shard& shard : shards_) count += static_cast<double>(shard.actor.episodes_ended());
+  const std::vector<double> counts = gather_numbers({count});
+  return static_cast<int64_t>(std::accumulate(counts.begin(), counts.end(), 0.0));
 }
 
 void SequenceLearner::save(base::Safetensors& content) const {
-  for (const Shard& shard : shards_) shard.actor.save(shard.prefix(), content);
+  base::Safetensors of_share;
+  for (const Shard& shard : shards_) shard.actor.save(shard.prefix(), of_share);
+  gather_tensors(of_share, content);
 }
 
 void SequenceLearner::restore(const base::Safetensors& content) {

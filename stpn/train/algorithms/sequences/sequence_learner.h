@@ -1,9 +1,10 @@
 // Plays, and computes gradients of losses of sequences: what the trainers of agents that cut
 // rollouts into sequences have in common.
 //
-// Results are the same bits for any number of threads: environments and sequences are divided into
-// shards of a fixed size, each played or backpropagated by one thread, and the gradients are added
-// in a fixed order.
+// Results are the same bits for any number of threads and processes: environments and sequences are
+// divided into shards of a fixed size, each played or backpropagated by one thread, and the
+// gradients are added in a fixed order. Every process plays a share of the environments, gets what
+// the others have played, and backpropagates a share of the sequences.
 #pragma once
 
 #include <torch/torch.h>
@@ -15,7 +16,9 @@
 #include "stpn/base/safetensors.h"
 #include "stpn/nn/models/agent.h"
 #include "stpn/nn/models/agent_heads.h"
+#include "stpn/processes/group.h"
 #include "stpn/train/algorithms/actor.h"
+#include "stpn/train/algorithms/run_shards.h"
 #include "stpn/train/algorithms/sequences/sequence_batch.h"
 #include "stpn/train/algorithms/sequences/step_loss.h"
 
@@ -69,8 +72,11 @@ class SequenceLearner {
   };
 
   void play(Shard& shard);
-  Result gradient_of_part(const Minibatch& part, const StepLoss& loss, double scale,
-                          double energy_weight);
+  // The environments that this process plays, and what all have played or recomputed.
+  processes::Share environments_of(int rank) const;
+  void exchange(bool states_only);
+  ShardResult gradient_of_part(const Minibatch& part, const StepLoss& loss, double scale,
+                               double energy_weight);
 
   const SequenceOptions options_;
   nn::Agent& agent_;
@@ -78,7 +84,9 @@ class SequenceLearner {
   const int64_t sequences_in_part_;
   std::vector<torch::Tensor> below_heads_;  // parameters of encoder and unit
   SequenceBatch batch_;
-  std::vector<Shard> shards_;
+  const int64_t environments_in_shard_;
+  const int64_t shard_count_;  // in all processes
+  std::vector<Shard> shards_;  // of this one
 };
 
 }  // namespace stpn::train

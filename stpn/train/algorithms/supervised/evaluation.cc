@@ -6,6 +6,9 @@
 #include <cmath>
 #include <utility>
 
+#include "stpn/processes/group.h"
+#include "stpn/train/algorithms/run_shards.h"
+#include "stpn/train/algorithms/shards.h"
 #include "stpn/train/algorithms/supervised/steps.h"
 
 namespace stpn::train {
@@ -30,21 +33,37 @@ double sum_in_order(const torch::Tensor& tensor) {
   return sum;
 }
 
+struct PartCount {
+  int64_t targets = 0, right = 0;
+};
+
+// The numbers of an evaluation batch (ShardResult): these, the two counts of each part of the
+// task, the losses of its pieces that have any, and the energies of its pieces. Counts are exact.
+enum Number { kCorrect, kTargets, kSteps, kYes, kNo, kHits, kFalseAlarms, kPieces, kValues };
+
+ShardResult numbers_of(int64_t correct, int64_t targets, int64_t steps, const nn::YesCounts& yes,
+                       const std::vector<PartCount>& parts, const std::vector<double>& losses,
+                       const std::vector<double>& energies) {
+  ShardResult result;
+  for (const int64_t count : {correct, targets, steps, yes.yes, yes.no, yes.hits, yes.false_alarms,
+                              static_cast<int64_t>(losses.size())}) {
+    result.numbers.push_back(static_cast<double>(count));
+  }
+  for (const PartCount& part : parts) {
+    result.numbers.push_back(static_cast<double>(part.targets));
+    result.numbers.push_back(static_cast<double>(part.right));
+  }
+  result.numbers.insert(result.numbers.end(), losses.begin(), losses.end());
+  result.numbers.insert(result.numbers.end(), energies.begin(), energies.end());
+  return result;
+}
+
 void add(nn::YesCounts& sum, const nn::YesCounts& part) {
   sum.yes += part.yes;
   sum.no += part.no;
   sum.hits += part.hits;
   sum.false_alarms += part.false_alarms;
 }
-
-// NaN without any.
-double share(int64_t part, int64_t all) {
-  return static_cast<double>(part) / static_cast<double>(all);
-}
-
-struct PartCount {
-  int64_t targets = 0, right = 0;
-};
 
 // Counts the targets of a part, and which of them are answered right.
 void add_part(PartCount& count, const tasks::Part& part, const torch::Tensor& logits,
@@ -66,20 +85,24 @@ Evaluation evaluate(nn::Classifier& model, const tasks::SequenceTask& task, task
   const torch::NoGradGuard no_grad;
   const int64_t T = task.steps();
   const bool yes_or_no = task.classes() == 1;
-  int64_t correct = 0, targets = 0, steps = 0;
-  nn::YesCounts yes;
   const std::vector<tasks::Part> parts = task.parts();
-  std::vector<PartCount> part_counts(parts.size());
-  double loss = 0;
-  double energy = 0;
   const int64_t batch = batch_of(task);
-  for (int64_t first = 0; first < count; first += batch) {
+  const int64_t batches = shards_of(count, batch);
+  const processes::Share share = processes::group().share(batches);
+  std::vector<ShardResult> of_share;
+  for (int64_t i = share.begin; i < share.end; ++i) {
+    // One after the other, for their memory: each has all threads of the kernels.
+    int64_t correct = 0, targets = 0;
+    nn::YesCounts yes;
+    std::vector<PartCount> part_counts(parts.size());
+    std::vector<double> losses, energies;  // of the pieces
+    const int64_t first = i * batch;
     const int64_t size = std::min(batch, count - first);
     const torch::Tensor x = torch::empty({T, size, task.input_size()});
     const torch::Tensor target = torch::empty({T * size}, torch::kInt64);
     task.batch(split, first, size, x.data_ptr<float>(), target.data_ptr<int64_t>());
     const torch::Tensor past_end = past_end_of(task, split, first, size);
-    steps += steps_in(past_end, size, 0, T);
+    const int64_t steps = steps_in(past_end, size, 0, T);
     nn::UnitInput input = {.energy = true};
     for (int64_t begin = 0, end; begin < T; begin = end) {
       end = end_of_piece(begin, piece_length, T);
@@ -90,29 +113,38 @@ Evaluation evaluate(nn::Classifier& model, const tasks::SequenceTask& task, task
         const torch::Tensor answered =
             target.slice(0, (begin + asked.first_step) * size, end * size);
         correct += nn::count_right(output.logits, answered);
-        loss += sum_in_order(nn::losses(output.logits, answered));
+        losses.push_back(sum_in_order(nn::losses(output.logits, answered)));
         targets += asked.targets;
         if (yes_or_no) add(yes, nn::count_yes(output.logits, answered));
         for (size_t i = 0; i < parts.size(); ++i) {
           add_part(part_counts[i], parts[i], output.logits, answered);
         }
       }
-      energy += sum_in_order(up_to_end(output.energy, past_end, begin, end));
+      energies.push_back(sum_in_order(up_to_end(output.energy, past_end, begin, end)));
       input.state = std::move(output.state);
     }
+    of_share.push_back(numbers_of(correct, targets, steps, yes, part_counts, losses, energies));
   }
-  const auto all = static_cast<double>(targets);
+  const ShardResults all = add_up(batches, std::move(of_share));
+  double loss = 0, energy = 0;
+  for (const std::vector<double>& numbers : all.numbers) {
+    const size_t first_loss = kValues + 2 * parts.size();
+    const size_t first_energy = first_loss + static_cast<size_t>(numbers[kPieces]);
+    for (size_t k = first_loss; k < first_energy; ++k) loss += numbers[k];
+    for (size_t k = first_energy; k < numbers.size(); ++k) energy += numbers[k];
+  }
+  const double targets = all.sum_of(kTargets);
   std::vector<std::pair<std::string, double>> part_accuracies;
   for (size_t i = 0; i < parts.size(); ++i) {
-    part_accuracies.emplace_back(parts[i].name,
-                                 share(part_counts[i].right, part_counts[i].targets));
+    part_accuracies.emplace_back(
+        parts[i].name, all.sum_of(kValues + 2 * i + 1) / all.sum_of(kValues + 2 * i));
   }
-  return {.accuracy = static_cast<double>(correct) / all,
-          .loss = loss / all,
-          .energy_per_step = energy / static_cast<double>(steps),
+  return {.accuracy = all.sum_of(kCorrect) / targets,
+          .loss = loss / targets,
+          .energy_per_step = energy / all.sum_of(kSteps),
           .energy_per_sequence = energy / static_cast<double>(count),
-          .true_positive_rate = share(yes.hits, yes.yes),
-          .false_positive_rate = share(yes.false_alarms, yes.no),
+          .true_positive_rate = all.sum_of(kHits) / all.sum_of(kYes),
+          .false_positive_rate = all.sum_of(kFalseAlarms) / all.sum_of(kNo),
           .parts = std::move(part_accuracies)};
 }
 

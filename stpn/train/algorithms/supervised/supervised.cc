@@ -10,8 +10,10 @@
 #include <vector>
 
 #include "stpn/ops/runtime/threads.h"
+#include "stpn/processes/group.h"
 #include "stpn/train/algorithms/clip_norm.h"
 #include "stpn/train/algorithms/finite.h"
+#include "stpn/train/algorithms/run_shards.h"
 #include "stpn/train/algorithms/saved_tensor.h"
 #include "stpn/train/algorithms/shards.h"
 #include "stpn/train/algorithms/supervised/steps.h"
@@ -273,9 +275,13 @@ std::shared_ptr<nn::Classifier> make_classifier(const nn::UnitOptions& unit,
 BatchGradient::BatchGradient(const tasks::SequenceTask& task, nn::Classifier& model,
                              int64_t batch_size, double energy_weight)
     : task_(task), model_(model), parameters_(model.parameters()), energy_weight_(energy_weight) {
-  for (int64_t first = 0; first < batch_size; first += kSequencesInShard) {
+  shard_count_ = shards_of(batch_size, kSequencesInShard);
+  const processes::Share share = processes::group().share(shard_count_);
+  for (int64_t i = share.begin; i < share.end; ++i) {
+    const int64_t first = i * kSequencesInShard;
     const int64_t size = std::min(kSequencesInShard, batch_size - first);
-    shards_.push_back({size,
+    shards_.push_back({first,
+                       size,
                        torch::empty({task.steps(), size, task.input_size()}),
                        torch::empty({task.steps() * size}, torch::kInt64),
                        {},
@@ -285,11 +291,13 @@ BatchGradient::BatchGradient(const tasks::SequenceTask& task, nn::Classifier& mo
 
 void BatchGradient::read(int64_t first) {
   for (Shard& shard : shards_) {
-    task_.batch(tasks::Split::training, first, shard.size, shard.x.data_ptr<float>(),
+    const int64_t first_of_shard = first + shard.first;
+    task_.batch(tasks::Split::training, first_of_shard, shard.size, shard.x.data_ptr<float>(),
                 shard.target.data_ptr<int64_t>());
     shard.state.clear();
-    if (energy_weight_ > 0) shard.past_end = past_end_of(task_, Split::training, first, shard.size);
-    first += shard.size;
+    if (energy_weight_ > 0) {
+      shard.past_end = past_end_of(task_, Split::training, first_of_shard, shard.size);
+    }
   }
 }
 
@@ -302,18 +310,29 @@ BatchGradient::Result BatchGradient::run(int64_t begin, int64_t end) {
     asked[i] = asked_in(shards_[i].target, shards_[i].size, begin, end);
     result.targets += asked[i].targets;
   }
+  if (shard_count_ > 1) {  // the loss of each is divided by those of all
+    const auto counts =
+        gather_numbers({static_cast<double>(result.targets), static_cast<double>(steps)});
+    result.targets = steps = 0;
+    for (size_t k = 0; k < counts.size(); k += 2) {
+      result.targets += static_cast<int64_t>(counts[k]);
+      steps += static_cast<int64_t>(counts[k + 1]);
+    }
+  }
   const torch::Dtype dtype = parameters_.front().scalar_type();
   const bool is_whole = begin == 0 && end == task_.steps();
   const bool trains_energy = steps > 0;
-  std::vector<double> loss(shards_.size());
-  std::vector<std::vector<torch::Tensor>> gradients(shards_.size());
-  ops::run_concurrently(static_cast<int64_t>(shards_.size()), [&](int64_t i) {
+  const int64_t first_shard = processes::group().share(shard_count_).begin;
+  // Numbers of a shard: the loss, and how many targets it has.
+  ShardResults shards = run_shards(shard_count_, [&](int64_t number) {
+    const int64_t i = number - first_shard;
     Shard& shard = shards_[i];
     const torch::AutoGradMode mode(asked[i].targets > 0 || trains_energy);
     const torch::Tensor x = is_whole ? shard.x : shard.x.slice(0, begin, end);
     nn::Classifier::Output output = model_.forward(
         {.x = x.to(dtype), .state = shard.state, .energy = trains_energy}, asked[i].first_step);
     if (end < task_.steps()) shard.state = detached(std::move(output.state));
+    ShardResult of_shard{.numbers = {0, static_cast<double>(asked[i].targets)}};
     std::vector<torch::Tensor> terms, shares;  // the loss is the sum of share times term
     const auto add_term = [&](const torch::Tensor& sum, double share) {
       terms.push_back(sum);
@@ -323,25 +342,26 @@ BatchGradient::Result BatchGradient::run(int64_t begin, int64_t end) {
       const torch::Tensor targets =
           shard.target.slice(0, (begin + asked[i].first_step) * shard.size, end * shard.size);
       const torch::Tensor sum = nn::sum_of_losses(output.logits, targets);
-      loss[i] = sum.item<double>() / static_cast<double>(result.targets);
+      of_shard.numbers[0] = sum.item<double>() / static_cast<double>(result.targets);
       add_term(sum, 1 / static_cast<double>(result.targets));
     }
     if (trains_energy) {
       add_term(up_to_end(output.energy, shard.past_end, begin, end).sum(),
                energy_weight_ / static_cast<double>(steps));
     }
-    if (terms.empty()) return;
+    if (terms.empty()) return of_shard;
     // Without a target the head has no gradient.
-    gradients[i] = torch::autograd::grad(terms, parameters_, shares, std::nullopt,
-                                         /*create_graph=*/false, /*allow_unused=*/true);
+    of_shard.gradients = torch::autograd::grad(terms, parameters_, shares, std::nullopt,
+                                               /*create_graph=*/false, /*allow_unused=*/true);
     for (size_t k = 0; k < parameters_.size(); ++k) {
-      if (!gradients[i][k].defined()) gradients[i][k] = torch::zeros_like(parameters_[k]);
+      torch::Tensor& gradient = of_shard.gradients[k];
+      if (!gradient.defined()) gradient = torch::zeros_like(parameters_[k]);
     }
+    return of_shard;
   });
-  for (size_t i = 0; i < shards_.size(); ++i) {
-    result.loss += loss[i];
-    add_gradients(result.gradients, std::move(gradients[i]));
-  }
+  result.loss = shards.sum_of(0);
+  result.targets = static_cast<int64_t>(shards.sum_of(1));
+  result.gradients = std::move(shards.gradients);
   return result;
 }
 

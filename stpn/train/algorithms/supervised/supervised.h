@@ -86,7 +86,7 @@ class BatchGradient {
 
  private:
   struct Shard {
-    int64_t size;
+    int64_t first, size;     // sequences of the batch
     torch::Tensor x;         // (T, size, I)
     torch::Tensor target;    // (T size), in the order of (T, size)
     torch::Tensor past_end;  // (T, size) bool; undefined if all have T steps or energy_weight is 0
@@ -96,7 +96,8 @@ class BatchGradient {
   nn::Classifier& model_;
   const std::vector<torch::Tensor> parameters_;  // of the model
   const double energy_weight_;
-  std::vector<Shard> shards_;
+  int64_t shard_count_;        // in all processes
+  std::vector<Shard> shards_;  // of this one
 };
 
 // How an epoch goes over the training set.

@@ -1,4 +1,4 @@
-#include "cli/process_pool.h"
+#include "cli/processes/process_pool.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -9,7 +9,9 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstdio>
 #include <cstring>
+#include <memory>
 
 #include "stpn/base/error.h"
 
@@ -24,14 +26,26 @@ int wait_for(pid_t process) {
 }
 
 // Runs in the child: calls only functions that are allowed between fork and exec.
-[[noreturn]] void become(char* const* command, pid_t parent, int errors) {
+[[noreturn]] void become(char* const* command, pid_t parent, int file, int as) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(1);  // the parent ended before prctl
-  ::dup2(errors, STDERR_FILENO);
+  ::dup2(file, as);
   ::execvp(command[0], command);
   const char* const why = std::strerror(errno);
   [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, why, std::strlen(why));
   ::_exit(127);
+}
+
+// For execvp; points into `command`.
+std::vector<char*> words_of(const std::vector<std::string>& command) {
+  std::vector<char*> words;
+  for (const std::string& word : command) words.push_back(const_cast<char*>(word.c_str()));
+  words.push_back(nullptr);
+  return words;
+}
+
+[[noreturn]] void throw_not_started(const std::string& program) {
+  throw base::Error(fmt::format("{}: cannot be started: {}", program, std::strerror(errno)));
 }
 
 }  // namespace
@@ -45,22 +59,17 @@ ProcessPool::~ProcessPool() {
 }
 
 void ProcessPool::start(size_t key, const std::vector<std::string>& command) {
-  std::vector<char*> words;
-  for (const std::string& word : command) words.push_back(const_cast<char*>(word.c_str()));
-  words.push_back(nullptr);
-
+  const std::vector<char*> words = words_of(command);
   std::array<int, 2> pipe;
   const pid_t parent = ::getpid();
   pid_t process = -1;
   if (::pipe2(pipe.data(), O_CLOEXEC) == 0) {
     process = ::fork();
-    if (process == 0) become(words.data(), parent, pipe[1]);
+    if (process == 0) become(words.data(), parent, pipe[1], STDERR_FILENO);
     ::close(pipe[1]);
     if (process < 0) ::close(pipe[0]);
   }
-  if (process < 0) {
-    throw base::Error(fmt::format("{}: cannot be started: {}", command[0], std::strerror(errno)));
-  }
+  if (process < 0) throw_not_started(command[0]);
   children_.push_back({key, process, pipe[0], ""});
 }
 
@@ -85,6 +94,20 @@ std::optional<ProcessPool::Ended> ProcessPool::wait(std::chrono::milliseconds pa
     return ended;
   }
   return {};
+}
+
+int run_process(const std::vector<std::string>& command, const std::string& input) {
+  const std::vector<char*> words = words_of(command);
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::tmpfile(), std::fclose);
+  if (file == nullptr || std::fwrite(input.data(), 1, input.size(), file.get()) != input.size() ||
+      std::fflush(file.get()) != 0 || std::fseek(file.get(), 0, SEEK_SET) != 0) {
+    throw_not_started(command[0]);
+  }
+  const pid_t parent = ::getpid();
+  const pid_t process = ::fork();
+  if (process == 0) become(words.data(), parent, ::fileno(file.get()), STDIN_FILENO);
+  if (process < 0) throw_not_started(command[0]);
+  return wait_for(process);
 }
 
 }  // namespace stpn::cli

@@ -44,4 +44,8 @@ class ProcessPool {
   std::vector<Child> children_;
 };
 
+// Runs a command to its end, with `input` as its standard input and this process's output and
+// errors. It is killed when this process ends. Returns its exit code. Throws base::Error.
+int run_process(const std::vector<std::string>& command, const std::string& input);
+
 }  // namespace stpn::cli
