@@ -15,6 +15,8 @@ Device = torch.device | str | int | None
 Rates = Literal["synapse", "presynaptic", "scalar"]
 BiasRates = Literal["neuron", "scalar"]
 
+UPDATE_BIAS_START = -2.0  # an update gate starts near 0.1: docs/capability.md says why
+
 
 def _choice(name: str, value: str, choices: tuple[str, ...]) -> str:
     if value not in choices:
@@ -73,7 +75,7 @@ class _PlasticNeurons(Unit[StateT]):
         if self.update_gate:
             starts["update_weight"] = (H, N), (-k, k)
             if self.bias:
-                starts["update_bias"] = (H,), (-k, k)
+                starts["update_bias"] = (H,), (UPDATE_BIAS_START - k, UPDATE_BIAS_START + k)
         if self.write_gate:
             starts["write_weight"] = (H, inputs), (-k, k)
         if self.decay_gate:

@@ -201,5 +201,17 @@ TEST(StpnRecurrentTest, InitialValuesLieWithinTheirBounds) {
   EXPECT_TRUE(named["layer_norm_weight"].equal(torch::ones({25})));
 }
 
+TEST(StpnRecurrentTest, AnUpdateGateStartsMostlyOpen) {
+  StpnRecurrentOptions options;
+  options.hidden_size = 25;
+  options.update_gate = true;
+  const auto unit = options.make(60);
+  unit->reset_parameters(3);
+  const torch::Tensor bias = unit->named_parameters()["update_bias"];
+  EXPECT_GE(bias.min().item<double>(), -2.2);
+  EXPECT_LT(bias.max().item<double>(), -1.8);
+  EXPECT_LT(unit->named_parameters()["update_weight"].abs().max().item<double>(), 0.2);
+}
+
 }  // namespace
 }  // namespace stpn::nn::stpn_recurrent_test

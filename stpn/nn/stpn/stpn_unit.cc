@@ -14,6 +14,10 @@ const std::vector<std::string> kRates{"synapse", "presynaptic", "scalar"};
 const std::vector<std::string> kBiasRates{"neuron", "scalar"};
 const std::vector<std::string> kInitialisations{"uniform", "normal"};
 
+// An update gate starts near 0.1: started at 0.5, units kept so much of their activities that they
+// did not learn to overwrite (docs/capability.md).
+constexpr double kUpdateBiasStart = -2;
+
 // Throws base::UserError for a word that is none of the choices.
 kernels::StpnVariant variant_of(const StpnOptions& options) {
   kernels::StpnVariant variant;
@@ -168,6 +172,8 @@ void StpnUnit::reset_parameters(uint64_t seed) {
   }
   if (update_weight_.defined()) {
     reset_layer(update_weight_, update_bias_, initialisation_, k, seed, 6);
+    const torch::NoGradGuard no_grad;
+    if (update_bias_.defined()) update_bias_.add_(kUpdateBiasStart);
   }
   if (write_weight_.defined()) {
     reset_layer(write_weight_, torch::Tensor(), initialisation_, k, seed, 8);
