@@ -128,7 +128,8 @@ class Stpn:
         self._options |= {key: unit[key] for key in ("connections", "presynaptic") if key in unit}
         if unit["clamp"] != float("inf"):
             self._options["clamp"] = unit["clamp"]
-        for name in ("bias_lambda", "bias_gamma", "layer_norm_weight", "layer_norm_bias") + GATES * self.recurrent:
+        optional = ("bias_lambda", "bias_gamma", "layer_norm_weight", "layer_norm_bias")
+        for name in optional + (GATES if self.recurrent else ()):
             self._options[name] = tensor(f"unit.{name}")
         self._fixed = [tensor(f"unit.{name}") for name in ("weight", "bias", "weight_lambda", "weight_gamma")]
         head = "policy" if "policy.weight" in weights else "head"

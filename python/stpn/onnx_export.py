@@ -184,8 +184,11 @@ def export(unit: STPN | STPNFeedforward, path: str | os.PathLike[str]) -> None:
     Inputs: x (T, B, I), time first whatever batch_first says, and for each layer k the states h_lk
     (B, H), F_lk (B, H, P) and, with a plastic bias, beta_lk (B, H). Outputs: output (T, B, H), and
     each state after the last step, final_h_lk and so on. T and B are dynamic. Nothing is dropped
-    out, and there is no reset: pass zeros for the state where an episode begins.
+    out, and there is no reset: pass zeros for the state where an episode begins. Not with rule
+    'delta'.
     """
     if not isinstance(unit, (STPN, STPNFeedforward)):
         raise TypeError(f"{type(unit).__name__}: only STPN, STPNFeedforward and HebbFF go to ONNX")
+    if unit.options.get("rule") == "delta":
+        raise ValueError("rule 'delta' does not go to ONNX: only 'hebb' and 'oja' do")
     onnx.save(_Export(unit).model(), os.fspath(path))

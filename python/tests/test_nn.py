@@ -23,6 +23,7 @@ VARIANTS = {
     "STPN post": (stpn.STPN, {"norm": "post", "clamp": 1.0, "connections": "input"}),
     "STPN plastic bias": (stpn.STPN, {"plastic_bias": True, "layer_norm": True, "bias_rates": "scalar"}),
     "STPN gates": (stpn.STPN, {"update_gate": True, "write_gate": True, "decay_gate": True}),
+    "STPN delta": (stpn.STPN, {"rule": "delta", "update_gate": True, "write_gate": True}),
     "STPN scalar": (stpn.STPN, {"rates": "scalar", "bias": False, "connections": "recurrent"}),
     "STPNFeedforward": (stpn.STPNFeedforward, {"rates": "presynaptic"}),
     "HebbFF": (stpn.HebbFF, {}),

@@ -2,6 +2,7 @@
 
 import tempfile
 import unittest
+from pathlib import Path
 
 import numpy
 import onnxruntime
@@ -50,6 +51,13 @@ class OnnxTest(unittest.TestCase):
                         for k in range(unit.num_layers if field is not None else 0):
                             numpy.testing.assert_allclose(results[f"final_{name}_l{k}"], field[k].detach(),
                                                           rtol=1e-5, atol=1e-5)
+
+    def test_the_delta_rule_is_refused(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "unit.onnx"
+            with self.assertRaisesRegex(ValueError, "rule 'delta' does not go to ONNX"):
+                export(stpn.STPN(2, 3, rule="delta"), path)
+            self.assertFalse(path.exists())
 
     def test_other_units_are_refused(self):
         with self.assertRaisesRegex(TypeError, "FastWeights: only STPN"):

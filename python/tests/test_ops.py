@@ -74,7 +74,7 @@ class ContractTest(unittest.TestCase):
 
     VARIANTS = [{}, {"norm": "post", "clamp": 1.0}, {"norm": "none", "clamp": 0.2},
                 {"norm": "preactivation", "clamp": 1.0}, {"presynaptic": "current"},
-                {"norm": "none", "rule": "oja"},
+                {"norm": "none", "rule": "oja"}, {"rule": "delta"},
                 {"decay": "after_update", "activation": "sigmoid"}]
 
     def test_opcheck(self):

@@ -46,7 +46,7 @@ void read_options(GoldenFile& file, nn::StpnOptions& options) {
   options.hidden_size = file.hidden_size;
   options.norm = norm_of(file);
   if (const auto clamp = config.bound("clamp")) options.clamp = *clamp;
-  options.rule = config.choice("rule", {{"hebb", "hebb"}, {"oja", "oja"}});
+  options.rule = config.choice("rule", {{"hebb", "hebb"}, {"oja", "oja"}, {"delta", "delta"}});
   options.decay = config.choice(
       "decay", {{"before_update", "before_update"}, {"after_update", "after_update"}});
   options.activation = config.choice(

@@ -116,7 +116,28 @@ class GatedStpn:
         return h, {"h": h, "F": F}, energy
 
 
-UNITS = {"stpn_recurrent": StpnRecurrent, "stpn_gates": GatedStpn, "gated_delta": GatedDelta}
+class DeltaStpn:
+    """StpnRecurrent with rule `delta` (stpn/kernels/stpn/equations.h)."""
+
+    config = StpnRecurrent.config | {"rule": "delta"}
+    parameters = StpnRecurrent.parameters
+    state = StpnRecurrent.state
+
+    @staticmethod
+    def step(p, x, state):
+        z = torch.cat([x, state["h"]], dim=1)
+        h, _, energy = StpnRecurrent.step(p, x, state)
+        n = (p["weight"] + state["F"]).norm(dim=2) + 1e-16
+        value = torch.tanh(z @ p["weight"].T / n + p["bias"])
+        recalled = torch.einsum("bhn,bn->bh", state["F"], z) / n
+        growth = (value - recalled) / (z.square().sum(1, keepdim=True) + 1e-6)
+        F = (p["weight_lambda"] * state["F"] / n[:, :, None]
+             + p["weight_gamma"] * growth[:, :, None] * z[:, None])
+        return h, {"h": h, "F": F}, energy
+
+
+UNITS = {"stpn_recurrent": StpnRecurrent, "stpn_gates": GatedStpn, "stpn_delta": DeltaStpn,
+         "gated_delta": GatedDelta}
 
 
 def array(tensor):

@@ -17,7 +17,7 @@ class STPNOptions(TypedDict, total=False):
     connections: Literal["all", "input", "recurrent"]
     # what the fast weights learn: the product of activities (hebb), that less what they already
     # predict (oja), or what the slow weights make of the inputs less what they already recall
-    # (delta). Default: 'hebb'
+    # (delta: norm pre, before_update, previous and all connections). Default: 'hebb'
     rule: Literal["hebb", "oja", "delta"]
     # whether only old fast weights decay (before_update) or what was just learnt too
     # (after_update). Default: 'before_update'
@@ -40,7 +40,7 @@ class STPNFeedforwardOptions(TypedDict, total=False):
     clamp: float | None
     # what the fast weights learn: the product of activities (hebb), that less what they already
     # predict (oja), or what the slow weights make of the inputs less what they already recall
-    # (delta). Default: 'hebb'
+    # (delta: norm pre, before_update, previous and all connections). Default: 'hebb'
     rule: Literal["hebb", "oja", "delta"]
     # whether only old fast weights decay (before_update) or what was just learnt too
     # (after_update). Default: 'before_update'

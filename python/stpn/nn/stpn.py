@@ -43,6 +43,12 @@ class _PlasticNeurons(Unit[StateT]):
             raise ValueError("write_gate and decay_gate do not go with rule 'oja'")
         if decay_gate and options.get("norm", "pre") != "pre":
             raise ValueError("decay_gate wants norm 'pre'")
+        wanted = {"norm": "pre", "decay": "before_update", "presynaptic": "previous",
+                  "connections": "all"}
+        if options.get("rule") == "delta" and any(options.get(name, value) != value
+                                                  for name, value in wanted.items()):
+            raise ValueError("rule 'delta' wants norm 'pre', decay 'before_update', presynaptic "
+                             "'previous' and connections 'all'")
         super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, device,
                          dtype, **options)
 
@@ -74,8 +80,7 @@ class _PlasticNeurons(Unit[StateT]):
             starts["bias_gamma"] = rates, (-0.001 * k, 0.001 * k)
         if self.update_gate:
             starts["update_weight"] = (H, N), (-k, k)
-            if self.bias:
-                starts["update_bias"] = (H,), (UPDATE_BIAS_START - k, UPDATE_BIAS_START + k)
+            starts["update_bias"] = (H,), (UPDATE_BIAS_START - k, UPDATE_BIAS_START + k)
         if self.write_gate:
             starts["write_weight"] = (H, inputs), (-k, k)
         if self.decay_gate:

@@ -21,7 +21,7 @@
 //   layer norm of u      after the bias; epsilon 1e-5
 //   plastic bias         beta[t] = clamp(bias_lambda * beta[t-1] + bias_gamma * h[t], +-c), else 0;
 //                        it takes no part in the norms
-//   gates                a factor for each neuron, computed with slow weights; each gate by itself,
+//   gates                a factor for each neuron, computed with slow weights; each is optional,
 //                        only with recurrent synapses:
 //     update   k = sigmoid(U z[t] + d) keeps activity: h[t] = k h[t-1] + (1 - k) act(u)
 //     write    w = 2 sigmoid(B x[t]) scales what F learns: w Gamma in place of Gamma. Not with
@@ -113,7 +113,8 @@ inline int64_t size_of(char letter, const Extent& extent, const StpnVariant& var
 
 // The arrays of a sequence, by the names of the signature: what each is and its shape stand there.
 // Energy of a neuron at a step: the sum over j of measured[j] |G_ij| / n_i z_j^2, voltage squared
-// times conductance.
+// times conductance. The op adds |U| z^2, |B| x^2 and |A| x^2 of the gates; the W z and F z of rule
+// `delta` are of synapses that are counted already.
 template <typename T>
 struct StpnForwardParams : SequenceForward<T> {
   StpnVariant variant;

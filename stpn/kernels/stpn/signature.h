@@ -17,26 +17,27 @@ STPN_CHOICES(Presynaptic, previous, current);
 
 // N: presynaptic inputs of a neuron, I + H, or I without recurrent synapses. P: how many of them
 // have fast weights.
-#define STPN_TENSORS(X)                                                                    \
-  X(input, x, "T B I", required, differentiable, "inputs")                                 \
-  X(activity, h, "B H", required, differentiable, "activity before the first step")        \
-  X(state, F, "B H P", required, differentiable, "fast weights")                           \
-  X(parameter, weight, "H N", required, differentiable, "W: inputs first, then recurrent") \
-  X(parameter, bias, "H", nullable, differentiable, "b")                                   \
-  X(parameter, weight_lambda, "H P | P | 1", required, differentiable,                     \
-    "Lambda, the decay of F: one a synapse, one a presynaptic input, or one in all")       \
-  X(parameter, weight_gamma, "H P | P | 1", required, differentiable,                      \
-    "Gamma, the rate at which F grows, of the same shape")                                 \
-  X(state, beta, "B H", optional, differentiable, "plastic bias: its fast part")           \
-  X(parameter, bias_lambda, "H | 1", optional, differentiable, "plastic bias: its decay")  \
-  X(parameter, bias_gamma, "H | 1", optional, differentiable, "plastic bias: its growth")  \
-  X(parameter, layer_norm_weight, "H", optional, differentiable, "layer norm: gain")       \
-  X(parameter, layer_norm_bias, "H", optional, differentiable, "layer norm: offset")       \
-  X(parameter, update_weight, "H N", optional, differentiable, "update gate: U")           \
-  X(parameter, update_bias, "H", optional, differentiable, "update gate: d")               \
-  X(parameter, write_weight, "H I", optional, differentiable, "write gate: B")             \
-  X(parameter, decay_weight, "H I", optional, differentiable, "decay gate: A")             \
-  X(input, measured, "N", optional, constant,                                              \
+#define STPN_TENSORS(X)                                                                           \
+  X(input, x, "T B I", required, differentiable, "inputs")                                        \
+  X(activity, h, "B H", required, differentiable, "activity before the first step")               \
+  X(state, F, "B H P", required, differentiable, "fast weights")                                  \
+  X(parameter, weight, "H N", required, differentiable, "W: inputs first, then recurrent")        \
+  X(parameter, bias, "H", nullable, differentiable, "b")                                          \
+  X(parameter, weight_lambda, "H P | P | 1", required, differentiable,                            \
+    "Lambda, the decay of F: one a synapse, one a presynaptic input, or one in all")              \
+  X(parameter, weight_gamma, "H P | P | 1", required, differentiable,                             \
+    "Gamma, the rate at which F grows, of the same shape")                                        \
+  X(state, beta, "B H", optional, differentiable, "plastic bias: its fast part")                  \
+  X(parameter, bias_lambda, "H | 1", optional, differentiable, "plastic bias: its decay")         \
+  X(parameter, bias_gamma, "H | 1", optional, differentiable, "plastic bias: its growth")         \
+  X(parameter, layer_norm_weight, "H", optional, differentiable, "layer norm: gain")              \
+  X(parameter, layer_norm_bias, "H", optional, differentiable, "layer norm: offset")              \
+  X(parameter, update_weight, "H N", optional, differentiable, "update gate: U")                  \
+  X(parameter, update_bias, "H", optional, differentiable, "update gate: d")                      \
+  X(parameter, write_weight, "H I", optional, differentiable, "write gate: B; not with rule oja") \
+  X(parameter, decay_weight, "H I", optional, differentiable,                                     \
+    "decay gate: A; norm pre, not with rule oja")                                                 \
+  X(input, measured, "N", optional, constant,                                                     \
     "energy: 1 for presynaptic inputs that count, 0 for others")
 
 #define STPN_OPTIONS(X)                                                                       \
@@ -51,7 +52,7 @@ STPN_CHOICES(Presynaptic, previous, current);
   X(choice, Rule, rule, hebb, 0, 0,                                                           \
     "what the fast weights learn: the product of activities (hebb), that less what they "     \
     "already predict (oja), or what the slow weights make of the inputs less what they "      \
-    "already recall (delta)")                                                                 \
+    "already recall (delta: norm pre, before_update, previous and all connections)")          \
   X(choice, Decay, decay, before_update, 0, 0,                                                \
     "whether only old fast weights decay (before_update) or what was just learnt too "        \
     "(after_update)")                                                                         \

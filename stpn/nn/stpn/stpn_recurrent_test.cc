@@ -39,8 +39,14 @@ void all_switches(StpnRecurrentOptions& o) {
 
 void all_gates(StpnRecurrentOptions& o) { o.update_gate = o.write_gate = o.decay_gate = true; }
 
-UnitCase gates(const std::string& name, Backend backend) {
-  UnitCase result = variant(name, backend, all_gates);
+void delta_and_gates(StpnRecurrentOptions& o) {
+  all_gates(o);
+  o.rule = "delta";
+}
+
+UnitCase gates(const std::string& name, Backend backend,
+               void (*change)(StpnRecurrentOptions&) = all_gates) {
+  UnitCase result = variant(name, backend, change);
   result.same_bits = false;  // the energy of the gates is a matrix product of libtorch's
   return result;
 }
@@ -66,6 +72,8 @@ INSTANTIATE_TEST_SUITE_P(
                               o.rates = "scalar";
                             }),
                     gates("gates_cpu", Backend::cpu), gates("gates_reference", Backend::reference),
+                    gates("delta_cpu", Backend::cpu, delta_and_gates),
+                    gates("delta_reference", Backend::reference, delta_and_gates),
                     variant("all_switches_cpu", Backend::cpu, all_switches),
                     variant("all_switches_reference", Backend::reference, all_switches)),
     unit_case_name);
@@ -149,6 +157,15 @@ TEST(StpnRecurrentTest, RejectsWrongArguments) {
     c.decay_weight = torch::zeros({5, 3});
     c.variant.norm = kernels::Norm::post;
   });
+  const auto rejects_delta = [&](const auto& change) {
+    rejects([&](auto& c) {
+      c.variant.rule = kernels::Rule::delta;
+      change(c.variant);
+    });
+  };
+  rejects_delta([](auto& v) { v.norm = kernels::Norm::post; });
+  rejects_delta([](auto& v) { v.decay = kernels::Decay::after_update; });
+  rejects_delta([](auto& v) { v.presynaptic = kernels::Presynaptic::current; });
   const auto option_rejects = [](const Change& change) {
     StpnRecurrentOptions options;
     change(options);
@@ -162,6 +179,10 @@ TEST(StpnRecurrentTest, RejectsWrongArguments) {
   option_rejects([](auto& o) {
     o.decay_gate = true;
     o.norm = "none";
+  });
+  option_rejects([](auto& o) {
+    o.rule = "delta";
+    o.connections = "input";
   });
 }
 

@@ -139,7 +139,7 @@ StpnUnit::StpnUnit(int64_t input_size, const StpnOptions& options, const char* l
   }
   if (options.update_gate) {
     update_weight_ = parameter("update_weight", {H, input_size + H});
-    if (options.bias) update_bias_ = parameter("update_bias", {H});
+    update_bias_ = parameter("update_bias", {H});
   }
   if (options.write_gate) write_weight_ = parameter("write_weight", {H, input_size});
   if (options.decay_gate) decay_weight_ = parameter("decay_weight", {H, input_size});
@@ -173,7 +173,7 @@ void StpnUnit::reset_parameters(uint64_t seed) {
   if (update_weight_.defined()) {
     reset_layer(update_weight_, update_bias_, initialisation_, k, seed, 6);
     const torch::NoGradGuard no_grad;
-    if (update_bias_.defined()) update_bias_.add_(kUpdateBiasStart);
+    update_bias_.add_(kUpdateBiasStart);
   }
   if (write_weight_.defined()) {
     reset_layer(write_weight_, torch::Tensor(), initialisation_, k, seed, 8);

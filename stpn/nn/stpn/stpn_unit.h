@@ -51,7 +51,7 @@ struct StpnOptions : UnitOptions {
 // State: h (B, H) if recurrent, F (B, H, P) and, with plastic bias, beta (B, H).
 // Initial values: weight, bias ~ U(+-k), k = 1/sqrt(H) if recurrent, else 1/sqrt(I), or normal;
 // lambdas ~ U(lambda_low, lambda_high); gammas ~ U(gamma_low k, gamma_high k); layer norm 1 and 0;
-// weights and bias of gates as those of the unit.
+// weights and bias of gates as those of the unit, but update_bias 2 lower.
 // With `bounded_lambda`, keep_in_bounds moves lambdas to [0, 1].
 class StpnUnit : public Unit {
  public:

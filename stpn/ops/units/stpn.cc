@@ -97,7 +97,7 @@ struct StpnUnit {
     return state == "beta" && !variant.plastic_bias;
   }
 
-  // The kernel measures the synapses with fast weights, and their slow part, only.
+  // The kernel measures W and F, not the gates.
   static void add_energy(const Call& call, Tensors& results) {
     at::Tensor& energy = results.back();
     const auto add = [&](size_t row, const at::Tensor& z) {

@@ -9,8 +9,8 @@
 // | s5        | 120    | 4          | swaps two neighbours of five                           |
 // | quadratic | 64     | 64         | c: x becomes x^2 + c, modulo 64                        |
 //
-// The first four are groups: no generator loses information. `quadratic` does: only a twelfth of
-// the values are squares, so it forgets most of where it was.
+// The first four are groups: no generator loses information. `quadratic` does: only 12 of the 64
+// values are squares, so it forgets most of where it was.
 #pragma once
 
 #include <cstdint>

@@ -200,7 +200,7 @@ std::vector<base::Field> CapabilityOptions::fields() {
                                  "keys with a value, at most `symbols`; more are harder", count));
     fields.push_back(base::field("writes", writes,
                                  "how often a key is shown with a value, of which the last counts",
-                                 count));
+                                 {.least = 1, .most = 100}));
     fields.push_back(base::field("symbols", symbols, "of which keys and values are drawn",
                                  {.least = 2, .most = 1e4}));
   }

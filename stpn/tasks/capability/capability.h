@@ -1,8 +1,8 @@
 // Recall, state tracking, and both in one sequence.
 //
 //   recall     k pairs of a key and a value are shown, and then the keys again, in random order;
-//              asked is the value of each. With `writes` = 2 every key is shown with two values, at
-//              random places: the last one counts.
+//              the model is asked for the value of each. With `writes` = 2 every key is shown
+//              with two values, at random places: the last one counts.
 //   tracking   generators of an automaton (automaton.h), uniform and independent; after each, the
 //              state is asked for.
 //   joint      both: first the pairs, and then questions and generators.
