@@ -145,7 +145,7 @@ TEST(EnvironmentRegistry, SaysWhichTasksAreOfTheOtherKind) {
             "must be one of maze, hold, inverted_pendulum, hopper, pong, atari");
   EXPECT_EQ(error_of([] { find_sequence_task("maze", "x.toml:2"); }),
             "x.toml:2: [task] name = \"maze\": is a reinforcement-learning task; here it must be "
-            "one of associative_retrieval, delayed_copy, familiarity");
+            "one of associative_retrieval, delayed_copy, familiarity, recall, tracking, joint");
   EXPECT_EQ(error_of([] { find_environment("mace", "x.toml:2"); }),
             "x.toml:2: [task] name = \"mace\": there is no such task (did you mean maze?)");
 }

@@ -15,9 +15,10 @@ class STPNOptions(TypedDict, total=False):
     clamp: float | None
     # synapses that have fast weights. Default: 'all'
     connections: Literal["all", "input", "recurrent"]
-    # what the fast weights learn: the product of activities (hebb), or that less what they
-    # already predict (oja). Default: 'hebb'
-    rule: Literal["hebb", "oja"]
+    # what the fast weights learn: the product of activities (hebb), that less what they already
+    # predict (oja), or what the slow weights make of the inputs less what they already recall
+    # (delta). Default: 'hebb'
+    rule: Literal["hebb", "oja", "delta"]
     # whether only old fast weights decay (before_update) or what was just learnt too
     # (after_update). Default: 'before_update'
     decay: Literal["before_update", "after_update"]
@@ -37,9 +38,10 @@ class STPNFeedforwardOptions(TypedDict, total=False):
     norm: Literal["none", "preactivation", "pre", "post"]
     # bound of the fast weights; inf: none. Set it where norm is none or post. Default: none
     clamp: float | None
-    # what the fast weights learn: the product of activities (hebb), or that less what they
-    # already predict (oja). Default: 'hebb'
-    rule: Literal["hebb", "oja"]
+    # what the fast weights learn: the product of activities (hebb), that less what they already
+    # predict (oja), or what the slow weights make of the inputs less what they already recall
+    # (delta). Default: 'hebb'
+    rule: Literal["hebb", "oja", "delta"]
     # whether only old fast weights decay (before_update) or what was just learnt too
     # (after_update). Default: 'before_update'
     decay: Literal["before_update", "after_update"]

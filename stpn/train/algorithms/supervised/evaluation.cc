@@ -136,8 +136,8 @@ Evaluation evaluate(nn::Classifier& model, const tasks::SequenceTask& task, task
   const double targets = all.sum_of(kTargets);
   std::vector<std::pair<std::string, double>> part_accuracies;
   for (size_t i = 0; i < parts.size(); ++i) {
-    part_accuracies.emplace_back(
-        parts[i].name, all.sum_of(kValues + 2 * i + 1) / all.sum_of(kValues + 2 * i));
+    part_accuracies.emplace_back(parts[i].name,
+                                 all.sum_of(kValues + 2 * i + 1) / all.sum_of(kValues + 2 * i));
   }
   return {.accuracy = all.sum_of(kCorrect) / targets,
           .loss = loss / targets,
