@@ -139,6 +139,8 @@ def scale_of(measure, values, baselines):
 
 
 def axis_of(measure, **options):
+    if measure.unit:  # 200k and 10M, but 0.05, not 50m
+        options["labelExpr"] = "datum.label && datum.value < 10000 ? format(datum.value, '~g') : datum.label"
     return altair.Axis(title=None, format="%" if measure.percent else "~s" if measure.unit else "~g", tickCount=5,
                        **options)
 
