@@ -127,7 +127,7 @@ def figure(runs, styles, path):
                 curve(axes, results, FALSE_POSITIVES, {"color": style["color"], "linestyle": ":"})
             else:
                 ends[axes].append((runs.model_name(model), *end, style["color"]))
-        score_axis(axes.yaxis, measure, ())
+        score_axis(axes.yaxis, measure, runs.baselines.values() if measure is ACCURACY else ())
         axes.set_ylabel(measure.axis_label)
         bare(axes)
     last = grid[-1, 0]

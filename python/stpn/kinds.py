@@ -122,6 +122,11 @@ def kind_of_line(line):
     raise KeyError(KINDS[0].curves[0].key)
 
 
+def accuracies_from(baselines, lowest):
+    """Where an axis of accuracies begins: at 0.4 if chance is above 0.5 and no value is below 0.4."""
+    return 0.4 if baselines and min(baselines) > 0.5 and lowest >= 0.4 else 0
+
+
 def plain(value):
     """Three significant digits or more, without an exponent: 5.02, 1610."""
     size = math.floor(math.log10(abs(value))) if value else 0

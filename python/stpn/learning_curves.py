@@ -7,7 +7,7 @@ import argparse
 import sys
 
 from stpn.figures import PictureError, check_format, matplotlib, name_ends, plt, save
-from stpn.kinds import EPOCHS, WALL_SECONDS, number, plain
+from stpn.kinds import EPOCHS, WALL_SECONDS, accuracies_from, number, plain
 from stpn.runs import RunError, baseline_label, common_kind, printable, read_runs
 from stpn.styles import COLOURS, LINES
 
@@ -92,14 +92,14 @@ def draw_baselines(axes, baselines, kind):
 
 
 def score_axis(axis, measure, levels):
-    """Sets the limits of an axis of scores. An accuracy has the range 0 to 1, with a margin at the top.
+    """Sets the limits of an axis of scores. An accuracy ends at 1, with a margin, and begins at 0 or 0.4.
     A reward has the range of the data, 0 and the lowest baseline; a higher baseline is included unless
     the data would then cover less than half of the axis."""
+    low, high = axis.get_view_interval()
     if measure.percent:
-        axis.axes.set(**{f"{axis.axis_name}lim": (0, 1.03)})
+        axis.axes.set(**{f"{axis.axis_name}lim": (accuracies_from(levels, low), 1.03)})
         axis.set_major_formatter(matplotlib.ticker.PercentFormatter(1))
         return
-    low, high = axis.get_view_interval()
     low = min([low, 0, *levels])
     high = max([high, *(level for level in levels if level - low <= 2 * (high - low))])
     room = 0.02 * (high - low)

@@ -185,10 +185,12 @@ def draw_model(axes, runs, model, measure, style, suffix):
 
 
 class PlainLogFormatter(matplotlib.ticker.LogFormatter):
-    """Writes 0.6 where the base class writes 6e-01."""
+    """Writes 0.6 where the base class writes 6e-01, and 200k and 10M for large numbers."""
 
     def __call__(self, x, pos=None):
-        return f"{x:.10g}" if super().__call__(x, pos) else ""
+        if not super().__call__(x, pos):
+            return ""
+        return f"{x:.10g}" if x < 10_000 else matplotlib.ticker.EngFormatter(sep="")(x)
 
 
 def energy_axis(axis, energies):
@@ -319,7 +321,7 @@ def ladder_figure(word, steps, style, path):
             line = [(step, runs.baselines[name]) for step, runs in steps if name in runs.baselines]
             axes.plot(*zip(*line), **baseline_style(i))
             ends.append((baseline_label(name, sets[0].kind), *line[-1], BASELINE_COLOUR))
-    score_axis(axes.yaxis, score, ())
+    score_axis(axes.yaxis, score, [level for runs in sets for level in runs.baselines.values()])
     number_axis(axes.xaxis, [step for step, _ in steps])
     words = word.replace("_", " ").strip()
     axes.set_xlabel(words.capitalize())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import matplotlib.image
 from stpn import learning_curves, runs
-from stpn.kinds import RL
+from stpn.kinds import RL, SUPERVISED
 from stpn.styles import COLOURS
 from support import write_rl_run, write_run
 
@@ -54,11 +54,11 @@ class LearningCurvesTest(unittest.TestCase):
         self.assertGreater((abs(pixels - matplotlib.colors.to_rgb(COLOURS[0]))
                             .max(axis=-1) < 0.01).sum(), 50)
 
-    def score_axis(self, rewards, levels):
+    def score_axis(self, scores, levels, measure=RL.curves[0]):
         figure, axes = learning_curves.plt.subplots()
         self.addCleanup(learning_curves.plt.close, figure)
-        axes.plot(rewards)
-        learning_curves.score_axis(axes.yaxis, RL.curves[0], levels)
+        axes.plot(scores)
+        learning_curves.score_axis(axes.yaxis, measure, levels)
         return axes
 
     def test_a_baseline_far_above_the_rewards_does_not_flatten_them(self):
@@ -76,6 +76,12 @@ class LearningCurvesTest(unittest.TestCase):
         low, high = self.score_axis([-15, -14], [-21, 21]).get_ylim()
         self.assertLess(low, -21)
         self.assertTrue(-14 < high < 21, high)
+
+    def test_an_accuracy_starts_at_0_unless_all_is_well_above(self):
+        for scores, chance, start in (([0.7, 1], [2 / 3], 0.4), ([0.7, 1], [0.1], 0), ([0.7, 1], [], 0),
+                                      ([0.3, 1], [2 / 3], 0)):
+            axes = self.score_axis(scores, chance, SUPERVISED.curves[0])
+            self.assertEqual(axes.get_ylim(), (start, 1.03), (scores, chance))
 
     def test_runs_of_one_model_are_named_by_folder(self):
         _, out, _ = self.run_main(write_run(self.folder / "seed1"), write_run(self.folder / "seed2"))

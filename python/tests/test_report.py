@@ -143,6 +143,17 @@ class NumbersTest(ReportTest):
             checked += 1
         self.assertGreater(checked, 40)
 
+    def test_shares_are_of_the_best_even_if_it_is_not_shown(self):
+        folder = self.runs / "familiarity" / "interval3"
+        for model, accuracy in (("stpn", 0.6), ("lstm", 0.4), ("hebbff", 0.7), ("stpn_anti", 0.8)):
+            for seed in (1, 2):
+                write_run(folder / model / f"seed{seed}", model, seed=seed, test_accuracy=accuracy)
+        rows = {row["id"]: row for row in charts.glance_rows(find_tasks([self.runs]))}
+        self.assertEqual({model: row["share"] for model, row in rows.items()},
+                         {"stpn": 0.75, "lstm": 0.5, "hebbff": 0.875})
+        (baselines,) = {min(each["baselines"].values()) for each in self.summaries("interval3", "stpn")}
+        self.assertAlmostEqual(rows["stpn"]["chance"], baselines / 0.8, places=5)
+
     def test_curves_are_of_the_runs(self):
         self.write_many()
         for task in find_tasks([self.runs]):

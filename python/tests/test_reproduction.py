@@ -144,6 +144,14 @@ class ReproductionTest(unittest.TestCase):
         texts = [label.get_text() for label in axes.get_yticklabels(which="minor")]
         self.assertIn("0.7", texts)
 
+    def test_energies_of_millions_have_few_digits(self):
+        figure, axes = reproduction.plt.subplots()
+        self.addCleanup(reproduction.plt.close, figure)
+        axes.plot([150, 2e7])
+        reproduction.energy_axis(axes.yaxis, [150, 2e7])
+        texts = [label.get_text() for label in axes.get_yticklabels()]
+        self.assertLessEqual({"1000", "100k", "10M"}, set(texts))
+
     def test_sets_and_models_come_in_order(self):
         for name in ("pairs16", "pairs4", "other"):
             for model in ("zebra", "lstm", "stpn"):

@@ -13,9 +13,9 @@ import numpy
 import PIL.Image
 import vl_convert
 
-from stpn.kinds import EPOCHS
+from stpn.kinds import EPOCHS, accuracies_from
 from stpn.report.statistics import OF_CURVES, interquartile_mean, interval
-from stpn.report.tables import at_a_glance
+from stpn.report.tables import at_a_glance, score_of
 from stpn.reproduction import metric
 from stpn.runs import NAMES, baseline_label
 from stpn.styles import styles
@@ -32,7 +32,8 @@ SHAPES = {
     "h": "M-1,0L-.5,-.87L.5,-.87L1,0L.5,.87L-.5,.87Z", "p": "M0,-1L.95,-.31L.59,.81L-.59,.81L-.95,-.31Z",
     "d": "M0,-1L.6,0L0,1L-.6,0Z"}
 # The models at a glance: one of each kind.
-COMPARED = ["stpn", "stpn_feedforward", "lstm", "gru", "rnn", "fast_weights", "modplast", "perceptron"]
+COMPARED = ["stpn", "stpn_feedforward", "hebbff", "lstm", "gru", "rnn", "fast_weights", "modplast",
+            "perceptron"]
 BASELINE = "#737373"
 HEIGHT = 240
 CONFIG = {"font": "Helvetica, Arial, DejaVu Sans, sans-serif", "view": {"stroke": None}, "aria": False,
@@ -125,11 +126,11 @@ def curve_rows(runs, measure):
     return rows
 
 
-def scale_of(measure, values):
-    """The axis of a score or an energy: an accuracy from 0 to 1; energies that differ a lot on a
+def scale_of(measure, values, baselines):
+    """The axis of a score or an energy: an accuracy up to 1; energies that differ a lot on a
     logarithmic scale."""
     if measure.percent:
-        return altair.Scale(domain=[0, 1], nice=False)
+        return altair.Scale(domain=[accuracies_from(baselines.values(), min(values)), 1], nice=False)
     if "energy" in measure.key:
         if min(values) > 0 and max(values) > 8 * min(values):
             return altair.Scale(type="log", nice=False)
@@ -138,7 +139,10 @@ def scale_of(measure, values):
 
 
 def axis_of(measure, **options):
-    return altair.Axis(title=None, format="%" if measure.percent else "~g", tickCount=5, **options)
+    if measure.unit:  # 200k and 10M, but 0.05, not 50m
+        options["labelExpr"] = "datum.label && datum.value < 10000 ? format(datum.value, '~g') : datum.label"
+    return altair.Axis(title=None, format="%" if measure.percent else "~s" if measure.unit else "~g", tickCount=5,
+                       **options)
 
 
 def baseline_rules(runs, measure, channel):
@@ -170,7 +174,8 @@ def curves(runs, measure):
         x=altair.X("time:Q", title=kind.time_axis, scale=altair.Scale(zero=kind.time is not EPOCHS, nice=False),
                    axis=altair.Axis(format="d" if kind.time is EPOCHS else "~s", tickCount=6, grid=False)))
     shown = {"color": by_model(altair.Color, looks, "colour"), "strokeDash": by_model(altair.StrokeDash, looks, "dash")}
-    scale = scale_of(measure, [row["value"] for row in rows])
+    scale = scale_of(measure, [number for row in rows for number in (row["value"], row["low"]) if number != ""],
+                     runs.baselines)
     y = altair.Y("value:Q", axis=axis_of(measure), scale=scale)
     tips = ["model:N", altair.Tooltip("time:Q", title=kind.time_axis, format="~s"),
             altair.Tooltip("value:Q", title=measure.label, format=".4~g"),
@@ -197,12 +202,13 @@ def energy(runs):
     rows = [{"model": runs.model_name(model), "seed": run.seed, "score": run.metrics[score.key],
              "energy": run.metrics[cost.key], "parameters": run.parameters}
             for model, finished in runs.finished.items() for run in finished]
-    x_scale = altair.Scale(domain=[0, 1], nice=False) if score.percent else altair.Scale(zero=False)
+    x_scale = (scale_of(score, [row["score"] for row in rows], runs.baselines) if score.percent
+               else altair.Scale(zero=False))
     points = altair.Chart(data(rows, score="number", energy="number", seed="number", parameters="number")).mark_point(
         filled=True, size=80, opacity=0.85, stroke="white", strokeWidth=0.6).encode(
         x=altair.X("score:Q", scale=x_scale, title=score.axis_label,
                    axis=altair.Axis(format="%" if score.percent else "~g", tickCount=5, grid=False)),
-        y=altair.Y("energy:Q", scale=scale_of(cost, [row["energy"] for row in rows]), axis=axis_of(cost)),
+        y=altair.Y("energy:Q", scale=scale_of(cost, [row["energy"] for row in rows], runs.baselines), axis=axis_of(cost)),
         color=by_model(altair.Color, looks, "colour"), shape=by_model(altair.Shape, looks, "shape"),
         tooltip=["model:N", "seed:Q", altair.Tooltip("score:Q", title=score.label, format=".4~g"),
                  altair.Tooltip("energy:Q", title=cost.label, format=".4~g"), "parameters:Q"])
@@ -211,20 +217,24 @@ def energy(runs):
 
 
 def glance_rows(tasks):
-    """A row for each model of each set at a glance: its score as a share of the best in the set."""
+    """A row for each model of each set at a glance: its score as a share of the best in the set, as is the lowest
+    baseline."""
     rows = []
     for runs in at_a_glance(tasks):
         score = runs.kind.scores[0]
         values = {model: metric(finished, score) for model, finished in runs.finished.items() if model in COMPARED}
         means = {model: float(interquartile_mean(each)) for model, each in values.items()}
-        best = max(means.values())
+        best = max(score_of(runs, model) for model in runs.finished)
         if best <= 0:
             continue
+        lowest = min(runs.baselines.values(), default=-1)
+        chance = brief(lowest / best) if lowest >= 0 else ""
         for model, mean in means.items():
             ends = interval([values[model]])
             low, high = ("", "") if ends is None else (brief(end / best) for end in ends)
             rows.append({"set": runs.title, "model": NAMES[model], "id": model, "score": brief(mean),
-                         "share": brief(mean / best), "low": low, "high": high})
+                         "share": brief(mean / best), "low": low, "high": high,
+                         "chance": chance})
     return rows
 
 
@@ -234,26 +244,31 @@ def looks_at_a_glance(rows):
 
 
 def glance(rows):
-    """A row of marks for each set: the scores of the models, as shares of the best, with intervals."""
+    """A row of marks for each set: the scores of the models, as shares of the best, with intervals, and a line at
+    chance."""
     looks = looks_at_a_glance(rows)
     names = [look.name for look in looks]
     order = list(dict.fromkeys(row["set"] for row in rows))
-    table = data(rows, score="number", share="number", low="number", high="number")
+    table = data(rows, score="number", share="number", low="number", high="number", chance="number")
+    band = 9 * len(looks)
     base = altair.Chart(table).encode(
         y=altair.Y("set:N", sort=order, title=None, scale=altair.Scale(paddingInner=0.25),
                    axis=altair.Axis(labelLimit=150, labelExpr="split(datum.label, ', ')", ticks=False, domain=False)),
         yOffset=altair.YOffset("model:N", sort=names),
         color=by_model(altair.Color, looks, "colour", orient="bottom", columns=4))
     scale = altair.Scale(domain=[0, 1.02], nice=False)
+    chance = altair.Chart(table).transform_filter("isValid(datum.chance)").mark_tick(
+        color=BASELINE, thickness=1.5, size=band).encode(
+        y=altair.Y("set:N", sort=order), x=altair.X("chance:Q", scale=scale))
     bars = base.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=2.5, opacity=0.55, clip=True).encode(
         x=altair.X("low:Q", scale=scale), x2="high:Q")
     points = base.mark_point(filled=True, size=70, opacity=1).encode(
-        x=altair.X("share:Q", title="Share of the best model's score", scale=scale,
+        x=altair.X("share:Q", title="Share of the best model's score; grey lines: chance or random play", scale=scale,
                    axis=altair.Axis(format="%", tickCount=5)),
         shape=by_model(altair.Shape, looks, "shape", orient="bottom", columns=4),
         tooltip=["set:N", "model:N", altair.Tooltip("score:Q", format=".4~g"),
                  altair.Tooltip("share:Q", format=".1%")])
-    return finish(altair.layer(bars, points), None, height=(11 * len(looks) + 14) * len(order))
+    return finish(altair.layer(chance, bars, points), None, height=(band + 14) * len(order))
 
 
 def finish(chart, title, height=HEIGHT):

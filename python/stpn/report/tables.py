@@ -125,7 +125,7 @@ def glance_table(tasks):
     columns = ["task", "measure", "STPN", "best with fixed synapses", "energy of the STPN", "of the other"]
     rows = []
     for runs in at_a_glance(tasks):
-        score, energy = runs.kind.scores[0], runs.kind.energy
+        score, energy = runs.kind.scores[0], runs.kind.costs[0]
         best = max(FIXED.intersection(runs.finished), key=lambda model: (score_of(runs, model), model))
         cells = [statistic_cell(model, measure, [metric(runs.finished[model], measure)])
                  for measure in (score, energy) for model in ("stpn", best)]
