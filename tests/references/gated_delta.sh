@@ -6,7 +6,7 @@
 # wheel on PyPI is large: set PIP_EXTRA_INDEX_URL to PyTorch's index of CPU wheels) into a temporary folder. Of fla-core
 # only the file with the reference is imported, because the package itself wants a GPU.
 set -euo pipefail
-golden=$(cd "$(dirname "$0")/../tests/golden" && pwd)
+golden=$(cd "$(dirname "$0")/../golden" && pwd)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
