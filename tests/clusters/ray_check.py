@@ -1,5 +1,5 @@
 """`stpn reproduce --ray` on a cluster of two workers, of which one is killed half-way: takes minutes, and
-needs Ray (python/requirements-ray.txt), so it is not part of `make test`. docs/clusters.md shows its output.
+needs ray==2.60.0, so it is not part of `make test`. docs/clusters.md shows its output.
 
 tests/clusters/ray_check.py build/bin/stpn      in a Python with Ray
 
