@@ -22,7 +22,11 @@ constexpr Seconds kShort{1};
 
 // What `fail` says.
 thread_local std::vector<std::string> said;
-void say(const std::string& message) { said.push_back(message); }
+void say(const std::string& message) {
+  said.push_back(message);
+  // So that whoever does not leave it to this process says it too.
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+}
 
 TEST(MessageTest, ReadsWhatWasWritten) {
   Writer writer;
@@ -171,6 +175,27 @@ TEST(GroupTest, AProcessThatAnswersWithinTheGraceIsNotLost) {
     ++done;
   });
   EXPECT_EQ(done, 2);
+}
+
+TEST(GroupTest, ProcessesThatWaitForAMomentAreNotEnded) {
+  std::atomic<int> done = 0;
+  run_processes(3, Group::kGrace, [&](Group& group) {
+    // When process 2 wakes and answers, all do; but what process 0 waits for takes a while longer.
+    if (group.rank() == 2) {
+      std::this_thread::sleep_for(Group::kGrace * 1.1);
+      group.send(1, "");
+      group.receive(0);
+    } else if (group.rank() == 1) {
+      group.receive(2);
+      std::this_thread::sleep_for(std::chrono::milliseconds(500));
+      group.send(0, "");
+    } else {
+      group.receive(1);
+      group.send(2, "");
+    }
+    ++done;
+  });
+  EXPECT_EQ(done, 3);
 }
 
 TEST(GroupTest, ProcessesThatWaitForOneAnotherEnd) {
