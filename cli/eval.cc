@@ -31,6 +31,7 @@ struct EvalArguments {
   std::string trace;
   bool sampled = false;
   bool json = false;
+  int64_t process_timeout = kProcessTimeout;
 };
 
 void print_json(const Json& json) {
@@ -39,7 +40,7 @@ void print_json(const Json& json) {
 }
 
 void eval_run(const EvalArguments& arguments) {
-  Connection connection(processes::Group::kPatience.count());
+  Connection connection(static_cast<double>(arguments.process_timeout));
   torch::set_num_threads(connection.threads(torch::get_num_threads()));
   const train::Trace trace = arguments.trace.empty() ? train::Trace::none
                              : arguments.sampled     ? train::Trace::sampled
@@ -73,6 +74,7 @@ void eval_run(const EvalArguments& arguments) {
 }
 
 void eval_policy(const EvalArguments& arguments) {
+  check_alone("eval", "tests a policy in one process: start it alone");
   if (arguments.sampled) {
     throw base::UserError(
         fmt::format("{}: --sampled is for a run; a policy that needs no training plays in one way",
@@ -137,6 +139,7 @@ void add_eval(CLI::App& app) {
                  "with --trace: an episode with drawn actions, not the most probable ones")
       ->needs(trace);
   command->add_flag("--json", arguments->json, "print one JSON object");
+  add_process_timeout(*command, arguments->process_timeout);
   command->footer(
       "Examples:\n"
       "  stpn eval runs/associative_retrieval/stpn/seed1 --json\n"

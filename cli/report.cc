@@ -5,6 +5,7 @@
 
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/processes/connection.h"
 #include "cli/python.h"
 
 namespace stpn::cli {
@@ -44,6 +45,7 @@ void add_report(CLI::App& app) {
       "  stpn report\n"
       "  stpn report runs/associative_retrieval --out retrieval.html");
   command->callback([arguments] {
+    check_alone("report", "uses one: start it alone");
     std::vector<std::string> words = {"--out", arguments->out};
     if (arguments->no_synapses) words.emplace_back("--no-synapses");
     words.emplace_back("--");

@@ -14,6 +14,7 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/places.h"
+#include "cli/processes/connection.h"
 #include "cli/processes/process_pool.h"
 #include "cli/progress/status_line.h"
 #include "cli/python.h"
@@ -224,6 +225,7 @@ std::vector<std::string> run_all(const std::vector<PlannedRun>& runs, const fs::
 }
 
 void reproduce(const ReproduceArguments& arguments) {
+  check_alone("reproduce", "starts its own: start it alone, with --jobs or --ray");
   const fs::path file = experiments_folder() / arguments.task / kReproductionFile;
   if (!fs::exists(file)) {
     throw base::UserError(

@@ -31,7 +31,7 @@ struct TrainArguments {
   bool quiet = false;
   bool profile = false;
   bool tensorboard = false;
-  int64_t process_timeout = static_cast<int64_t>(processes::Group::kPatience.count());
+  int64_t process_timeout = kProcessTimeout;
 };
 
 void run_train(const TrainArguments& arguments) {
@@ -101,9 +101,7 @@ void add_train(CLI::App& app) {
                    "TABLE.KEY=VALUE: overrides an option of the file; may be repeated")
       ->check(kNotEmpty)
       ->allow_extra_args(false);
-  add_integer(*command, "--process-timeout", arguments->process_timeout, 1, 1'000'000,
-              "seconds; a run of several processes ends when one of them does not answer for so "
-              "long (default: 300)");
+  add_process_timeout(*command, arguments->process_timeout);
   command->add_flag("--profile", arguments->profile,
                     "also print what the time of training went into, for tasks with images");
   command->add_flag("--tensorboard", arguments->tensorboard,

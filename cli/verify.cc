@@ -6,6 +6,7 @@
 
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/processes/connection.h"
 #include "cli/say.h"
 #include "stpn/base/error.h"
 #include "stpn/verify/golden.h"
@@ -35,6 +36,7 @@ void verify_file(const std::string& path, size_t width, Tally& tally) {
 }
 
 void verify(const std::vector<std::string>& paths) {
+  check_alone("verify", "uses one: start it alone");
   size_t width = 0;
   for (const auto& path : paths) width = std::max(width, path.size());
   Tally tally;

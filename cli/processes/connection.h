@@ -7,6 +7,10 @@
 
 #include "stpn/processes/group.h"
 
+namespace CLI {
+class App;
+}
+
 namespace stpn::cli {
 
 // While an object of this class exists, work is shared with the other processes
@@ -20,8 +24,9 @@ class Connection {
   Connection& operator=(const Connection&) = delete;
 
   bool is_first() const { return group_.is_first(); }
-  // How many threads this process should use unless the user says so: those of this machine,
-  // divided by its processes, unless the launcher has given each its own cores.
+  // How many threads this process should use unless the user says so: at most `available`, and its
+  // part of the cores that it may use, divided among the processes of this machine that may use the
+  // same ones.
   int threads(int available) const;
   // After all work.
   void finish();
@@ -29,7 +34,16 @@ class Connection {
  private:
   processes::Group& group_;
   processes::GroupGuard guard_;
+  int sharing_ = 1;  // how many processes may use the same cores
 };
+
+// Adds --process-timeout. `seconds` must outlive the command.
+void add_process_timeout(CLI::App& command, int64_t& seconds);
+inline constexpr auto kProcessTimeout = static_cast<int64_t>(processes::Group::kPatience.count());
+
+// Throws base::UserError where a launcher has started this command several times; `why` says why it
+// must not.
+void check_alone(const std::string& command, const std::string& why);
 
 // Reports a failure, once for all processes, and returns the exit code. `lost`: another process
 // does not answer.

@@ -42,18 +42,15 @@ def read_folder(folder):
 
 
 def write_folder(folder, files):
-    """Makes the folder one with these files, each of which is written completely or not at all."""
+    """Makes the folder one with these files alone, each of which is written completely or not at all."""
+    for name in read_folder(folder).keys() - files.keys():
+        (folder / name).unlink()
     for name in sorted(files, key=lambda name: ORDER.index(name) if name in ORDER else -1):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(path.name + ".home.tmp")
         partial.write_bytes(files[name])
         os.replace(partial, path)
-
-
-def end_with_parent():
-    """In a new process: has it killed when the worker of the cluster ends."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def work_on(program, run, files, seconds):
@@ -67,10 +64,15 @@ def work_on(program, run, files, seconds):
             write_folder(folder, files)
         command = [os.environ.get("STPN_PROGRAM", program), "train", experiment, "--out", folder,
                    "--resume", "--quiet", "--threads", "1", *run["arguments"]]
+        # It is one process, whatever started this worker.
+        environment = {**os.environ, "STPN_ALONE": "1"}
+        # Found before the fork: to load a library after it may wait for a lock of another thread.
+        prctl = ctypes.CDLL(None).prctl
         last = folder / LAST
         with open(Path(place, "errors"), "w+", encoding="utf-8") as errors:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=errors,
-                                       preexec_fn=end_with_parent)
+            # 1 is PR_SET_PDEATHSIG: it is killed when the worker ends.
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=errors, env=environment,
+                                       preexec_fn=lambda: prctl(1, signal.SIGKILL))
             end, seen, stopped = time.monotonic() + seconds, None, False
             while True:
                 try:
@@ -144,21 +146,29 @@ def run_all(ray, plan, home, jobs=None, seconds=SLICE):
         ready, _ = ray.wait(list(running), num_returns=1)
         run = running.pop(ready[0])
         name = run["name"]
+        why = None  # the worker is lost
         try:
             code, errors, files = ray.get(ready[0])
+            if code is not None and code < 0:  # as when a machine is out of memory
+                why = f"signal {-code}"
         except lost_errors as error:
+            why = type(error).__name__
+        except ray.exceptions.RayError as error:
+            code, errors, files = 1, last_line(error), {}
+        if why is not None:
             lost[name] = lost.get(name, 0) + 1
             if lost[name] < ATTEMPTS:
-                print(f"{name}: its worker is lost ({type(error).__name__}); it goes on from epoch "
-                      f"{board.epochs_of(run)}", file=sys.stderr, flush=True)
+                print(f"{name}: its worker is lost ({why}); it goes on from epoch {board.epochs_of(run)}",
+                      file=sys.stderr, flush=True)
                 waiting.append(run)
                 continue
             code, errors, files = 1, f"its worker was lost {ATTEMPTS} times in a row", {}
-        except ray.exceptions.RayError as error:
-            code, errors, files = 1, str(error).strip().splitlines()[-1], {}
         if files.get(LAST):
             lost[name] = 0
-        write_folder(home / name, files)
+        if files:
+            write_folder(home / name, files)
+        if code == 0 and "summary.json" not in files:
+            code, errors = 1, "it has ended without a summary.json"
         board.returned(run)
         if code is None:
             waiting.append(run)
@@ -169,6 +179,17 @@ def run_all(ray, plan, home, jobs=None, seconds=SLICE):
             errors = " ".join(errors.split()).removeprefix("stpn: ")
             board.end(run, f"failed with exit code {code}: {errors}")
     return failed
+
+
+def last_line(error):
+    return (str(error).strip() or repr(error)).splitlines()[-1]
+
+
+def fits(node):
+    """Whether a task fits on a machine, as ray.nodes() describes it."""
+    has = node["Resources"]
+    return (node["Alive"] and has.get("CPU", 0) >= RESOURCES["num_cpus"]
+            and has.get("memory", 0) >= RESOURCES["memory"])
 
 
 def check_address(address):
@@ -191,11 +212,18 @@ def main(arguments=None):
         check_address(given.address)
         ray.init(address=given.address, log_to_driver=False, logging_level="ERROR")
     except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
         print(f"stpn: --ray {given.address}: no Ray cluster answers there: {reason}", file=sys.stderr)
         return 2
+    if not any(map(fits, ray.nodes())):
+        print(f"stpn: --ray {given.address}: no machine of the cluster has a CPU and 1 GiB of memory, which a "
+              "run needs", file=sys.stderr)
+        return 2
     seconds = float(os.environ.get("STPN_RAY_SLICE") or SLICE)
-    return 1 if run_all(ray, plan, given.folder, given.jobs, seconds) else 0
+    try:
+        return 1 if run_all(ray, plan, given.folder, given.jobs, seconds) else 0
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

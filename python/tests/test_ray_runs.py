@@ -115,6 +115,45 @@ class RayRuns(unittest.TestCase):
         self.assertEqual(failed, ["a"])
         self.assertIn("was lost 5 times in a row", said[-1])
 
+    def test_a_program_that_is_killed_is_a_lost_worker(self):
+        killed = self.folder / "killed"
+        killed.write_text("#!/bin/sh\nkill -9 $$\n")
+        killed.chmod(0o755)
+        with unittest.mock.patch.dict(os.environ, STPN_PROGRAM=str(killed)):
+            failed, said = self.run_all(Cluster(), run_of("a"))
+        self.assertEqual(failed, ["a"])
+        self.assertIn("a: its worker is lost (signal 9); it goes on from epoch 0", said[0])
+        self.assertIn("was lost 5 times in a row", said[-1])
+
+    def test_a_program_that_does_nothing_has_not_done_its_run(self):
+        with unittest.mock.patch.dict(os.environ, STPN_PROGRAM="true"):
+            failed, said = self.run_all(Cluster(), run_of("a"))
+        self.assertEqual(failed, ["a"])
+        self.assertIn("without a summary.json", said[-1])
+
+    def test_a_worker_that_srun_started_is_alone(self):
+        with unittest.mock.patch.dict(os.environ, SLURM_STEP_NUM_TASKS="4", SLURM_PROCID="1"):
+            failed, _ = self.run_all(Cluster(), run_of("a"))
+        self.assertEqual(failed, [])
+
+    def test_files_that_have_not_come_home_are_removed_there(self):
+        ray_runs.write_folder(self.home, {"config.toml": b"1", "checkpoint/best.safetensors": b"2",
+                                          "summary.json": b"3"})
+        files = {"config.toml": b"4", "checkpoint/last.safetensors": b"5"}
+        ray_runs.write_folder(self.home, files)
+        self.assertEqual(ray_runs.read_folder(self.home), files)
+
+    def test_a_task_fits_on_a_live_machine_with_a_cpu_and_a_gibibyte(self):
+        room = {"CPU": 1.0, "memory": 2.0**30}
+        self.assertTrue(ray_runs.fits({"Alive": True, "Resources": room}))
+        self.assertFalse(ray_runs.fits({"Alive": False, "Resources": room}))
+        self.assertFalse(ray_runs.fits({"Alive": True, "Resources": {**room, "memory": 2.0**29}}))
+        self.assertFalse(ray_runs.fits({"Alive": True, "Resources": {"memory": 2.0**30}}))
+
+    def test_an_error_without_text_is_named(self):
+        self.assertEqual(ray_runs.last_line(RayError("one\ntwo\n")), "two")
+        self.assertEqual(ray_runs.last_line(RayError()), "RayError()")
+
     def test_a_run_that_fails_stops_no_other(self):
         failed, said = self.run_all(Cluster(), run_of("bad", "--set", "train.learning_rate=1e38"), run_of("good"),
                                     jobs=1)

@@ -49,8 +49,6 @@ Group::Group(std::unique_ptr<Transport> transport, Seconds patience)
 
 Group::~Group() = default;
 
-int Group::on_this_machine() const { return alone() ? 1 : transport_->on_this_machine(); }
-
 Share Group::share(int64_t count, int rank) const {
   const int64_t each = count / size_, more = count % size_;
   const int64_t begin = rank * each + std::min<int64_t>(rank, more);
@@ -84,14 +82,14 @@ std::string Group::broadcast(std::string message, int from) {
   while (bit <= k) bit *= 2;
   if (k > 0) message = receive(rank_of(k - bit / 2));
   for (; k + bit < size_; bit *= 2) {
-    transport_->post(rank_of(k + bit), Channel::data, message);
+    post(rank_of(k + bit), message);
   }
   if (!alone()) wait_until([&] { return transport_->all_left(); });
   return message;
 }
 
 void Group::send(int to, std::string message) {
-  transport_->post(to, Channel::data, std::move(message));
+  post(to, std::move(message));
   wait_until([&] { return transport_->all_left(); });
 }
 
@@ -105,31 +103,41 @@ std::string Group::receive(int from) {
   return message;
 }
 
+void Group::post(int to, std::string message) {
+  explain_broken([&] { transport_->post(to, Channel::data, std::move(message)); });
+}
+
 template <typename Arrived>
 void Group::wait_until(const Arrived& arrived) {
-  Clock::time_point begin = Clock::now();
-  try {
+  explain_broken([&] {
+    Clock::time_point begin = Clock::now();
+    int all_answered = 0;
     for (Pause pause; !arrived(); pause()) {
       if (!pause.looks_at_control()) continue;
       handle_control();
       if (Clock::now() - begin < patience_) continue;
-      if (is_first()) find_lost();
-      // Process 0 ends the run, unless it is the one that is lost.
-      const Clock::time_point asked = Clock::now();
-      if (answers(0, asked)) {
-        begin = Clock::now();
-      } else {
-        if (rank_ > 1)
-          std::this_thread::sleep_for(grace_);  // process 1 ends it, unless it is lost too
-        throw LostProcess(fmt::format(
-            "process 0 of {} has not answered for {:g} s: it hangs, or its machine cannot be "
-            "reached; start the run again with --resume",
-            size_, patience_.count()));
+      const std::vector<int> silent = ask();
+      if (arrived()) return;
+      if (!silent.empty()) throw_lost(silent);
+      // All wait, which they do for a moment wherever one was slow. If they always do, that is a
+      // mistake in the program.
+      if (is_first() && ++all_answered == 3) {
+        throw LostProcess(fmt::format("the {} processes wait for one another", size_));
       }
+      begin = Clock::now();
     }
+  });
+}
+
+template <typename Call>
+void Group::explain_broken(const Call& call) {
+  try {
+    call();
   } catch (const LostProcess&) {
     throw;
   } catch (const OtherFailed&) {
+    throw;
+  } catch (const base::UserError&) {
     throw;
   } catch (const base::Error& error) {
     const std::string message = fmt::format(
@@ -157,38 +165,37 @@ void Group::handle_control() {
   }
 }
 
-bool Group::answers(int rank, Clock::time_point asked) {
-  transport_->post(rank, Channel::control, std::string(1, kAsk));
-  while (Clock::now() - asked < grace_) {
-    handle_control();
-    if (answered_[rank] >= asked) return true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  return false;
-}
-
-void Group::find_lost() {
+std::vector<int> Group::ask() {
+  // Process 0 ends the run, so it asks all; the others ask whether it is the one that is lost.
+  const int begin = is_first() ? 1 : 0, end = is_first() ? size_ : 1;
   const Clock::time_point asked = Clock::now();
-  for (int rank = 1; rank < size_; ++rank) {
+  for (int rank = begin; rank < end; ++rank) {
     transport_->post(rank, Channel::control, std::string(1, kAsk));
   }
-  std::vector<int> lost;
+  std::vector<int> silent;
   do {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
     handle_control();
-    lost.clear();
-    for (int rank = 1; rank < size_; ++rank) {
-      if (answered_[rank] < asked) lost.push_back(rank);
+    silent.clear();
+    for (int rank = begin; rank < end; ++rank) {
+      if (answered_[rank] < asked) silent.push_back(rank);
     }
-  } while (!lost.empty() && Clock::now() - asked < grace_);
-  // If all answer, they wait for one another, which is a mistake in the program.
-  throw LostProcess(
-      lost.empty()
-          ? fmt::format("the {} processes wait for one another", size_)
-          : fmt::format("process {} of {} {} not answered for {:g} s: it hangs, or its machine "
-                        "cannot be reached; start the run again with --resume",
-                        fmt::join(lost, ", "), size_, lost.size() == 1 ? "has" : "have",
-                        patience_.count()));
+  } while (!silent.empty() && Clock::now() - asked < grace_);
+  return silent;
+}
+
+void Group::throw_lost(const std::vector<int>& ranks) {
+  // Without process 0, process 1 ends the run, unless it is lost too, and so on.
+  const Clock::time_point end =
+      Clock::now() + std::chrono::duration_cast<Clock::duration>(grace_ * std::max(0, rank_ - 1));
+  while (Clock::now() < end) {
+    handle_control();
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  throw LostProcess(fmt::format(
+      "process {} of {} {} not answered for {:g} s: it hangs, or its machine cannot be reached; "
+      "start the run again with --resume",
+      fmt::join(ranks, ", "), size_, ranks.size() == 1 ? "has" : "have", patience_.count()));
 }
 
 void Group::finish() {

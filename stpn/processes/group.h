@@ -5,9 +5,10 @@
 // divided into shards, as for threads; a process computes a contiguous part of them. All calls
 // below that pass messages are made by all processes, in the same order.
 //
-// A process that waits longer than the patience for a message asks all others whether they are
-// there. One that waits itself answers at once; one that is killed, stopped, stuck or cut off does
-// not. Process 0 then names it, and ends the run.
+// A process that waits longer than the patience for a message asks whether the others are there:
+// process 0 asks all, any other asks process 0. One that waits itself answers at once; one that is
+// killed, stopped, stuck or cut off does not. Process 0 then names it, and ends the run; if process
+// 0 is the one, process 1 does.
 #pragma once
 
 #include <chrono>
@@ -58,10 +59,10 @@ class Group {
   int size() const { return size_; }
   bool is_first() const { return rank_ == 0; }
   bool alone() const { return size_ == 1; }
-  int on_this_machine() const;
 
-  // The shards, of `count`, that a rank computes. Shards are in the order of the ranks, and no rank
-  // has two more than another; where there are too few, the last ranks have none.
+  // The shards, of `count`, that a rank computes. Shards are in the order of the ranks, and the
+  // numbers of any two ranks differ by at most one; where there are too few, the last ranks have
+  // none.
   Share share(int64_t count, int rank) const;
   Share share(int64_t count) const { return share(count, rank_); }
 
@@ -85,9 +86,15 @@ class Group {
 
   template <typename Arrived>
   void wait_until(const Arrived& arrived);
+  // Calls it; says of an error of the transport that the connection is broken.
+  template <typename Call>
+  void explain_broken(const Call& call);
+  void post(int to, std::string message);
   void handle_control();
-  [[noreturn]] void find_lost();
-  bool answers(int rank, Clock::time_point asked);
+  // Asks process 0, or as process 0 all others, whether they are there. Returns who does not answer
+  // within the grace.
+  std::vector<int> ask();
+  [[noreturn]] void throw_lost(const std::vector<int>& ranks);
 
   std::unique_ptr<Transport> transport_;
   Seconds patience_{}, grace_{};

@@ -14,11 +14,8 @@ struct Launch {
   int rank = 0, size = 1;
 };
 
-// What the environment says; nothing if this process was started alone.
+// What the environment says; nothing if this process was started alone, or with STPN_ALONE set.
 std::optional<Launch> find_launch();
-
-// Whether this program was built with MPI.
-bool has_mpi();
 
 // Connects to the other processes. Throws base::UserError without MPI, or if MPI sees fewer
 // processes than were started.

@@ -1,6 +1,8 @@
 // Processes of a run that are threads of a test.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <array>
 #include <deque>
 #include <functional>
@@ -36,7 +38,6 @@ class MemoryTransport : public Transport {
 
   int rank() const override { return rank_; }
   int size() const override { return memory_->size; }
-  int on_this_machine() const override { return memory_->size; }
 
   void post(int to, Channel channel, std::string message) override {
     const std::lock_guard lock(memory_->mutex);
@@ -95,6 +96,10 @@ inline std::shared_ptr<Memory> run_processes(int size, Group::Seconds patience,
       try {
         body(group);
       } catch (const Aborted&) {
+      } catch (const base::Error& error) {
+        ADD_FAILURE() << "process " << rank << ": " << error.what();
+        const std::lock_guard lock(memory->mutex);  // ends the others, which would wait for it
+        memory->aborted_by = rank;
       }
     });
   }

@@ -35,7 +35,8 @@ class Writer {
   std::string message_;
 };
 
-// Throws base::Error where the message is shorter than what is read. The message must outlive it.
+// Throws base::Error where the message is too short for what is read, or damaged. The message must
+// outlive it.
 class Reader {
  public:
   explicit Reader(std::string_view message) : rest_(message) {}
@@ -50,8 +51,11 @@ class Reader {
   template <typename T>
   std::vector<T> numbers() {
     const std::string_view part = text();
+    if (part.size() % sizeof(T) != 0) {
+      throw base::Error("a message between the processes is damaged");
+    }
     std::vector<T> values(part.size() / sizeof(T));
-    std::memcpy(values.data(), part.data(), values.size() * sizeof(T));
+    if (!values.empty()) std::memcpy(values.data(), part.data(), part.size());
     return values;
   }
   bool at_end() const { return rest_.empty(); }

@@ -27,16 +27,10 @@ class MpiTransport : public Transport {
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     check_mpi(MPI_Comm_rank(MPI_COMM_WORLD, &rank_));
     check_mpi(MPI_Comm_size(MPI_COMM_WORLD, &size_));
-    MPI_Comm here = MPI_COMM_NULL;
-    check_mpi(
-        MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &here));
-    check_mpi(MPI_Comm_size(here, &on_this_machine_));
-    check_mpi(MPI_Comm_free(&here));
   }
 
   int rank() const override { return rank_; }
   int size() const override { return size_; }
-  int on_this_machine() const override { return on_this_machine_; }
 
   void post(int to, Channel channel, std::string message) override {
     Posted& posted = posted_.emplace_back(Posted{std::move(message), MPI_REQUEST_NULL});
@@ -92,7 +86,9 @@ class MpiTransport : public Transport {
 
   static int count_of(size_t bytes) {
     STPN_CHECK(bytes <= static_cast<size_t>(std::numeric_limits<int>::max()),
-               "a message of {} bytes between processes is too long", bytes);
+               "a message of {} bytes between processes exceeds 2 GiB: use fewer environments, or "
+               "one process",
+               bytes);
     return static_cast<int>(bytes);
   }
   static bool done(MPI_Request& request) {
@@ -101,21 +97,21 @@ class MpiTransport : public Transport {
     return flag != 0;
   }
 
-  int rank_ = 0, size_ = 1, on_this_machine_ = 1;
+  int rank_ = 0, size_ = 1;
   std::list<Posted> posted_;  // buffers stay where they are until they have left
   std::map<std::pair<int, Channel>, Arriving> arriving_;
 };
 
 }  // namespace
 
-bool has_mpi() { return true; }
-
 std::unique_ptr<Transport> connect(const Launch& launch) {
   auto transport = std::make_unique<MpiTransport>();
   if (transport->size() != launch.size) {
-    throw base::UserError(
-        fmt::format("{} has started {} processes, but MPI sees {}: with srun, add --mpi=pmix",
-                    launch.launcher, launch.size, transport->size()));
+    throw base::UserError(fmt::format(
+        "{} has started {} processes, but MPI sees {}: {}", launch.launcher, launch.size,
+        transport->size(),
+        launch.launcher == "srun" ? "add --mpi=pmix, or set STPN_ALONE=1 for independent runs"
+                                  : "use the launcher of the MPI that the program was built with"));
   }
   return transport;
 }

@@ -4,12 +4,11 @@
 
 namespace stpn::processes {
 
-bool has_mpi() { return false; }
-
 std::unique_ptr<Transport> connect(const Launch& launch) {
   throw base::UserError(
       fmt::format("{} has started {} processes, but this program was built without MPI: install "
-                  "Open MPI (Debian: libopenmpi-dev) and build it again, or start it alone",
+                  "Open MPI (Debian: libopenmpi-dev) and build it again, or set STPN_ALONE=1 for "
+                  "independent runs",
                   launch.launcher, launch.size));
 }
 

@@ -26,8 +26,6 @@ class Transport {
   virtual ~Transport() = default;
   virtual int rank() const = 0;
   virtual int size() const = 0;
-  // How many of the processes run on this machine; at least 1.
-  virtual int on_this_machine() const = 0;
 
   // Begins to send a message, which may be empty.
   virtual void post(int to, Channel channel, std::string message) = 0;

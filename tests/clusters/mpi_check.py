@@ -1,4 +1,4 @@
-"""Runs over several processes and two hosts: their bits, their ends, their resumptions. Takes many minutes and
+"""Runs over several processes and two hosts: their bits, their ends, their resumptions. Takes minutes and
 needs root, for the network namespaces that are the two hosts (hosts.py), so it is not part of `make test`.
 docs/clusters.md shows its output.
 

@@ -40,14 +40,38 @@ class Alone(support.ProgramTest):
     def test_without_mpi_the_first_of_several_processes_says_so(self):
         if HAS_MPI:
             self.skipTest("this program has MPI")
-        for rank, expected in ((0, 2), (1, 0)):
+        for rank in (0, 1):
             environment = {**os.environ, "OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": str(rank)}
             code, out, err = self.run_stpn("train", "small.toml", env=environment)
-            self.assertEqual((code, out), (expected, ""))
+            self.assertEqual((code, out), (2, ""))
             if rank == 0:
                 self.expect_one_line(err, "mpirun has started 2 processes", "built without MPI")
             else:
                 self.assertEqual(err, "")
+
+    def test_independent_runs_of_a_launcher_that_is_not_told_so_do_not_end_as_done(self):
+        environment = {**os.environ, "SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "1"}
+        code, out, err = self.run_stpn("train", "small.toml", "--out", "run", env=environment)
+        self.assertEqual((code, out, err), (2, "", ""))  # process 0 says why
+        code, out, err = self.run_stpn("train", "small.toml", "--out", "run",
+                                       env={**environment, "SLURM_PROCID": "0"})
+        self.assertEqual((code, out), (2, ""))
+        self.expect_one_line(err, "srun has started 4 processes", "STPN_ALONE=1")
+
+    def test_stpn_alone_makes_a_run_of_its_own(self):
+        environment = {**os.environ, "SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "1", "STPN_ALONE": "1"}
+        code, out, err = self.run_stpn("train", "small.toml", "--set", "train.epochs=1", "--out", "run",
+                                       env=environment)
+        self.assertEqual(code, 0, err)
+        self.assertEqual(out.splitlines()[-1], "run")
+
+    def test_a_command_of_one_process_says_so(self):
+        self.write("random.toml", '[task]\nname = "maze"\n[policy]\nname = "random"\n')
+        environment = {**os.environ, "OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "0"}
+        for words in (("reproduce", "toy"), ("verify", "absent.json"), ("report",), ("eval", "random.toml")):
+            code, out, err = self.run_stpn(*words, env=environment)
+            self.assertEqual((code, out), (2, ""))
+            self.expect_one_line(err, "mpirun has started 2 processes", f"`{words[0]}`", "alone")
 
     def test_a_batch_script_of_slurm_is_one_process(self):
         environment = {**os.environ, "SLURM_NTASKS": "4", "SLURM_PROCID": "0"}
@@ -64,8 +88,10 @@ class Together(support.ProgramTest):
         self.write("ppo.toml", PPO)
 
     def mpirun(self, processes, *arguments):
-        command = ["mpirun", "-n", processes, "--oversubscribe", "--bind-to", "none", support.STPN, "train",
-                   *arguments, "--threads", 1]
+        return self.start(processes, "train", *arguments, "--threads", 1)
+
+    def start(self, processes, *arguments):
+        command = ["mpirun", "-n", processes, "--oversubscribe", "--bind-to", "none", support.STPN, *arguments]
         environment = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
         return subprocess.Popen([str(word) for word in command], cwd=self.folder, env=environment, text=True,
                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -107,6 +133,15 @@ class Together(support.ProgramTest):
             self.assertEqual((returned, out), (code, ""), err)
             line, = self.our_lines(err)
             self.assertIn(part, line)
+
+    def test_an_error_after_the_last_message_is_of_one_process(self):
+        self.succeed("train", "rl.toml", "--set", "train.iterations=2", "--out", "run", "--quiet")
+        with self.start(2, "eval", "run", "--trace", "absent/trace", "--process-timeout", 60) as process:
+            out, err = process.communicate(timeout=120)
+        self.assertEqual((process.returncode, out), (1, ""), err)
+        line, = self.our_lines(err)
+        self.assertIn("absent/trace", line)
+        self.assertNotIn("MPI_ABORT", err.upper())
 
     def rank(self, mpirun, rank):
         """The process of a rank, once it has written a line of metrics."""

@@ -13,6 +13,7 @@ INTEGERS = {
     ("train", "--threads"): (("train", "small.toml"), 1, 1024),
     ("train", "--process-timeout"): (("train", "small.toml"), 1, 1_000_000),
     ("eval", "--episodes"): (("eval", "oracle.toml"), 1, 10_000_000),
+    ("eval", "--process-timeout"): (("eval", "oracle.toml"), 1, 1_000_000),
     ("reproduce", "--seeds"): (("reproduce", "toy"), 1, 1000),
     ("reproduce", "--jobs"): (("reproduce", "toy"), 1, 1024),
 }

@@ -239,6 +239,7 @@ RunEvaluation evaluate_run(const std::filesystem::path& path, std::optional<int6
   check_task_settings(settings);
   const Experiment trained = read_experiment(folder.config());
   const Experiment experiment = read_experiment(folder.config(), settings);
+  check_same_experiment(experiment.to_toml());
   const auto trainer = experiment.make_trainer();
   const auto weights = trainer->keeps_best() ? folder.best() : folder.last();
   if (!std::filesystem::exists(weights)) {

@@ -138,6 +138,7 @@ void SequenceBatch::set_columns(int64_t first, int64_t count, bool states_only,
     const std::string_view values = message.text();
     STPN_CHECK(values.size() == part.nbytes(), "{} bytes of a rollout have arrived as {}",
                part.nbytes(), values.size());
+    if (values.empty()) return;
     std::memcpy(part.data_ptr(), values.data(), values.size());
     to.copy_(part);
   });
