@@ -120,8 +120,7 @@ class _Export:
         h = g.add(_ACTIVATIONS[options["activation"]], u)
         if unit.update_gate:
             keep = gate(g.add("Concat", "x", "h", axis=1), "update_weight")
-            if "update_bias" in names:
-                keep = g.add("Add", keep, names["update_bias"])
+            keep = g.add("Add", keep, names["update_bias"])
             keep = g.add("Sigmoid", keep)
             h = g.add("Add", h, g.add("Mul", keep, g.add("Sub", "h", h)))
         old = g.add("Div", "F", g.add("Unsqueeze", n, axis(2))) if n is not None and options["norm"] == "pre" else "F"

@@ -205,9 +205,7 @@ Network read_network(const std::filesystem::path& path) {
   const kernels::StpnVariant& v = network.variant;
   if (v.update_gate) {
     network.update_gate = gate("unit.update_weight", inputs + H, 0);
-    if (reader.has("unit.update_bias")) {
-      network.update_gate.bias = reader.values("unit.update_bias", {H});
-    }
+    network.update_gate.bias = reader.values("unit.update_bias", {H});
   }
   if (v.write_gate) network.write_gate = gate("unit.write_weight", inputs, 0);
   STPN_CHECK((v.rule != kernels::Rule::oja || !(v.write_gate || v.decay_gate)) &&

@@ -85,6 +85,14 @@ std::vector<Case> cases() {
        recurrent + option("norm", "pre") +
            "update_gate = true\\nwrite_gate = true\\ndecay_gate = true\\n",
        {.norm = Norm::pre, .update_gate = true, .write_gate = true, .decay_gate = true}},
+      {"gates_post",
+       recurrent + option("norm", "post") + option("presynaptic", "current") +
+           "clamp = 0.3\\nupdate_gate = true\\nwrite_gate = true\\n",
+       {.norm = Norm::post,
+        .clamp = 0.3,
+        .presynaptic = kernels::Presynaptic::current,
+        .update_gate = true,
+        .write_gate = true}},
       {"feedforward",
        "name = \\\"stpn_feedforward\\\"\\n" + option("norm", "pre"),
        {.norm = Norm::pre, .recurrent = false}},
@@ -212,6 +220,11 @@ TEST_F(RuntimeTest, AFileThatItCannotRunGivesOneLine) {
   EXPECT_TRUE(has(error_of(damaged), "too few")) << error_;
   damaged.content.metadata.clear();
   EXPECT_TRUE(has(error_of(damaged), "not a checkpoint")) << error_;
+  Checkpoint delta("name = \\\"stpn_recurrent\\\"\\nrule = \\\"delta\\\"\\n");
+  delta.add("unit.weight", {3, 5}, -1, 1);
+  delta.add("unit.weight_lambda", {3, 5}, 0, 1);
+  delta.add("unit.weight_gamma", {3, 5}, -1, 1);
+  EXPECT_TRUE(has(error_of(delta), "rule delta")) << error_;
   EXPECT_EQ(stpn_load((folder_ / "absent").c_str(), error_, sizeof error_), nullptr);
   EXPECT_TRUE(has(error_, "absent")) << error_;
   char little[4] = "xyz";

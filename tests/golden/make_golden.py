@@ -136,8 +136,26 @@ class DeltaStpn:
         return h, {"h": h, "F": F}, energy
 
 
+class GatedDeltaStpn:
+    """DeltaStpn with the gates of GatedStpn."""
+
+    config = GatedStpn.config | {"rule": "delta"}
+    parameters = GatedStpn.parameters
+    state = GatedStpn.state
+
+    @staticmethod
+    def step(p, x, state):
+        h, _, energy = GatedStpn.step(p, x, state)
+        _, learnt, _ = DeltaStpn.step(p | {"weight_lambda": torch.zeros_like(p["weight_lambda"])}, x, state)
+        n = (p["weight"] + state["F"]).norm(dim=2, keepdim=True) + 1e-16
+        write = 2 * torch.sigmoid(x @ p["write_weight"].T)
+        stay = torch.sigmoid(x @ p["decay_weight"].T + 4)
+        F = stay[:, :, None] * p["weight_lambda"] * state["F"] / n + write[:, :, None] * learnt["F"]
+        return h, {"h": h, "F": F}, energy
+
+
 UNITS = {"stpn_recurrent": StpnRecurrent, "stpn_gates": GatedStpn, "stpn_delta": DeltaStpn,
-         "gated_delta": GatedDelta}
+         "stpn_gates_delta": GatedDeltaStpn, "gated_delta": GatedDelta}
 
 
 def array(tensor):

@@ -32,8 +32,9 @@ std::vector<base::Field> GatedDeltaOptions::fields() {
                   {.least = 1, .most = kMostNeurons}),
       base::field("key_size", key_size, "values of a key of one head; more hold more pairs",
                   {.least = 1, .most = kMostNeurons}),
-      base::field("negative_eigenvalues", negative_eigenvalues,
-                  "whether a write may turn what it finds around, which state tracking needs"),
+      base::field(
+          "negative_eigenvalues", negative_eigenvalues,
+          "whether a write may reverse the sign of what is stored, which state tracking needs"),
   };
 }
 

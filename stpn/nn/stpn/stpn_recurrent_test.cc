@@ -222,7 +222,7 @@ TEST(StpnRecurrentTest, InitialValuesLieWithinTheirBounds) {
   EXPECT_TRUE(named["layer_norm_weight"].equal(torch::ones({25})));
 }
 
-TEST(StpnRecurrentTest, AnUpdateGateStartsMostlyOpen) {
+TEST(StpnRecurrentTest, AnUpdateGateAtFirstKeepsLittle) {
   StpnRecurrentOptions options;
   options.hidden_size = 25;
   options.update_gate = true;

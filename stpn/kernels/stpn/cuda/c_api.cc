@@ -4,6 +4,7 @@
 #include <string>
 #include <type_traits>
 
+#include "stpn/base/error.h"
 #include "stpn/kernels/stpn/cuda/cuda.h"
 #include "stpn/kernels/stpn/cuda/layout.h"
 
@@ -38,6 +39,7 @@ StpnBackwardParams<T> params_of(const StpnCudaCall& call) {
   StpnForwardParams<T>& f = p.forward;
   f.extent = extent_of(call);
   f.variant = variant_of(call);
+  STPN_CHECK(f.variant.rule != Rule::delta, "there is no rule delta on a GPU");
   for (int row = 0; row < StpnCudaCall::kRows; ++row) {
     if (Fields::values[row] != nullptr) {
       f.*Fields::values[row] = static_cast<const T*>(call.values[row]);

@@ -171,18 +171,26 @@ TEST_P(StpnGatesCpuTest, ManyStepsAndLargeUnitsMatchReference) {
       expect_cpu_matches_reference(c);
     }
   }
-  const RandomStpnCall<float> in_float({19, 7, 15, 30}, all_gates(), 3);
-  expect_cpu_matches_reference(in_float);
+  for (const Rule rule : {Rule::hebb, Rule::delta}) {
+    StpnVariant v = all_gates();
+    v.rule = rule;
+    const RandomStpnCall<float> in_float({19, 7, 15, 30}, v, 3);
+    expect_cpu_matches_reference(in_float);
+  }
 }
 
 TEST_P(StpnGatesCpuTest, BitsDoNotDependOnThreads) {
   const base::ParallelFor threads = testing::a_thread_each;
-  const RandomStpnCall<float> c({6, 101, 7, 5}, all_gates(), 5);
-  const auto alone = c.cpu();
-  const auto shared = c.cpu(&threads);
-  EXPECT_EQ(alone.output, shared.output);
-  EXPECT_EQ(alone.finals, shared.finals);
-  EXPECT_EQ(alone.gradients, shared.gradients);
+  for (const Rule rule : {Rule::hebb, Rule::delta}) {
+    StpnVariant v = all_gates();
+    v.rule = rule;
+    const RandomStpnCall<float> c({6, 101, 7, 5}, v, 5);
+    const auto alone = c.cpu();
+    const auto shared = c.cpu(&threads);
+    EXPECT_EQ(alone.output, shared.output);
+    EXPECT_EQ(alone.finals, shared.finals);
+    EXPECT_EQ(alone.gradients, shared.gradients);
+  }
 }
 
 template <typename T>
@@ -207,7 +215,7 @@ TEST_P(StpnGatesCpuTest, NaNAndInfinitiesAreWhereTheReferenceHasThem) {
   not_finite_as_in_reference<double>();
 }
 
-// Weights of zero: the update gate is 1/2, the write gate 1, the decay gate sigmoid(4).
+// With weights of zero the write gate is 1.
 TEST_P(StpnGatesCpuTest, WriteGateOfOneIsTheUnitWithout) {
   StpnVariant v;
   v.write_gate = true;
