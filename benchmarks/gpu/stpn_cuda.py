@@ -16,7 +16,7 @@ REFERENCE, KERNELS = 0, 1
 CHOICES = {
     "norm": ["none", "preactivation", "pre", "post"],
     "connections": ["all", "input", "recurrent"],
-    "rule": ["hebb", "oja"],
+    "rule": ["hebb", "oja", "delta"],
     "decay": ["before_update", "after_update"],
     "presynaptic": ["previous", "current"],
     "activation": ["tanh", "sigmoid", "relu", "identity"],

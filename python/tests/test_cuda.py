@@ -103,6 +103,14 @@ class GoldenTest(unittest.TestCase):
                 with self.subTest(path.name, dtype=dtype):
                     self.check(path, dtype)
 
+    def test_the_delta_rule_is_refused(self):
+        tensors = {name: torch.zeros(shape, dtype=DOUBLE, device=LIBRARY.device)
+                   for name, shape in {"x": (2, 1, 3), "h": (1, 2), "F": (1, 2, 5), "weight": (2, 5),
+                                       "bias": (2,), "weight_lambda": (2, 5),
+                                       "weight_gamma": (2, 5)}.items()}
+        with self.assertRaisesRegex(RuntimeError, "no rule delta on a GPU"):
+            stpn_cuda.run(LIBRARY, tensors, rule="delta")
+
 
 def expect_close(test, got, want, tolerance, what):
     got, want = got.detach().cpu().double(), want.detach().cpu().double()

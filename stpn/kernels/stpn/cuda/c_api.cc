@@ -1,10 +1,10 @@
 #include "stpn/kernels/stpn/cuda/c_api.h"
 
 #include <exception>
+#include <stdexcept>
 #include <string>
 #include <type_traits>
 
-#include "stpn/base/error.h"
 #include "stpn/kernels/stpn/cuda/cuda.h"
 #include "stpn/kernels/stpn/cuda/layout.h"
 
@@ -39,7 +39,7 @@ StpnBackwardParams<T> params_of(const StpnCudaCall& call) {
   StpnForwardParams<T>& f = p.forward;
   f.extent = extent_of(call);
   f.variant = variant_of(call);
-  STPN_CHECK(f.variant.rule != Rule::delta, "there is no rule delta on a GPU");
+  if (f.variant.rule == Rule::delta) throw std::invalid_argument("there is no rule delta on a GPU");
   for (int row = 0; row < StpnCudaCall::kRows; ++row) {
     if (Fields::values[row] != nullptr) {
       f.*Fields::values[row] = static_cast<const T*>(call.values[row]);
