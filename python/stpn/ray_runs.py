@@ -62,7 +62,7 @@ def work_on(program, run, files, seconds):
         experiment.write_text(run["text"], encoding="utf-8")
         if files:
             write_folder(folder, files)
-        command = [os.environ.get("STPN_PROGRAM", program), "train", experiment, "--out", folder,
+        command = [os.environ.get("STPN_PROGRAM") or program, "train", experiment, "--out", folder,
                    "--resume", "--quiet", "--threads", "1", *run["arguments"]]
         # It is one process, whatever started this worker.
         environment = {**os.environ, "STPN_ALONE": "1"}
@@ -207,19 +207,24 @@ def main(arguments=None):
     parser.add_argument("--jobs", type=int)
     given = parser.parse_args(arguments)
     plan = json.load(sys.stdin)
+    text = os.environ.get("STPN_RAY_SLICE") or SLICE
+    try:
+        seconds = float(text)
+    except ValueError:
+        print(f"stpn: STPN_RAY_SLICE is {text!r}: set it to a number of seconds", file=sys.stderr)
+        return 2
     import ray  # not needed by those who do not use it
     try:
         check_address(given.address)
         ray.init(address=given.address, log_to_driver=False, logging_level="ERROR")
     except (OSError, RuntimeError, ValueError) as error:
-        reason = (str(error).strip() or repr(error)).splitlines()[0]
-        print(f"stpn: --ray {given.address}: no Ray cluster answers there: {reason}", file=sys.stderr)
+        reason = " ".join(str(error).split()) or repr(error)
+        print(f"stpn: --ray {given.address}: this Ray cluster cannot be used: {reason}", file=sys.stderr)
         return 2
     if not any(map(fits, ray.nodes())):
         print(f"stpn: --ray {given.address}: no machine of the cluster has a CPU and 1 GiB of memory, which a "
               "run needs", file=sys.stderr)
         return 2
-    seconds = float(os.environ.get("STPN_RAY_SLICE") or SLICE)
     try:
         return 1 if run_all(ray, plan, given.folder, given.jobs, seconds) else 0
     except KeyboardInterrupt:

@@ -188,6 +188,15 @@ class Reproduce(support.ProgramTest):
         self.assertEqual(self.succeed(*arguments, "--runs-only"), "")
         self.assertEqual(len(self.finished()), 3)
 
+    def test_without_ray_it_says_what_to_install(self):
+        python = self.write("python", "#!/bin/sh\necho \"No module named 'ray'\" >&2; exit 1\n")
+        python.chmod(0o755)
+        self.patch(STPN_PYTHON=str(python))
+        ray, = re.findall(r'"(ray==[\d.]+)"', (CHECKOUT / "pyproject.toml").read_text())
+        self.expect_user_error(("reproduce", "toy", "--runs-only", "--ray", "127.0.0.1:1"),
+                               "No module named 'ray'", f"pip install {ray}")
+        self.assertEqual(self.finished(), [])
+
     def test_a_report_that_fails_leaves_the_runs_and_the_message_has_the_command(self):
         python = self.write("python", '#!/bin/sh\n[ "$1" = -c ] || { echo no figures >&2; exit 3; }\n')
         python.chmod(0o755)

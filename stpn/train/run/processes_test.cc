@@ -105,6 +105,7 @@ TEST_F(ProcessesTest, HaveToRunTheSameExperiment) {
   };
   EXPECT_THAT(error_of_run(2, experiment, silent),
               testing::StartsWith("process 1 of 2: has another experiment than process 0"));
+  EXPECT_FALSE(std::filesystem::exists(RunFolder(folder_ / "failed").config()));
 }
 
 TEST_F(ProcessesTest, WithOtherWeightsEndTheRun) {

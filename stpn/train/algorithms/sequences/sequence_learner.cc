@@ -140,7 +140,7 @@ void SequenceLearner::recompute_states() {
       }
     }
   });
-  exchange(/*states_only=*/true);
+  if (batch_.pieces() > 1) exchange(/*states_only=*/true);
 }
 
 double SequenceLearner::steps_with_action(const Minibatch& minibatch) const {
