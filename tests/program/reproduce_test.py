@@ -327,7 +327,7 @@ class Reproduce(support.ProgramTest):
         code, out, err = self.run_stpn("reproduce", "capability", "--budget", "smoke")
         self.assertEqual(code, 0, err)
         folder = self.folder / "runs/capability_smoke"
-        for name, of in (("s3_joint", "joint_s3"), ("overwritten", "recall"), ("s5", "tracking")):
+        for name, of in (("s3_joint", "joint_s3"), ("overwritten", "recall"), ("s5_alone", "tracking")):
             models = {path.stem for path in (CHECKOUT / "experiments/capability" / of).glob("*.toml")}
             self.assertEqual({path.name for path in (folder / name).iterdir()}, models)
             self.assertGreater((folder / f"{name}_generalisation.png").stat().st_size, 10_000)
