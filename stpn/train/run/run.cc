@@ -59,7 +59,8 @@ void check_same_experiment(const std::string& config) {
   if (!same_as_first(config)) {
     throw base::UserError("has another experiment than process 0: give all the same file");
   }
-  processes::group().gather("");  // all have got here: nothing is written for a run that one refuses
+  // All have to get here: nothing is written for a run that one refuses.
+  processes::group().gather("");
 }
 
 // Throws base::Error unless all processes have the same weights. Those that compute other bits, as
