@@ -7,7 +7,6 @@ tests/clusters/mpi_check.py build/bin/stpn [bits] [kills] [cut] [--moments N] [-
 
 import argparse
 import itertools
-import json
 import os
 import pathlib
 import random
@@ -43,21 +42,13 @@ QUICK = {
             "train.rollout_length=23", "train.minibatch_steps=2500", "train.passes=2", "train.report_every=2",
             "task.test=70"),
 }
-TIMES = ("wall_seconds", "seconds_per_epoch", "seconds_per_iteration", "steps_per_second")
-
-
-def without_times(text):
-    content = json.loads(text)
-    for key in TIMES:
-        content.pop(key, None)
-        content.get("metrics", {}).pop(key, None)
-    return content
 
 
 def result(folder):
     """All that a run has written, without wall-clock times."""
     lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return ([without_times(line) for line in lines], without_times((folder / "summary.json").read_text()),
+    return ([support.without_times(line) for line in lines],
+            support.without_times((folder / "summary.json").read_text()),
             {path.name: support.tensors(path) for path in (folder / "checkpoint").iterdir()})
 
 

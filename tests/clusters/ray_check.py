@@ -7,7 +7,6 @@ Compares every file of every run with that of the local pool, but for wall-clock
 """
 
 import argparse
-import json
 import os
 import pathlib
 import signal
@@ -23,15 +22,6 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "program"))
 import support  # noqa: E402
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
-TIMES = ("wall_seconds", "seconds_per_epoch", "seconds_per_iteration", "steps_per_second")
-
-
-def without_times(text):
-    content = json.loads(text)
-    for key in TIMES:
-        content.pop(key, None)
-        content.get("metrics", {}).pop(key, None)
-    return content
 
 
 def content(path):
@@ -39,9 +29,9 @@ def content(path):
     if path.suffix == ".safetensors":
         return support.tensors(path)
     if path.name == "metrics.jsonl":
-        return [without_times(line) for line in path.read_text().splitlines()]
+        return [support.without_times(line) for line in path.read_text().splitlines()]
     if path.name == "summary.json":
-        return without_times(path.read_text())
+        return support.without_times(path.read_text())
     return path.read_bytes()
 
 

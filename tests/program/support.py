@@ -124,6 +124,19 @@ class ProgramTest(unittest.TestCase):
         self.assertEqual(*summaries)
 
 
+# Wall-clock times among the metrics and results of a run.
+TIMES = ("wall_seconds", "seconds_per_epoch", "seconds_per_iteration", "steps_per_second")
+
+
+def without_times(text):
+    """A line of metrics, or a summary, without them."""
+    content = json.loads(text)
+    for key in TIMES:
+        content.pop(key, None)
+        content.get("metrics", {}).pop(key, None)
+    return content
+
+
 def tensors(path):
     """The bytes of each tensor of a safetensors file."""
     content = path.read_bytes()
