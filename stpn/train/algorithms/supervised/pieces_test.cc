@@ -197,6 +197,32 @@ TEST(PiecesTest, TruncatedGradientsAreThoseOfALoop) {
   }
 }
 
+// The bound is for one sequence's loss: in a batch each is divided by their number.
+TEST(PiecesTest, GradientsThroughTheStateAreBounded) {
+  constexpr int64_t kBatch = 4;
+  const NoiseTask task(13, 4);
+  auto model = make_model(task, "stpn_recurrent", kUnits[0].settings, torch::kDouble);
+  BatchGradient bounded(task, model, kBatch, 0, {.steps = 5, .most = 1e-3});
+  bounded.read(0);
+  const auto gradients = bounded.run(0, 13).gradients;
+  BatchGradient whole(task, model, kBatch);
+  whole.read(0);
+  const auto unbounded = whole.run(0, 13).gradients;
+
+  const torch::Tensor x = torch::empty({13, kBatch, 3});
+  const torch::Tensor target = torch::empty({13 * kBatch}, torch::kInt64);
+  task.batch(Split::training, 0, kBatch, x.data_ptr<float>(), target.data_ptr<int64_t>());
+  const auto output =
+      forward_bounded(model, {.x = x.to(torch::kDouble)}, 0, {.steps = 5, .most = 1e-3 / kBatch});
+  const torch::Tensor mean =
+      nn::sum_of_losses(output.logits, target) / target.ne(tasks::kNoTarget).sum();
+  const auto expected = torch::autograd::grad({mean}, model.parameters());
+  for (size_t i = 0; i < expected.size(); ++i) {
+    EXPECT_TRUE(gradients[i].allclose(expected[i], 0, 1e-12)) << i;
+  }
+  EXPECT_FALSE(gradients[0].allclose(unbounded[0], 0, 1e-6));
+}
+
 TEST(PiecesTest, APieceWithoutTargetsCarriesTheStateOnly) {
   const NoiseTask task(13, 2);
   auto model = make_model(task, "stpn_recurrent", kUnits[0].settings, torch::kDouble);

@@ -166,6 +166,7 @@ class SupervisedTrainer : public Trainer {
                                  .learning_rate = options_.learning_rate,
                                  .warm_up_steps = options_.warm_up_steps,
                                  .max_grad_norm = options_.max_grad_norm,
+                                 .state_gradient = options_.state_gradient,
                                  .passes = options_.passes,
                                  .new_data = options_.new_data});
   }
@@ -228,6 +229,15 @@ std::vector<base::Field> SupervisedOptions::fields() {
           "gradients are scaled down so that their joint norm is at most this (inf: never); "
           "set it if single batches make the loss jump",
           {.least = 0}),
+      base::field("max_state_grad_norm", state_gradient.most,
+                  "every state_grad_steps steps, the gradient of a sequence's loss that goes back "
+                  "through a state tensor is scaled down to this norm (inf: never); set it, to 0.3 "
+                  "say, if gradients of long sequences are not finite",
+                  {.least = 0}),
+      base::field("state_grad_steps", state_gradient.steps,
+                  "steps between two places where max_state_grad_norm holds; fewer bound more, "
+                  "more let the network learn what is far apart",
+                  {.least = 1}),
       base::field(
           "energy_weight", energy_weight,
           "weight in the loss of energy_per_step, the energy of all neurons at a step; raise "
@@ -273,8 +283,14 @@ std::shared_ptr<nn::Classifier> make_classifier(const nn::UnitOptions& unit,
 }
 
 BatchGradient::BatchGradient(const tasks::SequenceTask& task, nn::Classifier& model,
-                             int64_t batch_size, double energy_weight)
-    : task_(task), model_(model), parameters_(model.parameters()), energy_weight_(energy_weight) {
+                             int64_t batch_size, double energy_weight,
+                             const StateGradientBound& state_gradient)
+    : task_(task),
+      model_(model),
+      parameters_(model.parameters()),
+      energy_weight_(energy_weight),
+      state_gradient_(state_gradient) {
+  state_gradient_.most /= static_cast<double>(batch_size);
   shard_count_ = shards_of(batch_size, kSequencesInShard);
   const processes::Share share = processes::group().share(shard_count_);
   for (int64_t i = share.begin; i < share.end; ++i) {
@@ -329,8 +345,9 @@ BatchGradient::Result BatchGradient::run(int64_t begin, int64_t end) {
     Shard& shard = shards_[i];
     const torch::AutoGradMode mode(asked[i].targets > 0 || trains_energy);
     const torch::Tensor x = is_whole ? shard.x : shard.x.slice(0, begin, end);
-    nn::Classifier::Output output = model_.forward(
-        {.x = x.to(dtype), .state = shard.state, .energy = trains_energy}, asked[i].first_step);
+    nn::Classifier::Output output =
+        forward_bounded(model_, {.x = x.to(dtype), .state = shard.state, .energy = trains_energy},
+                        asked[i].first_step, state_gradient_);
     if (end < task_.steps()) shard.state = detached(std::move(output.state));
     ShardResult of_shard{.numbers = {0, static_cast<double>(asked[i].targets)}};
     std::vector<torch::Tensor> terms, shares;  // the loss is the sum of share times term
@@ -372,7 +389,8 @@ EpochTrainer::EpochTrainer(const tasks::SequenceTask& task, nn::Classifier& mode
       adam_(adam),
       options_(options),
       batches_(task.size(tasks::Split::training) / options.batch_size),
-      gradient_(task, model, batches_ == 0 ? 0 : options.batch_size, options.energy_weight) {
+      gradient_(task, model, batches_ == 0 ? 0 : options.batch_size, options.energy_weight,
+                options.state_gradient) {
   if (batches_ == 0) {
     throw base::UserError(
         fmt::format("train.batch_size = {} is more than the {} training sequences: lower it, or "
@@ -415,8 +433,11 @@ void EpochTrainer::train_batch(int64_t first, const std::string& where, Losses& 
     }
     if (piece.gradients.empty()) continue;
     if (const std::string name = find_not_finite(model_, piece.gradients); !name.empty()) {
-      throw NonFiniteLoss(fmt::format("the gradient of {} is not finite in {} (step {})", name,
-                                      where, adam_.steps() + 1));
+      const bool may_be_bounded = !std::isfinite(options_.state_gradient.most) &&
+                                  end - begin > options_.state_gradient.steps;
+      throw NonFiniteLoss(fmt::format("the gradient of {} is not finite in {} (step {}{})", name,
+                                      where, adam_.steps() + 1,
+                                      may_be_bounded ? "; see train.max_state_grad_norm" : ""));
     }
     if (std::isfinite(options_.max_grad_norm)) clip_norm(piece.gradients, options_.max_grad_norm);
     set_gradients(parameters, piece.gradients);

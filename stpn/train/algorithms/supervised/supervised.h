@@ -28,6 +28,7 @@
 #include "stpn/nn/models/classifier.h"
 #include "stpn/tasks/sequence_task.h"
 #include "stpn/train/algorithms/adam.h"
+#include "stpn/train/algorithms/supervised/bounded_state.h"
 #include "stpn/train/algorithms/supervised/evaluation.h"
 #include "stpn/train/trainer.h"
 
@@ -42,6 +43,7 @@ struct SupervisedOptions : TrainerOptions {
   double learning_rate = 1e-3;
   int64_t warm_up_steps = 0;
   double max_grad_norm = std::numeric_limits<double>::infinity();
+  StateGradientBound state_gradient = {};
   double energy_weight = 0;
   int64_t patience = 0;
   double target_accuracy = std::numeric_limits<double>::infinity();
@@ -66,12 +68,13 @@ std::shared_ptr<nn::Classifier> make_classifier(const nn::UnitOptions& unit,
                                                 const tasks::SequenceTask& task, int64_t seed);
 
 // The gradient of the mean loss over the targets of a batch, or of a piece of it, and of
-// `energy_weight` times the mean energy of a step, as Evaluation has it.
+// `energy_weight` times the mean energy of a step, as Evaluation has it. `state_gradient` is about
+// the gradient of a sequence's share times the sequences of a batch, so that it suits any number.
 class BatchGradient {
  public:
   // The model is of float or double. Task and model must outlive this object.
   BatchGradient(const tasks::SequenceTask& task, nn::Classifier& model, int64_t batch_size,
-                double energy_weight = 0);
+                double energy_weight = 0, const StateGradientBound& state_gradient = {});
 
   // Reads sequences first .. first+batch_size-1 of the training split. Their state is zero.
   void read(int64_t first);
@@ -96,6 +99,7 @@ class BatchGradient {
   nn::Classifier& model_;
   const std::vector<torch::Tensor> parameters_;  // of the model
   const double energy_weight_;
+  StateGradientBound state_gradient_;
   int64_t shard_count_;        // in all processes
   std::vector<Shard> shards_;  // of this one
 };
@@ -108,6 +112,7 @@ struct EpochOptions {
   double learning_rate = 1e-3;
   int64_t warm_up_steps = 0;
   double max_grad_norm = std::numeric_limits<double>::infinity();
+  StateGradientBound state_gradient = {};
   int64_t passes = 1;
   bool new_data = false;  // each pass takes the sequences after those of the pass before
 };
