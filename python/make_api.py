@@ -48,6 +48,7 @@ def page():
     for state in (stpn.STPNState, stpn.STPNFeedforwardState, stpn.FastWeightsState, stpn.BackpropamineState):
         text += f"\n### stpn.{state.__name__}\n\n{documentation(state)}\n"
     text += f"\n`state.detach()`: {documentation(stpn.STPNState.detach)}\n"
+    text += f"\n`state.bound_gradient(most)`: {documentation(stpn.STPNState.bound_gradient)}\n"
     text += f"\n## Cells\n\n{documentation(import_module('stpn.nn.cells').Cell)}\n\n"
     text += "".join(f"- `stpn.{name}`\n" for name in stpn.__all__ if name.endswith("Cell"))
     for module_name, names in MODULES.items():

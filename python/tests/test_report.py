@@ -154,6 +154,14 @@ class NumbersTest(ReportTest):
         (baselines,) = {min(each["baselines"].values()) for each in self.summaries("interval3", "stpn")}
         self.assertAlmostEqual(rows["stpn"]["chance"], baselines / 0.8, places=5)
 
+    def test_variations_of_a_set_are_not_at_a_glance(self):
+        for name in ("recall", "recall_longest", "recalled"):
+            for model in ("stpn", "lstm"):
+                for seed in (1, 2):
+                    write_run(self.runs / "recall" / name / model / f"seed{seed}", model, "recall", seed=seed)
+        rows = charts.glance_rows(find_tasks([self.runs]))
+        self.assertEqual({row["set"] for row in rows}, {"Recall", "Recall, recalled"})
+
     def test_curves_are_of_the_runs(self):
         self.write_many()
         for task in find_tasks([self.runs]):

@@ -7,8 +7,9 @@ whose size differs from layer to layer, are a tuple with one tensor for each lay
 weights: B * H * (I + H) * 4 bytes for a recurrent STPN in float32.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 Fast = tuple[Tensor, ...]
@@ -18,6 +19,39 @@ def _detached(value):
     if value is None:
         return None
     return tuple(map(Tensor.detach, value)) if isinstance(value, tuple) else value.detach()
+
+
+class _BoundGradient(torch.autograd.Function):
+    """The same values; backward, a gradient whose norm over `dims` is at most `most`."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, most: float, dims: tuple[int, ...]) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, ctx.most, ctx.dims = inputs
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        norm = torch.linalg.vector_norm(gradients[0], dim=ctx.dims, keepdim=True)
+        return gradients[0] * (ctx.most / norm).clamp(max=1), None, None
+
+
+def _bounded(value, most, dims):
+    if value is None:
+        return None
+    if isinstance(value, tuple):
+        return tuple(_bounded(each, most, dims) for each in value)
+    return _BoundGradient.apply(value, most, dims)
+
+
+def _with_bounded_gradients(state, most):
+    """Of all fields; h and beta have one value for each neuron of a sample, the others a matrix."""
+    return type(state)(*(_bounded(value, most, (-1,) if name in ("h", "beta") else (-2, -1))
+                         for name, value in state._asdict().items()))
 
 
 class STPNState(NamedTuple):
@@ -32,6 +66,11 @@ class STPNState(NamedTuple):
         """The same values without their history, for truncated backpropagation."""
         return STPNState(*map(_detached, self))
 
+    def bound_gradient(self, most: float) -> "STPNState":
+        """The same values; backward, the gradient of each sample with respect to each tensor is scaled
+        down to a norm of `most`, so that those of long sequences stay finite."""
+        return _with_bounded_gradients(self, most)
+
 
 class STPNFeedforwardState(NamedTuple):
     """State of `STPNFeedforward` and `HebbFF`: fast weights F, each (B, H, I), and, with a plastic
@@ -44,6 +83,11 @@ class STPNFeedforwardState(NamedTuple):
         """The same values without their history, for truncated backpropagation."""
         return STPNFeedforwardState(*map(_detached, self))
 
+    def bound_gradient(self, most: float) -> "STPNFeedforwardState":
+        """The same values; backward, the gradient of each sample with respect to each tensor is scaled
+        down to a norm of `most`, so that those of long sequences stay finite."""
+        return _with_bounded_gradients(self, most)
+
 
 class FastWeightsState(NamedTuple):
     """State of `FastWeights`: activity h (L, B, H) and fast weights A, each (B, H, H)."""
@@ -54,6 +98,11 @@ class FastWeightsState(NamedTuple):
     def detach(self) -> "FastWeightsState":
         """The same values without their history, for truncated backpropagation."""
         return FastWeightsState(*map(_detached, self))
+
+    def bound_gradient(self, most: float) -> "FastWeightsState":
+        """The same values; backward, the gradient of each sample with respect to each tensor is scaled
+        down to a norm of `most`, so that those of long sequences stay finite."""
+        return _with_bounded_gradients(self, most)
 
 
 class BackpropamineState(NamedTuple):
@@ -67,3 +116,8 @@ class BackpropamineState(NamedTuple):
     def detach(self) -> "BackpropamineState":
         """The same values without their history, for truncated backpropagation."""
         return BackpropamineState(*map(_detached, self))
+
+    def bound_gradient(self, most: float) -> "BackpropamineState":
+        """The same values; backward, the gradient of each sample with respect to each tensor is scaled
+        down to a norm of `most`, so that those of long sequences stay finite."""
+        return _with_bounded_gradients(self, most)

@@ -32,7 +32,7 @@ SHAPES = {
     "h": "M-1,0L-.5,-.87L.5,-.87L1,0L.5,.87L-.5,.87Z", "p": "M0,-1L.95,-.31L.59,.81L-.59,.81L-.95,-.31Z",
     "d": "M0,-1L.6,0L0,1L-.6,0Z"}
 # The models at a glance: one of each kind.
-COMPARED = ["stpn", "stpn_feedforward", "hebbff", "lstm", "gru", "rnn", "fast_weights", "modplast",
+COMPARED = ["stpn", "stpn_gated", "stpn_feedforward", "hebbff", "lstm", "gru", "rnn", "fast_weights", "modplast",
             "perceptron"]
 BASELINE = "#737373"
 HEIGHT = 240

@@ -112,10 +112,15 @@ def score_of(runs, model):
     return float(interquartile_mean(metric(runs.finished[model], runs.kind.scores[0])))
 
 
+def without_variations(sets):
+    names = [runs.name for runs in sets]
+    return [runs for runs in sets if not any(runs.name.startswith(f"{name}_") for name in names)]
+
+
 def at_a_glance(tasks):
     """The sets that are compared at a glance: with an STPN and a model of fixed synapses, and of the
-    STPN several runs unless no set has that."""
-    sets = [runs for task in tasks for runs in task.sets
+    STPN several runs unless no set has that. Without variations, such as `recall_longest` beside `recall`."""
+    sets = [runs for task in tasks for runs in without_variations(task.sets)
             if "stpn" in runs.finished and not FIXED.isdisjoint(runs.finished)]
     return [runs for runs in sets if len(runs.finished["stpn"]) > 1] or sets
 
