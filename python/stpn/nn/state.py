@@ -36,7 +36,7 @@ class _BoundGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        norm = torch.linalg.vector_norm(gradients[0], dim=ctx.dims, keepdim=True)
+        norm = torch.linalg.vector_norm(gradients[0], dim=ctx.dims, keepdim=True).clamp(min=1e-30)
         return gradients[0] * (ctx.most / norm).clamp(max=1), None, None
 
 

@@ -310,10 +310,13 @@ class StpnBackward
     };
     Activation activation = forward_.variant.activation;
     const StpnVariant& v = forward_.variant;
+    const bool has_gate = !Layout::kNeuronBlocks && v.update_gate;
+    const bool has_delta = !Layout::kNeuronBlocks && written_;
+    const T* HWY_RESTRICT activity =
+        has_gate ? saved_.neurons(t, saved_update_gate(v) + 1, which.begin) - begin : h(t);
     const auto du_of = [&](int64_t k) HWY_ATTR {
       const V dh = hn::Add(hn::Load(d, this->dh(t) + k), hn::Load(d, dh_from_update_ + k));
-      const V activity = v.update_gate ? saved(saved_update_gate(v) + 1, k) : hn::Load(d, h(t) + k);
-      return hn::Mul(dh, activation_slope(d, activation, activity));
+      return hn::Mul(dh, activation_slope(d, activation, hn::LoadU(d, activity + k)));
     };
     if constexpr (!Layout::kNeuronBlocks) {
       if (gates_) {
@@ -373,9 +376,9 @@ class StpnBackward
       if constexpr (kPre) {
         minus_dn = hn::MulAdd(hn::Load(d, d_scale_ + k), hn::Mul(inverse, inverse), minus_dn);
       }
-      if (written_) minus_dn = hn::Add(minus_dn, written_->minus_of_norm(k));
+      if (has_delta) minus_dn = hn::Add(minus_dn, written_->minus_of_norm(k));
       const V dn_over_n = zero_if_no_norm(d, inverse, hn::Neg(hn::Mul(minus_dn, inverse)));
-      const V of_Gz = written_ ? hn::Add(du_over_n, written_->of_recalled(k)) : du_over_n;
+      const V of_Gz = has_delta ? hn::Add(du_over_n, written_->of_recalled(k)) : du_over_n;
       hn::Store(of_Gz, d, du_over_n_ + k);
       V dF_from_G = dn_over_n;
       V dW_from_W = dn_over_n;

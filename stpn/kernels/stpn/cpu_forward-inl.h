@@ -180,6 +180,14 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   T* z(int64_t t) const { return z_ + slot(t) * plan_.presynaptic(S); }
   T* h(int64_t t) const { return h_ + slot(t) * plan_.neurons(S); }
 
+  // What the update of step t multiplies its presynaptic term by.
+  const T* growth(int64_t t) const {
+    if constexpr (!Layout::kNeuronBlocks) {
+      if (has_growth(call_.variant)) return gates_->growth();
+    }
+    return h(t);
+  }
+
   template <bool kUpdate, bool kSum>
   auto sweep_from(int64_t t, int64_t i) const {
     const int64_t k = i * S;
@@ -193,7 +201,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
         .bound = static_cast<T>(call_.variant.clamp),
         .z = z(t),
         .hebbian = z(t - 1),
-        .h = (has_growth(call_.variant) ? gates_->growth() : h(t - 1)) + k,
+        .h = growth(t - 1) + k,
         .scale = scale_ + k,
         .Gz = Gz_ + k,
         .squares = squares_ + k,
@@ -233,7 +241,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   // backward needs.
   HWY_INLINE void activate_neurons(int64_t t, int64_t begin, int64_t end, T* HWY_RESTRICT h) {
     const D d;
-    const bool is_unfinished = plastic_bias_ || layer_norm_ || gates_;
+    const bool is_unfinished = plastic_bias_ || layer_norm_ || (!Layout::kNeuronBlocks && gates_);
     const Activation activation = is_unfinished ? Activation::identity : call_.variant.activation;
     const auto save = [&](StpnSaved which, int64_t k, V value)
                           HWY_ATTR { this->save_neurons(t, which, begin, k, value); };
@@ -270,7 +278,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   }
 
   // From G z / n + b to h, with a plastic bias, a layer norm, gates or several of these.
-  void finish_preactivation(int64_t t, int64_t begin, int64_t end, T* HWY_RESTRICT h) {
+  HWY_NOINLINE void finish_preactivation(int64_t t, int64_t begin, int64_t end, T* HWY_RESTRICT h) {
     const D d;
     for (int64_t k = begin; k < end && plastic_bias_; k += hn::Lanes(d)) {
       const V beta = plastic_bias_->at(k);

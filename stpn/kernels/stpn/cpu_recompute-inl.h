@@ -46,8 +46,10 @@ class StpnRecomputed : public BackwardLoop<Pass, Layout> {
   // Only the clamp, and the norm after it, need the F that an update makes.
   static constexpr bool kSeesNext = kClamp || kPost;
 
+  // With neuron blocks, of the gradients of the presynaptic inputs too.
   static int64_t activity(const Plan& plan) {
-    return plan.interval * (2 * plan.presynaptic(S) + 2 * plan.neurons(S));
+    const int64_t presynaptic = (Layout::kNeuronBlocks ? 2 : 1) * plan.presynaptic(S);
+    return plan.interval * (presynaptic + plan.neurons(S));
   }
   auto initial(int64_t) const { return plastic_columns(forward_.initial_F); }
   void recompute_interval(int64_t begin, int64_t end) { recompute(begin, end, this->all_rows()); }
@@ -74,17 +76,19 @@ class StpnRecomputed : public BackwardLoop<Pass, Layout> {
         current_(has_current_activity(forward.variant)),
         oja_(forward.variant.rule == Rule::oja),
         plastic_(forward.extent, forward.variant),
+        has_hebbian_(!Layout::kNeuronBlocks && (oja_ || current_ || !plastic_.are_all)),
         z_(Loop::take_activity(scratch, plan.interval * plan.presynaptic(S))),
-        hebbian_(Loop::take_activity(
-            scratch, Layout::kNeuronBlocks ? 0 : plan.interval * plan.presynaptic(S))),
         h_(Loop::take_activity(scratch, plan.interval * plan.neurons(S))),
-        growth_(has_growth(forward.variant)
-                    ? Loop::take_activity(scratch, plan.interval * plan.neurons(S))
-                    : h_),
+        hebbian_memory_(has_hebbian_ ? plan.interval * plan.presynaptic(S) : 0),
+        growth_memory_(has_growth(forward.variant) ? plan.interval * plan.neurons(S) : 0),
+        hebbian_(has_hebbian_ ? hebbian_memory_.get() : z_),
+        growth_(has_growth(forward.variant) ? growth_memory_.get() : h_),
         ones_(scratch.take(plan.neurons(S))),
         bound_(static_cast<T>(forward.variant.clamp)),
         just_outside_(std::nextafter(bound_, std::numeric_limits<T>::infinity())) {
     std::fill_n(ones_, plan.neurons(S), T(1));
+    if (hebbian_ != z_) std::fill_n(hebbian_, plan.interval * plan.presynaptic(S), T(0));
+    if (growth_ != h_) std::fill_n(growth_, plan.interval * plan.neurons(S), T(0));
   }
 
   // Reads z[t], h[t] and the presynaptic term of the update.
@@ -126,7 +130,6 @@ class StpnRecomputed : public BackwardLoop<Pass, Layout> {
   // For the steps of the interval: z, the presynaptic term of the update, and h.
   T* z(int64_t t) const { return z_ + this->step_in_interval(t) * plan_.presynaptic(S); }
   T* hebbian(int64_t t) const {
-    if (Layout::kNeuronBlocks || (plastic_.are_all && !current_ && !oja_)) return z(t);
     return hebbian_ + this->step_in_interval(t) * plan_.presynaptic(S);
   }
   T* h(int64_t t) const { return h_ + this->step_in_interval(t) * plan_.neurons(S); }
@@ -198,11 +201,12 @@ class StpnRecomputed : public BackwardLoop<Pass, Layout> {
   bool is_finite_ = true;
 
  private:
-  // Presynaptic arrays of the steps of the interval, and likewise the presynaptic terms of the
-  // updates, where they are not z.
+  const bool has_hebbian_;  // whether the presynaptic terms of the updates are not z
+  // Of the steps of the interval, presynaptic arrays (z, hebbian) and neuron values (h, growth).
   T* const z_;
+  T* const h_;
+  const ScratchArray<T> hebbian_memory_, growth_memory_;
   T* const hebbian_;
-  T* const h_;  // neuron values of the steps of the interval, as the next
   T* const growth_;
   T* const ones_;
 

@@ -23,8 +23,8 @@ class BoundGradient : public torch::autograd::Function<BoundGradient> {
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const torch::Tensor& gradient = gradients.front();
     const double most = context->saved_data["most"].toDouble();
-    const torch::Tensor norms = gradient.flatten(1).norm(2, 1);
-    const torch::Tensor scales = (most / norms).clamp_max(1);  // of a gradient of zero: 1
+    const torch::Tensor norms = gradient.flatten(1).norm(2, 1).clamp_min(1e-30);
+    const torch::Tensor scales = (most / norms).clamp_max(1);
     std::vector<int64_t> one_for_each_sample(static_cast<size_t>(gradient.dim()), 1);
     one_for_each_sample.front() = -1;
     return {gradient * scales.view(one_for_each_sample), torch::Tensor()};

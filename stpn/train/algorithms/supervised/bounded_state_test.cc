@@ -112,6 +112,17 @@ TEST_P(BoundedState, ScalesTheGradientOfEachSampleAndStateTensor) {
   }
 }
 
+TEST_P(BoundedState, ABoundOfZeroCutsTheGradientOff) {
+  nn::Classifier model = make_model(GetParam(), torch::kDouble, 0.5);
+  nn::UnitInput input = some_input();
+  input.x.requires_grad_();
+  const auto output = forward_bounded(model, input, kFirst, {.steps = 7, .most = 0});
+  const torch::Tensor last = output.logits.slice(0, -kSamples);
+  const torch::Tensor gradient = torch::autograd::grad({last.sum()}, {input.x}).front();
+  EXPECT_TRUE(gradient.slice(0, 0, 7).eq(0).all().item<bool>());
+  EXPECT_TRUE(gradient[7].ne(0).all().item<bool>());
+}
+
 INSTANTIATE_TEST_SUITE_P(Units, BoundedState,
                          testing::Values("stpn_recurrent", "fast_weights", "backpropamine", "lstm",
                                          "gru"),
