@@ -17,7 +17,7 @@ Tables, figures and films of the program's runs, each also a command (python -m 
 learning_curves  a table and a picture of runs        reproduction   table and figures of many runs
 maze_picture     a picture of an episode              pendulum_film, pong_film   films of an episode
 
-figures, films, kinds, runs, run_sets and safetensors are what these share.
+figures, films, runs and safetensors are what these share.
 
 Nothing is imported before it is used: `import stpn` alone needs neither torch nor the library.
 """

@@ -7,7 +7,7 @@ import statistics
 from collections import defaultdict
 
 from stpn.figures import bare, name_ends, number_axis, plt, save, set_title
-from stpn.kinds import Measure
+from stpn.runs.kinds import Measure
 from stpn.learning_curves import draw_baselines, score_axis
 from stpn.report.statistics import interquartile_mean, interval
 

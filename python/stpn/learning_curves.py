@@ -7,9 +7,9 @@ import argparse
 import sys
 
 from stpn.figures import PictureError, check_format, matplotlib, name_ends, plt, save
-from stpn.kinds import EPOCHS, WALL_SECONDS, accuracies_from, number, plain
+from stpn.runs.kinds import EPOCHS, WALL_SECONDS, accuracies_from, number, plain
 from stpn.runs import RunError, baseline_label, common_kind, printable, read_runs
-from stpn.styles import COLOURS, LINES
+from stpn.runs.styles import COLOURS, LINES
 
 HEIGHTS = [3, 2]  # of the panels of curves: score, energy
 BASELINE_COLOUR = "0.45"

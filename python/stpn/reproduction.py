@@ -30,12 +30,12 @@ from pathlib import Path
 
 from stpn import generalisation
 from stpn.figures import bare, matplotlib, name_ends, number_axis, plt, save, set_title
-from stpn.kinds import number, plain
+from stpn.runs.kinds import number, plain
 from stpn.learning_curves import (BASELINE_COLOUR, HEIGHTS, baseline_style, baseline_text,
                                   draw_baselines, score_axis, time_axis)
-from stpn.run_sets import find_folders, find_sets
+from stpn.runs.sets import find_folders, find_sets
 from stpn.runs import OTHER_TASK, RunError, baseline_label, printable
-from stpn.styles import position, styles
+from stpn.runs.styles import position, styles
 
 PANEL = 7  # the most models in a panel, for legibility
 

@@ -4,8 +4,9 @@ import unittest
 from pathlib import Path
 
 import matplotlib.image
-from stpn import generalisation, reproduction, styles
-from stpn.run_sets import find_sets
+from stpn import generalisation, reproduction
+from stpn.runs import styles
+from stpn.runs.sets import find_sets
 from support import write_run
 
 

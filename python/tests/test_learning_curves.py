@@ -6,8 +6,8 @@ from pathlib import Path
 
 import matplotlib.image
 from stpn import learning_curves, runs
-from stpn.kinds import RL, SUPERVISED
-from stpn.styles import COLOURS
+from stpn.runs.kinds import RL, SUPERVISED
+from stpn.runs.styles import COLOURS
 from support import write_rl_run, write_run
 
 

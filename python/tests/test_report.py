@@ -19,7 +19,7 @@ import numpy
 from stpn.report import charts, main, page
 from stpn.report.gather import find_tasks
 from stpn.report.statistics import interquartile_mean, interval
-from stpn.styles import styles
+from stpn.runs.styles import styles
 from support import write_rl_run, write_run
 
 PROGRAM, CHROMIUM = os.environ.get("STPN_PROGRAM"), shutil.which("chromium")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import matplotlib.image
 from stpn import reproduction
-from stpn.run_sets import RunSet
+from stpn.runs.sets import RunSet
 from stpn.runs import NAMES
-from stpn.styles import COLOURS, styles
+from stpn.runs.styles import COLOURS, styles
 from support import write_rl_run, write_run
 
 

@@ -33,6 +33,8 @@ LIBRARIES = ["-lhwy", "-lgtest_main", "-lgtest", "-lfmt", "-lpthread"]
 TEST_SECONDS = 300  # a test that takes longer hangs
 
 BASE = ["stpn/base/random.cc"]
+# The layouts of a shard, and the folders of their passes.
+LAYOUTS = {"row_vectorised": "", "neuron_blocks": "", "two_steps": "two_steps/"}
 
 
 class Object:
@@ -64,7 +66,9 @@ def objects_of(unit):
     """The objects of a unit's test program; as in stpn/kernels/CMakeLists.txt."""
     kernels = ROOT / "stpn/kernels"
     shared = [path for path in kernels.glob("cpu/*.cc") if not path.name.endswith("_test.cc")]
-    paths = sorted(shared) + sorted(kernels.glob(f"{unit}/*.cc"))
+    own = [path for path in kernels.glob(f"{unit}/**/*.cc")
+           if path.parent.name != "cuda" or path.name == "absent.cc"]
+    paths = sorted(shared) + sorted(own)
     objects = [Object(source) for source in BASE]
     for source in (path.relative_to(ROOT).as_posix() for path in paths):
         if source == SCRATCH_POOL:
@@ -72,10 +76,12 @@ def objects_of(unit):
             continue
         text = (ROOT / source).read_text()
         types = ["float", "double"] if "STPN_SHARD_TYPE" in text else [None]
-        layouts = ["row_vectorised", "neuron_blocks"] if "STPN_SHARD_LAYOUT" in text else [None]
+        layouts = LAYOUTS if "STPN_SHARD_LAYOUT" in text else {None: None}
         for kind in types:
-            for layout in layouts:
+            for layout, folder in layouts.items():
                 macros = {"STPN_SHARD_TYPE": kind, "STPN_SHARD_LAYOUT": layout}
+                if layout:
+                    macros["STPN_SHARD_PASSES"] = f'"stpn/kernels/{unit}/{folder}cpu_shard-inl.h"'
                 objects.append(Object(source, **{k: v for k, v in macros.items() if v}))
     return objects
 

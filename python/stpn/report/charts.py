@@ -13,12 +13,12 @@ import numpy
 import PIL.Image
 import vl_convert
 
-from stpn.kinds import EPOCHS, accuracies_from
+from stpn.runs.kinds import EPOCHS, accuracies_from
 from stpn.report.statistics import OF_CURVES, interquartile_mean, interval
 from stpn.report.tables import at_a_glance, score_of
 from stpn.reproduction import metric
 from stpn.runs import NAMES, baseline_label
-from stpn.styles import styles
+from stpn.runs.styles import styles
 
 POINTS = 80  # of a curve, at most
 DASHES = {"-": [1, 0], "--": [6, 3], ":": [2, 2]}

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from stpn.run_sets import by_number, make_set, run_folders
+from stpn.runs.sets import by_number, make_set, run_folders
 from stpn.runs import RunError, printable, read_run
 
 

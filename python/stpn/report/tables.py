@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from stpn.kinds import number, plain
+from stpn.runs.kinds import number, plain
 from stpn.report.statistics import interquartile_mean, interval
 from stpn.reproduction import learnt_at, metric, seed_count
 from stpn.runs import baseline_label

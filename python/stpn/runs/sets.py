@@ -6,10 +6,10 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from stpn.kinds import Kind
+from stpn.runs.kinds import Kind
 from stpn.runs import (OTHER_TASK, RunError, common_kind, is_run_folder, name_of, printable,
                        read_run)
-from stpn.styles import position
+from stpn.runs.styles import position
 
 
 @dataclass

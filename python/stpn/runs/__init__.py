@@ -8,7 +8,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from stpn.kinds import WALL_SECONDS, Kind, kind_of, kind_of_line, number
+from stpn.runs.kinds import WALL_SECONDS, Kind, kind_of, kind_of_line, number
 
 # The names of models in tables and figures, in the order in which they are shown.
 NAMES = {
