@@ -30,10 +30,12 @@ class ProcessesTest : public RunTest {
   // What process 0 says when a run fails.
   std::string error_of_run(int count, const std::function<Experiment(int)>& experiment,
                            Observer& observer) const {
+    std::vector<Experiment> of_rank;  // made one after the other: each is read from the same file
+    for (int rank = 0; rank < count; ++rank) of_rank.push_back(experiment(rank));
     std::string error;
     processes::run_processes(count, std::chrono::seconds(60), [&](Group& group) {
       try {
-        run_experiment(experiment(group.rank()), folder_ / "failed", false, observer);
+        run_experiment(of_rank[group.rank()], folder_ / "failed", false, observer);
       } catch (const base::Error& thrown) {
         if (group.is_first()) error = thrown.what();
         group.fail(1, thrown.what(), /*lost=*/false, [](const std::string&) {});
