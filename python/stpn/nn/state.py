@@ -15,10 +15,15 @@ from torch import Tensor
 Fast = tuple[Tensor, ...]
 
 
-def _detached(value):
+def _mapped(function, value):
+    """A field of a state with every tensor of it replaced by function(tensor)."""
     if value is None:
         return None
-    return tuple(map(Tensor.detach, value)) if isinstance(value, tuple) else value.detach()
+    return tuple(map(function, value)) if isinstance(value, tuple) else function(value)
+
+
+def _detached(value):
+    return _mapped(Tensor.detach, value)
 
 
 class _BoundGradient(torch.autograd.Function):
@@ -40,18 +45,13 @@ class _BoundGradient(torch.autograd.Function):
         return gradients[0] * (ctx.most / norm).clamp(max=1), None, None
 
 
-def _bounded(value, most, dims):
-    if value is None:
-        return None
-    if isinstance(value, tuple):
-        return tuple(_bounded(each, most, dims) for each in value)
-    return _BoundGradient.apply(value, most, dims)
-
-
 def _with_bounded_gradients(state, most):
     """Of all fields; h and beta have one value for each neuron of a sample, the others a matrix."""
-    return type(state)(*(_bounded(value, most, (-1,) if name in ("h", "beta") else (-2, -1))
-                         for name, value in state._asdict().items()))
+    def bounded(name, value):
+        dims = (-1,) if name in ("h", "beta") else (-2, -1)
+        return _mapped(lambda tensor: _BoundGradient.apply(tensor, most, dims), value)
+
+    return type(state)(*(bounded(name, value) for name, value in state._asdict().items()))
 
 
 class STPNState(NamedTuple):

@@ -113,6 +113,7 @@ def score_of(runs, model):
 
 
 def without_variations(sets):
+    """Those whose names do not begin with that of another one and `_`."""
     names = [runs.name for runs in sets]
     return [runs for runs in sets if not any(runs.name.startswith(f"{name}_") for name in names)]
 

@@ -277,7 +277,8 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     if (saved_) hn::StoreU(value, D(), saved_.neurons(t, which, begin / S) + (k - begin));
   }
 
-  // From G z / n + b to h, with a plastic bias, a layer norm, gates or several of these.
+  // From G z / n + b to h, with a plastic bias, a layer norm, gates or several of these. Not
+  // inlined, as that would slow down the units that have none.
   HWY_NOINLINE void finish_preactivation(int64_t t, int64_t begin, int64_t end, T* HWY_RESTRICT h) {
     const D d;
     for (int64_t k = begin; k < end && plastic_bias_; k += hn::Lanes(d)) {

@@ -46,7 +46,7 @@ class StpnRecomputed : public BackwardLoop<Pass, Layout> {
   // Only the clamp, and the norm after it, need the F that an update makes.
   static constexpr bool kSeesNext = kClamp || kPost;
 
-  // With neuron blocks, of the gradients of the presynaptic inputs too.
+  // With neuron blocks also the gradients of the presynaptic inputs, which StpnBackward takes.
   static int64_t activity(const Plan& plan) {
     const int64_t presynaptic = (Layout::kNeuronBlocks ? 2 : 1) * plan.presynaptic(S);
     return plan.interval * (presynaptic + plan.neurons(S));
@@ -87,7 +87,7 @@ class StpnRecomputed : public BackwardLoop<Pass, Layout> {
         bound_(static_cast<T>(forward.variant.clamp)),
         just_outside_(std::nextafter(bound_, std::numeric_limits<T>::infinity())) {
     std::fill_n(ones_, plan.neurons(S), T(1));
-    if (hebbian_ != z_) std::fill_n(hebbian_, plan.interval * plan.presynaptic(S), T(0));
+    if (has_hebbian_) std::fill_n(hebbian_, plan.interval * plan.presynaptic(S), T(0));
     if (growth_ != h_) std::fill_n(growth_, plan.interval * plan.neurons(S), T(0));
   }
 
@@ -96,7 +96,7 @@ class StpnRecomputed : public BackwardLoop<Pass, Layout> {
     load_presynaptic(t, false, z(t));
     if (oja_) {
       std::copy_n(saved_.presynaptic(t, 0), plan_.presynaptic(S), hebbian(t));
-    } else if (hebbian(t) != z(t)) {
+    } else if (has_hebbian_) {
       load_presynaptic(t, current_, hebbian(t));
       this->clear_outside(hebbian(t), 1, plastic_.begin, plastic_.end);
     }
