@@ -223,6 +223,27 @@ TEST_F(SupervisedTest, AGradientThatIsNotFiniteStopsBeforeItReachesTheParameters
   EXPECT_EQ(find_not_finite(model, nullptr), model.named_parameters().keys().back());
 }
 
+TEST_F(SupervisedTest, AGradientThatIsNotFiniteOverManyStepsNamesTheBound) {
+  const ToyTask task;
+  const auto error_with = [&](const StateGradientBound& bound) -> std::string {
+    nn::Classifier model(std::make_shared<SteepUnit>(), 2);
+    Adam adam(model.parameters(), 1e-3);
+    EpochTrainer trainer(task, model, adam, {.batch_size = 4, .state_gradient = bound});
+    try {
+      trainer.train(1, [](int64_t) {});
+    } catch (const NonFiniteLoss& error) {
+      return error.what();
+    }
+    return "";
+  };
+  ASSERT_GT(task.steps(), 1);
+  EXPECT_THAT(error_with({.steps = 1}), testing::HasSubstr("see train.max_state_grad_norm"));
+  const auto without_hint = testing::AllOf(testing::HasSubstr("is not finite"),
+                                           testing::Not(testing::HasSubstr("see train")));
+  EXPECT_THAT(error_with({.steps = task.steps()}), without_hint);
+  EXPECT_THAT(error_with({.steps = 1, .most = 1}), without_hint);
+}
+
 TEST_F(SupervisedTest, LearnsMoreThanChance) {
   const ops::KernelThreadsGuard
       quick;  // at this size libtorch's threads cost more time than they save
