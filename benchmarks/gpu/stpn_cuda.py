@@ -44,7 +44,8 @@ class Library:
             _fields_ = (
                 [(name, ctypes.c_int64)
                  for name in ("steps", "batch", "inputs", "hidden", "is_double", "recurrent", "rates",
-                              "layer_norm", "plastic_bias", "scalar_bias_rates")]
+                              "layer_norm", "plastic_bias", "scalar_bias_rates", "update_gate",
+                              "write_gate", "decay_gate")]
                 + [("options", ctypes.c_double * len(self.options)), ("values", pointers),
                    ("finals", pointers)]
                 + [(name, ctypes.c_void_p)
@@ -83,6 +84,8 @@ class Call:
         struct.layer_norm = "layer_norm_weight" in tensors
         struct.plastic_bias = "beta" in tensors
         struct.scalar_bias_rates = struct.plastic_bias and tensors["bias_lambda"].numel() == 1
+        for gate in ("update", "write", "decay"):
+            setattr(struct, f"{gate}_gate", f"{gate}_weight" in tensors)
         for k, name in enumerate(library.options):
             value = given[name]
             struct.options[k] = CHOICES[name].index(value) if name in CHOICES else value

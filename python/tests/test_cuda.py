@@ -54,6 +54,18 @@ def golden_options(config):
     }
 
 
+def energy_of_gates(tensors, output):
+    """What the op adds to the kernel's."""
+    energy = torch.zeros_like(output)
+    x = tensors["x"]
+    for name in ("update_weight", "write_weight", "decay_weight"):
+        if name in tensors:
+            z = x if name != "update_weight" else torch.cat(
+                [x, torch.cat([tensors["h"][None], output[:-1]])], 2)
+            energy = energy + z.square() @ tensors[name].abs().T
+    return energy
+
+
 class GoldenTest(unittest.TestCase):
     def check(self, path, dtype):
         golden = json.loads(path.read_text())
@@ -85,7 +97,8 @@ class GoldenTest(unittest.TestCase):
         energy = stpn_cuda.Call(LIBRARY, stpn_cuda.KERNELS,
                                 {name: value.detach() for name, value in tensors.items()},
                                 energy=True, **options).forward(save=False).energy
-        found["energy"], expected["energy"] = energy, array(golden["energy"], dtype)
+        found["energy"] = energy + energy_of_gates(tensors, output)
+        expected["energy"] = array(golden["energy"], dtype)
         for key, leaf in leaves.items():
             found[f"gradient of {key}"] = leaf.grad
             expected[f"gradient of {key}"] = array(golden["grad"][key], dtype)
@@ -95,21 +108,11 @@ class GoldenTest(unittest.TestCase):
 
     def test_matches_every_golden_vector(self):
         paths = [*sorted((ROOT / "tests/golden").glob("stpn*.json")), ROOT / "tests/golden/hebbff.json"]
-        for not_on_a_gpu in ("gates", "delta", "gates_delta"):
-            paths.remove(ROOT / f"tests/golden/stpnr_{not_on_a_gpu}.json")
-        self.assertGreater(len(paths), 15)
+        self.assertGreater(len(paths), 18)
         for path in paths:
             for dtype in (DOUBLE, FLOAT):
                 with self.subTest(path.name, dtype=dtype):
                     self.check(path, dtype)
-
-    def test_the_delta_rule_is_refused(self):
-        tensors = {name: torch.zeros(shape, dtype=DOUBLE, device=LIBRARY.device)
-                   for name, shape in {"x": (2, 1, 3), "h": (1, 2), "F": (1, 2, 5), "weight": (2, 5),
-                                       "bias": (2,), "weight_lambda": (2, 5),
-                                       "weight_gamma": (2, 5)}.items()}
-        with self.assertRaisesRegex(RuntimeError, "no rule delta on a GPU"):
-            stpn_cuda.run(LIBRARY, tensors, rule="delta")
 
 
 def expect_close(test, got, want, tolerance, what):
@@ -121,7 +124,7 @@ def expect_close(test, got, want, tolerance, what):
 
 
 def random_call(steps, batch, inputs, hidden, options, seed, layer_norm=False, plastic_bias=False,
-                rates="synapse"):
+                rates="synapse", gates=()):
     """Tensors in double on the CPU, reset marks, and gradients of all results."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -151,6 +154,11 @@ def random_call(steps, batch, inputs, hidden, options, seed, layer_norm=False, p
     if plastic_bias:
         tensors |= {"beta": uniform(batch, hidden) * 0.3, "bias_lambda": uniform(hidden, low=0.2),
                     "bias_gamma": uniform(hidden) * 0.5}
+    for gate in gates:
+        columns = fan_in if gate == "update" else inputs
+        tensors[f"{gate}_weight"] = uniform(hidden, columns) * scale
+    if "update" in gates:
+        tensors["update_bias"] = uniform(hidden)
     reset = torch.rand(steps, batch, generator=generator) < 0.15
     gradients = {"output": uniform(steps, batch, hidden), "energy": uniform(steps, batch, hidden) * 0.1}
     gradients |= {name: uniform(*tensors[name].shape) for name in stpn_cuda.STATES if name in tensors}
@@ -202,15 +210,19 @@ class RandomShapesTest(unittest.TestCase):
                                    layer_norm=draw.random() < 0.3, plastic_bias=draw.random() < 0.3,
                                    rates=draw.choice(["synapse", "presynaptic", "scalar"]))
 
-    def test_the_published_variants_match_the_reference_in_float_too(self):
+    def test_the_published_variants_and_gates_match_the_reference_in_float_too(self):
         for size in SMALL + ([] if LIBRARY.emulated else LARGE):
             for options in ({"norm": "pre"}, {"norm": "post", "clamp": 1.0},
-                            {"norm": "preactivation", "recurrent": False}):
+                            {"norm": "preactivation", "recurrent": False},
+                            {"gates": ("update", "write", "decay")},
+                            {"gates": ("update", "write"), "rule": "delta"},
+                            {"gates": ("update",), "rule": "oja", "layer_norm": True}):
                 self.check(size, [DOUBLE, FLOAT], 5, **options)
 
     def test_repeats_give_the_same_bits(self):
         for size in SMALL[1:3] + ([] if LIBRARY.emulated else LARGE):
-            for options in ({"norm": "pre"}, {"norm": "post", "clamp": 1.0}, {"rule": "oja"}):
+            for options in ({"norm": "pre"}, {"norm": "post", "clamp": 1.0}, {"rule": "oja"},
+                            {"rule": "delta"}):
                 call = random_call(*size, options, 7)
                 first = results_of(stpn_cuda.KERNELS, FLOAT, *call, options)
                 for _ in range(2 if LIBRARY.emulated else 10):
@@ -224,6 +236,7 @@ class RandomShapesTest(unittest.TestCase):
             self.check(size, [FLOAT], 9, norm="post", clamp=1.0)
             self.check(size, [DOUBLE], 9, rule="oja", layer_norm=True, plastic_bias=True,
                        presynaptic="current")
+            self.check(size, [FLOAT], 9, rule="delta", gates=("update", "write", "decay"))
 
 
 if __name__ == "__main__":

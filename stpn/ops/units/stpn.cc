@@ -86,9 +86,6 @@ struct StpnUnit {
                "{}: rule delta wants norm pre, decay before_update, presynaptic previous and "
                "connections all",
                name);
-    STPN_CHECK(!(variant.has_gates() || variant.rule == kernels::Rule::delta) ||
-                   !call.tensors[kX].is_cuda(),
-               "{}: there are neither gates nor rule delta on a GPU", name);
     same_shape(call, kLambda, kLambda + 1);
     if (given(kBiasLambda)) same_shape(call, kBiasLambda, kBiasGamma);
   }

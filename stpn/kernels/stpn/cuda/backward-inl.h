@@ -1,26 +1,20 @@
-// Backward through all time steps of a sample, as one thread of its team does it. Names as in the
-// reference (stpn/kernels/stpn/ref.cc): dX is the gradient of the loss with respect to X.
+// Backward through all time steps of a sample, as one thread of its team does it.
 #pragma once
 
+#include "stpn/kernels/stpn/cuda/backward_row-inl.h"
 #include "stpn/kernels/stpn/cuda/recompute-inl.h"
 
 namespace stpn::kernels::cuda {
 
-// A matrix of a team: row i begins at values + i * row.
-template <typename T>
-struct TeamMatrix {
-  STPN_THREAD T* operator[](int i) const { return values + int64_t{i} * row; }
-  T* values;
-  int row;
-};
-
 template <typename T, class ThisTeam>
-class BackwardThread : public SampleThread<T, ThisTeam> {
-  using Base = SampleThread<T, ThisTeam>;
-  using Base::b, Base::bound, Base::f, Base::s, Base::team, Base::v;
+class BackwardThread : public BackwardRow<T, ThisTeam> {
+  using Base = BackwardRow<T, ThisTeam>;
+  using Base::b, Base::f, Base::p, Base::s, Base::team, Base::v;
+  using Base::dF_, Base::dbeta_, Base::first_column_, Base::gamma_, Base::gate_, Base::lambda_,
+      Base::partial_, Base::weight_, Base::z_;
   using Base::first_lane, Base::for_columns, Base::for_plastic, Base::for_rows, Base::is_plastic,
       Base::is_reset;
-  using Base::saved, Base::share;
+  using Base::neuron, Base::saved, Base::share, Base::vector, Base::z;
 
  public:
   // `memory` is the team's; `recomputed` (interval, H, P) and `sums` (Sizes::sums) are the
@@ -28,29 +22,17 @@ class BackwardThread : public SampleThread<T, ThisTeam> {
   STPN_THREAD BackwardThread(const ThisTeam& its_team, const StpnBackwardParams<T>& call,
                              const Sizes& sizes, const Team& shape, const BackwardMemory& at,
                              T* memory, T* recomputed, T* sums, int sample)
-      : Base(its_team, call.forward, sizes, sample),
-        p(call),
+      : Base(its_team, call, sizes, shape, at, memory, sums, sample),
         resident_(shape.resident),
         recomputed_(recomputed),
         sums_(sums),
-        dF_{memory + at.dF, shape.row},
-        weight_(shape.resident ? TeamMatrix<T>{memory + at.weight, shape.row}
-                               : TeamMatrix<T>{sums, s.fan_in}),
-        lambda_(shape.resident ? TeamMatrix<T>{memory + at.lambda, shape.row}
-                               : TeamMatrix<T>{sums + int64_t{s.hidden} * s.fan_in, s.plastic}),
-        gamma_(shape.resident ? TeamMatrix<T>{memory + at.gamma, shape.row}
-                              : TeamMatrix<T>{lambda_.values + s.synapses(), s.plastic}),
-        z_(memory + at.z),
         a_(memory + at.a),
         da_(memory + at.da),
         dh_(memory + at.dh),
         u_(memory + at.u),
         du_(memory + at.du),
-        dn_(memory + at.dn),
-        dbeta_(memory + at.dbeta),
-        vectors_(memory + at.vectors),
-        partial_(memory + at.partial),
-        first_column_(call.grad_x != nullptr ? 0 : s.inputs) {}
+        dh_all_(memory + at.dh_all),
+        row_(memory + at.row) {}
 
   STPN_THREAD void run() {
     begin();
@@ -69,18 +51,6 @@ class BackwardThread : public SampleThread<T, ThisTeam> {
   }
 
  private:
-  // What backward reads of a neuron at a step.
-  struct Neuron {
-    T h, inverse_norm, scale;
-  };
-  STPN_THREAD Neuron neuron(int t, int i) const {
-    Neuron n{this->output(t)[i], T(1), T(1)};
-    if (v.norm != Norm::none) n.inverse_norm = T(1) / plus_epsilon(saved(t, kNorm)[i]);
-    if (v.norm == Norm::pre) n.scale = n.inverse_norm;
-    return n;
-  }
-  STPN_THREAD T* vector(int which) const { return vectors_ + int64_t{which} * s.hidden; }
-
   STPN_THREAD void load_z(int t) {
     T* z = z_ + (t & 1) * s.fan_in;
     share(0, s.fan_in,
@@ -91,6 +61,9 @@ class BackwardThread : public SampleThread<T, ThisTeam> {
     const T* of_F = p.grad_final_F;
     for_rows([&](int i) {
       for_columns(s.fan_in, [&](int j) { weight_[i][j] = T(0); });
+      for (int k = 0; k < kGates; ++k) {
+        for_columns(s.gate_columns[k], [&](int j) { gate_[k][i][j] = T(0); });
+      }
       for_plastic([&](int j) {
         dF_[i][j] = of_F == nullptr ? T(0) : of_F[(int64_t{b} * s.hidden + i) * s.plastic + j];
         lambda_[i][j] = T(0);
@@ -111,11 +84,13 @@ class BackwardThread : public SampleThread<T, ThisTeam> {
     if (this->rows_are_independent) {
       const T* a = z(t) + s.first;
       for_rows([&](int i) {
-        const Neuron n = neuron(t, i);
-        const Sums sums = through_update(t, i, n, a, F_before, /*norm_too=*/true);
-        const T dh = gradient_of_h(t, i) + sums.dh;
-        const T du = dh * activation_slope(v.activation, n.h);
-        through_preactivation(t, i, n, du, sums.dn, F_before, /*columns_begin=*/false);
+        const Neuron<T> n = neuron(t, i);
+        RowGradients<T> gradients;
+        T dh = this->through_update(t, i, n, a, F_before, /*norm_too=*/true, gradients);
+        dh += gradient_of_h(t, i);
+        const Activity activity = through_activity(t, i, n, dh);
+        this->through_preactivation(t, i, n, activity.du, activity.update, activity.kept, gradients,
+                                    F_before, /*columns_begin=*/false);
       });
     } else {
       step_in_parts(t, F_before);
@@ -137,12 +112,24 @@ class BackwardThread : public SampleThread<T, ThisTeam> {
     team.sync();
   }
 
-  STPN_THREAD const T* z(int t) const { return z_ + (t & 1) * s.fan_in; }
-
   STPN_THREAD T gradient_of_h(int t, int i) const {
     const T given =
         p.grad_output == nullptr ? T(0) : p.grad_output[this->sample_at(t) * s.hidden + i];
     return dh_[i] + given;
+  }
+
+  // From dh: the gradients of u and of the update gate before its sigmoid, and what the gate passes
+  // on to h[t-1].
+  struct Activity {
+    T du, update, kept;
+  };
+  STPN_THREAD Activity through_activity(int t, int i, const Neuron<T>& n, T dh) const {
+    if (!v.update_gate) return {dh * activation_slope(v.activation, n.h), T(0), T(0)};
+    const T keep = saved(t, s.at.gate[kUpdateGate])[i];
+    const T candidate = saved(t, s.at.candidate)[i];
+    const T change = z(t)[s.inputs + i] - candidate;
+    return {dh * (T(1) - keep) * activation_slope(v.activation, candidate),
+            dh * change * keep * (T(1) - keep), dh * keep};
   }
 
   STPN_THREAD void forget() {
@@ -152,185 +139,19 @@ class BackwardThread : public SampleThread<T, ThisTeam> {
     });
   }
 
-  // Sums over a row: what its update adds to the gradients of h[t] and of |G|.
-  struct Sums {
-    T dh, dn;
-  };
-
-  // Through the update of a row: dF becomes the gradient of F before the step; `partial` gets that
-  // of `a`. Through the division by the norm too, unless Oja's rule comes in between.
-  STPN_THREAD Sums through_update(int t, int i, const Neuron& n, const T* a, const T* F_before,
-                                  bool norm_too) {
-    const RowRates<T> rates(f, s, i);
-    const T* F = F_before + int64_t{i} * s.plastic;
-    T inverse_post = T(1);
-    T dm_over_norm = T(0);
-    if (v.norm == Norm::post) {
-      const T norm = saved(t, kPostNorm)[i];
-      inverse_post = T(1) / plus_epsilon(norm);
-      T product = T(0);
-      for_plastic(
-          [&](int j) { product += dF_[i][j] * clamped(new_F(F[j], rates[j], n, a[j]), bound); });
-      const T dm = -team.sum(product) * inverse_post * inverse_post;
-      dm_over_norm = if_positive(norm, dm / norm);
-      const T* W = f.weight + int64_t{i} * s.fan_in;
-      for_columns(s.fan_in, [&](int j) {
-        if (!is_plastic(j)) weight_[i][j] += dm_over_norm * W[j];
-      });
-    }
-    const bool to_norm = norm_too && v.norm == Norm::pre;
-    UpdateRow row{i < team.groups(), this->hebbian_term_is_z ? first_column_ - s.first : 0,
-                  to_norm ? n.inverse_norm : T(1), inverse_post, dm_over_norm};
-    Sums sums = update_row(row, rates, n, F, a, f.weight + int64_t{i} * s.fan_in + s.first, dF_[i],
-                           weight_[i] + s.first, lambda_[i], gamma_[i],
-                           partial_ + int64_t{team.group()} * s.fan_in + s.first);
-    if (v.plastic_bias && first_lane()) sums.dh += through_bias_update(t, i, n.h);
-    team.sum(sums.dh, sums.dn);
-    if (!to_norm) sums.dn = T(0);
-    return sums;
-  }
-
-  STPN_THREAD static T new_F(T F, const Rate<T>& rate, const Neuron& n, T a) {
-    return rate.lambda * (F * n.scale) + rate.gamma * (n.h * a);
-  }
-
-  struct UpdateRow {
-    bool fresh;      // the group's first row: nothing is in `partial` yet
-    int first;       // the first column of `partial` that is wanted
-    T inverse_norm;  // of norm `pre`, if dF goes through it here
-    T inverse_post;  // of norm `post`
-    T dm_over_norm;  // likewise
-  };
-  // What is written does not overlap.
-  STPN_THREAD Sums update_row(const UpdateRow& row, const RowRates<T>& rates, const Neuron& n,
-                              const T* __restrict__ F, const T* __restrict__ a,
-                              const T* __restrict__ W, T* __restrict__ dF, T* __restrict__ dW,
-                              T* __restrict__ d_lambda, T* __restrict__ d_gamma,
-                              T* __restrict__ partial) const {
-    const bool post = v.norm == Norm::post;
-    Sums sums{T(0), T(0)};
-    for_plastic([&](int j) {
-      const Rate<T> rate = rates[j];
-      const T F_in = F[j] * n.scale;
-      const T change = n.h * a[j];
-      const T value = rate.lambda * F_in + rate.gamma * change;
-      T d_new = dF[j];
-      if (post) {
-        const T dG = row.dm_over_norm * (W[j] + clamped(value, bound));
-        dW[j] += dG;
-        d_new = d_new * row.inverse_post + dG;
-      }
-      d_new = through_clamp(value, bound, d_new);
-      d_lambda[j] += d_new * F_in;
-      d_gamma[j] += d_new * change;
-      const T d_change = d_new * rate.gamma;
-      sums.dh += d_change * a[j];
-      if (j >= row.first) {
-        const T da = d_change * n.h;
-        partial[j] = row.fresh ? da : partial[j] + da;
-      }
-      const T d_in = d_new * rate.lambda;
-      sums.dn -= d_in * F_in * row.inverse_norm;
-      dF[j] = d_in * row.inverse_norm;
-    });
-    return sums;
-  }
-
-  // Through the update of the plastic bias. Returns what it adds to dh. On the first lane.
-  STPN_THREAD T through_bias_update(int t, int i, T h) {
-    const int r = v.scalar_bias_rates ? 0 : i;
-    const T beta = saved(t, this->saved_beta())[i];
-    const T lambda = f.bias_lambda[r];
-    const T gamma = f.bias_gamma[r] * (v.decay == Decay::after_update ? lambda : T(1));
-    const T d_new = through_clamp(lambda * beta + gamma * h, bound, dbeta_[i]);
-    vector(kBiasLambdaSum)[i] += d_new * beta;
-    vector(kBiasGammaSum)[i] += d_new * h;
-    dbeta_[i] = d_new * lambda;
-    return d_new * gamma;
-  }
-
-  // Through energy and pre-activation of a row, given du, the gradient of G z / n, and dn so far.
-  // `columns_begin`: nothing is in `partial` yet.
-  STPN_THREAD void through_preactivation(int t, int i, const Neuron& n, T du, T dn,
-                                         const T* F_before, bool columns_begin) {
-    if (first_lane()) {
-      vector(kBiasSum)[i] += du;
-      if (v.plastic_bias) dbeta_[i] += du;
-    }
-    const T* W = f.weight + int64_t{i} * s.fan_in;
-    const T* F = F_before + int64_t{i} * s.plastic;
-    T dE = T(0);  // of the sum over j of |G_ij| z_j^2
-    if (p.grad_energy != nullptr) {
-      dE = p.grad_energy[this->sample_at(t) * s.hidden + i] * n.inverse_norm;
-      T energy = T(0);
-      for_columns(s.fan_in, [&](int j) {
-        const T G = W[j] + (is_plastic(j) ? F[j - s.first] : T(0));
-        const T counts = f.measured == nullptr ? T(1) : f.measured[j];
-        energy += counts * std::abs(G) * z(t)[j] * z(t)[j];
-      });
-      energy = team.sum(energy);
-      if (v.norm != Norm::none) dn -= dE * energy * n.inverse_norm;
-    }
-    const T du_over_n = du * n.inverse_norm;
-    T dn_over_norm = T(0);
-    if (v.norm != Norm::none) {
-      const T norm = saved(t, kNorm)[i];
-      dn -= du_over_n * saved(t, kDot)[i] * n.inverse_norm;
-      dn_over_norm = if_positive(norm, dn / norm);
-    }
-    const bool fresh = i < team.groups();
-    preactivation_row({fresh, fresh && columns_begin, du_over_n, dn_over_norm}, W, F, z(t), dF_[i],
-                      weight_[i], partial_ + int64_t{team.group()} * s.fan_in);
-    if (p.grad_energy != nullptr) through_energy(t, i, dE, W, F);
-  }
-
-  struct PreactivationRow {
-    bool fresh;          // the group's first row: `partial` has only what the update put there,
-    bool fresh_plastic;  // or nothing
-    T du_over_n, dn_over_norm;
-  };
-  STPN_THREAD void preactivation_row(const PreactivationRow& row, const T* __restrict__ W,
-                                     const T* __restrict__ F, const T* __restrict__ z,
-                                     T* __restrict__ dF, T* __restrict__ dW,
-                                     T* __restrict__ partial) const {
-    for_columns(s.fan_in, [&](int j) {
-      const bool plastic = is_plastic(j);
-      const T G = W[j] + (plastic ? F[j - s.first] : T(0));
-      const T dG = row.du_over_n * z[j] + row.dn_over_norm * G;
-      dW[j] += dG;
-      if (plastic) dF[j - s.first] += dG;
-      if (j >= first_column_) {
-        const T dz = row.du_over_n * G;
-        partial[j] = (plastic ? row.fresh_plastic : row.fresh) ? dz : partial[j] + dz;
-      }
-    });
-  }
-
-  STPN_THREAD void through_energy(int t, int i, T dE, const T* W, const T* F) {
-    T* partial = partial_ + int64_t{team.group()} * s.fan_in;
-    for_columns(s.fan_in, [&](int j) {
-      const T G = W[j] + (is_plastic(j) ? F[j - s.first] : T(0));
-      const T counts = f.measured == nullptr ? T(1) : f.measured[j];
-      const T z_j = z(t)[j];
-      const T dG = dE * counts * sign(G) * z_j * z_j;
-      weight_[i][j] += dG;
-      if (is_plastic(j)) dF_[i][j - s.first] += dG;
-      if (j >= first_column_) partial[j] += dE * counts * std::abs(G) * T(2) * z_j;
-    });
-  }
-
   // A step in which rows depend on each other.
   STPN_THREAD void step_in_parts(int t, const T* F_before) {
     const bool oja = v.rule == Rule::oja;
     const bool sum_columns = !this->hebbian_term_is_z;
     const T* a = sum_columns ? a_ : z(t) + s.first;
     for_rows([&](int i) {
-      const Neuron n = neuron(t, i);
-      const Sums sums = through_update(t, i, n, a, F_before, !oja);
+      const Neuron<T> n = neuron(t, i);
+      RowGradients<T> gradients;
+      const T dh = this->through_update(t, i, n, a, F_before, !oja, gradients);
       if (!first_lane()) return;
       u_[i] = preactivation(t, i, n);
-      dn_[i] = sums.dn;
-      du_[i] = gradient_of_h(t, i) + sums.dh;  // dh, but for what comes from other rows
+      dh_all_[i] = gradient_of_h(t, i) + dh;  // but for what comes from other rows
+      put_row(i, gradients);
     });
     team.sync();
     if (sum_columns) {
@@ -341,9 +162,8 @@ class BackwardThread : public SampleThread<T, ThisTeam> {
     if (oja) for_rows([&](int i) { through_oja(i, neuron(t, i), F_before); });
     for_rows([&](int i) {
       if (!first_lane()) return;
-      T dh = du_[i];
-      if (this->current_presynaptic) dh += da_[s.inputs + i - s.first];
-      du_[i] = dh * activation_slope(v.activation, this->output(t)[i]);
+      if (this->current_presynaptic) dh_all_[i] += da_[s.inputs + i - s.first];
+      du_[i] = through_activity(t, i, neuron(t, i), dh_all_[i]).du;
     });
     typename Base::Normalisation of_u{};
     T mean = T(0);
@@ -361,7 +181,9 @@ class BackwardThread : public SampleThread<T, ThisTeam> {
       mean_product /= T(s.hidden);
     }
     for_rows([&](int i) {
-      T du = team.from_first(first_lane() ? du_[i] : T(0));
+      const Neuron<T> n = neuron(t, i);
+      const Activity activity = through_activity(t, i, n, from_first(dh_all_[i]));
+      T du = from_first(du_[i]);
       if (v.layer_norm) {
         const T normalised = (u_[i] - of_u.mean) * of_u.inverse_std;
         if (first_lane()) {
@@ -370,20 +192,33 @@ class BackwardThread : public SampleThread<T, ThisTeam> {
         }
         du = (du * f.layer_norm_weight[i] - mean - normalised * mean_product) * of_u.inverse_std;
       }
-      const T dn = team.from_first(first_lane() ? dn_[i] : T(0));
-      through_preactivation(t, i, neuron(t, i), du, dn, F_before, sum_columns);
+      this->through_preactivation(t, i, n, du, activity.update, activity.kept, get_row(i), F_before,
+                                  sum_columns);
     });
   }
 
-  STPN_THREAD T preactivation(int t, int i, const Neuron& n) const {
-    T u = saved(t, kDot)[i] * n.inverse_norm;
+  // A value that the group's first lane has written, on every lane.
+  STPN_THREAD T from_first(const T& value) const {
+    return team.from_first(first_lane() ? value : T(0));
+  }
+  STPN_THREAD void put_row(int i, const RowGradients<T>& of) {
+    const T values[] = {of.dn, of.write, of.decay, of.growth};
+    for (int k = 0; k < BackwardMemory::kRowVectors; ++k) row_[k * s.hidden + i] = values[k];
+  }
+  STPN_THREAD RowGradients<T> get_row(int i) const {
+    return {from_first(row_[i]), from_first(row_[s.hidden + i]), from_first(row_[2 * s.hidden + i]),
+            from_first(row_[3 * s.hidden + i])};
+  }
+
+  STPN_THREAD T preactivation(int t, int i, const Neuron<T>& n) const {
+    T u = saved(t, s.at.dot)[i] * n.inverse_norm;
     if (f.bias != nullptr) u += f.bias[i];
-    if (v.plastic_bias) u += saved(t, this->saved_beta())[i];
+    if (v.plastic_bias) u += saved(t, s.at.beta)[i];
     return u;
   }
 
   // Through what Oja's rule subtracts, and then through norm `pre`.
-  STPN_THREAD void through_oja(int i, const Neuron& n, const T* F_before) {
+  STPN_THREAD void through_oja(int i, const Neuron<T>& n, const T* F_before) {
     const T* F = F_before + int64_t{i} * s.plastic;
     T* dF = dF_[i];
     T dh = T(0);
@@ -400,15 +235,15 @@ class BackwardThread : public SampleThread<T, ThisTeam> {
     });
     team.sum(dh, dn);
     if (!first_lane()) return;
-    du_[i] += dh;
-    dn_[i] += dn;
+    dh_all_[i] += dh;
+    row_[i] += dn;
   }
 
   STPN_THREAD void finish() {
     if (p.grad_initial_h != nullptr) {
       share(0, s.hidden, [&](int i) { p.grad_initial_h[int64_t{b} * s.hidden + i] = dh_[i]; });
     }
-    T* vectors = sums_ + int64_t{s.hidden} * s.fan_in + 2 * s.synapses();
+    T* vectors = sums_ + s.vector_sums();
     for_rows([&](int i) {
       if (p.grad_initial_F != nullptr) {
         T* to = p.grad_initial_F + (int64_t{b} * s.hidden + i) * s.plastic;
@@ -433,14 +268,15 @@ class BackwardThread : public SampleThread<T, ThisTeam> {
       lambda[j] = lambda_[i][j];
       lambda[s.synapses() + j] = gamma_[i][j];
     });
+    for (int k = 0; k < kGates; ++k) {
+      T* gate = sums_ + s.gate_sums(k) + int64_t{i} * s.gate_columns[k];
+      for_columns(s.gate_columns[k], [&](int j) { gate[j] = gate_[k][i][j]; });
+    }
   }
 
-  const StpnBackwardParams<T>& p;
   bool resident_;
   T *recomputed_, *sums_;
-  TeamMatrix<T> dF_, weight_, lambda_, gamma_;
-  T *z_, *a_, *da_, *dh_, *u_, *du_, *dn_, *dbeta_, *vectors_, *partial_;
-  int first_column_;  // of `partial`, that is wanted: without grad_x, that of the first neuron
+  T *a_, *da_, *dh_, *u_, *du_, *dh_all_, *row_;
 };
 
 }  // namespace stpn::kernels::cuda

@@ -1,7 +1,6 @@
 #include "stpn/kernels/stpn/cuda/c_api.h"
 
 #include <exception>
-#include <stdexcept>
 #include <string>
 #include <type_traits>
 
@@ -29,6 +28,9 @@ StpnVariant variant_of(const StpnCudaCall& call) {
   variant.layer_norm = call.layer_norm != 0;
   variant.plastic_bias = call.plastic_bias != 0;
   variant.scalar_bias_rates = call.scalar_bias_rates != 0;
+  variant.update_gate = call.update_gate != 0;
+  variant.write_gate = call.write_gate != 0;
+  variant.decay_gate = call.decay_gate != 0;
   return variant;
 }
 
@@ -39,7 +41,6 @@ StpnBackwardParams<T> params_of(const StpnCudaCall& call) {
   StpnForwardParams<T>& f = p.forward;
   f.extent = extent_of(call);
   f.variant = variant_of(call);
-  if (f.variant.rule == Rule::delta) throw std::invalid_argument("there is no rule delta on a GPU");
   for (int row = 0; row < StpnCudaCall::kRows; ++row) {
     if (Fields::values[row] != nullptr) {
       f.*Fields::values[row] = static_cast<const T*>(call.values[row]);

@@ -1,5 +1,5 @@
 // The STPN's reference and CUDA kernels as C functions, for checks from Python
-// (python/stpn_cuda.py).
+// (benchmarks/gpu/stpn_cuda.py).
 #pragma once
 
 #include <cstdint>
@@ -18,6 +18,7 @@ struct StpnCudaCall {
 
   int64_t steps, batch, inputs, hidden;
   int64_t is_double, recurrent, rates, layer_norm, plastic_bias, scalar_bias_rates;
+  int64_t update_gate, write_gate, decay_gate;
   double options[kOptions];
   const void* values[kRows];  // (initial) values
   void* finals[kRows];        // of states

@@ -72,7 +72,14 @@ auto emulate(const RandomStpnCall<T>& call, const cuda::Division& d, uint64_t se
       call, d, [](StpnBackwardParams<T>&) {}, seed);
 }
 
-// Every rule, decay, norm and connection, with and without layer norm and plastic bias.
+// A variant's gates, at random: those that it may have.
+void draw_gates(base::Random& draw, StpnVariant& v) {
+  v.update_gate = draw.below(2) == 0;
+  v.write_gate = v.rule != Rule::oja && draw.below(2) == 0;
+  v.decay_gate = v.rule != Rule::oja && v.norm == Norm::pre && draw.below(2) == 0;
+}
+
+// Every rule, decay, norm and connection, with and without layer norm, plastic bias and gates.
 std::vector<StpnVariant> all_variants() {
   base::Random draw(23, base::Stream::test_data, 0);
   std::vector<StpnVariant> variants;
@@ -95,9 +102,26 @@ std::vector<StpnVariant> all_variants() {
             v.scalar_bias_rates = draw.below(2) == 0;
             if (draw.below(3) == 0) v.clamp = 0.4;
             variants.push_back(v);
+            if (!v.recurrent) continue;
+            draw_gates(draw, v);
+            if (v.has_gates()) variants.push_back(v);
           }
         }
       }
+    }
+  }
+  for (const Activation activation : {Activation::tanh, Activation::sigmoid}) {
+    for (const bool layer_norm : {false, true}) {
+      StpnVariant v;
+      v.rule = Rule::delta;
+      v.activation = activation;
+      v.layer_norm = v.plastic_bias = layer_norm;
+      if (layer_norm) v.clamp = 0.4;
+      variants.push_back(v);
+      v.recurrent = false;
+      variants.push_back(v);
+      v.recurrent = v.update_gate = v.write_gate = v.decay_gate = true;
+      variants.push_back(v);
     }
   }
   return variants;
@@ -113,11 +137,11 @@ TEST(StpnCudaTest, EveryVariantMatchesReference) {
     const Shape& shape = shapes[draw.below(4)];
     SCOPED_TRACE(fmt::format(
         "T {} B {} I {} H {} norm {} connections {} rule {} decay {} presynaptic {} layer norm {} "
-        "plastic bias {} recurrent {} rates {} lanes {}",
+        "plastic bias {} recurrent {} rates {} update gate {} write gate {} decay gate {} lanes {}",
         e.steps, e.batch, e.inputs, e.hidden, static_cast<int>(v.norm),
         static_cast<int>(v.connections), static_cast<int>(v.rule), static_cast<int>(v.decay),
         static_cast<int>(v.presynaptic), v.layer_norm, v.plastic_bias, v.recurrent,
-        static_cast<int>(v.rates), shape.lanes));
+        static_cast<int>(v.rates), v.update_gate, v.write_gate, v.decay_gate, shape.lanes));
     RandomStpnCall<double> c(e, v, e.inputs);
     for (const auto given : {RandomStpnCall<double>::GivenGradients::all,
                              RandomStpnCall<double>::GivenGradients::output}) {
@@ -137,8 +161,11 @@ TEST(StpnCudaTest, ItsOwnDivisionsMatchReference) {
   StpnVariant coupled;
   coupled.rule = Rule::oja;
   coupled.layer_norm = coupled.plastic_bias = true;
+  StpnVariant gated;
+  gated.rule = Rule::delta;
+  gated.update_gate = gated.write_gate = gated.decay_gate = true;
   const cuda::Machine small{1024, 2, 8};
-  for (const StpnVariant& v : {StpnVariant(), post, coupled}) {
+  for (const StpnVariant& v : {StpnVariant(), post, coupled, gated}) {
     for (const cuda::Machine& machine : {cuda::Machine(), small}) {
       const Extent e{18, 2, 7, 5};
       const cuda::Division d(e, v, sizeof(double), machine);
@@ -157,7 +184,8 @@ TEST(StpnCudaTest, ItsOwnDivisionsMatchReference) {
 // reads without a barrier in between would show.
 TEST(StpnCudaTest, BitsDoNotDependOnTheSchedule) {
   for (const StpnVariant& v : all_variants()) {
-    if (v.norm != Norm::post || v.connections == Connections::input) continue;
+    const bool post = v.norm == Norm::post && v.connections != Connections::input;
+    if (!post && v.rule != Rule::delta) continue;
     const Extent e{4, 2, 5, 6};
     const RandomStpnCall<float> c(e, v, 5);
     for (const bool resident : {true, false}) {

@@ -26,6 +26,8 @@ class ForwardThread : public SampleThread<T, ThisTeam> {
         h_(memory + at.h),
         u_(memory + at.u),
         scale_(memory + at.scale),
+        update_(memory + at.update),
+        growth_(memory + at.growth),
         beta_(memory + at.beta),
         partial_(memory + at.partial) {}
 
@@ -44,9 +46,9 @@ class ForwardThread : public SampleThread<T, ThisTeam> {
       if (this->rows_are_independent) {
         for_rows([&](int i) {
           const Row row = row_sums(t, i, z);
-          const T h = activate(v.activation, row.u);
+          const T h = activity(t, i, row.u, row.update, z);
           put_h(t, i, h, next);
-          update(t, i, h, row.scale, z + s.first);
+          update(t, i, h, growth(row.growth, h), row.scale, z + s.first);
         });
       } else {
         step_in_parts(t, z, next);
@@ -63,9 +65,13 @@ class ForwardThread : public SampleThread<T, ThisTeam> {
   }
 
  private:
+  // Of a neuron at a step: the pre-activation before layer norm; what F is multiplied with as it
+  // enters the update; the update gate; and what F learns from z, or by the other rules what
+  // multiplies h in it.
   struct Row {
-    T u, scale;
+    T u, scale, update, growth;
   };
+  STPN_THREAD T growth(T of_row, T h) const { return v.rule == Rule::delta ? of_row : of_row * h; }
 
   STPN_THREAD T* F(int i) const { return F_ + int64_t{i} * row_; }
 
@@ -96,7 +102,11 @@ class ForwardThread : public SampleThread<T, ThisTeam> {
     });
   }
 
-  // The pre-activation, before layer norm, from G z and |G|, which are saved.
+  // What a thread saves for backward, if there is one.
+  STPN_THREAD void save(int t, int i, int which, T value) const {
+    if (f.saved != nullptr && first_lane()) saved(t, which)[i] = value;
+  }
+
   STPN_THREAD Row row_sums(int t, int i, const T* z) {
     const T* W = f.weight + int64_t{i} * s.fan_in;
     const T* row = F(i);
@@ -108,23 +118,76 @@ class ForwardThread : public SampleThread<T, ThisTeam> {
       squares += G * G;
     });
     team.sum(dot, squares);
+    save(t, i, s.at.dot, dot);
     T inverse = T(1);
     if (v.norm != Norm::none) {
       const T norm = std::sqrt(squares);
       inverse = T(1) / plus_epsilon(norm);
-      if (f.saved != nullptr && first_lane()) saved(t, kNorm)[i] = norm;
+      save(t, i, s.at.norm, norm);
     }
     if (f.energy != nullptr) measure(t, i, z, inverse);
-    T u = dot * inverse;
-    if (f.bias != nullptr) u += f.bias[i];
+    Row of_row{dot * inverse, v.norm == Norm::pre ? inverse : T(1), T(0), T(1)};
+    if (v.rule == Rule::delta) of_row.growth = delta(t, i, z, dot, inverse);
+    gates(t, i, z, of_row);
+    if (f.bias != nullptr) of_row.u += f.bias[i];
     if (v.plastic_bias) {
       T beta = T(0);
       if (first_lane()) beta = beta_[i];
-      u += team.from_first(beta);
-      if (f.saved != nullptr && first_lane()) saved(t, this->saved_beta())[i] = beta;
+      of_row.u += team.from_first(beta);
+      save(t, i, s.at.beta, beta);
     }
-    if (f.saved != nullptr && first_lane()) saved(t, kDot)[i] = dot;
-    return {u, v.norm == Norm::pre ? inverse : T(1)};
+    return of_row;
+  }
+
+  STPN_THREAD void gates(int t, int i, const T* z, Row& row) {
+    if (v.update_gate) {
+      T u = T(0);
+      const T* U = f.update_weight + int64_t{i} * s.fan_in;
+      for_columns(s.fan_in, [&](int j) { u += U[j] * z[j]; });
+      row.update = sigmoid(team.sum(u) + (f.update_bias == nullptr ? T(0) : f.update_bias[i]));
+      save(t, i, s.at.gate[kUpdateGate], row.update);
+    }
+    if (v.write_gate) {
+      T u = T(0);
+      const T* B = f.write_weight + int64_t{i} * s.inputs;
+      for_columns(s.inputs, [&](int j) { u += B[j] * z[j]; });
+      const T write = T(2) * sigmoid(team.sum(u));
+      row.growth *= write;
+      save(t, i, s.at.gate[kWriteGate], write);
+    }
+    if (v.decay_gate) {
+      T u = T(0);
+      const T* A = f.decay_weight + int64_t{i} * s.inputs;
+      for_columns(s.inputs, [&](int j) { u += A[j] * z[j]; });
+      const T keep = sigmoid(team.sum(u) + T(kDecayGateOffset));
+      row.scale *= keep;
+      save(t, i, s.at.gate[kDecayGate], keep);
+    }
+  }
+
+  // What rule `delta` makes F learn, before the write gate.
+  STPN_THREAD T delta(int t, int i, const T* z, T dot, T inverse) {
+    const T* W = f.weight + int64_t{i} * s.fan_in;
+    T of_W = T(0);
+    T squares = T(0);
+    for_columns(s.fan_in, [&](int j) {
+      of_W += W[j] * z[j];
+      squares += z[j] * z[j];
+    });
+    team.sum(of_W, squares);
+    const T u = of_W * inverse + (f.bias == nullptr ? T(0) : f.bias[i]);
+    const T growth =
+        (activate(v.activation, u) - (dot - of_W) * inverse) / (squares + T(kSquaresEpsilon));
+    save(t, i, s.at.value, of_W);
+    save(t, i, s.at.growth, growth);
+    return growth;
+  }
+
+  STPN_THREAD T activity(int t, int i, T u, T update, const T* z) {
+    const T candidate = activate(v.activation, u);
+    if (!v.update_gate) return candidate;
+    save(t, i, s.at.candidate, candidate);
+    return update * z[s.inputs + i] + (T(1) - update) * candidate;
   }
 
   STPN_THREAD void measure(int t, int i, const T* z, T inverse) {
@@ -147,10 +210,10 @@ class ForwardThread : public SampleThread<T, ThisTeam> {
   }
 
   // The new F of a row, and beta. `a` is the presynaptic factor of the Hebbian term.
-  STPN_THREAD void update(int t, int i, T h, T scale, const T* a) {
+  STPN_THREAD void update(int t, int i, T h, T growth, T scale, const T* a) {
     const RowRates<T> rates(f, s, i);
     T* row = F(i);
-    update_row(rates, a, h, scale, row);
+    update_row(rates, a, growth, scale, row);
     if (v.norm == Norm::post) {
       const T* W = f.weight + int64_t{i} * s.fan_in;
       T squares = T(0);
@@ -161,7 +224,7 @@ class ForwardThread : public SampleThread<T, ThisTeam> {
       const T norm = std::sqrt(team.sum(squares));
       const T inverse = T(1) / plus_epsilon(norm);
       for_plastic([&](int j) { row[j] *= inverse; });
-      if (f.saved != nullptr && first_lane()) saved(t, kPostNorm)[i] = norm;
+      save(t, i, s.at.post_norm, norm);
     }
     if (v.plastic_bias && first_lane()) {
       const int r = v.scalar_bias_rates ? 0 : i;
@@ -172,11 +235,11 @@ class ForwardThread : public SampleThread<T, ThisTeam> {
   }
 
   // The row does not overlap what is read.
-  STPN_THREAD void update_row(const RowRates<T>& rates, const T* __restrict__ a, T h, T scale,
+  STPN_THREAD void update_row(const RowRates<T>& rates, const T* __restrict__ a, T growth, T scale,
                               T* __restrict__ row) const {
     for_plastic([&](int j) {
       const Rate<T> rate = rates[j];
-      row[j] = clamped(rate.lambda * (row[j] * scale) + rate.gamma * (h * a[j]), bound);
+      row[j] = clamped(rate.lambda * (row[j] * scale) + rate.gamma * (growth * a[j]), bound);
     });
   }
 
@@ -187,6 +250,8 @@ class ForwardThread : public SampleThread<T, ThisTeam> {
       if (first_lane()) {
         u_[i] = row.u;
         scale_[i] = row.scale;
+        update_[i] = row.update;
+        growth_[i] = row.growth;
       }
     });
     team.sync();
@@ -197,7 +262,7 @@ class ForwardThread : public SampleThread<T, ThisTeam> {
       if (v.layer_norm) {
         u = (u - of_u.mean) * of_u.inverse_std * f.layer_norm_weight[i] + f.layer_norm_bias[i];
       }
-      const T h = activate(v.activation, u);
+      const T h = activity(t, i, u, update_[i], z);
       put_h(t, i, h, next);
       if (first_lane()) h_[i] = h;
     });
@@ -209,12 +274,12 @@ class ForwardThread : public SampleThread<T, ThisTeam> {
           [&](int i) { return scale_[i]; });
       a = a_;
     }
-    for_rows([&](int i) { update(t, i, h_[i], scale_[i], a); });
+    for_rows([&](int i) { update(t, i, h_[i], growth(growth_[i], h_[i]), scale_[i], a); });
   }
 
   T* F_;
   int row_;
-  T *z_, *a_, *h_, *u_, *scale_, *beta_, *partial_;
+  T *z_, *a_, *h_, *u_, *scale_, *update_, *growth_, *beta_, *partial_;
 };
 
 }  // namespace stpn::kernels::cuda

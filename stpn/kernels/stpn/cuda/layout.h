@@ -35,6 +35,33 @@ struct Machine {
   int processors = 108;
 };
 
+enum Gate { kUpdateGate, kWriteGate, kDecayGate, kGates };
+
+// What is saved of a neuron at each step, each by the index of its vector; -1: not by this variant.
+struct SavedAt {
+  explicit SavedAt(const StpnVariant& v)
+      : norm(next(v.norm != Norm::none)),
+        post_norm(next(v.norm == Norm::post)),
+        beta(next(v.plastic_bias)),
+        candidate(next(v.update_gate)),
+        gate{next(v.update_gate), next(v.write_gate), next(v.decay_gate)},
+        value(next(v.rule == Rule::delta)),
+        growth(next(v.rule == Rule::delta)) {}
+
+  int count = 1;
+  int dot = 0;       // G z
+  int norm;          // |G|
+  int post_norm;     // |W + F| of norm `post`
+  int beta;          // before the step
+  int candidate;     // act(u), of which the update gate makes h
+  int gate[kGates];  // values of the gates
+  int value;         // W z, of rule `delta`
+  int growth;        // what F learns by rule `delta`, before the write gate
+
+ private:
+  int next(bool has) { return has ? count++ : -1; }
+};
+
 struct Sizes {
   Sizes(const Extent& extent, const StpnVariant& variant)
       : steps(static_cast<int>(extent.steps)),
@@ -44,37 +71,46 @@ struct Sizes {
         fan_in(static_cast<int>(kernels::fan_in(extent, variant))),
         plastic(static_cast<int>(plastic_fan_in(extent, variant))),
         first(static_cast<int>(first_plastic_input(extent, variant))),
-        saved(1 + (variant.norm != Norm::none ? 1 : 0) + (variant.norm == Norm::post ? 1 : 0) +
-              (variant.plastic_bias ? 1 : 0)),
+        gate_columns{variant.update_gate ? fan_in : 0, variant.write_gate ? inputs : 0,
+                     variant.decay_gate ? inputs : 0},
+        at(variant),
         interval(int64_t{hidden} * plastic <= kSmall ? 16 : 4) {}
 
   STPN_HOST_DEVICE int64_t synapses() const { return int64_t{hidden} * plastic; }
-  // Values that forward saves: `saved` per neuron at each step, and F at steps interval,
+  // Values that forward saves: `at.count` per neuron at each step, and F at steps interval,
   // 2 interval ...
-  SavedBound saved_bound() const { return {int64_t{saved} * hidden, synapses(), interval}; }
+  SavedBound saved_bound() const { return {int64_t{at.count} * hidden, synapses(), interval}; }
   int64_t saved_size() const {
-    return batch * (int64_t{steps} * saved * hidden + int64_t{steps} / interval * synapses());
+    return batch * (int64_t{steps} * at.count * hidden + int64_t{steps} / interval * synapses());
   }
-  // Sums of the gradients of a sample's parameters: W; Lambda and Gamma of synapses; and `vectors`
-  // of one value per neuron.
-  STPN_HOST_DEVICE int64_t sums() const {
-    return int64_t{hidden} * fan_in + 2 * synapses() + int64_t{kVectors} * hidden;
+  // Sums of the gradients of a sample's parameters: W; Lambda and Gamma of synapses; the weights of
+  // the gates; and SumVector, one value per neuron each.
+  STPN_HOST_DEVICE int64_t gate_sums(int gate) const {
+    int64_t at_gate = int64_t{hidden} * fan_in + 2 * synapses();
+    for (int k = 0; k < gate; ++k) at_gate += int64_t{hidden} * gate_columns[k];
+    return at_gate;
   }
+  STPN_HOST_DEVICE int64_t vector_sums() const { return gate_sums(kGates); }
+  STPN_HOST_DEVICE int64_t sums() const { return vector_sums() + int64_t{kVectors} * hidden; }
 
   int steps, batch, inputs, hidden, fan_in, plastic, first;  // T, B, I, H, N, P, first plastic
-  int saved;     // values saved per neuron and step, in the order of SavedNeuron
+  int gate_columns[kGates];  // of their weights; 0: there is no such gate
+  SavedAt at;
   int interval;  // steps between checkpoints
 
   static constexpr int kSmall = 16 * 1024;  // most synapses of a sample with long intervals
-  static constexpr int kVectors = 5;
+  static constexpr int kVectors = 6;
 };
 
-// What is saved of a neuron at each step: G z, then what the variant has of |G|, |W + F| of norm
-// `post`, and beta before the step.
-enum SavedNeuron { kDot, kNorm, kPostNorm };
-
 // The vectors of Sizes::sums.
-enum SumVector { kBiasSum, kGainSum, kOffsetSum, kBiasLambdaSum, kBiasGammaSum };
+enum SumVector {
+  kBiasSum,
+  kGainSum,
+  kOffsetSum,
+  kBiasLambdaSum,
+  kBiasGammaSum,
+  kUpdateBiasSum,
+};
 
 // How many threads a team has, and where its memory is.
 struct Team {
@@ -96,7 +132,9 @@ struct ForwardMemory {
         h(a + s.plastic),
         u(h + s.hidden),
         scale(u + s.hidden),
-        beta(scale + s.hidden),
+        update(scale + s.hidden),
+        growth(update + s.hidden),
+        beta(growth + s.hidden),
         partial(beta + s.hidden),
         end(partial + (v.rule == Rule::oja ? int64_t{team.groups()} * s.plastic : 0)) {}
 
@@ -105,6 +143,8 @@ struct ForwardMemory {
   int64_t a;        // (P)       presynaptic factor of the Hebbian term, where it is not z
   int64_t h, u;     // (H)       activity; pre-activation
   int64_t scale;    // (H)       what F is multiplied with as it enters the update
+  int64_t update;   // (H)       update gate
+  int64_t growth;   // (H)       what F learns from z, or by Hebb's rule first what multiplies h
   int64_t beta;     // (H)
   int64_t partial;  // (groups, P) sums over the rows of a group
   int64_t end;
@@ -116,25 +156,36 @@ struct BackwardMemory {
         weight(dF + matrix(s, team)),
         lambda(weight + (team.resident ? matrix(s, team) : 0)),
         gamma(lambda + (team.resident ? matrix(s, team) : 0)),
-        z(gamma + (team.resident ? matrix(s, team) : 0)),
+        gate{gamma + (team.resident ? matrix(s, team) : 0),
+             gate[kUpdateGate] + gate_matrix(s, team, kUpdateGate),
+             gate[kWriteGate] + gate_matrix(s, team, kWriteGate)},
+        z(gate[kDecayGate] + gate_matrix(s, team, kDecayGate)),
         a(z + 2 * int64_t{s.fan_in}),
         da(a + s.plastic),
         dh(da + s.plastic),
         u(dh + s.hidden),
         du(u + s.hidden),
-        dn(du + s.hidden),
-        dbeta(dn + s.hidden),
+        dh_all(du + s.hidden),
+        row(dh_all + s.hidden),
+        dbeta(row + int64_t{kRowVectors} * s.hidden),
         vectors(dbeta + s.hidden),
         partial(vectors + int64_t{Sizes::kVectors} * s.hidden),
         end(partial + int64_t{team.groups()} * s.fan_in) {}
 
   static int64_t matrix(const Sizes& s, const Team& team) { return int64_t{s.hidden} * team.row; }
+  static int64_t gate_matrix(const Sizes& s, const Team& team, int gate) {
+    return team.resident && s.gate_columns[gate] > 0 ? matrix(s, team) : 0;
+  }
+  static constexpr int kRowVectors = 4;  // the members of RowGradients
 
   int64_t dF;                     // (H, row)
   int64_t weight, lambda, gamma;  // (H, row), resident only: gradient sums
+  int64_t gate[kGates];           // likewise, of the gates that there are
   int64_t z;                      // (2, N)
   int64_t a, da;                  // (P)       presynaptic factor of the Hebbian term; its gradient
-  int64_t dh, u, du, dn;          // (H)       of h[t], pre-activation and its gradient, of |G|
+  int64_t dh, u, du;              // (H)       of h[t]; pre-activation and its gradient
+  int64_t dh_all;                 // (H)       dh and what the step adds to it
+  int64_t row;                    // (kRowVectors, H) RowGradients
   int64_t dbeta;                  // (H)
   int64_t vectors;                // (kVectors, H) gradient sums
   int64_t partial;                // (groups, N) sums over the rows of a group

@@ -28,16 +28,12 @@ class RecomputeThread : public SampleThread<T, ThisTeam> {
     }
   }
 
-  // What F is multiplied with as it enters the update.
-  STPN_THREAD T scale(int t, int i) const {
-    return v.norm == Norm::pre ? T(1) / plus_epsilon(saved(t, kNorm)[i]) : T(1);
-  }
   // What the new F is multiplied with.
   STPN_THREAD T post_scale(int t, int i) const {
-    return v.norm == Norm::post ? T(1) / plus_epsilon(saved(t, kPostNorm)[i]) : T(1);
+    return v.norm == Norm::post ? T(1) / plus_epsilon(saved(t, s.at.post_norm)[i]) : T(1);
   }
-  STPN_THREAD T updated(T F, const Rate<T>& rate, T scale, T h, T a) const {
-    return clamped(rate.lambda * (F * scale) + rate.gamma * (h * a), bound);
+  STPN_THREAD T updated(T F, const Rate<T>& rate, T scale, T growth, T a) const {
+    return clamped(rate.lambda * (F * scale) + rate.gamma * (growth * a), bound);
   }
 
  private:
@@ -71,8 +67,8 @@ class RecomputeThread : public SampleThread<T, ThisTeam> {
       for (int t = begin; t < end; ++t) {
         const bool last = t + 1 == end;
         const bool reset = is_reset(t);
-        const T h = this->output(t)[i];
-        const T scale_in = scale(t, i);
+        const T growth = this->growth(t, i);
+        const T scale_in = this->scale(t, i);
         const T scale_out = post_scale(t, i);
         T* F_before = to + (t - begin) * s.synapses();
         T a[kTile];
@@ -86,7 +82,7 @@ class RecomputeThread : public SampleThread<T, ThisTeam> {
           const int j = first + k * team.lanes();
           if (reset) F[k] = T(0);
           if (j < s.plastic) F_before[j] = F[k];
-          F[k] = updated(F[k], rate[k], scale_in, h, a[k]) * scale_out;
+          F[k] = updated(F[k], rate[k], scale_in, growth, a[k]) * scale_out;
         }
       }
     }
@@ -109,12 +105,12 @@ class RecomputeThread : public SampleThread<T, ThisTeam> {
       T* next = F_before + s.synapses();
       for_rows([&](int i) {
         const RowRates<T> rates(f, s, i);
-        const T h = this->output(t)[i];
-        const T scale_in = scale(t, i);
+        const T growth = this->growth(t, i);
+        const T scale_in = this->scale(t, i);
         const T scale_out = post_scale(t, i);
         for_plastic([&](int j) {
           const int64_t k = int64_t{i} * s.plastic + j;
-          next[k] = updated(F_before[k], rates[j], scale_in, h, a_[j]) * scale_out;
+          next[k] = updated(F_before[k], rates[j], scale_in, growth, a_[j]) * scale_out;
         });
       });
     }
@@ -134,7 +130,7 @@ class RecomputeThread : public SampleThread<T, ThisTeam> {
     this->hebbian_factor(
         Presynaptic{this, t}, partial_, a_,
         [&](int i) { return F_before + int64_t{i} * s.plastic; },
-        [&](int i) { return this->output(t)[i]; }, [&](int i) { return scale(t, i); });
+        [&](int i) { return this->output(t)[i]; }, [&](int i) { return this->scale(t, i); });
   }
 
  private:

@@ -17,6 +17,11 @@ STPN_THREAD T plus_epsilon(T norm) {
   return norm + T(kNormEpsilon);
 }
 
+template <typename T>
+STPN_THREAD T sigmoid(T u) {
+  return activate(Activation::sigmoid, u);
+}
+
 // Lambda, and what the Hebbian term is multiplied with: Gamma, or Lambda Gamma where what was just
 // learnt decays too.
 template <typename T>
@@ -70,7 +75,7 @@ class SampleThread {
         bound(T(call.variant.clamp)) {
     const bool current =
         v.recurrent && v.presynaptic == Presynaptic::current && v.connections != Connections::input;
-    hebbian_term_is_z = v.rule == Rule::hebb && !current;
+    hebbian_term_is_z = v.rule != Rule::oja && !current;
     current_presynaptic = current;
     rows_are_independent = hebbian_term_is_z && !v.layer_norm;
   }
@@ -83,12 +88,11 @@ class SampleThread {
   STPN_THREAD const T* x(int t) const { return f.x + sample_at(t) * s.inputs; }
   STPN_THREAD T* output(int t) const { return f.output + sample_at(t) * s.hidden; }
   STPN_THREAD T* saved(int t, int which) const {
-    return f.saved + (sample_at(t) * s.saved + which) * s.hidden;
+    return f.saved + (sample_at(t) * s.at.count + which) * s.hidden;
   }
-  STPN_THREAD int saved_beta() const { return s.saved - 1; }
   // F before step k * interval, k > 0.
   STPN_THREAD T* checkpoint(int k) const {
-    return f.saved + int64_t{s.steps} * s.batch * s.saved * s.hidden +
+    return f.saved + int64_t{s.steps} * s.batch * s.at.count * s.hidden +
            (int64_t{k - 1} * s.batch + b) * s.synapses();
   }
   STPN_THREAD T previous_h(int t, int i) const {
@@ -145,6 +149,21 @@ class SampleThread {
     for_columns(s.hidden, [&](int i) { squares += (u[i] - mean) * (u[i] - mean); });
     const T variance = team.sum(squares) / count;
     return {mean, T(1) / std::sqrt(variance + T(kLayerNormEpsilon))};
+  }
+
+  // Of saved values: the decay gate, or 1; the write gate, or 1; what F is multiplied with as it
+  // enters the update; the postsynaptic factor of what F learns.
+  STPN_THREAD T keep(int t, int i) const {
+    return v.decay_gate ? saved(t, s.at.gate[kDecayGate])[i] : T(1);
+  }
+  STPN_THREAD T write(int t, int i) const {
+    return v.write_gate ? saved(t, s.at.gate[kWriteGate])[i] : T(1);
+  }
+  STPN_THREAD T scale(int t, int i) const {
+    return v.norm == Norm::pre ? keep(t, i) / plus_epsilon(saved(t, s.at.norm)[i]) : T(1);
+  }
+  STPN_THREAD T growth(int t, int i) const {
+    return write(t, i) * (v.rule == Rule::delta ? saved(t, s.at.growth)[i] : output(t)[i]);
   }
 
   // The presynaptic factor of the Hebbian term where it is not z, into a (P): z, or h[t] in place

@@ -45,14 +45,22 @@ class GradientsThread {
         s(sizes),
         totals_(totals),
         weights_(int64_t{sizes.hidden} * sizes.fan_in),
-        vectors_(totals + weights_ + 2 * sizes.synapses()) {}
+        vectors_(totals + sizes.vector_sums()) {}
 
   STPN_THREAD void run() {
     for (int64_t k = team.thread(); k < weights_; k += team.threads()) {
       put(p.grad_weight, k, totals_[k]);
     }
+    T* const gates[] = {p.grad_update_weight, p.grad_write_weight, p.grad_decay_weight};
+    for (int gate = 0; gate < kGates; ++gate) {
+      const int64_t count = int64_t{s.hidden} * s.gate_columns[gate];
+      for (int64_t k = team.thread(); k < count; k += team.threads()) {
+        put(gates[gate], k, totals_[s.gate_sums(gate) + k]);
+      }
+    }
     for (int64_t i = team.thread(); i < s.hidden; i += team.threads()) {
       put(p.grad_bias, i, vector(kBiasSum)[i]);
+      if (v.update_gate) put(p.grad_update_bias, i, vector(kUpdateBiasSum)[i]);
       if (!v.layer_norm) continue;
       put(p.grad_layer_norm_weight, i, vector(kGainSum)[i]);
       put(p.grad_layer_norm_bias, i, vector(kOffsetSum)[i]);
