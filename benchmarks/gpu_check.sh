@@ -30,7 +30,7 @@ fi
 
 say "build for compute capability $architecture"
 mkdir -p $build
-cmake -G Ninja -S stpn/kernels/stpn/cuda -B $build -DCMAKE_CUDA_ARCHITECTURES="$architecture" \
+cmake -G Ninja -S stpn/kernels/cuda -B $build -DCMAKE_CUDA_ARCHITECTURES="$architecture" \
   >$build/log 2>&1 && cmake --build $build >>$build/log 2>&1 || {
   cat $build/log
   echo "gpu_check: the build failed" >&2

@@ -1,18 +1,19 @@
-"""libstpn_cuda.so from PyTorch, through ctypes: the STPN's CUDA kernels and their reference.
+"""libstpn_cuda.so from PyTorch, through ctypes: the units' CUDA kernels and their references.
 
 For checks and measurements on a machine with a GPU that has torch, and nothing of the project but this
-library (stpn/kernels/stpn/cuda/CMakeLists.txt). libstpn_cuda_emulated.so has the same functions, and
-runs the kernels on the CPU.
+library (stpn/kernels/cuda/CMakeLists.txt). libstpn_cuda_emulated.so has the same functions, and runs
+the kernels on the CPU.
 """
 
 import ctypes
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 REFERENCE, KERNELS = 0, 1
-# Choices of the signature (stpn/kernels/stpn/signature.h) as the C functions take them.
+# Choices of the signatures (stpn/kernels/<unit>/signature.h) as the C functions take them.
 CHOICES = {
     "norm": ["none", "preactivation", "pre", "post"],
     "connections": ["all", "input", "recurrent"],
@@ -21,10 +22,38 @@ CHOICES = {
     "presynaptic": ["previous", "current"],
     "activation": ["tanh", "sigmoid", "relu", "identity"],
 }
-DEFAULTS = {"norm": "pre", "clamp": math.inf, "connections": "all", "rule": "hebb",
-            "decay": "before_update", "presynaptic": "previous", "activation": "tanh"}
-STATES = ("F", "beta")
+# Options by unit, with their defaults.
+DEFAULTS = {
+    "stpn": {"norm": "pre", "clamp": math.inf, "connections": "all", "rule": "hebb",
+             "decay": "before_update", "presynaptic": "previous", "activation": "tanh"},
+}
+# The parameter whose first dimension is the number of neurons, and the states but for h, by unit.
+WEIGHTS = {"stpn": "weight"}
+STATES = {"stpn": ("F", "beta")}
 NOT_DIFFERENTIABLE = ("measured",)
+MOST_ROWS, MOST_OPTIONS = 24, 8
+
+
+class Struct(ctypes.Structure):
+    """StpnCudaCall in stpn/kernels/cuda/c_api.h."""
+
+    _fields_ = (
+        [(name, ctypes.c_int64)
+         for name in ("unit", "steps", "batch", "inputs", "hidden", "is_double", "recurrent", "rates",
+                      "scalar_bias_rates")]
+        + [("options", ctypes.c_double * MOST_OPTIONS), ("values", ctypes.c_void_p * MOST_ROWS),
+           ("finals", ctypes.c_void_p * MOST_ROWS)]
+        + [(name, ctypes.c_void_p)
+           for name in ("reset", "output", "energy", "saved", "stream", "workspace", "grad_output",
+                        "grad_energy")]
+        + [("final_gradients", ctypes.c_void_p * MOST_ROWS),
+           ("gradients", ctypes.c_void_p * MOST_ROWS)])
+
+
+class Unit(NamedTuple):
+    index: int
+    rows: list
+    options: list
 
 
 class Library:
@@ -32,28 +61,16 @@ class Library:
         self.emulated = "emulated" in Path(path).name
         self.device = torch.device("cpu" if self.emulated else "cuda")
         self.functions = ctypes.CDLL(str(path))
-        for name in ("rows", "options", "forward", "backward"):
+        for name in ("unit", "rows", "options", "forward", "backward"):
             getattr(self.functions, f"stpn_cuda_{name}").restype = ctypes.c_char_p
         for name in ("saved_size", "workspace_size"):
             getattr(self.functions, f"stpn_cuda_{name}").restype = ctypes.c_int64
-        self.rows = self.functions.stpn_cuda_rows().decode().split(",")
-        self.options = self.functions.stpn_cuda_options().decode().split(",")
-        pointers = ctypes.c_void_p * len(self.rows)
-
-        class Struct(ctypes.Structure):  # StpnCudaCall in stpn/kernels/stpn/cuda/c_api.h
-            _fields_ = (
-                [(name, ctypes.c_int64)
-                 for name in ("steps", "batch", "inputs", "hidden", "is_double", "recurrent", "rates",
-                              "layer_norm", "plastic_bias", "scalar_bias_rates", "update_gate",
-                              "write_gate", "decay_gate")]
-                + [("options", ctypes.c_double * len(self.options)), ("values", pointers),
-                   ("finals", pointers)]
-                + [(name, ctypes.c_void_p)
-                   for name in ("reset", "output", "energy", "saved", "stream", "workspace",
-                                "grad_output", "grad_energy")]
-                + [("final_gradients", pointers), ("gradients", pointers)])
-
-        self.Struct = Struct
+        self.units = {}
+        while (name := self.functions.stpn_cuda_unit(len(self.units))) is not None:
+            index = len(self.units)
+            self.units[name.decode()] = Unit(
+                index, self.functions.stpn_cuda_rows(index).decode().split(","),
+                self.functions.stpn_cuda_options(index).decode().split(","))
 
     def run(self, function, struct, backend):
         message = getattr(self.functions, f"stpn_cuda_{function}")(ctypes.byref(struct), backend)
@@ -69,27 +86,28 @@ class Call:
     """One call. `tensors` by the names of the signature, contiguous and on one device; absent ones are
     left out. After forward(): output, finals (by name), energy."""
 
-    def __init__(self, library, backend, tensors, reset=None, energy=False, recurrent=True, **options):
+    def __init__(self, library, backend, tensors, reset=None, energy=False, unit="stpn", recurrent=True,
+                 **options):
         self.library, self.backend = library, backend
         self.tensors, self.reset, self.with_energy = tensors, reset, energy
-        x, weight, decay = (tensors[name] for name in ("x", "weight", "weight_lambda"))
+        self.unit, self.states = library.units[unit], STATES[unit]
+        x = tensors["x"]
         self.like = {"dtype": x.dtype, "device": x.device}
-        given = DEFAULTS | {name: value for name, value in options.items() if value is not None}
-        struct = self.struct = library.Struct()
+        given = DEFAULTS[unit] | {name: value for name, value in options.items() if value is not None}
+        struct = self.struct = Struct()
+        struct.unit = self.unit.index
         struct.steps, struct.batch, struct.inputs = x.shape
-        struct.hidden = weight.shape[0]
+        struct.hidden = tensors[WEIGHTS[unit]].shape[0]
         struct.is_double = x.dtype == torch.float64
-        struct.recurrent = recurrent
-        struct.rates = 0 if decay.dim() == 2 else 2 if decay.numel() == 1 else 1
-        struct.layer_norm = "layer_norm_weight" in tensors
-        struct.plastic_bias = "beta" in tensors
-        struct.scalar_bias_rates = struct.plastic_bias and tensors["bias_lambda"].numel() == 1
-        for gate in ("update", "write", "decay"):
-            setattr(struct, f"{gate}_gate", f"{gate}_weight" in tensors)
-        for k, name in enumerate(library.options):
+        if unit == "stpn":
+            rate = tensors["weight_lambda"]
+            struct.recurrent = recurrent
+            struct.rates = 0 if rate.dim() == 2 else 2 if rate.numel() == 1 else 1
+            struct.scalar_bias_rates = "beta" in tensors and tensors["bias_lambda"].numel() == 1
+        for k, name in enumerate(self.unit.options):
             value = given[name]
             struct.options[k] = CHOICES[name].index(value) if name in CHOICES else value
-        for k, name in enumerate(library.rows):
+        for k, name in enumerate(self.unit.rows):
             struct.values[k] = pointer(tensors.get(name))
         struct.reset = pointer(reset)
         if x.is_cuda:
@@ -109,10 +127,10 @@ class Call:
         self.output = torch.empty(shape, **self.like)
         self.energy = torch.empty(shape, **self.like) if self.with_energy else None
         self.finals = {name: torch.empty_like(self.tensors[name])
-                       for name in STATES if name in self.tensors}
+                       for name in self.states if name in self.tensors}
         struct.output, struct.energy = pointer(self.output), pointer(self.energy)
         for name, final in self.finals.items():
-            struct.finals[self.library.rows.index(name)] = pointer(final)
+            struct.finals[self.unit.rows.index(name)] = pointer(final)
         self.saved = None
         if save and self.backend == KERNELS:
             size = self.library.functions.stpn_cuda_saved_size(ctypes.byref(struct))
@@ -130,7 +148,7 @@ class Call:
         if wanted is None:
             wanted = [name for name in self.tensors if name not in NOT_DIFFERENTIABLE]
         gradients = {name: torch.empty_like(self.tensors[name]) for name in wanted}
-        for k, name in enumerate(self.library.rows):
+        for k, name in enumerate(self.unit.rows):
             struct.gradients[k] = pointer(gradients.get(name))
             struct.final_gradients[k] = pointer((final_gradients or {}).get(name))
         workspace = self._take_workspace(True)

@@ -161,7 +161,7 @@ def random_call(steps, batch, inputs, hidden, options, seed, layer_norm=False, p
         tensors["update_bias"] = uniform(hidden)
     reset = torch.rand(steps, batch, generator=generator) < 0.15
     gradients = {"output": uniform(steps, batch, hidden), "energy": uniform(steps, batch, hidden) * 0.1}
-    gradients |= {name: uniform(*tensors[name].shape) for name in stpn_cuda.STATES if name in tensors}
+    gradients |= {name: uniform(*tensors[name].shape) for name in stpn_cuda.STATES["stpn"] if name in tensors}
     return tensors, reset, gradients
 
 
@@ -188,7 +188,7 @@ LARGE = [(40, 6, 17, 55), (9, 128, 37, 11), (33, 1, 100, 27), (9, 3, 2592, 64), 
 class RandomShapesTest(unittest.TestCase):
     def check(self, size, dtypes, seed, **variant):
         options = {key: variant.pop(key) for key in list(variant)
-                   if key in stpn_cuda.DEFAULTS or key == "recurrent"}
+                   if key in stpn_cuda.DEFAULTS["stpn"] or key == "recurrent"}
         call = random_call(*size, options, seed, **variant)
         with self.subTest(size=size, **options, **variant):
             expected = results_of(stpn_cuda.REFERENCE, DOUBLE, *call, options)

@@ -47,10 +47,12 @@ UNIT_INTERFACE = r"stpn/nn/(unit|unit_registry|initialisation)\.h"
 LAYERS = (
     Layer("stpn/base", (), ("Random123", "fmt", "nlohmann-json", "toml++"),
           "base knows nothing of the project"),
-    # Of the folders below kernels/, every one but cpu/ is a unit's, see UNIT_OF_KERNELS.
-    Layer("stpn/kernels", (BASE, r"stpn/kernels/[\w-]+\.h", r"stpn/kernels/cpu/"),
+    # Of the folders below kernels/, every one but cpu/ and cuda/ is a unit's, see UNIT_OF_KERNELS.
+    Layer("stpn/kernels", (BASE, r"stpn/kernels/[\w-]+\.h", r"stpn/kernels/(cpu|cuda)/"),
           ("Highway", "fmt"), "kernels run without torch, and each unit without the others"),
     Layer("stpn/kernels/cpu", (BASE, r"stpn/kernels/[\w-]+\.h"), ("Highway", "fmt"),
+          "what units share knows none of them"),
+    Layer("stpn/kernels/cuda", (BASE, r"stpn/kernels/[\w-]+\.h"), (),
           "what units share knows none of them"),
     Layer("stpn/ops", (BASE, r"stpn/kernels/(?!.*-inl\.h)"), ("TBB", "fmt", "torch"),
           "ops call kernels; SIMD code is compiled by the kernels only"),
@@ -82,15 +84,16 @@ LAYERS = (
     Layer("tests/consumer", (BASE, r"stpn/nn/", KERNELS_INTERFACE), ("fmt", "torch"),
           "what users of an installed library include"),
 )
-UNIT_OF_KERNELS = re.compile(r"stpn/kernels/(?!cpu/)(\w+)/")
+UNIT_OF_KERNELS = re.compile(r"stpn/kernels/(?!cpu/|cuda/)(\w+)/")
 TASK = re.compile(r"stpn/tasks/(\w+)/")
 # The one file that may include a library. Others work with its header, also where it is not installed.
 ONLY = {"ALE": "stpn/tasks/atari/emulator_ale.cc",
-        "CUDA": "stpn/kernels/stpn/cuda/device.cuh",
+        "CUDA": "stpn/kernels/cuda/device.cuh",
         "MPI": "stpn/processes/mpi.cc",
         "MuJoCo": "stpn/tasks/mujoco/physics_mujoco.cc"}
 # The tables of units and tasks have to name each of them.
-REGISTRIES = {"stpn/nn/unit_registry.cc": r"stpn/nn/",
+REGISTRIES = {"stpn/kernels/cuda/c_api.cc": r"stpn/kernels/\w+/(equations|cuda/cuda)\.h",
+              "stpn/nn/unit_registry.cc": r"stpn/nn/",
               "stpn/tasks/task_registry.cc": r"stpn/tasks/"}
 
 
@@ -212,6 +215,7 @@ WRONG = (
     ("stpn/kernels/stpn/dispatch.cc", '"stpn/kernels/stpn/random_call.h"'),
     ("stpn/kernels/cpu/plan.h", '"stpn/kernels/stpn/equations.h"'),
     ("stpn/kernels/stpn/cuda/forward-inl.h", "<cuda_runtime.h>"),
+    ("stpn/kernels/cuda/team.h", '"stpn/kernels/stpn/equations.h"'),
     ("stpn/kernels/cpu/plan.h", "<nlohmann/json.hpp>"),
     ("stpn/ops/stpn.cc", '"stpn/nn/unit.h"'),
     ("stpn/ops/stpn.cc", '"stpn/kernels/stpn/cpu_forward-inl.h"'),
@@ -261,7 +265,8 @@ RIGHT = (
     ("stpn/kernels/stpn/random_call.h", "<gtest/gtest.h>"),
     ("stpn/kernels/stpn/cpu_forward-inl.h", '"stpn/kernels/cpu/plan.h"'),
     ("stpn/kernels/stpn/ref.cc", '"stpn/kernels/layer_norm.h"'),
-    ("stpn/kernels/stpn/cuda/device.cuh", "<cuda_runtime.h>"),
+    ("stpn/kernels/cuda/device.cuh", "<cuda_runtime.h>"),
+    ("stpn/kernels/stpn/cuda/device.cuh", '"stpn/kernels/cuda/team.h"'),
     ("stpn/ops/stpn.cc", '"stpn/kernels/stpn/signature.h"'),
     ("stpn/nn/fast_weights.h", '"stpn/kernels/fast_weights/equations.h"'),
     ("stpn/nn/unit_registry.cc", '"stpn/nn/library/lstm.h"'),

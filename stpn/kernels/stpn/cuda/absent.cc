@@ -24,7 +24,7 @@ void stpn_backward_cuda(const StpnBackwardParams<T>&) {
   fail_absent();
 }
 SavedBound stpn_cuda_saved(const Extent& extent, const StpnVariant& variant) {
-  return cuda::Sizes(extent, variant).saved_bound();
+  return cuda::stpn_unit::Sizes(extent, variant).saved_bound();
 }
 template <typename T>
 int64_t stpn_cuda_workspace(const Extent&, const StpnVariant&, bool) {

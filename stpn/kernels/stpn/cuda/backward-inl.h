@@ -4,7 +4,7 @@
 #include "stpn/kernels/stpn/cuda/backward_row-inl.h"
 #include "stpn/kernels/stpn/cuda/recompute-inl.h"
 
-namespace stpn::kernels::cuda {
+namespace stpn::kernels::cuda::stpn_unit {
 
 template <typename T, class ThisTeam>
 class BackwardThread : public BackwardRow<T, ThisTeam> {
@@ -165,7 +165,7 @@ class BackwardThread : public BackwardRow<T, ThisTeam> {
       if (this->current_presynaptic) dh_all_[i] += da_[s.inputs + i - s.first];
       du_[i] = through_activity(t, i, neuron(t, i), dh_all_[i]).du;
     });
-    typename Base::Normalisation of_u{};
+    typename Base::template Normalisation<T> of_u{};
     T mean = T(0);
     T mean_product = T(0);
     if (v.layer_norm) {
@@ -279,4 +279,4 @@ class BackwardThread : public BackwardRow<T, ThisTeam> {
   T *a_, *da_, *dh_, *u_, *du_, *dh_all_, *row_;
 };
 
-}  // namespace stpn::kernels::cuda
+}  // namespace stpn::kernels::cuda::stpn_unit

@@ -5,15 +5,7 @@
 
 #include "stpn/kernels/stpn/cuda/sample_thread-inl.h"
 
-namespace stpn::kernels::cuda {
-
-// A matrix of a team: row i begins at values + i * row.
-template <typename T>
-struct TeamMatrix {
-  STPN_THREAD T* operator[](int i) const { return values + int64_t{i} * row; }
-  T* values;
-  int row;
-};
+namespace stpn::kernels::cuda::stpn_unit {
 
 // What backward reads of a neuron at a step.
 template <typename T>
@@ -314,4 +306,4 @@ class BackwardRow : public SampleThread<T, ThisTeam> {
   int first_column_;  // of `partial`, that is wanted: without grad_x, that of the first neuron
 };
 
-}  // namespace stpn::kernels::cuda
+}  // namespace stpn::kernels::cuda::stpn_unit

@@ -18,6 +18,8 @@
 namespace stpn::kernels::cuda_test {
 namespace {
 
+namespace unit = cuda::stpn_unit;
+
 using testing::expect_same;
 using testing::RandomStpnCall;
 
@@ -29,8 +31,8 @@ struct Shape {
   int blocks = 1;
 };
 
-cuda::Division division(const Extent& extent, const StpnVariant& variant, const Shape& shape) {
-  cuda::Division d(extent, variant, 8, cuda::Machine());
+unit::Division division(const Extent& extent, const StpnVariant& variant, const Shape& shape) {
+  unit::Division d(extent, variant, 8, cuda::Machine());
   d.sizes.interval = shape.interval;
   for (cuda::Team* team : {&d.forward, &d.backward}) {
     team->lanes = shape.lanes;
@@ -39,14 +41,14 @@ cuda::Division division(const Extent& extent, const StpnVariant& variant, const 
     team->resident = shape.resident;
     team->row = shape.resident ? d.sizes.fan_in + 3 : d.sizes.fan_in;
   }
-  d.forward_memory = cuda::ForwardMemory(d.sizes, variant, d.forward);
-  d.backward_memory = cuda::BackwardMemory(d.sizes, d.backward);
+  d.forward_memory = unit::ForwardMemory(d.sizes, variant, d.forward);
+  d.backward_memory = unit::BackwardMemory(d.sizes, d.backward);
   return d;
 }
 
 // `leave_out`: makes pointers of the backward call null.
 template <typename T, typename LeaveOut>
-auto emulate(const RandomStpnCall<T>& call, const cuda::Division& d, const LeaveOut& leave_out,
+auto emulate(const RandomStpnCall<T>& call, const unit::Division& d, const LeaveOut& leave_out,
              uint64_t seed) {
   std::vector<T> saved = cuda::unwritten<T>(d.sizes.saved_size());
   std::vector<T> workspace;
@@ -55,19 +57,19 @@ auto emulate(const RandomStpnCall<T>& call, const cuda::Division& d, const Leave
         p.saved = saved.data();
         workspace = cuda::unwritten<T>(d.forward_workspace());
         p.on_device.workspace = workspace.data();
-        cuda::emulate_forward(p, d, seed);
+        unit::emulate_forward(p, d, seed);
       },
       [&](StpnBackwardParams<T>& p) {
         workspace = cuda::unwritten<T>(d.backward_workspace());
         p.forward.on_device.workspace = workspace.data();
         leave_out(p);
-        cuda::emulate_backward(p, d, seed);
+        unit::emulate_backward(p, d, seed);
       },
       /*save=*/false);
 }
 
 template <typename T>
-auto emulate(const RandomStpnCall<T>& call, const cuda::Division& d, uint64_t seed = 1) {
+auto emulate(const RandomStpnCall<T>& call, const unit::Division& d, uint64_t seed = 1) {
   return emulate(
       call, d, [](StpnBackwardParams<T>&) {}, seed);
 }
@@ -168,13 +170,13 @@ TEST(StpnCudaTest, ItsOwnDivisionsMatchReference) {
   for (const StpnVariant& v : {StpnVariant(), post, coupled, gated}) {
     for (const cuda::Machine& machine : {cuda::Machine(), small}) {
       const Extent e{18, 2, 7, 5};
-      const cuda::Division d(e, v, sizeof(double), machine);
+      const unit::Division d(e, v, sizeof(double), machine);
       EXPECT_EQ(d.forward.resident, machine.shared_bytes > small.shared_bytes);
       EXPECT_LT(d.sizes.interval, e.steps);
       const RandomStpnCall<double> c(e, v, 3);
       expect_same(emulate(c, d), c.reference(), e);
       const RandomStpnCall<float> in_float(e, v, 3);
-      const cuda::Division of_float(e, v, sizeof(float), machine);
+      const unit::Division of_float(e, v, sizeof(float), machine);
       expect_same(emulate(in_float, of_float), in_float.reference(), e);
     }
   }
@@ -189,7 +191,7 @@ TEST(StpnCudaTest, BitsDoNotDependOnTheSchedule) {
     const Extent e{4, 2, 5, 6};
     const RandomStpnCall<float> c(e, v, 5);
     for (const bool resident : {true, false}) {
-      const cuda::Division d = division(e, v, {4, 16, resident, 2});
+      const unit::Division d = division(e, v, {4, 16, resident, 2});
       const auto one = emulate(c, d, 1);
       const auto other = emulate(c, d, 77);
       EXPECT_EQ(one.output, other.output);
@@ -204,7 +206,7 @@ TEST(StpnCudaTest, BitsDoNotDependOnTheSchedule) {
 TEST(StpnCudaTest, LargeUnitsGetClusters) {
   const cuda::Machine h200{227 * 1024, 8, 132};
   const auto blocks = [&](int64_t batch, int64_t hidden, int64_t inputs) {
-    const cuda::Division d({20, batch, inputs, hidden}, StpnVariant(), sizeof(float), h200);
+    const unit::Division d({20, batch, inputs, hidden}, StpnVariant(), sizeof(float), h200);
     EXPECT_EQ(d.backward.resident, hidden * (inputs + hidden) < 10'000);
     return d.backward.blocks;
   };
@@ -275,8 +277,8 @@ TEST(StpnCudaTest, SavesNothingWhereThereIsNoBackward) {
   const Extent e{9, 2, 5, 6};
   const StpnVariant v;
   const RandomStpnCall<double> c(e, v, 5);
-  const cuda::Division d = division(e, v, {4, 16, true, 2});
-  const auto forward = [&](StpnForwardParams<double>& p) { cuda::emulate_forward(p, d, 1); };
+  const unit::Division d = division(e, v, {4, 16, true, 2});
+  const auto forward = [&](StpnForwardParams<double>& p) { unit::emulate_forward(p, d, 1); };
   const auto result = c.run(
       forward, [](StpnBackwardParams<double>&) {}, /*save=*/false);
   EXPECT_EQ(result.output, emulate(c, d).output);
@@ -289,7 +291,7 @@ TEST(StpnCudaTest, GradientsMayBeUnwanted) {
     v.rule = rule;
     const Extent e{5, 2, 6, 5};
     const RandomStpnCall<double> c(e, v, 5);
-    const cuda::Division d = division(e, v, {4, 16, true, 2});
+    const unit::Division d = division(e, v, {4, 16, true, 2});
     const auto unwanted = [](StpnBackwardParams<double>& p) {
       p.grad_x = p.grad_bias = p.grad_initial_h = p.grad_initial_F = nullptr;
       p.grad_weight_gamma = nullptr;

@@ -3,7 +3,7 @@
 namespace stpn::kernels {
 
 SavedBound stpn_cuda_saved(const Extent& extent, const StpnVariant& variant) {
-  return cuda::Sizes(extent, variant).saved_bound();
+  return cuda::stpn_unit::Sizes(extent, variant).saved_bound();
 }
 
 template void stpn_forward_cuda(const StpnForwardParams<float>&);

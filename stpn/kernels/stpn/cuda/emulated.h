@@ -4,18 +4,12 @@
 #include <limits>
 #include <vector>
 
+#include "stpn/kernels/cuda/emulation.h"
 #include "stpn/kernels/stpn/cuda/backward-inl.h"
-#include "stpn/kernels/stpn/cuda/emulation.h"
 #include "stpn/kernels/stpn/cuda/forward-inl.h"
 #include "stpn/kernels/stpn/cuda/sums-inl.h"
 
-namespace stpn::kernels::cuda {
-
-// All memory that the kernels write before they read begins as NaN.
-template <typename T>
-std::vector<T> unwritten(int64_t count) {
-  return std::vector<T>(static_cast<size_t>(count), std::numeric_limits<T>::quiet_NaN());
-}
+namespace stpn::kernels::cuda::stpn_unit {
 
 // Both read the call's workspace. What would be shared memory is of their own.
 template <typename T>
@@ -48,7 +42,7 @@ void emulate_backward(const StpnBackwardParams<T>& p, const Division& d, uint64_
           .run();
     });
   }
-  Emulation grid(2 * Division::kWarp, lanes_of_rate(p.forward.variant), seed);
+  Emulation grid(2 * kWarp, lanes_of_rate(p.forward.variant), seed);
   grid.run([&](int thread) {
     const EmulatedTeam team(grid, thread);
     add_up(team, workspace.sums(0), s.sums(), s.batch, workspace.totals());
@@ -57,4 +51,4 @@ void emulate_backward(const StpnBackwardParams<T>& p, const Division& d, uint64_
   });
 }
 
-}  // namespace stpn::kernels::cuda
+}  // namespace stpn::kernels::cuda::stpn_unit

@@ -3,7 +3,7 @@
 
 #include "stpn/kernels/stpn/cuda/sample_thread-inl.h"
 
-namespace stpn::kernels::cuda {
+namespace stpn::kernels::cuda::stpn_unit {
 
 template <typename T, class ThisTeam>
 class ForwardThread : public SampleThread<T, ThisTeam> {
@@ -255,7 +255,7 @@ class ForwardThread : public SampleThread<T, ThisTeam> {
       }
     });
     team.sync();
-    typename Base::Normalisation of_u{};
+    typename Base::template Normalisation<T> of_u{};
     if (v.layer_norm) of_u = this->normalisation(u_);
     for_rows([&](int i) {
       T u = u_[i];
@@ -282,4 +282,4 @@ class ForwardThread : public SampleThread<T, ThisTeam> {
   T *z_, *a_, *h_, *u_, *scale_, *update_, *growth_, *beta_, *partial_;
 };
 
-}  // namespace stpn::kernels::cuda
+}  // namespace stpn::kernels::cuda::stpn_unit

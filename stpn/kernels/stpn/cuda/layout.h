@@ -1,39 +1,14 @@
 // How the STPN's CUDA kernels divide a call, and where values lie. Arithmetic only; nothing of
 // CUDA.
-//
-// A team of threads takes one sample through all its time steps. Usually it is one block, and the
-// matrices that it works on are in the block's shared memory: the team is resident. Where they do
-// not fit, they are in global memory, from which they are streamed through the second-level cache;
-// the team is then a cluster of blocks. In a team a group of threads, its lanes, has a row of the
-// matrices at a time: rows `group`, `group + groups` ...; in a row a lane has every lanes-th
-// column. A thread always has the same synapses, so that only what crosses rows needs a barrier.
 #pragma once
 
 #include <cstdint>
 
-#include "stpn/kernels/host_device.h"
+#include "stpn/kernels/cuda/team.h"
 #include "stpn/kernels/saved_bound.h"
 #include "stpn/kernels/stpn/equations.h"
 
-#if defined(__CUDACC__)
-#define STPN_THREAD __device__ __forceinline__
-#define STPN_UNROLL _Pragma("unroll")
-#define STPN_UNROLL_4 _Pragma("unroll 4")
-#else
-#define STPN_THREAD inline
-#define STPN_UNROLL
-#define STPN_UNROLL_4
-#endif
-
-namespace stpn::kernels::cuda {
-
-// The machine that a call is divided for: bytes of shared memory that a block may have, and blocks
-// that a cluster may have (1: there are no clusters).
-struct Machine {
-  int64_t shared_bytes = 99 * 1024;  // of every GPU since compute capability 8.6
-  int max_cluster = 1;
-  int processors = 108;
-};
+namespace stpn::kernels::cuda::stpn_unit {
 
 enum Gate { kUpdateGate, kWriteGate, kDecayGate, kGates };
 
@@ -112,17 +87,6 @@ enum SumVector {
   kUpdateBiasSum,
 };
 
-// How many threads a team has, and where its memory is.
-struct Team {
-  int lanes;    // threads of a row: a power of two, at most a warp
-  int threads;  // of a block
-  int blocks;   // of the team
-  bool resident;
-  int row;  // values from one row of a matrix to the next, in the team's memory
-
-  STPN_HOST_DEVICE int groups() const { return threads * blocks / lanes; }
-};
-
 // Offsets in a team's memory, in values.
 struct ForwardMemory {
   ForwardMemory(const Sizes& s, const StpnVariant& v, const Team& team)
@@ -197,7 +161,7 @@ struct Division {
   Division(const Extent& extent, const StpnVariant& variant, int64_t value_bytes,
            const Machine& machine)
       : sizes(extent, variant),
-        forward(resident_team()),
+        forward(Team::resident_for(sizes.hidden, sizes.fan_in)),
         backward(forward),
         forward_memory(sizes, variant, forward),
         backward_memory(sizes, backward) {
@@ -221,35 +185,12 @@ struct Division {
   ForwardMemory forward_memory;
   BackwardMemory backward_memory;
 
-  static constexpr int kWarp = 32;
-  static constexpr int kMaxThreads = 512;
-
  private:
   int64_t streamed(const Team& team, int64_t values) const {
     return team.resident ? 0 : sizes.batch * values;
   }
-  Team resident_team() const {
-    Team team{};
-    team.lanes = sizes.fan_in <= 96 ? 8 : sizes.fan_in <= 192 ? 16 : kWarp;
-    const int64_t wanted = int64_t{sizes.hidden} * team.lanes;
-    team.threads = wanted >= kMaxThreads ? kMaxThreads
-                                         : static_cast<int>((wanted + kWarp - 1) / kWarp) * kWarp;
-    team.blocks = 1;
-    team.resident = true;
-    // Rows that a warp reads together begin in different banks.
-    team.row = (sizes.fan_in + team.lanes - 1) / team.lanes * team.lanes;
-    if (team.lanes < kWarp && team.row / team.lanes % 2 == 0) team.row += team.lanes;
-    return team;
-  }
-  // More blocks for a sample while there are processors for them and rows for their groups.
   void place(Team& team, int64_t bytes, const Machine& machine) const {
-    if (bytes <= machine.shared_bytes) return;
-    team.resident = false;
-    team.row = sizes.fan_in;
-    while (2 * team.blocks <= machine.max_cluster &&
-           2 * team.blocks * sizes.batch <= machine.processors && team.groups() < sizes.hidden) {
-      team.blocks *= 2;
-    }
+    team.place(bytes, sizes.hidden, sizes.fan_in, sizes.batch, machine);
   }
 };
 
@@ -277,4 +218,4 @@ struct Workspace {
   const Division& d;
 };
 
-}  // namespace stpn::kernels::cuda
+}  // namespace stpn::kernels::cuda::stpn_unit

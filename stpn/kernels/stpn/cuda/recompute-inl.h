@@ -3,7 +3,7 @@
 
 #include "stpn/kernels/stpn/cuda/sample_thread-inl.h"
 
-namespace stpn::kernels::cuda {
+namespace stpn::kernels::cuda::stpn_unit {
 
 // `recomputed` (interval, H, P), of the sample: matrix k is F before step `first step + k`, after a
 // reset. `a` (P) and `partial` (groups, P) are the team's.
@@ -137,4 +137,4 @@ class RecomputeThread : public SampleThread<T, ThisTeam> {
   T *recomputed_, *a_, *partial_;
 };
 
-}  // namespace stpn::kernels::cuda
+}  // namespace stpn::kernels::cuda::stpn_unit

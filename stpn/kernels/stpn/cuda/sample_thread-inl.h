@@ -1,5 +1,4 @@
-// What forward and backward of the STPN's CUDA kernels have in common, for one thread. It compiles
-// as plain C++ too: emulation.h runs it on the CPU.
+// What forward and backward of the STPN's CUDA kernels have in common, for one thread.
 #pragma once
 
 #include <cmath>
@@ -7,10 +6,10 @@
 #include "stpn/kernels/activation.h"
 #include "stpn/kernels/comparisons.h"
 #include "stpn/kernels/cpu/plan.h"
-#include "stpn/kernels/layer_norm.h"
+#include "stpn/kernels/cuda/team_thread-inl.h"
 #include "stpn/kernels/stpn/cuda/layout.h"
 
-namespace stpn::kernels::cuda {
+namespace stpn::kernels::cuda::stpn_unit {
 
 template <typename T>
 STPN_THREAD T plus_epsilon(T norm) {
@@ -54,20 +53,17 @@ struct RowRates {
 };
 
 // What forward and backward have in common: the call as one thread of the team of a sample sees it.
-// ThisTeam has the thread's place and the operations in which threads meet:
-//   thread(), threads()  of the team
-//   lane(), lanes()      of the thread's group
-//   group(), groups()    of the team
-//   sync()               every thread of the team has arrived, and its writes are seen by all
-//   sum(value)           the sum over the lanes of a group, in a fixed order: the same bits in each
-//   sum(a, b)            the same of two values, in place
-//   from_first(value)    that of the group's first lane
 template <typename T, class ThisTeam>
-class SampleThread {
+class SampleThread : public TeamThread<ThisTeam> {
+  using Thread = TeamThread<ThisTeam>;
+
+ protected:
+  using Thread::first_lane, Thread::for_columns, Thread::for_rows, Thread::share, Thread::team;
+
  public:
   STPN_THREAD SampleThread(const ThisTeam& its_team, const StpnForwardParams<T>& call,
                            const Sizes& sizes, int sample)
-      : team(its_team),
+      : Thread(its_team, sizes.hidden),
         f(call),
         v(call.variant),
         s(sizes),
@@ -99,20 +95,9 @@ class SampleThread {
     if (is_reset(t)) return T(0);
     return t > 0 ? output(t - 1)[i] : f.initial_h[int64_t{b} * s.hidden + i];
   }
-  STPN_THREAD bool first_lane() const { return team.lane() == 0; }
 
-  // use(i): for each of the thread's rows.
-  template <typename Use>
-  STPN_THREAD void for_rows(const Use& use) const {
-    for (int i = team.group(); i < s.hidden; i += team.groups()) use(i);
-  }
-  // use(j): for each of the thread's columns. Lane by presynaptic input, so that a synapse has the
-  // same thread whether it is counted among all or, in for_plastic, among those with fast weights.
-  template <typename Use>
-  STPN_THREAD void for_columns(int count, const Use& use) const {
-    STPN_UNROLL_4
-    for (int j = team.lane(); j < count; j += team.lanes()) use(j);
-  }
+  // use(j): for each of the thread's plastic columns. A synapse has the same thread whether it is
+  // counted among all presynaptic inputs or among those with fast weights.
   STPN_THREAD int first_plastic_column() const {
     return (team.lane() - s.first) & (team.lanes() - 1);
   }
@@ -121,36 +106,6 @@ class SampleThread {
     STPN_UNROLL_4
     for (int j = first_plastic_column(); j < s.plastic; j += team.lanes()) use(j);
   }
-  // use(k): each k in [first, count) in some thread of the team.
-  template <typename Use>
-  STPN_THREAD void share(int first, int count, const Use& use) const {
-    for (int k = first + team.thread(); k < count; k += team.threads()) use(k);
-  }
-
-  // Column j of what the groups have summed over their rows in `partial` (groups, columns).
-  STPN_THREAD T column_sum(const T* partial, int columns, int j) const {
-    const int used = team.groups() < s.hidden ? team.groups() : s.hidden;
-    T sum = T(0);
-    STPN_UNROLL_4
-    for (int group = 0; group < used; ++group) sum += partial[int64_t{group} * columns + j];
-    return sum;
-  }
-
-  // The mean of u, and 1 / the standard deviation that the layer norm divides by.
-  struct Normalisation {
-    T mean, inverse_std;
-  };
-  STPN_THREAD Normalisation normalisation(const T* u) const {
-    const T count = static_cast<T>(s.hidden);
-    T sum = T(0);
-    for_columns(s.hidden, [&](int i) { sum += u[i]; });
-    const T mean = team.sum(sum) / count;
-    T squares = T(0);
-    for_columns(s.hidden, [&](int i) { squares += (u[i] - mean) * (u[i] - mean); });
-    const T variance = team.sum(squares) / count;
-    return {mean, T(1) / std::sqrt(variance + T(kLayerNormEpsilon))};
-  }
-
   // Of saved values: the decay gate, or 1; the write gate, or 1; what F is multiplied with as it
   // enters the update; the postsynaptic factor of what F learns.
   STPN_THREAD T keep(int t, int i) const {
@@ -187,13 +142,12 @@ class SampleThread {
     share(0, s.plastic, [&](int j) {
       const int input = s.first + j;
       const T from = current_presynaptic && input >= s.inputs ? h(input - s.inputs) : z[input];
-      a[j] = oja ? from - column_sum(partial, s.plastic, j) : from;
+      a[j] = oja ? from - this->column_sum(partial, s.plastic, j) : from;
     });
     team.sync();
   }
 
  protected:
-  const ThisTeam& team;
   const StpnForwardParams<T>& f;
   const StpnVariant& v;
   const Sizes& s;
@@ -204,4 +158,4 @@ class SampleThread {
   bool rows_are_independent;
 };
 
-}  // namespace stpn::kernels::cuda
+}  // namespace stpn::kernels::cuda::stpn_unit

@@ -1,35 +1,14 @@
-// Gradients of the parameters from the sums of each sample, as one thread does it. Samples are
-// added in their order: the same bits every time. The team here is the whole grid.
+// Gradients of the parameters from their sums over all samples, as one thread does it. The team
+// here is the whole grid.
 #pragma once
 
-#include "stpn/kernels/stpn/cuda/sample_thread-inl.h"
+#include "stpn/kernels/cuda/sums-inl.h"
+#include "stpn/kernels/stpn/cuda/layout.h"
 
-namespace stpn::kernels::cuda {
-
-// totals[k], for each k < count, is the sum over the samples of sums[sample][k].
-template <typename T, class ThisTeam>
-STPN_THREAD void add_up(const ThisTeam& team, const T* __restrict__ sums, int64_t count, int batch,
-                        T* __restrict__ totals) {
-  constexpr int kAhead = 8;  // loads that do not wait for each other
-  for (int64_t k = team.thread(); k < count; k += team.threads()) {
-    T sum = T(0);
-    int sample = 0;
-    for (; sample + kAhead <= batch; sample += kAhead) {
-      T values[kAhead];
-      STPN_UNROLL
-      for (int n = 0; n < kAhead; ++n) values[n] = sums[(sample + n) * count + k];
-      STPN_UNROLL
-      for (int n = 0; n < kAhead; ++n) sum += values[n];
-    }
-    for (; sample < batch; ++sample) sum += sums[sample * count + k];
-    totals[k] = sum;
-  }
-}
+namespace stpn::kernels::cuda::stpn_unit {
 
 // How many threads sum up the synapses of a rate.
-inline int lanes_of_rate(const StpnVariant& v) {
-  return v.rates == Rates::synapse ? 1 : Division::kWarp;
-}
+inline int lanes_of_rate(const StpnVariant& v) { return v.rates == Rates::synapse ? 1 : kWarp; }
 
 // The gradients of the parameters from `totals` (Sizes::sums). Those of the rates are sums over the
 // synapses that share them; the kernel has Lambda Gamma in place of Gamma where what was just
@@ -80,9 +59,6 @@ class GradientsThread {
 
  private:
   STPN_THREAD const T* vector(int which) const { return vectors_ + int64_t{which} * s.hidden; }
-  STPN_THREAD static void put(T* to, int64_t k, T value) {
-    if (to != nullptr) to[k] = value;
-  }
 
   struct RateGradients {
     const T *lambda, *gamma;
@@ -115,4 +91,4 @@ class GradientsThread {
   const T* vectors_;
 };
 
-}  // namespace stpn::kernels::cuda
+}  // namespace stpn::kernels::cuda::stpn_unit

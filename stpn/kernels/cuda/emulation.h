@@ -7,20 +7,39 @@
 #include <ucontext.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <numeric>
 #include <random>
 #include <stdexcept>
 #include <vector>
 
+#include "stpn/kernels/cuda/team.h"
+
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/common_interface_defs.h>
 #endif
 
 namespace stpn::kernels::cuda {
+
+// All memory that the kernels write before they read begins as NaN.
+template <typename T>
+std::vector<T> unwritten(int64_t count) {
+  return std::vector<T>(static_cast<size_t>(count), std::numeric_limits<T>::quiet_NaN());
+}
+
+// As an H200, so that large units get clusters.
+inline constexpr Machine kEmulated{227 * 1024, 8, 132};
+
+// Each call of a kernel runs the threads in another order.
+inline uint64_t next_seed() {
+  static std::atomic<uint64_t> calls = 0;
+  return 1000 * ++calls;
+}
 
 // Runs the threads of one team.
 class Emulation {
@@ -174,7 +193,7 @@ class Emulation {
 #endif
 };
 
-// The place of one thread (SampleThread has the interface).
+// The place of one thread (team_thread-inl.h has the interface).
 class EmulatedTeam {
  public:
   EmulatedTeam(Emulation& of, int thread) : of_(&of), thread_(thread) {}
