@@ -21,15 +21,19 @@ CHOICES = {
     "decay": ["before_update", "after_update"],
     "presynaptic": ["previous", "current"],
     "activation": ["tanh", "sigmoid", "relu", "identity"],
+    "neuromodulation": ["modplast", "plastic", "modul"],
+    "addition": ["clamp", "soft_clamp", "additive", "decaying"],
+    "modulator": ["tanh", "sigmoid", "linear"],
 }
 # Options by unit, with their defaults.
 DEFAULTS = {
     "stpn": {"norm": "pre", "clamp": math.inf, "connections": "all", "rule": "hebb",
              "decay": "before_update", "presynaptic": "previous", "activation": "tanh"},
+    "backpropamine": {"neuromodulation": "modplast", "addition": "clamp", "modulator": "tanh"},
 }
 # The parameter whose first dimension is the number of neurons, and the states but for h, by unit.
-WEIGHTS = {"stpn": "weight"}
-STATES = {"stpn": ("F", "beta")}
+WEIGHTS = {"stpn": "weight", "backpropamine": "weight_ih"}
+STATES = {"stpn": ("F", "beta"), "backpropamine": ("P", "E")}
 NOT_DIFFERENTIABLE = ("measured",)
 MOST_ROWS, MOST_OPTIONS = 24, 8
 

@@ -32,15 +32,17 @@ namespace stpn::kernels {
 struct BackpropamineVariant {
   BACKPROPAMINE_OPTIONS(STPN_VARIANT_FIELD)
 
-  bool has_modulator() const { return neuromodulation != Neuromodulation::plastic; }
-  bool has_rate() const { return neuromodulation != Neuromodulation::modplast; }
-  bool has_trace() const { return neuromodulation == Neuromodulation::modul; }
+  STPN_HOST_DEVICE bool has_modulator() const {
+    return neuromodulation != Neuromodulation::plastic;
+  }
+  STPN_HOST_DEVICE bool has_rate() const { return neuromodulation != Neuromodulation::modplast; }
+  STPN_HOST_DEVICE bool has_trace() const { return neuromodulation == Neuromodulation::modul; }
   double bound() const {  // c; infinity: none
     if (addition == Addition::soft_clamp && has_trace()) return 0.99999;
     const bool bounded = addition == Addition::clamp || addition == Addition::soft_clamp;
     return bounded ? 1 : std::numeric_limits<double>::infinity();
   }
-  Activation modulator_activation() const {
+  STPN_HOST_DEVICE Activation modulator_activation() const {
     switch (modulator) {
       case Modulator::tanh:
         return Activation::tanh;

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include "stpn/kernels/backpropamine/cuda/cuda.h"
 #include "stpn/kernels/stpn/cuda/cuda.h"
 
 namespace stpn::kernels {
@@ -49,6 +50,33 @@ struct Stpn {
     v.write_gate = given("write_weight");
     v.decay_gate = given("decay_weight");
   }
+};
+
+struct Backpropamine {
+  static constexpr const char* kName = "backpropamine";
+  static constexpr auto& kTensors = kBackpropamineTensors;
+  static constexpr auto& kOptions = kBackpropamineOptions;
+  using Variant = BackpropamineVariant;
+  template <typename T>
+  using Fields = BackpropamineFields<T>;
+  template <typename T>
+  static constexpr auto forward_ref = backpropamine_forward_ref<T>;
+  template <typename T>
+  static constexpr auto backward_ref = backpropamine_backward_ref<T>;
+  template <typename T>
+  static constexpr auto forward_cuda = backpropamine_forward_cuda<T>;
+  template <typename T>
+  static constexpr auto backward_cuda = backpropamine_backward_cuda<T>;
+  template <typename T>
+  static constexpr auto workspace = backpropamine_cuda_workspace<T>;
+  static constexpr auto saved = backpropamine_cuda_saved;
+
+  template <typename Visit>
+  static void for_each_option(Variant& variant, const Visit& visit) {
+    BACKPROPAMINE_OPTIONS(STPN_VISIT_OPTION)
+  }
+  template <typename Given>
+  static void complete(Variant&, const StpnCudaCall&, const Given&) {}
 };
 
 Extent extent_of(const StpnCudaCall& call) {
@@ -160,7 +188,7 @@ Entry entry_of() {
 }
 
 const Entry& entry(int64_t unit) {
-  static const std::array entries{entry_of<Stpn>()};
+  static const std::array entries{entry_of<Stpn>(), entry_of<Backpropamine>()};
   static const Entry none{};
   return unit >= 0 && unit < std::ssize(entries) ? entries[static_cast<size_t>(unit)] : none;
 }

@@ -46,9 +46,7 @@ struct Team {
                                          : static_cast<int>((wanted + kWarp - 1) / kWarp) * kWarp;
     team.blocks = 1;
     team.resident = true;
-    // Rows that a warp reads together begin in different banks.
-    team.row = (columns + team.lanes - 1) / team.lanes * team.lanes;
-    if (team.lanes < kWarp && team.row / team.lanes % 2 == 0) team.row += team.lanes;
+    team.row = team.row_of(columns);
     return team;
   }
 
@@ -57,7 +55,7 @@ struct Team {
   void place(int64_t bytes, int rows, int columns, int64_t batch, const Machine& machine) {
     if (bytes <= machine.shared_bytes) return;
     resident = false;
-    row = columns;
+    row = row_of(columns);
     while (2 * blocks <= machine.max_cluster && 2 * blocks * batch <= machine.processors &&
            groups() < rows) {
       blocks *= 2;
@@ -65,6 +63,13 @@ struct Team {
   }
 
   STPN_HOST_DEVICE int groups() const { return threads * blocks / lanes; }
+  // Values from one row of a matrix of so many columns to the next.
+  int row_of(int columns) const {
+    if (!resident) return columns;
+    // Rows that a warp reads together begin in different banks.
+    const int padded = (columns + lanes - 1) / lanes * lanes;
+    return lanes < kWarp && padded / lanes % 2 == 0 ? padded + lanes : padded;
+  }
 
   int lanes;    // threads of a row: a power of two, at most a warp
   int threads;  // of a block

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "stpn/kernels/backpropamine/cuda/cuda.h"
 #include "stpn/ops/energy.h"
 #include "stpn/ops/typed_op.h"
 
@@ -24,6 +25,9 @@ struct BackpropamineUnit {
            kernels::Grouping::single_samples},
           {Backend::reference, kernels::backpropamine_forward_ref<T>,
            kernels::backpropamine_backward_ref<T>, nullptr},
+          {Backend::cuda, kernels::backpropamine_forward_cuda<T>,
+           kernels::backpropamine_backward_cuda<T>, nullptr, kernels::Grouping::fastest,
+           kernels::backpropamine_cuda_saved, kernels::backpropamine_cuda_workspace<T>},
   };
 
   using UnitCall = BackpropamineCall;

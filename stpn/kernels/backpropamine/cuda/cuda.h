@@ -1,0 +1,30 @@
+// Backpropamine on a GPU: one block of threads, or a cluster of blocks, takes a sample through all
+// time steps (layout.h). Every variant, forward and backward, in float and double; no closed loop.
+// Sums have a fixed order: the same call gives the same bits, on the same kind of GPU.
+//
+// All pointers of a call are to memory of the current device, those of `on_device` included.
+// Kernels are started on its stream; the functions return before they have run.
+// Where the project is built without CUDA, they throw (absent.cc).
+#pragma once
+
+#include "stpn/kernels/backpropamine/equations.h"
+#include "stpn/kernels/saved_bound.h"
+
+namespace stpn::kernels {
+
+// Throw std::runtime_error with one line where CUDA reports an error, or where the call has a
+// closed loop.
+template <typename T>
+void backpropamine_forward_cuda(const BackpropamineForwardParams<T>& p);
+template <typename T>
+void backpropamine_backward_cuda(const BackpropamineBackwardParams<T>& p);
+
+// What forward saves for backward: batch (steps per_step + steps / interval per_checkpoint) values.
+SavedBound backpropamine_cuda_saved(const Extent& extent, const BackpropamineVariant& variant);
+
+// Values of T of the workspace that forward or backward needs, on the current device.
+template <typename T>
+int64_t backpropamine_cuda_workspace(const Extent& extent, const BackpropamineVariant& variant,
+                                     bool backward);
+
+}  // namespace stpn::kernels
