@@ -185,5 +185,5 @@ class Function(torch.autograd.Function):
 
 
 def run(library, tensors, **settings):
-    """(output, final F[, final beta]), differentiable."""
+    """(output, final states but for h), differentiable."""
     return Function.apply(library, settings, tuple(tensors), *tensors.values())

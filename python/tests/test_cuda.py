@@ -1,4 +1,4 @@
-"""The STPN's CUDA kernels against golden vectors and the reference.
+"""The units' CUDA kernels against golden vectors and the reference.
 
 With libstpn_cuda.so, which STPN_CUDA_LIBRARY names, on a GPU: benchmarks/gpu_check.sh. With
 libstpn_cuda_emulated.so the same kernels run on the CPU, a thread after the other. Needs torch, and of the
@@ -25,7 +25,13 @@ DOUBLE, FLOAT = torch.float64, torch.float32
 TOLERANCE = {DOUBLE: 1e-9, FLOAT: 1e-5}
 # Golden vectors in float: a loss amplifies rounding through six steps of large weights.
 GOLDEN_TOLERANCE = {DOUBLE: 1e-9, FLOAT: 1e-4}
-PARAMETER_NAMES = {"layer_norm.weight": "layer_norm_weight", "layer_norm.bias": "layer_norm_bias"}
+# The signature's names of tensors by those in golden vectors, where they differ.
+NAMES = {
+    "layer_norm.weight": "layer_norm_weight", "layer_norm.bias": "layer_norm_bias",
+    "i2h.weight": "weight_ih", "i2h.bias": "bias", "w": "weight_hh",
+    "h2DA.weight": "modulator_weight", "h2DA.bias": "modulator_bias", "eta": "rate", "etaet": "rate",
+    "hebb": "P", "plastic": "P", "eligibility": "E",
+}
 
 
 def setUpModule():
@@ -38,6 +44,10 @@ def array(entry, dtype):
 
 
 def golden_options(config):
+    if config["unit"] == "Backpropamine":
+        return {"unit": "backpropamine", "neuromodulation": config["variant"],
+                "addition": ["decaying", "additive", "soft_clamp", "clamp"][config["addpw"]],
+                "modulator": config["modulation"]}
     norm = {None: "none", "pre": "pre", "post": "post"}[config.get("fast_weight_norm")]
     if config.get("weight_norm") == "G" and norm == "none":
         norm = "preactivation"
@@ -54,11 +64,12 @@ def golden_options(config):
     }
 
 
-def energy_of_gates(tensors, output):
+def energy_of_fixed_weights(unit, tensors, output):
     """What the op adds to the kernel's."""
     energy = torch.zeros_like(output)
     x = tensors["x"]
-    for name in ("update_weight", "write_weight", "decay_weight"):
+    added = {"stpn": ("update_weight", "write_weight", "decay_weight"), "backpropamine": ("weight_ih",)}
+    for name in added[unit]:
         if name in tensors:
             z = x if name != "update_weight" else torch.cat(
                 [x, torch.cat([tensors["h"][None], output[:-1]])], 2)
@@ -77,28 +88,30 @@ class GoldenTest(unittest.TestCase):
         for leaf in leaves.values():
             leaf.requires_grad_()
         tensors = {key.split(".", 1)[-1]: leaf for key, leaf in leaves.items()}
-        tensors = {PARAMETER_NAMES.get(name, name): leaf for name, leaf in tensors.items()}
+        tensors = {NAMES.get(name, name): leaf for name, leaf in tensors.items()}
         if golden["config"]["unit"] == "HebbFF":
             tensors["weight_lambda"] = tensors.pop("lambda_logit").sigmoid().reshape(1)
             tensors["weight_gamma"] = -tensors.pop("log_abs_gamma").exp().reshape(1)
         options = golden_options(golden["config"])
-        output, F = stpn_cuda.run(LIBRARY, tensors, **options)
-        finals = {"h": output[-1], "F": F}
+        unit = options.get("unit", "stpn")
+        output, *states = stpn_cuda.run(LIBRARY, tensors, **options)
+        finals = {"h": output[-1]} | dict(zip(stpn_cuda.STATES[unit], states))
         loss = (output * array(golden["cotangent_output"], dtype)).sum()
         for name, entry in golden["cotangent_final_state"].items():
-            loss = loss + (finals[name] * array(entry, dtype)).sum()
+            loss = loss + (finals[NAMES.get(name, name)] * array(entry, dtype)).sum()
         loss.backward()
-        found = {"output": output, "loss": loss} | {f"final {name}": finals[name]
+        found = {"output": output, "loss": loss} | {f"final {name}": finals[NAMES.get(name, name)]
                                                     for name in golden["final_state"]}
         expected = {"output": array(golden["output"], dtype),
                     "loss": torch.tensor(golden["loss"], dtype=DOUBLE)}
         expected |= {f"final {name}": array(entry, dtype)
                      for name, entry in golden["final_state"].items()}
-        energy = stpn_cuda.Call(LIBRARY, stpn_cuda.KERNELS,
-                                {name: value.detach() for name, value in tensors.items()},
-                                energy=True, **options).forward(save=False).energy
-        found["energy"] = energy + energy_of_gates(tensors, output)
-        expected["energy"] = array(golden["energy"], dtype)
+        if "energy" in golden:
+            energy = stpn_cuda.Call(LIBRARY, stpn_cuda.KERNELS,
+                                    {name: value.detach() for name, value in tensors.items()},
+                                    energy=True, **options).forward(save=False).energy
+            found["energy"] = energy + energy_of_fixed_weights(unit, tensors, output)
+            expected["energy"] = array(golden["energy"], dtype)
         for key, leaf in leaves.items():
             found[f"gradient of {key}"] = leaf.grad
             expected[f"gradient of {key}"] = array(golden["grad"][key], dtype)
@@ -107,8 +120,9 @@ class GoldenTest(unittest.TestCase):
             expect_close(self, value, expected[name], GOLDEN_TOLERANCE[dtype], name)
 
     def test_matches_every_golden_vector(self):
-        paths = [*sorted((ROOT / "tests/golden").glob("stpn*.json")), ROOT / "tests/golden/hebbff.json"]
-        self.assertGreater(len(paths), 18)
+        paths = [*sorted((ROOT / "tests/golden").glob("stpn*.json")), ROOT / "tests/golden/hebbff.json",
+                 *sorted((ROOT / "tests/golden").glob("backpropamine*.json"))]
+        self.assertGreater(len(paths), 26)
         for path in paths:
             for dtype in (DOUBLE, FLOAT):
                 with self.subTest(path.name, dtype=dtype):
@@ -237,6 +251,79 @@ class RandomShapesTest(unittest.TestCase):
             self.check(size, [DOUBLE], 9, rule="oja", layer_norm=True, plastic_bias=True,
                        presynaptic="current")
             self.check(size, [FLOAT], 9, rule="delta", gates=("update", "write", "decay"))
+
+
+def random_backpropamine_call(steps, batch, inputs, hidden, options, seed):
+    """As random_call."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def uniform(*shape, low=-1.0, high=1.0):
+        return torch.empty(shape, dtype=DOUBLE).uniform_(low, high, generator=generator)
+
+    tensors = {
+        "x": uniform(steps, batch, inputs),
+        "h": uniform(batch, hidden),
+        "P": uniform(batch, hidden, hidden) * 0.9,
+        "weight_ih": uniform(hidden, inputs) * inputs**-0.5,
+        "bias": uniform(hidden) * 0.5,
+        "weight_hh": uniform(hidden, hidden) * hidden**-0.5,
+        "alpha": uniform(hidden, hidden) * hidden**-0.5,
+    }
+    if options["neuromodulation"] != "plastic":
+        tensors |= {"modulator_weight": uniform(hidden) * hidden**-0.5, "modulator_bias": uniform(1)}
+    if options["neuromodulation"] != "modplast":
+        tensors["rate"] = uniform(1, low=0.2, high=0.8)
+    if options["neuromodulation"] == "modul":
+        tensors["E"] = uniform(batch, hidden, hidden) * 0.9
+    reset = torch.rand(steps, batch, generator=generator) < 0.15
+    gradients = {"output": uniform(steps, batch, hidden), "energy": uniform(steps, batch, hidden) * 0.1}
+    gradients |= {name: uniform(batch, hidden, hidden) for name in ("P", "E") if name in tensors}
+    return tensors, reset, gradients
+
+
+class BackpropamineRandomShapesTest(unittest.TestCase):
+    SMALL = [*SMALL, (3, 2, 5, 140)]  # the last is streamed by the emulated machine
+    LARGE = [*LARGE, (9, 3, 17, 200)]
+
+    def check(self, size, dtypes, seed, **options):
+        options["unit"] = "backpropamine"
+        call = random_backpropamine_call(*size, options, seed)
+        with self.subTest(size=size, **options):
+            expected = results_of(stpn_cuda.REFERENCE, DOUBLE, *call, options)
+            for dtype in dtypes:
+                found = results_of(stpn_cuda.KERNELS, dtype, *call, options)
+                for name, value in found.items():
+                    expect_close(self, value, expected[name], TOLERANCE[dtype], f"{name}, {dtype}")
+
+    def test_every_variant_matches_the_reference(self):
+        draw = random.Random(3)
+        for neuromodulation in stpn_cuda.CHOICES["neuromodulation"]:
+            for addition in stpn_cuda.CHOICES["addition"]:
+                for modulator in stpn_cuda.CHOICES["modulator"]:
+                    self.check(draw.choice(self.SMALL[:-1]), [DOUBLE], draw.randrange(1000),
+                               neuromodulation=neuromodulation, addition=addition,
+                               modulator=modulator)
+
+    def test_every_size_matches_the_reference_in_float_too(self):
+        for size in self.SMALL + ([] if LIBRARY.emulated else self.LARGE):
+            for neuromodulation in stpn_cuda.CHOICES["neuromodulation"]:
+                self.check(size, [DOUBLE, FLOAT], 5, neuromodulation=neuromodulation)
+
+    def test_repeats_give_the_same_bits(self):
+        for size in self.SMALL[1:3] + ([] if LIBRARY.emulated else self.LARGE):
+            for neuromodulation in stpn_cuda.CHOICES["neuromodulation"]:
+                options = {"unit": "backpropamine", "neuromodulation": neuromodulation}
+                call = random_backpropamine_call(*size, options, 7)
+                first = results_of(stpn_cuda.KERNELS, FLOAT, *call, options)
+                for _ in range(2 if LIBRARY.emulated else 10):
+                    again = results_of(stpn_cuda.KERNELS, FLOAT, *call, options)
+                    for name, value in first.items():
+                        self.assertTrue(torch.equal(value, again[name]), f"{size} {options} {name}")
+
+    def test_small_calls_under_a_sanitizer(self):
+        for size in self.SMALL[:3] + self.SMALL[4:]:
+            self.check(size, [FLOAT], 9, neuromodulation="modul", addition="soft_clamp")
+            self.check(size, [FLOAT], 9, neuromodulation="plastic")
 
 
 if __name__ == "__main__":

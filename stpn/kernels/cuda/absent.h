@@ -1,4 +1,4 @@
-// What the units' CUDA kernels do in a build without CUDA.
+// What units' CUDA kernels do in a build without CUDA.
 #pragma once
 
 #include <stdexcept>

@@ -46,8 +46,15 @@ struct Team {
                                          : static_cast<int>((wanted + kWarp - 1) / kWarp) * kWarp;
     team.blocks = 1;
     team.resident = true;
-    team.row = team.row_of(columns);
+    team.row = team.padded(columns);
     return team;
+  }
+
+  // Values from one row of a matrix of so many columns to the next: rows that a warp reads together
+  // begin in different banks.
+  int padded(int columns) const {
+    const int wanted = (columns + lanes - 1) / lanes * lanes;
+    return lanes < kWarp && wanted / lanes % 2 == 0 ? wanted + lanes : wanted;
   }
 
   // If `bytes` of memory do not fit in a block: streamed, by more blocks while there are processors
@@ -55,7 +62,7 @@ struct Team {
   void place(int64_t bytes, int rows, int columns, int64_t batch, const Machine& machine) {
     if (bytes <= machine.shared_bytes) return;
     resident = false;
-    row = row_of(columns);
+    row = columns;
     while (2 * blocks <= machine.max_cluster && 2 * blocks * batch <= machine.processors &&
            groups() < rows) {
       blocks *= 2;
@@ -63,13 +70,6 @@ struct Team {
   }
 
   STPN_HOST_DEVICE int groups() const { return threads * blocks / lanes; }
-  // Values from one row of a matrix of so many columns to the next.
-  int row_of(int columns) const {
-    if (!resident) return columns;
-    // Rows that a warp reads together begin in different banks.
-    const int padded = (columns + lanes - 1) / lanes * lanes;
-    return lanes < kWarp && padded / lanes % 2 == 0 ? padded + lanes : padded;
-  }
 
   int lanes;    // threads of a row: a power of two, at most a warp
   int threads;  // of a block

@@ -42,7 +42,7 @@ unit::Division division(const Extent& extent, const BackpropamineVariant& varian
     team->threads = shape.threads;
     team->blocks = shape.blocks;
     team->resident = shape.resident;
-    team->row = team->row_of(d.sizes.hidden);
+    team->row = shape.resident ? team->padded(d.sizes.hidden) : d.sizes.hidden;
   }
   d.forward_memory = unit::ForwardMemory(d.sizes, d.forward);
   d.backward_memory = unit::BackwardMemory(d.sizes, d.backward);

@@ -84,7 +84,7 @@ struct ForwardMemory {
 
 struct BackwardMemory {
   BackwardMemory(const Sizes& s, const Team& team)
-      : input_row(team.row_of(s.inputs)),
+      : input_row(team.resident ? team.padded(s.inputs) : s.inputs),
         dP(0),
         dE(dP + int64_t{s.hidden} * team.row),
         input(dE + (s.states - 1) * int64_t{s.hidden} * team.row),
@@ -144,7 +144,7 @@ struct Division {
   // A group takes a row of the inputs' weights and of the recurrent ones in each step.
   static Team team_for(const Sizes& s) {
     Team team = Team::resident_for(s.hidden, s.fan_in);
-    team.row = team.row_of(s.hidden);
+    team.row = team.padded(s.hidden);
     return team;
   }
   int64_t streamed(const Team& team, int64_t values) const {
