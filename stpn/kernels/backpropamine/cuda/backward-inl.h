@@ -71,25 +71,16 @@ class BackwardThread : public BackwardRow<T, ThisTeam> {
   // `P_before`: P, and then E, before the step.
   STPN_THREAD void step(int t, const T* P_before) {
     if (t > 0) load_z(t - 1);
-    const T m = this->modulator(t);
-    if (v.has_modulator()) {
-      for_rows([&](int i) {
-        const typename Base::FromUpdate sums = this->through_update(t, i, m, P_before);
-        if (!first_lane()) return;
-        dh_update_[i] = sums.dh;
-        dm_[i] = sums.dm;
-      });
-      team.sync();
-      const T dv = through_modulator(m);
-      for_rows([&](int i) {
-        if (first_lane()) modulator_weight_sum(i) += dv * this->output(t)[i];
-        through_activity(t, i, dh_update_[i] + dv * f.modulator_weight[i], P_before);
-      });
-    } else {
-      for_rows([&](int i) {
-        through_activity(t, i, this->through_update(t, i, m, P_before).dh, P_before);
-      });
-    }
+    const T m = this->saved_modulator(t);
+    for_rows([&](int i) {
+      const typename Base::FromUpdate sums = this->through_update(t, i, m, P_before);
+      if (!first_lane()) return;
+      dh_update_[i] = sums.dh;
+      dm_[i] = sums.dm;
+    });
+    team.sync();
+    const T dv = v.has_modulator() ? through_modulator(m) : T(0);
+    for_rows([&](int i) { through_activity(t, i, dv, P_before); });
     team.sync();
     const bool reset = this->is_reset(t);
     share(first_column_, s.fan_in, [&](int j) {
@@ -114,11 +105,14 @@ class BackwardThread : public BackwardRow<T, ThisTeam> {
     return dv;
   }
 
-  // `dh_here`: what step t itself adds to the gradient of h[t].
-  STPN_THREAD void through_activity(int t, int i, T dh_here, const T* P_before) {
+  STPN_THREAD void through_activity(int t, int i, T dv, const T* P_before) {
     const T h = this->output(t)[i];
-    T dh = dh_[i] + dh_here;
+    T dh = dh_[i] + dh_update_[i];
     if (p.grad_output != nullptr) dh += p.grad_output[this->sample_at(t) * s.hidden + i];
+    if (v.has_modulator()) {
+      dh += dv * f.modulator_weight[i];
+      if (first_lane()) modulator_weight_sum(i) += dv * h;
+    }
     const T du = dh * activation_slope(Activation::tanh, h);
     if (first_lane()) bias_sum(i) += du;
     this->through_preactivation(t, i, du, P_before);

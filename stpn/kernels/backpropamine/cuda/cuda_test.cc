@@ -181,8 +181,8 @@ TEST(BackpropamineCudaTest, BitsDoNotDependOnTheSchedule) {
     const Extent e{7, 2, 5, 6};
     RandomBackpropamineCall<float> c(e, v, 5);
     c.given = RandomBackpropamineCall<float>::GivenGradients::all;
-    for (const bool resident : {true, false}) {
-      const unit::Division d = division(e, v, {4, 16, resident, 2});
+    for (const Shape& shape : kShapes) {
+      const unit::Division d = division(e, v, shape);
       const auto one = emulate(c, d, 1);
       for (const uint64_t seed : {50, 77, 91}) {
         const auto other = emulate(c, d, seed);

@@ -23,8 +23,7 @@ class ForwardThread : public SampleThread<T, ThisTeam> {
         h_(memory + d.forward_memory.h),
         zero_(memory + d.forward_memory.zero) {}
 
-  // One barrier a step: between two of them, threads write h[t] and read it of the two steps
-  // before.
+  // One barrier a step, so some threads write h[t] while others still read h[t-2].
   STPN_THREAD void run() {
     begin();
     for (int t = 0; t < s.steps; ++t) {
@@ -36,27 +35,23 @@ class ForwardThread : public SampleThread<T, ThisTeam> {
       const T* before = is_reset(t) ? zero_ : h(t - 1);
       for_rows([&](int i) {
         const T h_i = activity(t, i, before);
-        if (first_lane()) {
-          h(t)[i] = h_i;
-          this->output(t)[i] = h_i;
-        }
-        if (!v.has_modulator()) update_row(i, h_i, rate, before);
+        if (!first_lane()) return;
+        h(t)[i] = h_i;
+        this->output(t)[i] = h_i;
       });
       if (t + 1 < s.steps) {
         share(0, s.inputs, [&](int j) { inputs(t + 1)[j] = this->x(t + 1)[j]; });
       }
       team.sync();
-      if (!v.has_modulator()) continue;
-      const T m = modulator_of(h(t));
-      if (f.saved != nullptr && team.thread() == 0) f.saved[this->sample_at(t)] = m;
-      for_rows([&](int i) { update_row(i, h(t)[i], m, before); });
+      const T m = v.has_modulator() ? modulator(t) : rate;
+      for_rows([&](int i) { update_row(h(t)[i], m, before, P_[i], E_[i]); });
     }
     if (resident_) store(final_P(), final_E());
   }
 
  private:
   STPN_THREAD T* final_P() const { return f.final_P + b * s.synapses(); }
-  STPN_THREAD T* final_E() const { return trace ? f.final_E + b * s.synapses() : nullptr; }
+  STPN_THREAD T* final_E() const { return trace ? f.final_E + b * s.synapses() : final_P(); }
   STPN_THREAD T* inputs(int t) const { return x_ + (t & 1) * s.inputs; }
   STPN_THREAD T* h(int t) const { return h_ + (t + 1) % 3 * s.hidden; }
 
@@ -121,15 +116,14 @@ class ForwardThread : public SampleThread<T, ThisTeam> {
   }
 
   // Every group computes it, from all of h, in the same order: the same bits.
-  STPN_THREAD T modulator_of(const T* h) const {
+  STPN_THREAD T modulator(int t) const {
     T u = T(0);
-    for_columns(s.hidden, [&](int i) { u += f.modulator_weight[i] * h[i]; });
-    return activate(v.modulator_activation(), team.sum(u) + f.modulator_bias[0]);
+    for_columns(s.hidden, [&](int i) { u += f.modulator_weight[i] * h(t)[i]; });
+    const T m = activate(v.modulator_activation(), team.sum(u) + f.modulator_bias[0]);
+    if (f.saved != nullptr && team.thread() == 0) f.saved[this->sample_at(t)] = m;
+    return m;
   }
 
-  STPN_THREAD void update_row(int i, T h, T m, const T* before) const {
-    update_row(h, m, before, P_[i], E_[i]);
-  }
   // What is written does not overlap. E is read and written only if there is a trace.
   STPN_THREAD void update_row(T h, T m, const T* __restrict__ before, T* __restrict__ P,
                               T* __restrict__ E) const {

@@ -77,7 +77,7 @@ struct ForwardMemory {
 
   int64_t P, E;  // (H, row), resident only: else the final states hold them
   int64_t x;     // (2, I)  of this step and the next
-  int64_t h;     // (3, H)  of this step and the ones beside it: one barrier a step is then enough
+  int64_t h;     // (3, H)  of this step and the two before
   int64_t zero;  // (H)     h before a reset
   int64_t end;
 };

@@ -45,7 +45,7 @@ class RecomputeThread : public SampleThread<T, ThisTeam> {
       for (int t = begin; t < end; ++t) {
         const bool last = t + 1 == end;
         const bool reset = this->is_reset(t);
-        const T m = this->modulator(t);
+        const T m = this->saved_modulator(t);
         const T h = this->output(t)[i];
         T* to = recomputed_ + (t - begin) * s.state() + row;
         T before[kTile];

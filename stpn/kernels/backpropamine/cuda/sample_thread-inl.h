@@ -7,40 +7,31 @@
 #include "stpn/kernels/activation.h"
 #include "stpn/kernels/backpropamine/cuda/layout.h"
 #include "stpn/kernels/comparisons.h"
-#include "stpn/kernels/cuda/team_thread-inl.h"
+#include "stpn/kernels/cuda/sequence_thread-inl.h"
 
 namespace stpn::kernels::cuda::backpropamine {
 
-// The call as one thread of the team of a sample sees it.
 template <typename T, class ThisTeam>
-class SampleThread : public TeamThread<ThisTeam> {
-  using Thread = TeamThread<ThisTeam>;
+class SampleThread : public SequenceThread<T, BackpropamineForwardParams<T>, Sizes, ThisTeam> {
+  using Sequence = SequenceThread<T, BackpropamineForwardParams<T>, Sizes, ThisTeam>;
+
+ protected:
+  using Sequence::b, Sequence::f, Sequence::s;
 
  public:
   STPN_THREAD SampleThread(const ThisTeam& its_team, const BackpropamineForwardParams<T>& call,
                            const Sizes& sizes, int sample)
-      : Thread(its_team, sizes.hidden),
-        f(call),
+      : Sequence(its_team, call, sizes, sample),
         v(call.variant),
-        s(sizes),
-        b(sample),
         trace(call.variant.has_trace()),
         bound(T(sizes.bound)),
         rate(call.variant.has_rate() ? call.rate[0] : T(0)) {}
 
  protected:
-  STPN_THREAD int64_t sample_at(int t) const { return int64_t{t} * s.batch + b; }
-  STPN_THREAD bool is_reset(int t) const {
-    return f.reset != nullptr && f.reset[sample_at(t)] != 0;
-  }
-  STPN_THREAD const T* x(int t) const { return f.x + sample_at(t) * s.inputs; }
-  STPN_THREAD T* output(int t) const { return f.output + sample_at(t) * s.hidden; }
-  STPN_THREAD T previous_h(int t, int i) const {
-    if (is_reset(t)) return T(0);
-    return t > 0 ? output(t - 1)[i] : f.initial_h[int64_t{b} * s.hidden + i];
-  }
   // m, or the rate of `plastic`.
-  STPN_THREAD T modulator(int t) const { return v.has_modulator() ? f.saved[sample_at(t)] : rate; }
+  STPN_THREAD T saved_modulator(int t) const {
+    return v.has_modulator() ? f.saved[this->sample_at(t)] : rate;
+  }
   // P, and then E, before step k * interval, k > 0.
   STPN_THREAD T* checkpoint(int k) const {
     return f.saved + int64_t{s.steps} * s.batch * s.modulators +
@@ -67,10 +58,7 @@ class SampleThread : public TeamThread<ThisTeam> {
     if (trace) E = (T(1) - rate) * E + rate * D;
   }
 
-  const BackpropamineForwardParams<T>& f;
   const BackpropamineVariant& v;
-  const Sizes& s;
-  int b;
   bool trace;
   T bound, rate;
 };
