@@ -64,7 +64,7 @@ def energy_of_fixed_weights(unit, tensors, output):
     added = {"stpn": ("update_weight", "write_weight", "decay_weight"), "fast_weights": ("weight",)}
     for name in added[unit]:
         if name in tensors:
-            z = x if name in ("write_weight", "decay_weight") else torch.cat(
+            z = x if name not in ("update_weight", "weight") else torch.cat(
                 [x, torch.cat([tensors["h"][None], output[:-1]])], 2)
             energy = energy + z.square() @ tensors[name].abs().T
     return energy
@@ -268,7 +268,7 @@ def random_fast_weights_call(steps, batch, inputs, hidden, layer_norm, seed):
     return tensors, reset, gradients
 
 
-class FastWeightsTest(unittest.TestCase):
+class FastWeightsRandomShapesTest(unittest.TestCase):
     # The last are streamed, backward only or forward too.
     LARGE = [(40, 6, 37, 20), (9, 128, 37, 11), (33, 1, 100, 27), (6, 2, 700, 130), (5, 2, 20, 400)]
 
