@@ -26,10 +26,11 @@ CHOICES = {
 DEFAULTS = {
     "stpn": {"norm": "pre", "clamp": math.inf, "connections": "all", "rule": "hebb",
              "decay": "before_update", "presynaptic": "previous", "activation": "tanh"},
+    "fast_weights": {"inner_steps": 1, "decay": 0.9, "rate": 0.5},
 }
 # The parameter whose first dimension is the number of neurons, and the states but for h, by unit.
-WEIGHTS = {"stpn": "weight"}
-STATES = {"stpn": ("F", "beta")}
+WEIGHTS = {"stpn": "weight", "fast_weights": "weight"}
+STATES = {"stpn": ("F", "beta"), "fast_weights": ("A",)}
 NOT_DIFFERENTIABLE = ("measured",)
 MOST_ROWS, MOST_OPTIONS = 24, 8
 
@@ -106,7 +107,7 @@ class Call:
             struct.scalar_bias_rates = "beta" in tensors and tensors["bias_lambda"].numel() == 1
         for k, name in enumerate(self.unit.options):
             value = given[name]
-            struct.options[k] = CHOICES[name].index(value) if name in CHOICES else value
+            struct.options[k] = CHOICES[name].index(value) if isinstance(value, str) else value
         for k, name in enumerate(self.unit.rows):
             struct.values[k] = pointer(tensors.get(name))
         struct.reset = pointer(reset)
@@ -181,5 +182,5 @@ class Function(torch.autograd.Function):
 
 
 def run(library, tensors, **settings):
-    """(output, final F[, final beta]), differentiable."""
+    """(output, final states but for h), differentiable."""
     return Function.apply(library, settings, tuple(tensors), *tensors.values())

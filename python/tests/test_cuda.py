@@ -1,4 +1,4 @@
-"""The STPN's CUDA kernels against golden vectors and the reference.
+"""The units' CUDA kernels against golden vectors and the reference.
 
 With libstpn_cuda.so, which STPN_CUDA_LIBRARY names, on a GPU: benchmarks/gpu_check.sh. With
 libstpn_cuda_emulated.so the same kernels run on the CPU, a thread after the other. Needs torch, and of the
@@ -38,6 +38,9 @@ def array(entry, dtype):
 
 
 def golden_options(config):
+    if config["unit"] == "FastWeights":
+        return {"unit": "fast_weights"} | {name: config[name]
+                                           for name in stpn_cuda.DEFAULTS["fast_weights"]}
     norm = {None: "none", "pre": "pre", "post": "post"}[config.get("fast_weight_norm")]
     if config.get("weight_norm") == "G" and norm == "none":
         norm = "preactivation"
@@ -54,13 +57,14 @@ def golden_options(config):
     }
 
 
-def energy_of_gates(tensors, output):
+def energy_of_fixed_weights(unit, tensors, output):
     """What the op adds to the kernel's."""
     energy = torch.zeros_like(output)
     x = tensors["x"]
-    for name in ("update_weight", "write_weight", "decay_weight"):
+    added = {"stpn": ("update_weight", "write_weight", "decay_weight"), "fast_weights": ("weight",)}
+    for name in added[unit]:
         if name in tensors:
-            z = x if name != "update_weight" else torch.cat(
+            z = x if name not in ("update_weight", "weight") else torch.cat(
                 [x, torch.cat([tensors["h"][None], output[:-1]])], 2)
             energy = energy + z.square() @ tensors[name].abs().T
     return energy
@@ -82,8 +86,9 @@ class GoldenTest(unittest.TestCase):
             tensors["weight_lambda"] = tensors.pop("lambda_logit").sigmoid().reshape(1)
             tensors["weight_gamma"] = -tensors.pop("log_abs_gamma").exp().reshape(1)
         options = golden_options(golden["config"])
-        output, F = stpn_cuda.run(LIBRARY, tensors, **options)
-        finals = {"h": output[-1], "F": F}
+        unit = options.get("unit", "stpn")
+        output, *states = stpn_cuda.run(LIBRARY, tensors, **options)
+        finals = {"h": output[-1]} | dict(zip(stpn_cuda.STATES[unit], states))
         loss = (output * array(golden["cotangent_output"], dtype)).sum()
         for name, entry in golden["cotangent_final_state"].items():
             loss = loss + (finals[name] * array(entry, dtype)).sum()
@@ -97,7 +102,7 @@ class GoldenTest(unittest.TestCase):
         energy = stpn_cuda.Call(LIBRARY, stpn_cuda.KERNELS,
                                 {name: value.detach() for name, value in tensors.items()},
                                 energy=True, **options).forward(save=False).energy
-        found["energy"] = energy + energy_of_gates(tensors, output)
+        found["energy"] = energy + energy_of_fixed_weights(unit, tensors, output)
         expected["energy"] = array(golden["energy"], dtype)
         for key, leaf in leaves.items():
             found[f"gradient of {key}"] = leaf.grad
@@ -107,8 +112,9 @@ class GoldenTest(unittest.TestCase):
             expect_close(self, value, expected[name], GOLDEN_TOLERANCE[dtype], name)
 
     def test_matches_every_golden_vector(self):
-        paths = [*sorted((ROOT / "tests/golden").glob("stpn*.json")), ROOT / "tests/golden/hebbff.json"]
-        self.assertGreater(len(paths), 18)
+        paths = [*sorted((ROOT / "tests/golden").glob("stpn*.json")), ROOT / "tests/golden/hebbff.json",
+                 *sorted((ROOT / "tests/golden").glob("fast_weights*.json"))]
+        self.assertGreater(len(paths), 21)
         for path in paths:
             for dtype in (DOUBLE, FLOAT):
                 with self.subTest(path.name, dtype=dtype):
@@ -237,6 +243,70 @@ class RandomShapesTest(unittest.TestCase):
             self.check(size, [DOUBLE], 9, rule="oja", layer_norm=True, plastic_bias=True,
                        presynaptic="current")
             self.check(size, [FLOAT], 9, rule="delta", gates=("update", "write", "decay"))
+
+
+def random_fast_weights_call(steps, batch, inputs, hidden, layer_norm, seed):
+    """As random_call."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def uniform(*shape, low=-1.0, high=1.0):
+        return torch.empty(shape, dtype=DOUBLE).uniform_(low, high, generator=generator)
+
+    tensors = {
+        "x": uniform(steps, batch, inputs),
+        "h": uniform(batch, hidden),
+        "A": uniform(batch, hidden, hidden) * hidden**-0.5,
+        "weight": uniform(hidden, inputs + hidden) * (inputs + hidden)**-0.5,
+        "bias": uniform(hidden) * 0.5,
+    }
+    if layer_norm:
+        tensors |= {"layer_norm_weight": uniform(hidden, low=0.5, high=1.5),
+                    "layer_norm_bias": uniform(hidden)}
+    reset = torch.rand(steps, batch, generator=generator) < 0.15
+    gradients = {"output": uniform(steps, batch, hidden), "energy": uniform(steps, batch, hidden) * 0.1,
+                 "A": uniform(batch, hidden, hidden) * 0.1}
+    return tensors, reset, gradients
+
+
+class FastWeightsRandomShapesTest(unittest.TestCase):
+    # The last are streamed, backward only or forward too.
+    LARGE = [(40, 6, 37, 20), (9, 128, 37, 11), (33, 1, 100, 27), (6, 2, 700, 130), (5, 2, 20, 400)]
+
+    def check(self, size, dtypes, layer_norm, **options):
+        call = random_fast_weights_call(*size, layer_norm, 5)
+        options["unit"] = "fast_weights"
+        # A layer norm of few neurons amplifies rounding: in float the reference is off by 4e-5 itself.
+        tolerance = GOLDEN_TOLERANCE if layer_norm else TOLERANCE
+        with self.subTest(size=size, layer_norm=layer_norm, **options):
+            expected = results_of(stpn_cuda.REFERENCE, DOUBLE, *call, options)
+            for dtype in dtypes:
+                found = results_of(stpn_cuda.KERNELS, dtype, *call, options)
+                self.assertEqual(set(found), set(expected))
+                for name, value in found.items():
+                    expect_close(self, value, expected[name], tolerance[dtype], f"{name}, {dtype}")
+
+    def test_variants_match_the_reference(self):
+        for size in SMALL + ([] if LIBRARY.emulated else self.LARGE):
+            rate = 1 / size[3]
+            self.check(size, [DOUBLE, FLOAT], layer_norm=True, rate=rate)
+            self.check(size, [DOUBLE, FLOAT], layer_norm=True, rate=-rate, inner_steps=3)
+            self.check(size, [DOUBLE, FLOAT], layer_norm=False, rate=rate, decay=0.7)
+            self.check(size, [DOUBLE, FLOAT], layer_norm=False, rate=rate, inner_steps=2)
+
+    def test_repeats_give_the_same_bits(self):
+        for size in SMALL[1:3] + ([] if LIBRARY.emulated else self.LARGE):
+            call = random_fast_weights_call(*size, True, 7)
+            options = {"unit": "fast_weights", "inner_steps": 2}
+            first = results_of(stpn_cuda.KERNELS, FLOAT, *call, options)
+            for _ in range(2 if LIBRARY.emulated else 10):
+                again = results_of(stpn_cuda.KERNELS, FLOAT, *call, options)
+                for name, value in first.items():
+                    self.assertTrue(torch.equal(value, again[name]), f"{size} {name}")
+
+    def test_small_calls_under_a_sanitizer(self):
+        for size in SMALL[:3]:
+            self.check(size, [FLOAT], layer_norm=True, rate=0.1, inner_steps=2)
+            self.check(size, [DOUBLE], layer_norm=False, rate=0.1)
 
 
 if __name__ == "__main__":

@@ -46,10 +46,15 @@ struct Team {
                                          : static_cast<int>((wanted + kWarp - 1) / kWarp) * kWarp;
     team.blocks = 1;
     team.resident = true;
-    // Rows that a warp reads together begin in different banks.
-    team.row = (columns + team.lanes - 1) / team.lanes * team.lanes;
-    if (team.lanes < kWarp && team.row / team.lanes % 2 == 0) team.row += team.lanes;
+    team.row = team.padded(columns);
     return team;
+  }
+
+  // Values from one row of a matrix of so many columns to the next: rows that a warp reads together
+  // begin in different banks.
+  int padded(int columns) const {
+    const int wanted = (columns + lanes - 1) / lanes * lanes;
+    return lanes < kWarp && wanted / lanes % 2 == 0 ? wanted + lanes : wanted;
   }
 
   // If `bytes` of memory do not fit in a block: streamed, by more blocks while there are processors

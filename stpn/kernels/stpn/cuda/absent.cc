@@ -1,34 +1,26 @@
 // The STPN's CUDA kernels in a build without CUDA.
 
-#include <stdexcept>
+#include "stpn/kernels/cuda/absent.h"
 
 #include "stpn/kernels/stpn/cuda/cuda.h"
 #include "stpn/kernels/stpn/cuda/layout.h"
 
 namespace stpn::kernels {
-namespace {
-
-[[noreturn]] void fail_absent() {
-  throw std::runtime_error(
-      "this build has no CUDA kernels: configure it with -DSTPN_WITH_CUDA=ON, which needs nvcc");
-}
-
-}  // namespace
 
 template <typename T>
 void stpn_forward_cuda(const StpnForwardParams<T>&) {
-  fail_absent();
+  cuda::fail_absent();
 }
 template <typename T>
 void stpn_backward_cuda(const StpnBackwardParams<T>&) {
-  fail_absent();
+  cuda::fail_absent();
 }
 SavedBound stpn_cuda_saved(const Extent& extent, const StpnVariant& variant) {
   return cuda::stpn_unit::Sizes(extent, variant).saved_bound();
 }
 template <typename T>
 int64_t stpn_cuda_workspace(const Extent&, const StpnVariant&, bool) {
-  fail_absent();
+  cuda::fail_absent();
 }
 
 template void stpn_forward_cuda(const StpnForwardParams<float>&);
