@@ -30,10 +30,11 @@ DEFAULTS = {
     "stpn": {"norm": "pre", "clamp": math.inf, "connections": "all", "rule": "hebb",
              "decay": "before_update", "presynaptic": "previous", "activation": "tanh"},
     "backpropamine": {"neuromodulation": "modplast", "addition": "clamp", "modulator": "tanh"},
+    "fast_weights": {"inner_steps": 1, "decay": 0.9, "rate": 0.5},
 }
 # The parameter whose first dimension is the number of neurons, and the states but for h, by unit.
-WEIGHTS = {"stpn": "weight", "backpropamine": "weight_ih"}
-STATES = {"stpn": ("F", "beta"), "backpropamine": ("P", "E")}
+WEIGHTS = {"stpn": "weight", "backpropamine": "weight_ih", "fast_weights": "weight"}
+STATES = {"stpn": ("F", "beta"), "backpropamine": ("P", "E"), "fast_weights": ("A",)}
 NOT_DIFFERENTIABLE = ("measured",)
 MOST_ROWS, MOST_OPTIONS = 24, 8
 
@@ -110,7 +111,7 @@ class Call:
             struct.scalar_bias_rates = "beta" in tensors and tensors["bias_lambda"].numel() == 1
         for k, name in enumerate(self.unit.options):
             value = given[name]
-            struct.options[k] = CHOICES[name].index(value) if name in CHOICES else value
+            struct.options[k] = CHOICES[name].index(value) if isinstance(value, str) else value
         for k, name in enumerate(self.unit.rows):
             struct.values[k] = pointer(tensors.get(name))
         struct.reset = pointer(reset)

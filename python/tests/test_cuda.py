@@ -48,6 +48,9 @@ def golden_options(config):
         return {"unit": "backpropamine", "neuromodulation": config["variant"],
                 "addition": ["decaying", "additive", "soft_clamp", "clamp"][config["addpw"]],
                 "modulator": config["modulation"]}
+    if config["unit"] == "FastWeights":
+        return {"unit": "fast_weights"} | {name: config[name]
+                                           for name in stpn_cuda.DEFAULTS["fast_weights"]}
     norm = {None: "none", "pre": "pre", "post": "post"}[config.get("fast_weight_norm")]
     if config.get("weight_norm") == "G" and norm == "none":
         norm = "preactivation"
@@ -68,10 +71,11 @@ def energy_of_fixed_weights(unit, tensors, output):
     """What the op adds to the kernel's."""
     energy = torch.zeros_like(output)
     x = tensors["x"]
-    added = {"stpn": ("update_weight", "write_weight", "decay_weight"), "backpropamine": ("weight_ih",)}
+    added = {"stpn": ("update_weight", "write_weight", "decay_weight"), "fast_weights": ("weight",),
+             "backpropamine": ("weight_ih",)}
     for name in added[unit]:
         if name in tensors:
-            z = x if name != "update_weight" else torch.cat(
+            z = x if name not in ("update_weight", "weight") else torch.cat(
                 [x, torch.cat([tensors["h"][None], output[:-1]])], 2)
             energy = energy + z.square() @ tensors[name].abs().T
     return energy
@@ -121,8 +125,9 @@ class GoldenTest(unittest.TestCase):
 
     def test_matches_every_golden_vector(self):
         paths = [*sorted((ROOT / "tests/golden").glob("stpn*.json")), ROOT / "tests/golden/hebbff.json",
+                 *sorted((ROOT / "tests/golden").glob("fast_weights*.json")),
                  *sorted((ROOT / "tests/golden").glob("backpropamine*.json"))]
-        self.assertGreater(len(paths), 26)
+        self.assertGreater(len(paths), 29)
         for path in paths:
             for dtype in (DOUBLE, FLOAT):
                 with self.subTest(path.name, dtype=dtype):
@@ -251,6 +256,70 @@ class RandomShapesTest(unittest.TestCase):
             self.check(size, [DOUBLE], 9, rule="oja", layer_norm=True, plastic_bias=True,
                        presynaptic="current")
             self.check(size, [FLOAT], 9, rule="delta", gates=("update", "write", "decay"))
+
+
+def random_fast_weights_call(steps, batch, inputs, hidden, layer_norm, seed):
+    """As random_call."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def uniform(*shape, low=-1.0, high=1.0):
+        return torch.empty(shape, dtype=DOUBLE).uniform_(low, high, generator=generator)
+
+    tensors = {
+        "x": uniform(steps, batch, inputs),
+        "h": uniform(batch, hidden),
+        "A": uniform(batch, hidden, hidden) * hidden**-0.5,
+        "weight": uniform(hidden, inputs + hidden) * (inputs + hidden)**-0.5,
+        "bias": uniform(hidden) * 0.5,
+    }
+    if layer_norm:
+        tensors |= {"layer_norm_weight": uniform(hidden, low=0.5, high=1.5),
+                    "layer_norm_bias": uniform(hidden)}
+    reset = torch.rand(steps, batch, generator=generator) < 0.15
+    gradients = {"output": uniform(steps, batch, hidden), "energy": uniform(steps, batch, hidden) * 0.1,
+                 "A": uniform(batch, hidden, hidden) * 0.1}
+    return tensors, reset, gradients
+
+
+class FastWeightsRandomShapesTest(unittest.TestCase):
+    # The last are streamed, backward only or forward too.
+    LARGE = [(40, 6, 37, 20), (9, 128, 37, 11), (33, 1, 100, 27), (6, 2, 700, 130), (5, 2, 20, 400)]
+
+    def check(self, size, dtypes, layer_norm, **options):
+        call = random_fast_weights_call(*size, layer_norm, 5)
+        options["unit"] = "fast_weights"
+        # A layer norm of few neurons amplifies rounding: in float the reference is off by 4e-5 itself.
+        tolerance = GOLDEN_TOLERANCE if layer_norm else TOLERANCE
+        with self.subTest(size=size, layer_norm=layer_norm, **options):
+            expected = results_of(stpn_cuda.REFERENCE, DOUBLE, *call, options)
+            for dtype in dtypes:
+                found = results_of(stpn_cuda.KERNELS, dtype, *call, options)
+                self.assertEqual(set(found), set(expected))
+                for name, value in found.items():
+                    expect_close(self, value, expected[name], tolerance[dtype], f"{name}, {dtype}")
+
+    def test_variants_match_the_reference(self):
+        for size in SMALL + ([] if LIBRARY.emulated else self.LARGE):
+            rate = 1 / size[3]
+            self.check(size, [DOUBLE, FLOAT], layer_norm=True, rate=rate)
+            self.check(size, [DOUBLE, FLOAT], layer_norm=True, rate=-rate, inner_steps=3)
+            self.check(size, [DOUBLE, FLOAT], layer_norm=False, rate=rate, decay=0.7)
+            self.check(size, [DOUBLE, FLOAT], layer_norm=False, rate=rate, inner_steps=2)
+
+    def test_repeats_give_the_same_bits(self):
+        for size in SMALL[1:3] + ([] if LIBRARY.emulated else self.LARGE):
+            call = random_fast_weights_call(*size, True, 7)
+            options = {"unit": "fast_weights", "inner_steps": 2}
+            first = results_of(stpn_cuda.KERNELS, FLOAT, *call, options)
+            for _ in range(2 if LIBRARY.emulated else 10):
+                again = results_of(stpn_cuda.KERNELS, FLOAT, *call, options)
+                for name, value in first.items():
+                    self.assertTrue(torch.equal(value, again[name]), f"{size} {name}")
+
+    def test_small_calls_under_a_sanitizer(self):
+        for size in SMALL[:3]:
+            self.check(size, [FLOAT], layer_norm=True, rate=0.1, inner_steps=2)
+            self.check(size, [DOUBLE], layer_norm=False, rate=0.1)
 
 
 def random_backpropamine_call(steps, batch, inputs, hidden, options, seed, tame=False):

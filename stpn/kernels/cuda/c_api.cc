@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "stpn/kernels/backpropamine/cuda/cuda.h"
+#include "stpn/kernels/fast_weights/cuda/cuda.h"
 #include "stpn/kernels/stpn/cuda/cuda.h"
 
 namespace stpn::kernels {
@@ -49,6 +50,35 @@ struct Stpn {
     v.update_gate = given("update_weight");
     v.write_gate = given("write_weight");
     v.decay_gate = given("decay_weight");
+  }
+};
+
+struct FastWeights {
+  static constexpr const char* kName = "fast_weights";
+  static constexpr auto& kTensors = kFastWeightsTensors;
+  static constexpr auto& kOptions = kFastWeightsOptions;
+  using Variant = FastWeightsVariant;
+  template <typename T>
+  using Fields = FastWeightsFields<T>;
+  template <typename T>
+  static constexpr auto forward_ref = fast_weights_forward_ref<T>;
+  template <typename T>
+  static constexpr auto backward_ref = fast_weights_backward_ref<T>;
+  template <typename T>
+  static constexpr auto forward_cuda = fast_weights_forward_cuda<T>;
+  template <typename T>
+  static constexpr auto backward_cuda = fast_weights_backward_cuda<T>;
+  template <typename T>
+  static constexpr auto workspace = fast_weights_cuda_workspace<T>;
+  static constexpr auto saved = fast_weights_cuda_saved;
+
+  template <typename Visit>
+  static void for_each_option(Variant& variant, const Visit& visit) {
+    FAST_WEIGHTS_OPTIONS(STPN_VISIT_OPTION)
+  }
+  template <typename Given>
+  static void complete(Variant& v, const StpnCudaCall&, const Given& given) {
+    v.layer_norm = given("layer_norm_weight");
   }
 };
 
@@ -188,7 +218,8 @@ Entry entry_of() {
 }
 
 const Entry& entry(int64_t unit) {
-  static const std::array entries{entry_of<Stpn>(), entry_of<Backpropamine>()};
+  static const std::array entries{entry_of<Stpn>(), entry_of<FastWeights>(),
+                                  entry_of<Backpropamine>()};
   static const Entry none{};
   return unit >= 0 && unit < std::ssize(entries) ? entries[static_cast<size_t>(unit)] : none;
 }

@@ -143,7 +143,8 @@ unsigned grid_of(int64_t count) {
 
 void check_open(const ClosedLoop* closed_loop) {
   if (closed_loop == nullptr) return;
-  throw std::runtime_error("stpn on CUDA: there is no closed loop: run the steps one by one, or on the CPU");
+  throw std::runtime_error(
+      "stpn on CUDA: there is no closed loop: run the steps one by one, or on the CPU");
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <utility>
 
+#include "stpn/kernels/fast_weights/cuda/cuda.h"
 #include "stpn/ops/energy.h"
 #include "stpn/ops/typed_op.h"
 
@@ -27,6 +28,9 @@ struct FastWeightsUnit {
            kernels::Grouping::single_samples},
           {Backend::reference, kernels::fast_weights_forward_ref<T>,
            kernels::fast_weights_backward_ref<T>, nullptr},
+          {Backend::cuda, kernels::fast_weights_forward_cuda<T>,
+           kernels::fast_weights_backward_cuda<T>, nullptr, kernels::Grouping::fastest,
+           kernels::fast_weights_cuda_saved, kernels::fast_weights_cuda_workspace<T>},
   };
 
   using UnitCall = FastWeightsCall;

@@ -1,5 +1,5 @@
-// The STPN's CUDA kernels, and how they are started. One source for each type includes this, so that
-// both compile at the same time.
+// The STPN's CUDA kernels, and how they are started. One source for each type includes this, so
+// that both compile at the same time.
 #pragma once
 
 #include "stpn/kernels/cuda/device.cuh"

@@ -6,7 +6,7 @@
 #include "stpn/kernels/activation.h"
 #include "stpn/kernels/comparisons.h"
 #include "stpn/kernels/cpu/plan.h"
-#include "stpn/kernels/cuda/team_thread-inl.h"
+#include "stpn/kernels/cuda/sequence_thread-inl.h"
 #include "stpn/kernels/stpn/cuda/layout.h"
 
 namespace stpn::kernels::cuda::stpn_unit {
@@ -52,23 +52,19 @@ struct RowRates {
   bool after;
 };
 
-// What forward and backward have in common: the call as one thread of the team of a sample sees it.
 template <typename T, class ThisTeam>
-class SampleThread : public TeamThread<ThisTeam> {
-  using Thread = TeamThread<ThisTeam>;
+class SampleThread : public SequenceThread<T, StpnForwardParams<T>, Sizes, ThisTeam> {
+  using Sequence = SequenceThread<T, StpnForwardParams<T>, Sizes, ThisTeam>;
 
  protected:
-  using Thread::first_lane, Thread::for_columns, Thread::for_rows, Thread::share, Thread::team;
+  using Sequence::b, Sequence::f, Sequence::s;
+  using Sequence::first_lane, Sequence::for_columns, Sequence::for_rows, Sequence::output,
+      Sequence::sample_at, Sequence::share, Sequence::team;
 
  public:
   STPN_THREAD SampleThread(const ThisTeam& its_team, const StpnForwardParams<T>& call,
                            const Sizes& sizes, int sample)
-      : Thread(its_team, sizes.hidden),
-        f(call),
-        v(call.variant),
-        s(sizes),
-        b(sample),
-        bound(T(call.variant.clamp)) {
+      : Sequence(its_team, call, sizes, sample), v(call.variant), bound(T(call.variant.clamp)) {
     const bool current =
         v.recurrent && v.presynaptic == Presynaptic::current && v.connections != Connections::input;
     hebbian_term_is_z = v.rule != Rule::oja && !current;
@@ -76,13 +72,7 @@ class SampleThread : public TeamThread<ThisTeam> {
     rows_are_independent = hebbian_term_is_z && !v.layer_norm;
   }
 
-  STPN_THREAD int64_t sample_at(int t) const { return int64_t{t} * s.batch + b; }
-  STPN_THREAD bool is_reset(int t) const {
-    return f.reset != nullptr && f.reset[sample_at(t)] != 0;
-  }
   STPN_THREAD bool is_plastic(int j) const { return j >= s.first && j < s.first + s.plastic; }
-  STPN_THREAD const T* x(int t) const { return f.x + sample_at(t) * s.inputs; }
-  STPN_THREAD T* output(int t) const { return f.output + sample_at(t) * s.hidden; }
   STPN_THREAD T* saved(int t, int which) const {
     return f.saved + (sample_at(t) * s.at.count + which) * s.hidden;
   }
@@ -90,10 +80,6 @@ class SampleThread : public TeamThread<ThisTeam> {
   STPN_THREAD T* checkpoint(int k) const {
     return f.saved + int64_t{s.steps} * s.batch * s.at.count * s.hidden +
            (int64_t{k - 1} * s.batch + b) * s.synapses();
-  }
-  STPN_THREAD T previous_h(int t, int i) const {
-    if (is_reset(t)) return T(0);
-    return t > 0 ? output(t - 1)[i] : f.initial_h[int64_t{b} * s.hidden + i];
   }
 
   // use(j): for each of the thread's plastic columns. A synapse has the same thread whether it is
@@ -148,10 +134,7 @@ class SampleThread : public TeamThread<ThisTeam> {
   }
 
  protected:
-  const StpnForwardParams<T>& f;
   const StpnVariant& v;
-  const Sizes& s;
-  int b;
   T bound;
   bool hebbian_term_is_z;    // else a (P) has what stands for z in the Hebbian term
   bool current_presynaptic;  // h[t] in it
