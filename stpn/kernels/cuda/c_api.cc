@@ -25,16 +25,16 @@ struct Stpn {
   template <typename T>
   using Fields = StpnFields<T>;
   template <typename T>
-  static constexpr auto forward_ref = stpn_forward_ref<T>;
+  static constexpr auto kForwardRef = stpn_forward_ref<T>;
   template <typename T>
-  static constexpr auto backward_ref = stpn_backward_ref<T>;
+  static constexpr auto kBackwardRef = stpn_backward_ref<T>;
   template <typename T>
-  static constexpr auto forward_cuda = stpn_forward_cuda<T>;
+  static constexpr auto kForwardCuda = stpn_forward_cuda<T>;
   template <typename T>
-  static constexpr auto backward_cuda = stpn_backward_cuda<T>;
+  static constexpr auto kBackwardCuda = stpn_backward_cuda<T>;
   template <typename T>
-  static constexpr auto workspace = stpn_cuda_workspace<T>;
-  static constexpr auto saved = stpn_cuda_saved;
+  static constexpr auto kWorkspace = stpn_cuda_workspace<T>;
+  static constexpr auto kSaved = stpn_cuda_saved;
 
   template <typename Visit>
   static void for_each_option(Variant& variant, const Visit& visit) {
@@ -61,16 +61,16 @@ struct FastWeights {
   template <typename T>
   using Fields = FastWeightsFields<T>;
   template <typename T>
-  static constexpr auto forward_ref = fast_weights_forward_ref<T>;
+  static constexpr auto kForwardRef = fast_weights_forward_ref<T>;
   template <typename T>
-  static constexpr auto backward_ref = fast_weights_backward_ref<T>;
+  static constexpr auto kBackwardRef = fast_weights_backward_ref<T>;
   template <typename T>
-  static constexpr auto forward_cuda = fast_weights_forward_cuda<T>;
+  static constexpr auto kForwardCuda = fast_weights_forward_cuda<T>;
   template <typename T>
-  static constexpr auto backward_cuda = fast_weights_backward_cuda<T>;
+  static constexpr auto kBackwardCuda = fast_weights_backward_cuda<T>;
   template <typename T>
-  static constexpr auto workspace = fast_weights_cuda_workspace<T>;
-  static constexpr auto saved = fast_weights_cuda_saved;
+  static constexpr auto kWorkspace = fast_weights_cuda_workspace<T>;
+  static constexpr auto kSaved = fast_weights_cuda_saved;
 
   template <typename Visit>
   static void for_each_option(Variant& variant, const Visit& visit) {
@@ -90,16 +90,16 @@ struct Backpropamine {
   template <typename T>
   using Fields = BackpropamineFields<T>;
   template <typename T>
-  static constexpr auto forward_ref = backpropamine_forward_ref<T>;
+  static constexpr auto kForwardRef = backpropamine_forward_ref<T>;
   template <typename T>
-  static constexpr auto backward_ref = backpropamine_backward_ref<T>;
+  static constexpr auto kBackwardRef = backpropamine_backward_ref<T>;
   template <typename T>
-  static constexpr auto forward_cuda = backpropamine_forward_cuda<T>;
+  static constexpr auto kForwardCuda = backpropamine_forward_cuda<T>;
   template <typename T>
-  static constexpr auto backward_cuda = backpropamine_backward_cuda<T>;
+  static constexpr auto kBackwardCuda = backpropamine_backward_cuda<T>;
   template <typename T>
-  static constexpr auto workspace = backpropamine_cuda_workspace<T>;
-  static constexpr auto saved = backpropamine_cuda_saved;
+  static constexpr auto kWorkspace = backpropamine_cuda_workspace<T>;
+  static constexpr auto kSaved = backpropamine_cuda_saved;
 
   template <typename Visit>
   static void for_each_option(Variant& variant, const Visit& visit) {
@@ -180,7 +180,8 @@ struct Entry {
 // use(T()), where T is the type of the call's values.
 template <typename Use>
 auto as_typed(const StpnCudaCall& call, const Use& use) {
-  return call.is_double != 0 ? use(double()) : use(float());
+  if (call.is_double != 0) return use(double());
+  return use(float());
 }
 
 template <class Unit>
@@ -192,27 +193,27 @@ Entry entry_of() {
             as_typed(call, [&](auto type) {
               using T = decltype(type);
               const auto p = params_of<Unit, T>(call).forward;
-              backend == kReference ? Unit::template forward_ref<T>(p)
-                                    : Unit::template forward_cuda<T>(p);
+              backend == kReference ? Unit::template kForwardRef<T>(p)
+                                    : Unit::template kForwardCuda<T>(p);
             });
           },
           [](const StpnCudaCall& call, int backend) {
             as_typed(call, [&](auto type) {
               using T = decltype(type);
               const auto p = params_of<Unit, T>(call);
-              backend == kReference ? Unit::template backward_ref<T>(p)
-                                    : Unit::template backward_cuda<T>(p);
+              backend == kReference ? Unit::template kBackwardRef<T>(p)
+                                    : Unit::template kBackwardCuda<T>(p);
             });
           },
           [](const StpnCudaCall& call) {
-            const SavedBound bound = Unit::saved(extent_of(call), variant_of<Unit>(call));
+            const SavedBound bound = Unit::kSaved(extent_of(call), variant_of<Unit>(call));
             return call.batch * (call.steps * bound.per_step +
                                  call.steps / bound.interval * bound.per_checkpoint);
           },
           [](const StpnCudaCall& call, bool backward) {
             return as_typed(call, [&](auto type) {
-              return Unit::template workspace<decltype(type)>(extent_of(call),
-                                                              variant_of<Unit>(call), backward);
+              return Unit::template kWorkspace<decltype(type)>(extent_of(call),
+                                                               variant_of<Unit>(call), backward);
             });
           }};
 }
