@@ -161,7 +161,9 @@ class PlacesMap:
     def __init__(self, page, left, screen, trace, synapses):
         self.screen = screen
         self.change = synapses.places / (synapses.places.mean(0) + 1e-30) - 1
-        self.bound = numpy.quantile(abs(self.change), 0.995) or 1
+        # A place can lose all of its own mean at most, and gain several times as much.
+        self.weaker, self.stronger = (numpy.quantile(numpy.maximum(sign * self.change, 0), 0.995) or 1
+                                      for sign in (-1, 1))
         height, width = screen.size
         axes = page.axes(left, HEAD, SCALE * width, SCALE * height)
         axes.axis("off")
@@ -177,9 +179,10 @@ class PlacesMap:
         axes.set(xlim=(0, width), ylim=(height, 0))
         page.text(left, HEAD / 2, "fast weights on the image")
         right = left + SCALE * width
-        for end, sign, colour in ((right - 62, "−", WEAKER), (right, "+", STRONGER)):
+        for end, sign, bound, colour in ((right - 62, "−", self.weaker, WEAKER),
+                                         (right, "+", self.stronger, STRONGER)):
             darker = numpy.array(colour) / 300
-            page.text(end, HEAD / 2, f"{sign}{100 * self.bound:.2g}%", color=darker, weight="bold", ha="right")
+            page.text(end, HEAD / 2, f"{sign}{100 * bound:.0f}%", color=darker, weight="bold", ha="right")
 
     def dim(self, t):
         grey = self.screen.pixels(t).mean(2)
@@ -189,8 +192,10 @@ class PlacesMap:
         """(rows, columns, 4), where no change is transparent."""
         change = self.change[k]
         pixels = numpy.empty((*change.shape, 4), numpy.uint8)
-        pixels[..., :3] = numpy.where(change[..., None] > 0, STRONGER, WEAKER)
-        pixels[..., 3] = OPAQUE * numpy.rint(SHADES * numpy.minimum(abs(change) / self.bound, 1)) / SHADES
+        grows = change > 0
+        pixels[..., :3] = numpy.where(grows[..., None], STRONGER, WEAKER)
+        share = abs(change) / numpy.where(grows, self.stronger, self.weaker)
+        pixels[..., 3] = OPAQUE * numpy.rint(SHADES * numpy.minimum(share, 1)) / SHADES
         return pixels
 
     def show(self, t, k):
