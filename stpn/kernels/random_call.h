@@ -41,6 +41,7 @@ struct NamedArray {
 // Every array that is written starts as NaN, so that an element that is never written shows.
 template <class Unit, typename T>
 struct RandomCall {
+  using Value = T;
   using Variant = typename Unit::Variant;
   using Fields = typename Unit::template Fields<T>;
   using Forward = typename Fields::Forward;

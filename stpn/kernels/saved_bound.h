@@ -16,6 +16,10 @@ struct SavedBound {
   int64_t per_step = 0, per_checkpoint = 0;  // of a sample
   int64_t interval = std::numeric_limits<int64_t>::max();
 
+  // What a unit on a GPU saves: these checkpoints and no other.
+  int64_t size(int64_t steps, int64_t batch) const {
+    return batch * (steps * per_step + steps / interval * per_checkpoint);
+  }
   void widen(const SavedBound& other) {
     per_step = std::max(per_step, other.per_step);
     per_checkpoint = std::max(per_checkpoint, other.per_checkpoint);

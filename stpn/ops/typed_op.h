@@ -138,9 +138,7 @@ class TypedOp : public UnitOp {
       if (kernels_->plan != nullptr && extent.batch > 0) plan_ = plan_of(extent);
       if (plan_ != nullptr) saved_size = kernels::saved_size(*plan_);
       if (kernels_->saved != nullptr) {
-        const kernels::SavedBound bound = kernels_->saved(extent, variant);
-        saved_size = extent.batch * (extent.steps * bound.per_step +
-                                     extent.steps / bound.interval * bound.per_checkpoint);
+        saved_size = kernels_->saved(extent, variant).size(extent.steps, extent.batch);
       }
       for (const kernels::TensorSpec& tensor : Unit::kSignature.tensors) {
         if (tensor.role == kernels::Role::state) state_shapes.push_back(shape_of(tensor));

@@ -186,36 +186,35 @@ auto as_typed(const StpnCudaCall& call, const Use& use) {
 
 template <class Unit>
 Entry entry_of() {
-  return {Unit::kName,
-          names_in(Unit::kTensors),
-          names_in(Unit::kOptions),
-          [](const StpnCudaCall& call, int backend) {
-            as_typed(call, [&](auto type) {
-              using T = decltype(type);
-              const auto p = params_of<Unit, T>(call).forward;
-              backend == kReference ? Unit::template kForwardRef<T>(p)
-                                    : Unit::template kForwardCuda<T>(p);
-            });
-          },
-          [](const StpnCudaCall& call, int backend) {
-            as_typed(call, [&](auto type) {
-              using T = decltype(type);
-              const auto p = params_of<Unit, T>(call);
-              backend == kReference ? Unit::template kBackwardRef<T>(p)
-                                    : Unit::template kBackwardCuda<T>(p);
-            });
-          },
-          [](const StpnCudaCall& call) {
-            const SavedBound bound = Unit::kSaved(extent_of(call), variant_of<Unit>(call));
-            return call.batch * (call.steps * bound.per_step +
-                                 call.steps / bound.interval * bound.per_checkpoint);
-          },
-          [](const StpnCudaCall& call, bool backward) {
-            return as_typed(call, [&](auto type) {
-              return Unit::template kWorkspace<decltype(type)>(extent_of(call),
-                                                               variant_of<Unit>(call), backward);
-            });
-          }};
+  return {
+      Unit::kName,
+      names_in(Unit::kTensors),
+      names_in(Unit::kOptions),
+      [](const StpnCudaCall& call, int backend) {
+        as_typed(call, [&](auto type) {
+          using T = decltype(type);
+          const auto p = params_of<Unit, T>(call).forward;
+          backend == kReference ? Unit::template kForwardRef<T>(p)
+                                : Unit::template kForwardCuda<T>(p);
+        });
+      },
+      [](const StpnCudaCall& call, int backend) {
+        as_typed(call, [&](auto type) {
+          using T = decltype(type);
+          const auto p = params_of<Unit, T>(call);
+          backend == kReference ? Unit::template kBackwardRef<T>(p)
+                                : Unit::template kBackwardCuda<T>(p);
+        });
+      },
+      [](const StpnCudaCall& call) {
+        return Unit::kSaved(extent_of(call), variant_of<Unit>(call)).size(call.steps, call.batch);
+      },
+      [](const StpnCudaCall& call, bool backward) {
+        return as_typed(call, [&](auto type) {
+          return Unit::template kWorkspace<decltype(type)>(extent_of(call), variant_of<Unit>(call),
+                                                           backward);
+        });
+      }};
 }
 
 const Entry& entry(int64_t unit) {

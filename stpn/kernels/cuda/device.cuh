@@ -108,10 +108,22 @@ Machine current_machine() {
   return machine;
 }
 
-// One team for each sample.
+// What a thread of a kernel with one team for each sample does: run(team, memory, sample). `memory`
+// is the block's, or where the team is not resident at streamed(sample).
+template <typename T, bool kResident, typename Streamed, typename Run>
+__device__ __forceinline__ void run_team(const Team& shape, const Streamed& streamed,
+                                         const Run& run) {
+  const int sample = static_cast<int>(blockIdx.x) / shape.blocks;
+  T* memory = reinterpret_cast<T*>(shared_memory);
+  if constexpr (!kResident) memory = streamed(sample);
+  run(SampleTeam<kResident>(shape), memory, sample);
+}
+
+// One team for each sample, by the kernel for resident teams or that for streamed ones.
 template <typename... Arguments>
-void launch(void (*kernel)(Arguments...), int64_t batch, const Team& team, int64_t bytes,
-            void* stream, Arguments... arguments) {
+void launch(void (*resident)(Arguments...), void (*streamed)(Arguments...), int64_t batch,
+            const Team& team, int64_t bytes, void* stream, Arguments... arguments) {
+  const auto kernel = team.resident ? resident : streamed;
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(static_cast<unsigned>(batch * team.blocks));
   config.blockDim = dim3(static_cast<unsigned>(team.threads));

@@ -224,4 +224,17 @@ class EmulatedTeam {
   int thread_;
 };
 
+// run(team, memory, sample) in each thread of the team of every sample, one sample after the other.
+// `memory` has `values` values: a resident team's own, or at streamed(sample).
+template <typename T, typename Streamed, typename Run>
+void emulate_teams(const Team& shape, int64_t values, int batch, uint64_t seed,
+                   const Streamed& streamed, const Run& run) {
+  for (int sample = 0; sample < batch; ++sample) {
+    std::vector<T> shared = unwritten<T>(shape.resident ? values : 0);
+    T* const memory = shape.resident ? shared.data() : streamed(sample);
+    Emulation threads(shape.threads * shape.blocks, shape.lanes, seed + sample);
+    threads.run([&](int thread) { run(EmulatedTeam(threads, thread), memory, sample); });
+  }
+}
+
 }  // namespace stpn::kernels::cuda

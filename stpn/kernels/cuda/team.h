@@ -27,6 +27,9 @@ namespace stpn::kernels::cuda {
 inline constexpr int kWarp = 32;
 inline constexpr int kMaxThreads = 512;  // of a block
 
+// Steps between checkpoints of a sample's matrices.
+inline int checkpoint_interval(int64_t synapses) { return synapses <= 16 * 1024 ? 16 : 4; }
+
 // The machine that a call is divided for: bytes of shared memory that a block may have, and blocks
 // that a cluster may have (1: there are no clusters).
 struct Machine {

@@ -14,6 +14,7 @@
 #include "stpn/kernels/backpropamine/cuda/emulated.h"
 #include "stpn/kernels/backpropamine/equations.h"
 #include "stpn/kernels/backpropamine/random_call.h"
+#include "stpn/kernels/cuda/testing.h"
 #include "stpn/kernels/testing.h"
 
 namespace stpn::kernels::backpropamine_cuda_test {
@@ -21,60 +22,19 @@ namespace {
 
 namespace unit = cuda::backpropamine;
 
+using testing::CudaShape;
+using testing::emulate;
 using testing::expect_same;
+using testing::kCudaShapes;
 using testing::RandomBackpropamineCall;
 
-// How a call is divided, other than the kernels do.
-struct Shape {
-  int lanes, threads;
-  bool resident;
-  int interval;
-  int blocks = 1;
-};
-const Shape kShapes[] = {{1, 3, true, 2}, {4, 8, true, 3}, {2, 16, false, 4}, {8, 16, false, 1, 2}};
-
 unit::Division division(const Extent& extent, const BackpropamineVariant& variant,
-                        const Shape& shape) {
+                        const CudaShape& shape) {
   unit::Division d(extent, variant, 8, cuda::Machine());
-  d.sizes.interval = shape.interval;
-  for (cuda::Team* team : {&d.forward, &d.backward}) {
-    team->lanes = shape.lanes;
-    team->threads = shape.threads;
-    team->blocks = shape.blocks;
-    team->resident = shape.resident;
-    team->row = shape.resident ? team->padded(d.sizes.hidden) : d.sizes.hidden;
-  }
+  testing::give_shape(shape, d.sizes.hidden, d);
   d.forward_memory = unit::ForwardMemory(d.sizes, d.forward);
   d.backward_memory = unit::BackwardMemory(d.sizes, d.backward);
   return d;
-}
-
-// `leave_out`: makes pointers of the backward call null.
-template <typename T, typename LeaveOut>
-auto emulate(const RandomBackpropamineCall<T>& call, const unit::Division& d,
-             const LeaveOut& leave_out, uint64_t seed) {
-  std::vector<T> saved = cuda::unwritten<T>(d.sizes.saved_size());
-  std::vector<T> workspace;
-  return call.run(
-      [&](BackpropamineForwardParams<T>& p) {
-        p.saved = saved.data();
-        workspace = cuda::unwritten<T>(d.forward_workspace());
-        p.on_device.workspace = workspace.data();
-        unit::emulate_forward(p, d, seed);
-      },
-      [&](BackpropamineBackwardParams<T>& p) {
-        workspace = cuda::unwritten<T>(d.backward_workspace());
-        p.forward.on_device.workspace = workspace.data();
-        leave_out(p);
-        unit::emulate_backward(p, d, seed);
-      },
-      /*save=*/false);
-}
-
-template <typename T>
-auto emulate(const RandomBackpropamineCall<T>& call, const unit::Division& d, uint64_t seed = 1) {
-  return emulate(
-      call, d, [](BackpropamineBackwardParams<T>&) {}, seed);
 }
 
 std::vector<BackpropamineVariant> all_variants() {
@@ -102,7 +62,7 @@ void matches_reference() {
   using Given = typename RandomBackpropamineCall<T>::GivenGradients;
   base::Random draw(29, base::Stream::test_data, 0);
   for (const BackpropamineVariant& v : all_variants()) {
-    for (const Shape& shape : kShapes) {
+    for (const CudaShape& shape : kCudaShapes) {
       const Extent e{1 + draw.below(7), 1 + draw.below(3), 1 + draw.below(9), 1 + draw.below(9)};
       SCOPED_TRACE(fmt::format("T {} B {} I {} H {} {} lanes {}", e.steps, e.batch, e.inputs,
                                e.hidden, name_of(v), shape.lanes));
@@ -181,7 +141,7 @@ TEST(BackpropamineCudaTest, BitsDoNotDependOnTheSchedule) {
     const Extent e{7, 2, 5, 6};
     RandomBackpropamineCall<float> c(e, v, 5);
     c.given = RandomBackpropamineCall<float>::GivenGradients::all;
-    for (const Shape& shape : kShapes) {
+    for (const CudaShape& shape : kCudaShapes) {
       const unit::Division d = division(e, v, shape);
       const auto one = emulate(c, d, 1);
       for (const uint64_t seed : {50, 77, 91}) {

@@ -16,23 +16,24 @@ template <typename T, bool kResident>
 __global__ void __launch_bounds__(kMaxThreads)
     forward_kernel(const __grid_constant__ BackpropamineForwardParams<T> p,
                    const __grid_constant__ Division d) {
-  const SampleTeam<kResident> team(d.forward);
-  const int sample = static_cast<int>(blockIdx.x) / d.forward.blocks;
-  T* memory = reinterpret_cast<T*>(shared_memory);
-  if constexpr (!kResident) memory = Workspace<T>(p.on_device.workspace, d).forward_team(sample);
-  ForwardThread<T, SampleTeam<kResident>>(team, p, d, memory, sample).run();
+  const Workspace<T> workspace(p.on_device.workspace, d);
+  run_team<T, kResident>(
+      d.forward, [&](int sample) { return workspace.forward_team(sample); },
+      [&](const SampleTeam<kResident>& team, T* memory, int sample) {
+        ForwardThread<T, SampleTeam<kResident>>(team, p, d, memory, sample).run();
+      });
 }
 
 template <typename T, bool kResident>
 __global__ void __launch_bounds__(kMaxThreads)
     backward_kernel(const __grid_constant__ BackpropamineBackwardParams<T> p,
                     const __grid_constant__ Division d) {
-  const SampleTeam<kResident> team(d.backward);
-  const int sample = static_cast<int>(blockIdx.x) / d.backward.blocks;
   const Workspace<T> workspace(p.forward.on_device.workspace, d);
-  T* memory = reinterpret_cast<T*>(shared_memory);
-  if constexpr (!kResident) memory = workspace.backward_team(sample);
-  BackwardThread<T, SampleTeam<kResident>>(team, p, d, workspace, memory, sample).run();
+  run_team<T, kResident>(
+      d.backward, [&](int sample) { return workspace.backward_team(sample); },
+      [&](const SampleTeam<kResident>& team, T* memory, int sample) {
+        BackwardThread<T, SampleTeam<kResident>>(team, p, d, workspace, memory, sample).run();
+      });
 }
 
 template <typename T>
@@ -55,20 +56,16 @@ template <typename T>
 void backpropamine_forward_cuda(const BackpropamineForwardParams<T>& p) {
   cuda::check_open(p.closed_loop);
   const unit::Division d = unit::divided<T>(p.extent, p.variant);
-  const auto kernel =
-      d.forward.resident ? unit::forward_kernel<T, true> : unit::forward_kernel<T, false>;
-  cuda::launch(kernel, d.sizes.batch, d.forward, d.forward_memory.end * sizeof(T),
-               p.on_device.stream, p, d);
+  cuda::launch(unit::forward_kernel<T, true>, unit::forward_kernel<T, false>, d.sizes.batch,
+               d.forward, d.forward_memory.end * sizeof(T), p.on_device.stream, p, d);
 }
 
 template <typename T>
 void backpropamine_backward_cuda(const BackpropamineBackwardParams<T>& p) {
   const BackpropamineForwardParams<T>& f = p.forward;
   const unit::Division d = unit::divided<T>(f.extent, f.variant);
-  const auto kernel =
-      d.backward.resident ? unit::backward_kernel<T, true> : unit::backward_kernel<T, false>;
-  cuda::launch(kernel, d.sizes.batch, d.backward, d.backward_memory.end * sizeof(T),
-               f.on_device.stream, p, d);
+  cuda::launch(unit::backward_kernel<T, true>, unit::backward_kernel<T, false>, d.sizes.batch,
+               d.backward, d.backward_memory.end * sizeof(T), f.on_device.stream, p, d);
   auto* stream = static_cast<cudaStream_t>(f.on_device.stream);
   const int64_t weights = int64_t{d.sizes.hidden} * d.sizes.fan_in;
   unit::gradients_kernel<<<cuda::grid_of(weights), cuda::kGridThreads, 0, stream>>>(p, d);

@@ -31,7 +31,7 @@ struct Sizes {
         fan_in(inputs + hidden),
         states(variant.has_trace() ? 2 : 1),
         modulators(variant.has_modulator() ? 1 : 0),
-        interval(synapses() <= kSmall ? 16 : 4),
+        interval(checkpoint_interval(synapses())),
         bound(variant.bound()) {}
 
   STPN_HOST_DEVICE int64_t synapses() const { return int64_t{hidden} * hidden; }
@@ -40,9 +40,6 @@ struct Sizes {
   // Values that forward saves: the modulator at each step, and P and E at steps interval,
   // 2 interval ...
   SavedBound saved_bound() const { return {modulators, state(), interval}; }
-  int64_t saved_size() const {
-    return batch * (int64_t{steps} * modulators + int64_t{steps} / interval * state());
-  }
   STPN_HOST_DEVICE int64_t sum_size(int sum) const {
     if (sum == kInputSum) return int64_t{hidden} * inputs;
     if (sum <= kAlphaSum) return synapses();
@@ -61,8 +58,7 @@ struct Sizes {
   int interval;                              // steps between checkpoints
   double bound;                              // of P
 
-  static constexpr int kSmall = 16 * 1024;  // most synapses of a sample with long intervals
-  static constexpr int kVectors = 2;        // sums of one value per neuron
+  static constexpr int kVectors = 2;  // sums of one value per neuron
 };
 
 // Offsets in a team's memory, in values.

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "stpn/base/random.h"
+#include "stpn/kernels/cuda/testing.h"
 #include "stpn/kernels/fast_weights/cuda/emulated.h"
 #include "stpn/kernels/fast_weights/equations.h"
 #include "stpn/kernels/fast_weights/random_call.h"
@@ -23,59 +24,19 @@ namespace {
 
 namespace unit = cuda::fast_weights;
 
+using testing::CudaShape;
+using testing::emulate;
 using testing::expect_same;
+using testing::kCudaShapes;
 using testing::RandomFastWeightsCall;
 
-// How a call is divided, other than the kernels do.
-struct Shape {
-  int lanes, threads;
-  bool resident;
-  int interval;
-  int blocks = 1;
-};
-
 unit::Division division(const Extent& extent, const FastWeightsVariant& variant,
-                        const Shape& shape) {
+                        const CudaShape& shape) {
   unit::Division d(extent, variant, 8, cuda::Machine());
-  d.sizes.interval = shape.interval;
-  for (cuda::Team* team : {&d.forward, &d.backward}) {
-    team->lanes = shape.lanes;
-    team->threads = shape.threads;
-    team->blocks = shape.blocks;
-    team->resident = shape.resident;
-    team->row = shape.resident ? d.sizes.hidden + 3 : d.sizes.hidden;
-  }
+  testing::give_shape(shape, d.sizes.hidden, d);
   d.forward_memory = unit::ForwardMemory(d.sizes, d.forward);
   d.backward_memory = unit::BackwardMemory(d.sizes, d.backward);
   return d;
-}
-
-// `change`: of the backward call.
-template <typename T, typename Change>
-auto emulate(const RandomFastWeightsCall<T>& call, const unit::Division& d, const Change& change,
-             uint64_t seed) {
-  std::vector<T> saved = cuda::unwritten<T>(d.sizes.saved_size());
-  std::vector<T> workspace;
-  return call.run(
-      [&](FastWeightsForwardParams<T>& p) {
-        p.saved = saved.data();
-        workspace = cuda::unwritten<T>(d.forward_workspace());
-        p.on_device.workspace = workspace.data();
-        unit::emulate_forward(p, d, seed);
-      },
-      [&](FastWeightsBackwardParams<T>& p) {
-        workspace = cuda::unwritten<T>(d.backward_workspace());
-        p.forward.on_device.workspace = workspace.data();
-        change(p);
-        unit::emulate_backward(p, d, seed);
-      },
-      /*save=*/false);
-}
-
-template <typename T>
-auto emulate(const RandomFastWeightsCall<T>& call, const unit::Division& d, uint64_t seed = 1) {
-  return emulate(
-      call, d, [](FastWeightsBackwardParams<T>&) {}, seed);
 }
 
 std::vector<FastWeightsVariant> all_variants() {
@@ -97,12 +58,10 @@ std::string name_of(const FastWeightsVariant& v) {
                      v.rate);
 }
 
-const Shape kShapes[] = {{1, 3, true, 2}, {4, 8, true, 3}, {2, 16, false, 4}, {8, 16, false, 1, 2}};
-
 TEST(FastWeightsCudaTest, EveryVariantMatchesReference) {
   base::Random draw(31, base::Stream::test_data, 0);
   for (const FastWeightsVariant& v : all_variants()) {
-    for (const Shape& shape : kShapes) {
+    for (const CudaShape& shape : kCudaShapes) {
       // With two neurons the gradients through a layer norm would be rounding alone.
       const Extent e{1 + draw.below(7), 1 + draw.below(2), 1 + draw.below(12), 3 + draw.below(6)};
       SCOPED_TRACE(fmt::format("T {} B {} I {} H {} {} lanes {}", e.steps, e.batch, e.inputs,
@@ -190,7 +149,7 @@ TEST(FastWeightsCudaTest, BitsDoNotDependOnTheSchedule) {
 TEST(FastWeightsCudaTest, ResetForgetsADivergedSample) {
   const Extent e{4, 2, 3, 5};
   for (const FastWeightsVariant& v : all_variants()) {
-    for (const Shape& shape : kShapes) {
+    for (const CudaShape& shape : kCudaShapes) {
       SCOPED_TRACE(fmt::format("{} lanes {}", name_of(v), shape.lanes));
       RandomFastWeightsCall<float> c(e, v, 9, /*with_reset=*/false);
       c["x"][e.batch * e.inputs] = std::numeric_limits<float>::quiet_NaN();

@@ -23,7 +23,7 @@ struct Sizes {
         inner_steps(static_cast<int>(variant.inner_steps)),
         saved_activities(inner_steps + (variant.layer_norm ? 1 : 0)),
         saved_row(hidden + (variant.layer_norm ? 1 : 0)),
-        interval(synapses() <= kSmall ? 16 : 4) {}
+        interval(checkpoint_interval(synapses())) {}
 
   STPN_HOST_DEVICE int64_t synapses() const { return int64_t{hidden} * hidden; }
   STPN_HOST_DEVICE int64_t weights() const { return int64_t{hidden} * fan_in; }
@@ -34,16 +34,11 @@ struct Sizes {
   // gave. The first is tanh of the second; the second is not to be had from the first, where tanh
   // is at its limits.) And A before steps interval, 2 interval ...
   SavedBound saved_bound() const { return {saved_per_step(), synapses(), interval}; }
-  int64_t saved_size() const {
-    return batch * (steps * saved_per_step() + int64_t{steps} / interval * synapses());
-  }
 
   int steps, batch, inputs, hidden, fan_in;  // T, B, I, H, N
   int inner_steps;                           // S
   int saved_activities, saved_row;           // rows that are saved at a step; values of one
   int interval;                              // steps between checkpoints
-
-  static constexpr int kSmall = 16 * 1024;  // most synapses of a sample with long intervals
 };
 
 // Offsets in a team's memory, in values.

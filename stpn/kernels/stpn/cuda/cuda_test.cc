@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "stpn/base/random.h"
+#include "stpn/kernels/cuda/testing.h"
 #include "stpn/kernels/stpn/cuda/emulated.h"
 #include "stpn/kernels/stpn/equations.h"
 #include "stpn/kernels/stpn/random_call.h"
@@ -20,58 +21,18 @@ namespace {
 
 namespace unit = cuda::stpn_unit;
 
+using testing::CudaShape;
+using testing::emulate;
 using testing::expect_same;
+using testing::kCudaShapes;
 using testing::RandomStpnCall;
 
-// How a call is divided, other than the kernels do.
-struct Shape {
-  int lanes, threads;
-  bool resident;
-  int interval;
-  int blocks = 1;
-};
-
-unit::Division division(const Extent& extent, const StpnVariant& variant, const Shape& shape) {
+unit::Division division(const Extent& extent, const StpnVariant& variant, const CudaShape& shape) {
   unit::Division d(extent, variant, 8, cuda::Machine());
-  d.sizes.interval = shape.interval;
-  for (cuda::Team* team : {&d.forward, &d.backward}) {
-    team->lanes = shape.lanes;
-    team->threads = shape.threads;
-    team->blocks = shape.blocks;
-    team->resident = shape.resident;
-    team->row = shape.resident ? d.sizes.fan_in + 3 : d.sizes.fan_in;
-  }
+  testing::give_shape(shape, d.sizes.fan_in, d);
   d.forward_memory = unit::ForwardMemory(d.sizes, variant, d.forward);
   d.backward_memory = unit::BackwardMemory(d.sizes, d.backward);
   return d;
-}
-
-// `leave_out`: makes pointers of the backward call null.
-template <typename T, typename LeaveOut>
-auto emulate(const RandomStpnCall<T>& call, const unit::Division& d, const LeaveOut& leave_out,
-             uint64_t seed) {
-  std::vector<T> saved = cuda::unwritten<T>(d.sizes.saved_size());
-  std::vector<T> workspace;
-  return call.run(
-      [&](StpnForwardParams<T>& p) {
-        p.saved = saved.data();
-        workspace = cuda::unwritten<T>(d.forward_workspace());
-        p.on_device.workspace = workspace.data();
-        unit::emulate_forward(p, d, seed);
-      },
-      [&](StpnBackwardParams<T>& p) {
-        workspace = cuda::unwritten<T>(d.backward_workspace());
-        p.forward.on_device.workspace = workspace.data();
-        leave_out(p);
-        unit::emulate_backward(p, d, seed);
-      },
-      /*save=*/false);
-}
-
-template <typename T>
-auto emulate(const RandomStpnCall<T>& call, const unit::Division& d, uint64_t seed = 1) {
-  return emulate(
-      call, d, [](StpnBackwardParams<T>&) {}, seed);
 }
 
 // A variant's gates, at random: those that it may have.
@@ -131,12 +92,10 @@ std::vector<StpnVariant> all_variants() {
 
 TEST(StpnCudaTest, EveryVariantMatchesReference) {
   base::Random draw(29, base::Stream::test_data, 0);
-  const Shape shapes[] = {
-      {1, 3, true, 2}, {4, 8, true, 3}, {2, 16, false, 4}, {8, 16, false, 1, 2}};
   for (const StpnVariant& v : all_variants()) {
     // With two neurons the gradients through a layer norm would be rounding alone.
     const Extent e{1 + draw.below(5), 1 + draw.below(2), 2 + draw.below(9), 3 + draw.below(5)};
-    const Shape& shape = shapes[draw.below(4)];
+    const CudaShape& shape = kCudaShapes[draw.below(4)];
     SCOPED_TRACE(fmt::format(
         "T {} B {} I {} H {} norm {} connections {} rule {} decay {} presynaptic {} layer norm {} "
         "plastic bias {} recurrent {} rates {} update gate {} write gate {} decay gate {} lanes {}",

@@ -1,9 +1,6 @@
 // The STPN's CUDA kernels on the CPU, a sample after the other, for tests.
 #pragma once
 
-#include <limits>
-#include <vector>
-
 #include "stpn/kernels/cuda/emulation.h"
 #include "stpn/kernels/stpn/cuda/backward-inl.h"
 #include "stpn/kernels/stpn/cuda/forward-inl.h"
@@ -11,37 +8,33 @@
 
 namespace stpn::kernels::cuda::stpn_unit {
 
-// Both read the call's workspace. What would be shared memory is of their own.
+// Both read the call's workspace.
 template <typename T>
 void emulate_forward(const StpnForwardParams<T>& p, const Division& d, uint64_t seed) {
-  for (int sample = 0; sample < d.sizes.batch; ++sample) {
-    std::vector<T> shared = unwritten<T>(d.forward.resident ? d.forward_memory.end : 0);
-    T* memory = d.forward.resident ? shared.data()
-                                   : Workspace<T>(p.on_device.workspace, d).forward_team(sample);
-    Emulation threads(d.forward.threads * d.forward.blocks, d.forward.lanes, seed + sample);
-    threads.run([&](int thread) {
-      const EmulatedTeam team(threads, thread);
-      ForwardThread<T, EmulatedTeam>(team, p, d.sizes, d.forward, d.forward_memory, memory, sample)
-          .run();
-    });
-  }
+  const Workspace<T> workspace(p.on_device.workspace, d);
+  emulate_teams<T>(
+      d.forward, d.forward_memory.end, d.sizes.batch, seed,
+      [&](int sample) { return workspace.forward_team(sample); },
+      [&](const EmulatedTeam& team, T* memory, int sample) {
+        ForwardThread<T, EmulatedTeam>(team, p, d.sizes, d.forward, d.forward_memory, memory,
+                                       sample)
+            .run();
+      });
 }
 
 template <typename T>
 void emulate_backward(const StpnBackwardParams<T>& p, const Division& d, uint64_t seed) {
   const Sizes& s = d.sizes;
   const Workspace<T> workspace(p.forward.on_device.workspace, d);
-  for (int sample = 0; sample < s.batch; ++sample) {
-    std::vector<T> shared = unwritten<T>(d.backward.resident ? d.backward_memory.end : 0);
-    T* memory = d.backward.resident ? shared.data() : workspace.backward_team(sample);
-    Emulation threads(d.backward.threads * d.backward.blocks, d.backward.lanes, seed + sample);
-    threads.run([&](int thread) {
-      const EmulatedTeam team(threads, thread);
-      BackwardThread<T, EmulatedTeam>(team, p, s, d.backward, d.backward_memory, memory,
-                                      workspace.recomputed(sample), workspace.sums(sample), sample)
-          .run();
-    });
-  }
+  emulate_teams<T>(
+      d.backward, d.backward_memory.end, d.sizes.batch, seed,
+      [&](int sample) { return workspace.backward_team(sample); },
+      [&](const EmulatedTeam& team, T* memory, int sample) {
+        BackwardThread<T, EmulatedTeam>(team, p, s, d.backward, d.backward_memory, memory,
+                                        workspace.recomputed(sample), workspace.sums(sample),
+                                        sample)
+            .run();
+      });
   Emulation grid(2 * kWarp, lanes_of_rate(p.forward.variant), seed);
   grid.run([&](int thread) {
     const EmulatedTeam team(grid, thread);

@@ -49,15 +49,12 @@ struct Sizes {
         gate_columns{variant.update_gate ? fan_in : 0, variant.write_gate ? inputs : 0,
                      variant.decay_gate ? inputs : 0},
         at(variant),
-        interval(int64_t{hidden} * plastic <= kSmall ? 16 : 4) {}
+        interval(checkpoint_interval(synapses())) {}
 
   STPN_HOST_DEVICE int64_t synapses() const { return int64_t{hidden} * plastic; }
   // Values that forward saves: `at.count` per neuron at each step, and F at steps interval,
   // 2 interval ...
   SavedBound saved_bound() const { return {int64_t{at.count} * hidden, synapses(), interval}; }
-  int64_t saved_size() const {
-    return batch * (int64_t{steps} * at.count * hidden + int64_t{steps} / interval * synapses());
-  }
   // Sums of the gradients of a sample's parameters: W; Lambda and Gamma of synapses; the weights of
   // the gates; and SumVector, one value per neuron each.
   STPN_HOST_DEVICE int64_t gate_sums(int gate) const {
@@ -73,7 +70,6 @@ struct Sizes {
   SavedAt at;
   int interval;  // steps between checkpoints
 
-  static constexpr int kSmall = 16 * 1024;  // most synapses of a sample with long intervals
   static constexpr int kVectors = 6;
 };
 
