@@ -27,6 +27,7 @@ struct TrainArguments {
   std::string out;
   bool resume = false;
   std::optional<int64_t> threads;
+  std::string device = "cpu";
   std::vector<std::string> settings;
   bool quiet = false;
   bool profile = false;
@@ -54,7 +55,8 @@ void run_train(const TrainArguments& arguments) {
   train::Observer& logged = arguments.tensorboard ? events : *observer;
   Profiled profiled(logged);
   train::Observer& observed = arguments.profile ? profiled : logged;
-  const auto summary = train::run_experiment(experiment, folder, arguments.resume, observed);
+  const auto summary =
+      train::run_experiment(experiment, folder, arguments.resume, observed, arguments.device);
   observer.reset();
   connection.finish();
   if (!connection.is_first()) return;
@@ -96,6 +98,14 @@ void add_train(CLI::App& app) {
   add_integer(*command, "--threads", arguments->threads, 1, 1024,
               "number of threads (default: one per core, divided among the processes on this "
               "machine); does not change the results");
+  command
+      ->add_option(
+          "--device", arguments->device,
+          "where the unit learns: cpu, or cuda or cuda:N in a build with CUDA "
+          "(docs/cuda.md); acting, encoder, heads and Adam stay on the CPU. Results differ "
+          "in their last bits between devices; a run may be resumed on another")
+      ->check(kNotEmpty)
+      ->capture_default_str();
   command
       ->add_option("--set", arguments->settings,
                    "TABLE.KEY=VALUE: overrides an option of the file; may be repeated")

@@ -38,6 +38,7 @@ class Backpropamine : public Unit {
   UnitOutput forward(const UnitInput& input) override;
   StateShapes state_shapes() const override;
   void reset_parameters(uint64_t seed) override;
+  bool has_gpu_kernels() const override { return true; }
 
  private:
   kernels::BackpropamineVariant variant_;

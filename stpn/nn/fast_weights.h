@@ -36,6 +36,7 @@ class FastWeights : public Unit {
   UnitOutput forward(const UnitInput& input) override;
   StateShapes state_shapes() const override;
   void reset_parameters(uint64_t seed) override;
+  bool has_gpu_kernels() const override { return true; }
 
  private:
   kernels::FastWeightsVariant variant_;

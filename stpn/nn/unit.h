@@ -75,6 +75,9 @@ class Unit : public torch::nn::Module {
   // call it after each update. Most units have no such bounds.
   virtual void keep_in_bounds() {}
 
+  // Whether ops::KernelDeviceGuard can have it run on a GPU.
+  virtual bool has_gpu_kernels() const { return false; }
+
   // A unit of its own with the same options, parameters and inputs left out of the energy. Throws
   // base::UserError if this one was not made by its options' make(), or for a device that is not
   // the CPU.

@@ -92,8 +92,8 @@ class UnitOp {
   // Registers the three ops; has to be called before run. The object must outlive the library `m`.
   void define(torch::Library& m);
 
-  // Output, final states, energy; empty where there is none. Throws base::UserError for wrong
-  // shapes, dtypes, devices and options.
+  // Output, final states, energy; empty where there is none. Where the tensors are, unless there is
+  // a KernelDeviceGuard. Throws base::UserError for wrong shapes, dtypes, devices and options.
   Tensors run(const Call& call) const;
 
   // What stpn::NAME_forward does: output, final states, energy, saved (of the size of
@@ -149,6 +149,8 @@ class UnitOp {
 
   Call call_of(c10::ArrayRef<c10::IValue> arguments) const;
   bool is_differentiable(const Call& call) const;
+  Tensors run_in_place(const Call& call) const;
+  Tensors run_on(c10::Device device, Call call) const;
   Tensors run_plain(const Call& call, Backend backend) const;
   void run_boxed(std::vector<c10::IValue>& stack) const;
   void check_shapes(const Call& call, const Sizes& sizes) const;

@@ -69,7 +69,7 @@ LAYERS = (
           "a task is data and rules: no torch, no kernels, no other task"),
     Layer("stpn/processes", (BASE,), ("fmt",), "messages between processes know nothing of what is in them"),
     # A rollout is called by the kernel after every time step, through ClosedLoop.
-    Layer("stpn/train", (BASE, UNIT_INTERFACE, r"stpn/nn/models/", r"stpn/ops/runtime/(backend|threads)\.h",
+    Layer("stpn/train", (BASE, UNIT_INTERFACE, r"stpn/nn/models/", r"stpn/ops/runtime/(backend|kernel_device|threads)\.h",
                          r"stpn/kernels/closed_loop\.h", r"stpn/tasks/\w+\.h",
                          r"stpn/processes/(group|message|memory_test_support)\.h"),
           ("fmt", "nlohmann-json", "toml++", "torch"),

@@ -41,6 +41,8 @@ class Errors(support.ProgramTest):
         self.expect_user_error(self.train("--seed", "-1"), "seed", "-1")
         self.expect_user_error(self.train("--threads", "0"), "threads")
         self.expect_user_error(self.train("--threads", "100000000"), "threads")
+        self.expect_user_error(self.train("--device", "gpu"), "gpu", "cuda:N")
+        self.expect_user_error(self.train("--device", "cuda:99"), "cuda:99")
         self.expect_user_error(self.train("--set", "train.learning_rate=inf"), "learning_rate")
         self.expect_user_error(self.train("--set", "unit.hidden_size=1000000000"), "hidden_size")
 

@@ -6,6 +6,7 @@
 #include "stpn/nn/contract/unit_contract.h"
 #include "stpn/nn/contract/unit_contract_test_support.h"
 #include "stpn/ops/runtime/backend.h"
+#include "stpn/ops/runtime/kernel_device.h"
 
 namespace stpn::nn {
 
@@ -97,6 +98,13 @@ TEST_P(UnitContract, ACloneIsTheSameUnitWithParametersOfItsOwn) {
     EXPECT_NE(ours[item.key()].data_ptr(), item.value().data_ptr()) << item.key();
   }
   EXPECT_NE(std::dynamic_pointer_cast<Unit>(copy->clone()), nullptr);
+}
+
+TEST_P(UnitContract, RunsOnAnotherDeviceIfItHasKernelsThere) {
+  const auto unit = make(3, 4, torch::kFloat);
+  if (!unit->has_gpu_kernels()) return;
+  const ops::KernelDeviceGuard guard(torch::kMeta);  // from where no values come back
+  EXPECT_THROW(unit->forward(random_input(*unit, 2, 1, false)), c10::Error);
 }
 
 TEST_P(UnitContract, NoStateKeepsTheOutputInMemory) {

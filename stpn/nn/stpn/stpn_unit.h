@@ -58,6 +58,7 @@ class StpnUnit : public Unit {
   UnitOutput forward(const UnitInput& input) override;
   StateShapes state_shapes() const override;
   void reset_parameters(uint64_t seed) override;
+  bool has_gpu_kernels() const override { return true; }
   Initialisation initialisation() const override { return initialisation_; }
   void keep_in_bounds() override;
 

@@ -1,3 +1,4 @@
+#include "stpn/ops/runtime/kernel_device.h"
 #include "stpn/tasks/atari/emulator.h"
 #include "stpn/train/run/run_test_support.h"
 
@@ -42,6 +43,15 @@ TEST_F(AgentRunTest, ResumesAndRunsOnThreadsInTheSameBitsToo) {
     const std::string name = fmt::format("whole{}", i);
     ASSERT_NO_FATAL_FAILURE(expect_same_bits_when_broken(maze, name));
   }
+}
+
+TEST_F(AgentRunTest, SequencesThatRunAgainToBeLearntFromGiveTheSameBits) {
+  const Experiment maze = read_experiment(write("maze.toml", kMaze));
+  Observer silent;
+  run_experiment(maze, folder_ / "whole", false, silent);
+  const ops::KernelDeviceGuard guard(torch::kCPU);  // as on a GPU: acts first, then runs again
+  run_experiment(maze, folder_ / "again", false, silent);
+  expect_same_last("whole", "again");
 }
 
 constexpr const char* kHold = R"(

@@ -7,6 +7,7 @@
 
 #include "stpn/base/error.h"
 #include "stpn/base/files.h"
+#include "stpn/ops/runtime/kernel_device.h"
 #include "stpn/ops/runtime/threads.h"
 #include "stpn/processes/group.h"
 #include "stpn/train/algorithms/finite.h"
@@ -84,6 +85,23 @@ void check_same_weights(const torch::nn::Module& model, int64_t epoch) {
   }
 }
 
+// Throws base::UserError if units are to run on a GPU and this one cannot.
+void check_device(const torch::nn::Module& model, const std::string& unit_name) {
+  const c10::Device* const device = ops::kernel_device();
+  if (device == nullptr || !device->is_cuda()) return;
+  for (const auto& module : model.modules()) {
+    const auto* const unit = dynamic_cast<const nn::Unit*>(module.get());
+    if (unit == nullptr) continue;
+    if (unit->has_gpu_kernels()) return;
+    std::vector<std::string> names;
+    for (const nn::UnitEntry& entry : nn::unit_registry()) {
+      if (entry.options()->make(1)->has_gpu_kernels()) names.push_back(entry.name);
+    }
+    throw base::UserError(fmt::format("--device {}: unit {} has no kernels for a GPU; {} have",
+                                      device->str(), unit_name, fmt::join(names, ", ")));
+  }
+}
+
 // Restores the model, the optimiser and the trainer.
 Progress restore(Trainer& trainer, const std::filesystem::path& checkpoint,
                  const std::string& config) {
@@ -129,8 +147,11 @@ Progress load_weights(Trainer& trainer, const std::filesystem::path& checkpoint,
 
 std::optional<Summary> run_experiment(const Experiment& experiment,
                                       const std::filesystem::path& path, bool resume,
-                                      Observer& its_observer) {
+                                      Observer& its_observer, const std::string& device_name) {
   const ops::KernelThreadsGuard same_bits_for_any_threads;
+  std::optional<ops::KernelDeviceGuard> on_device;
+  const c10::Device device = ops::kernel_device_of(device_name);
+  if (!device.is_cpu()) on_device.emplace(device);
   const RunFolder folder(path);
   const std::string config = experiment.to_toml();
   const bool writes = processes::group().is_first();
@@ -142,6 +163,7 @@ std::optional<Summary> run_experiment(const Experiment& experiment,
   const auto trainer = experiment.make_trainer();
   torch::nn::Module& model = trainer->model();
   Adam& adam = trainer->adam();
+  check_device(model, experiment.unit_name);
   trainer->try_out();
   std::optional<base::FileLock> lock;
   if (writes) lock.emplace(folder.lock());

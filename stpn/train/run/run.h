@@ -35,13 +35,14 @@ class Observer {
 };
 
 // Trains, then tests the weights of the last epoch and, if the trainer keeps them, of the best. The
-// observer is called in the first process only.
+// observer is called in the first process only. `device` is where the unit runs
+// (ops::kernel_device_of).
 // Returns nothing if `resume` is given and the run has finished already. An error in the request is
 // thrown as base::UserError before anything is written; a later failure as base::Error, which
 // leaves the last checkpoint intact.
 std::optional<Summary> run_experiment(const Experiment& experiment,
                                       const std::filesystem::path& folder, bool resume,
-                                      Observer& observer);
+                                      Observer& observer, const std::string& device = "cpu");
 
 // Of the first item of the test split: none, one as the trainer tests, or one with drawn actions.
 enum class Trace { none, as_tested, sampled };

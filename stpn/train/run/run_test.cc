@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 
+#include "stpn/ops/runtime/kernel_device.h"
 #include "stpn/train/run/run_test_support.h"
 
 namespace stpn::train::run_test {
@@ -54,6 +55,14 @@ TEST_F(RunTest, ResumedEndsInTheBitsOfAnUnbrokenRun) {
   interrupt("broken", 4, 1, /*resume=*/true);
   ASSERT_TRUE(run("broken", {}, /*resume=*/true));
   expect_same_bits("whole", "broken");
+}
+
+TEST_F(RunTest, AUnitWithoutKernelsForAGpuIsRefusedThere) {
+  const ops::KernelDeviceGuard guard(torch::Device(torch::kCUDA, 1));
+  EXPECT_EQ(error_of([&] { run("run"); }),
+            "--device cuda:1: unit lstm has no kernels for a GPU; stpn_recurrent, "
+            "stpn_feedforward, backpropamine, fast_weights have");
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "run"));
 }
 
 constexpr const char* kStreams = R"(
