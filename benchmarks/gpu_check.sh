@@ -22,6 +22,11 @@ has_gpu=$("$python" -c 'import torch; print(int(torch.cuda.is_available()))') ||
   echo "gpu_check: $python has no torch: set PYTHON to one that has it" >&2
   exit 1
 }
+if [ "$has_gpu" = 0 ] && nvidia-smi -L >/dev/null 2>&1; then
+  echo "gpu_check: there is a GPU, but $python's torch cannot use it: set PYTHON to one with a torch for" \
+    "CUDA, and see whether the driver is new enough for it" >&2
+  exit 1
+fi
 if [ "$has_gpu" = 1 ]; then
   architecture=$("$python" -c 'import torch; print("%d%d" % torch.cuda.get_device_capability())')
 else
@@ -56,6 +61,8 @@ check() {
 
 tests="$python -m unittest discover -v -s python/tests -p test_cuda.py"
 check "golden vectors, random shapes, repetitions" 150 $tests
+# CUDA's programs lie together, though often nvcc alone is on the path.
+PATH=$PATH:$(dirname "$(readlink -f "$(command -v nvcc)")")
 if command -v compute-sanitizer >/dev/null; then
   # Without torch's cache of memory an access beyond an array is beyond its allocation.
   export PYTORCH_NO_CUDA_MEMORY_CACHING=1
@@ -67,7 +74,8 @@ else
   checks+=', "sanitizer": "not installed"'
   say "compute-sanitizer is not installed"
 fi
-check "times" $((470 - (SECONDS - started))) "$python" benchmarks/gpu/gpu_bench.py \
+left=$((470 - (SECONDS - started)))
+check "times" $left "$python" benchmarks/gpu/gpu_bench.py --deadline $((left / 2)) \
   --library "$STPN_CUDA_LIBRARY" --out "$out" --checks "{$checks}"
 say "done"
 exit $failed

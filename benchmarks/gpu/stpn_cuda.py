@@ -66,10 +66,13 @@ class Library:
         self.emulated = "emulated" in Path(path).name
         self.device = torch.device("cpu" if self.emulated else "cuda")
         self.functions = ctypes.CDLL(str(path))
-        for name in ("unit", "rows", "options", "forward", "backward"):
-            getattr(self.functions, f"stpn_cuda_{name}").restype = ctypes.c_char_p
-        for name in ("saved_size", "workspace_size"):
-            getattr(self.functions, f"stpn_cuda_{name}").restype = ctypes.c_int64
+        number, call, text = ctypes.c_int64, ctypes.POINTER(Struct), ctypes.c_char_p
+        for name, returns, *takes in (
+                ("unit", text, number), ("rows", text, number), ("options", text, number),
+                ("forward", text, call, ctypes.c_int), ("backward", text, call, ctypes.c_int),
+                ("saved_size", number, call), ("workspace_size", number, call, ctypes.c_int)):
+            function = getattr(self.functions, f"stpn_cuda_{name}")
+            function.restype, function.argtypes = returns, takes
         self.units = {}
         while (name := self.functions.stpn_cuda_unit(len(self.units))) is not None:
             index = len(self.units)

@@ -199,7 +199,8 @@ def results_of(backend, dtype, tensors, reset, gradients, options):
     return results | {f"gradient of {name}": value for name, value in found.items()}
 
 
-# Sizes with remainders of every kind; the last is streamed and, on a GPU that has them, by a cluster.
+# Sizes with remainders of every kind. The last two of LARGE are streamed and, on a GPU that has them, by
+# a cluster.
 SMALL = [(5, 2, 4, 3), (9, 3, 37, 11), (7, 2, 17, 20), (3, 1, 100, 27), (2, 1, 200, 9)]
 LARGE = [(40, 6, 17, 55), (9, 128, 37, 11), (33, 1, 100, 27), (9, 3, 2592, 64), (6, 2, 700, 130)]
 
@@ -210,6 +211,9 @@ class RandomShapesTest(unittest.TestCase):
                    if key in stpn_cuda.DEFAULTS["stpn"] or key == "recurrent"}
         call = random_call(*size, options, seed, **variant)
         with self.subTest(size=size, **options, **variant):
+            if FLOAT in dtypes and size[2] * size[3] > 50_000:
+                # The gradient of |G| has the sign of G, and of so many some are smaller than rounding.
+                call[2]["energy"].zero_()
             expected = results_of(stpn_cuda.REFERENCE, DOUBLE, *call, options)
             for dtype in dtypes:
                 found = results_of(stpn_cuda.KERNELS, dtype, *call, options)
@@ -256,6 +260,7 @@ class RandomShapesTest(unittest.TestCase):
             self.check(size, [DOUBLE], 9, rule="oja", layer_norm=True, plastic_bias=True,
                        presynaptic="current")
             self.check(size, [FLOAT], 9, rule="delta", gates=("update", "write", "decay"))
+        self.check((3, 1, 700, 130), [FLOAT], 9, norm="pre")  # streamed
 
 
 def random_fast_weights_call(steps, batch, inputs, hidden, layer_norm, seed):
@@ -320,6 +325,7 @@ class FastWeightsRandomShapesTest(unittest.TestCase):
         for size in SMALL[:3]:
             self.check(size, [FLOAT], layer_norm=True, rate=0.1, inner_steps=2)
             self.check(size, [DOUBLE], layer_norm=False, rate=0.1)
+        self.check((2, 1, 20, 400), [FLOAT], layer_norm=True, rate=0.1)  # streamed
 
 
 def random_backpropamine_call(steps, batch, inputs, hidden, options, seed, tame=False):
@@ -399,6 +405,7 @@ class BackpropamineRandomShapesTest(unittest.TestCase):
         for size in self.SMALL[:3] + self.SMALL[4:]:
             self.check(size, [FLOAT], 9, neuromodulation="modul", addition="soft_clamp")
             self.check(size, [FLOAT], 9, neuromodulation="plastic")
+        self.check((2, 1, 17, 200), [FLOAT], 9, neuromodulation="modul")  # streamed
 
 
 if __name__ == "__main__":

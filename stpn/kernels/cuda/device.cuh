@@ -84,8 +84,11 @@ class GridTeam : public Lanes {
 
 extern __shared__ double shared_memory[];
 
+__global__ void compiled_for() {}  // asked for what architecture it was compiled
+
 void check(cudaError_t status, const char* what) {
   if (status == cudaSuccess) return;
+  cudaGetLastError();  // else a later call that is fine would find this error
   throw std::runtime_error(std::string("stpn on CUDA: ") + what + ": " +
                            cudaGetErrorString(status));
 }
@@ -96,15 +99,33 @@ int attribute(cudaDeviceAttr which, int device) {
   return value;
 }
 
-Machine current_machine() {
+// Whether the kernels that run on this device were compiled for clusters: a library for an older
+// architecture alone runs on a newer device too.
+bool has_clusters(int device) {
+  constexpr int kMajor = 9, kVersion = 10 * kMajor;
+  cudaFuncAttributes of_code{};
+  check(cudaFuncGetAttributes(&of_code, compiled_for), "cudaFuncGetAttributes");
+  return attribute(cudaDevAttrComputeCapabilityMajor, device) >= kMajor &&
+         of_code.ptxVersion >= kVersion;
+}
+
+int current_device() {
   int device = 0;
   check(cudaGetDevice(&device), "cudaGetDevice");
+  return device;
+}
+
+int max_shared_bytes(int device) {
+  return attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+}
+
+Machine current_machine() {
+  const int device = current_device();
   Machine machine;
-  machine.shared_bytes = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  machine.shared_bytes = max_shared_bytes(device);
   machine.processors = attribute(cudaDevAttrMultiProcessorCount, device);
   constexpr int kPortableCluster = 8;
-  machine.max_cluster =
-      attribute(cudaDevAttrComputeCapabilityMajor, device) >= 9 ? kPortableCluster : 1;
+  machine.max_cluster = has_clusters(device) ? kPortableCluster : 1;
   return machine;
 }
 
@@ -131,8 +152,9 @@ void launch(void (*resident)(Arguments...), void (*streamed)(Arguments...), int6
   cudaLaunchAttribute cluster{};
   if (team.resident) {
     config.dynamicSmemBytes = static_cast<size_t>(bytes);
+    // The most there is, not `bytes`: another thread may launch the same kernel for another shape.
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               static_cast<int>(bytes)),
+                               max_shared_bytes(current_device())),
           "cudaFuncSetAttribute");
   } else if (team.blocks > 1) {
     cluster.id = cudaLaunchAttributeClusterDimension;
