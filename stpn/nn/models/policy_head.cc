@@ -18,23 +18,38 @@ const double kLogSqrt2Pi = 0.5 * std::log(2 * M_PI);
 class Outputs {
  public:
   Outputs(const torch::Tensor& weight, const torch::Tensor& bias)
-      : weight_(weight.detach().t().contiguous()), bias_(bias.detach().contiguous()) {}
+      : count_(bias.size(0)), inputs_(weight.size(1)), padded_(padded(count_)) {
+    const int64_t zeros = padded_ - count_;
+    weight_ = torch::constant_pad_nd(weight.detach().t(), {0, zeros}).contiguous();
+    bias_ = torch::constant_pad_nd(bias.detach(), {0, zeros}).contiguous();
+  }
 
-  int64_t count() const { return bias_.size(0); }
-  int64_t inputs() const { return weight_.size(0); }
+  int64_t count() const { return count_; }
+  int64_t inputs() const { return inputs_; }
+  // Room for kMaxOutputs in `outputs`.
   template <typename T>
   void operator()(const T* h, T* outputs) const {
-    const int64_t count = bias_.size(0), hidden = weight_.size(0);
-    std::copy_n(bias_.const_data_ptr<T>(), count, outputs);
-    const T* weight = weight_.const_data_ptr<T>();
-    for (int64_t i = 0; i < hidden; ++i, weight += count) {
-      for (int64_t k = 0; k < count; ++k) outputs[k] += weight[k] * h[i];
+    const T* const weight = weight_.const_data_ptr<T>();
+    const T* const bias = bias_.const_data_ptr<T>();
+    for (int64_t first = 0; first < padded_; first += kBlock) {
+      T sums[kBlock];  // in registers
+      std::copy_n(bias + first, kBlock, sums);
+      for (int64_t i = 0; i < inputs_; ++i) {
+        const T* const row = weight + i * padded_ + first;
+        for (int64_t k = 0; k < kBlock; ++k) sums[k] += row[k] * h[i];
+      }
+      std::copy_n(sums, kBlock, outputs + first);
     }
   }
 
  private:
-  torch::Tensor weight_;  // (H, outputs)
-  torch::Tensor bias_;
+  static constexpr int64_t kBlock = 8;
+  static_assert(kMaxOutputs % kBlock == 0);
+  static int64_t padded(int64_t count) { return (count + kBlock - 1) / kBlock * kBlock; }
+
+  int64_t count_, inputs_, padded_;
+  torch::Tensor weight_;  // (H, padded)
+  torch::Tensor bias_;    // (padded)
 };
 
 // One of n choices.
@@ -110,11 +125,11 @@ class ChoiceSampler : public ActionSampler {
   template <typename T>
   int64_t draw_from(const T* h, base::Random* random) const {
     const int64_t choices = outputs_.count();
-    std::array<T, kMaxOutputs> logits{};
+    std::array<T, kMaxOutputs> logits;
     outputs_(h, logits.data());
     const auto largest = std::max_element(logits.begin(), logits.begin() + choices);
     if (random == nullptr) return largest - logits.begin();
-    std::array<double, kMaxOutputs> cumulative{};
+    std::array<double, kMaxOutputs> cumulative;
     double sum = 0;
     for (int64_t a = 0; a < choices; ++a) {
       sum += std::exp(static_cast<double>(logits[a] - *largest));
@@ -219,7 +234,7 @@ class NumberSampler : public ActionSampler {
  private:
   template <typename T>
   int64_t draw_from(const T* h, base::Random* random, float* numbers) const {
-    std::array<T, kMaxOutputs> outputs{};
+    std::array<T, kMaxOutputs> outputs;
     outputs_(h, outputs.data());
     const int64_t count = outputs_.count() / 2;
     for (int64_t k = 0; k < count; ++k) {
