@@ -52,8 +52,8 @@ struct ModulatedBackwardSweep {
           z_before_(pass.z_before),
           dP_(pass.dP),
           dE_(pass.dE),
-          dz(tile, pass.dz, 0),
-          dz_of_update(tile, pass.dz_of_update, 0) {
+          dz(tile, pass.dz),
+          dz_of_update(tile, pass.dz_of_update) {
       STPN_UNROLL
       for (int q = 0; q < kVectors; ++q) {
         const One one(tile.layout(), q);

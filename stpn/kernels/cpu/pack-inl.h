@@ -270,7 +270,7 @@ class Tile {
 };
 
 // The gradient of a presynaptic array, to which every row adds: in registers between load(j) and
-// store(j). With kUsed false it does nothing.
+// store(j). With kUsed false, or where it is not wanted, it does nothing.
 template <class Tile, class Layout, bool kUsed>
 class PresynapticGradient {
   using T = typename Tile::T;
@@ -278,14 +278,13 @@ class PresynapticGradient {
   using V = typename Tile::V;
 
  public:
-  // Presynaptic inputs before `first` need no gradient.
-  HWY_INLINE PresynapticGradient(const Tile& tile, T* HWY_RESTRICT values, int64_t first)
-      : layout_(tile.layout()), tile_(tile), values_(values), first_(first) {
+  HWY_INLINE PresynapticGradient(const Tile& tile, T* HWY_RESTRICT values)
+      : layout_(tile.layout()), tile_(tile), values_(values) {
     STPN_UNROLL
     for (int v = 0; v < Tile::kVectors; ++v) sums_[v] = hn::Zero(D());
   }
-  HWY_INLINE void load(int64_t j) {
-    wanted_ = kUsed && j >= first_;
+  HWY_INLINE void load(int64_t j, bool wanted = true) {
+    wanted_ = kUsed && wanted;
     if (!wanted_) return;
     STPN_UNROLL
     for (int v = 0; v < Tile::kVectors; ++v) {
@@ -317,7 +316,6 @@ class PresynapticGradient {
   const Layout layout_;
   const Tile tile_;
   T* const HWY_RESTRICT values_;
-  const int64_t first_;
   bool wanted_ = false;
   V sums_[Tile::kVectors];
 };
@@ -326,7 +324,9 @@ class PresynapticGradient {
 //   Tile, Sums     the tile it works in; its sums over j, for the whole register tile
 //   Row            the sweep over one tile of these rows:
 //     Row(sweep, tile, i)  loads what is the same for all j
-//     at(j)                one vector of presynaptic indices
+//     at(j)                one vector of presynaptic indices; if the sweep has a member first_dz,
+//                          at<wanted>(j): whether the gradient of these inputs is wanted, as from
+//                          input first_dz on. In loops of its own, it costs nothing to ask.
 //     end(sums)            puts its sums among those of the register tile
 //   store(sums, i) writes the sums of the rows
 template <class Sweep, class Layout>
@@ -336,7 +336,13 @@ HWY_INLINE void sweep_tile(const Sweep& sweep, const Layout layout, int64_t i) {
   STPN_UNROLL
   for (int part = 0; part < Tile::kParts; ++part) {
     typename Sweep::Row row(sweep, Tile(layout, part), i);
-    for (int64_t j = 0; j < layout.width; j += Layout::kColumns) row.at(j);
+    int64_t j = 0;
+    if constexpr (requires { sweep.first_dz; }) {
+      for (; j < sweep.first_dz; j += Layout::kColumns) row.template at<false>(j);
+      for (; j < layout.width; j += Layout::kColumns) row.template at<true>(j);
+    } else {
+      for (; j < layout.width; j += Layout::kColumns) row.at(j);
+    }
     row.end(sums);
   }
   sweep.store(sums, i);

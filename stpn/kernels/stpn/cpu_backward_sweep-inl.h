@@ -82,8 +82,8 @@ struct StpnBackwardSweep {
           F_(pass.F + i * pass.matrix_row),
           dF_(pass.dF + i * pass.matrix_row),
           z_(pass.z),
-          dz(tile, pass.dz, pass.first_dz),
-          d_hebbian(tile, pass.d_hebbian, pass.first_dz),
+          dz(tile, pass.dz),
+          d_hebbian(tile, pass.d_hebbian),
           bound_(hn::Set(D(), pass.bound)) {
       if constexpr (kStep) scale = tile.neurons(pass.scale + i * S);
       du_over_n = tile.neurons(pass.du_over_n + i * S);
@@ -99,9 +99,10 @@ struct StpnBackwardSweep {
       }
     }
 
+    template <bool kWanted>
     HWY_INLINE void at(int64_t j) {
-      dz.load(j);
-      d_hebbian.load(j);
+      dz.load(j, kWanted);
+      d_hebbian.load(j, kWanted);
       const RowValues W = tile_.parameters(W_, j);
       const RowValues lambda = tile_.parameters(lambda_, j);
       const RowValues gamma = tile_.parameters(gamma_, j);

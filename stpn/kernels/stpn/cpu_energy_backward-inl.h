@@ -46,7 +46,7 @@ struct StpnEnergyBackwardSweep {
           z_squared_(pass.z_squared),
           dC_(pass.dC),
           dW_(pass.dW),
-          over_rows(tile, pass.over_rows, 0),
+          over_rows(tile, pass.over_rows),
           scale(tile.neurons(pass.scale)),
           c(tile.neurons(pass.c)) {}
 
