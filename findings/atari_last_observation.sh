@@ -8,8 +8,8 @@
 #   is the previous one with the third screen laid over it: ball and paddles are in two places, 3 frames apart.
 # - If it is an earlier one, the observation is the previous one, unchanged.
 #
-# At a cut an agent bootstraps from the value of this observation. The documentation of AtariPreprocessing says that it
-# "pools over the most recent two observations from the frame skips".
+# At a cut an agent bootstraps from the value of this observation. The documentation of AtariPreprocessing promises the
+# last two screens of a step.
 #
 # Fails if that changes. Needs python3 with venv; installs into a temporary folder.
 set -euo pipefail
