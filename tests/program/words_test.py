@@ -19,6 +19,7 @@ INTEGERS = {
 }
 # Every option and argument that is a text.
 TEXTS = [("train", ""), ("train", "small.toml", "--out", ""), ("train", "small.toml", "--set", ""),
+         ("train", "small.toml", "--device", ""),
          ("eval", ""), ("eval", "oracle.toml", "--set", ""), ("eval", "oracle.toml", "--trace", ""),
          ("reproduce", ""), ("reproduce", "toy", "--budget", ""), ("reproduce", "toy", "--out", ""),
          ("reproduce", "toy", "--ray", ""),
