@@ -325,8 +325,8 @@ class PresynapticGradient {
 //   Row            the sweep over one tile of these rows:
 //     Row(sweep, tile, i)  loads what is the same for all j
 //     at(j)                one vector of presynaptic indices; if the sweep has a member first_dz,
-//                          at<wanted>(j): whether the gradient of these inputs is wanted, as from
-//                          input first_dz on. In loops of its own, it costs nothing to ask.
+//                          at<wanted>(j), wanted from presynaptic input first_dz on: two loops,
+//                          because one that asks at each vector is slower
 //     end(sums)            puts its sums among those of the register tile
 //   store(sums, i) writes the sums of the rows
 template <class Sweep, class Layout>

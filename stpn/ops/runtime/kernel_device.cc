@@ -4,14 +4,13 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <optional>
+#include <string_view>
 
 #include "stpn/base/config.h"
 #include "stpn/base/error.h"
 
 namespace stpn::ops {
 namespace {
-
-constexpr const char* kCuda = "cuda";
 
 std::optional<c10::Device> chosen_device;
 
@@ -24,12 +23,11 @@ int gpu_count() {
 
 c10::Device kernel_device_of(const std::string& name) {
   if (name == "cpu") return c10::kCPU;
-  const std::string with_number = std::string(kCuda) + ":";
+  constexpr std::string_view kNumbered = "cuda:";
   int64_t number = 0;
-  if (name.starts_with(with_number)) {
-    number = base::parse_integer("--device " + with_number + "N", name.substr(with_number.size()),
-                                 0, 127);
-  } else if (name != kCuda) {
+  if (name.starts_with(kNumbered)) {
+    number = base::parse_integer("--device cuda:N", name.substr(kNumbered.size()), 0, 127);
+  } else if (name != "cuda") {
     throw base::UserError(fmt::format(
         "--device is \"{}\": there are cpu, cuda and cuda:N, where N is the number of a GPU",
         name));
