@@ -95,7 +95,7 @@ kernels::ConvolutionForwardParams<T> convolution_params(const kernels::Convoluti
   p.parameters = pointers_of<T>(dense);
   p.features = write<T>(features);
   p.saved = write<T>(saved);
-  p.parallel = &kernel_parallel_for();
+  p.parallel = parallel_for_of_call();
   return p;
 }
 

@@ -68,7 +68,7 @@ kernels::FixedWeightsForwardParams<T> fixed_weights_params(const FixedWeightsSiz
   p.reset = reinterpret_cast<const uint8_t*>(read<bool>(reset));
   p.output = write<T>(output);
   p.saved = write<T>(saved);
-  p.parallel = &kernel_parallel_for();
+  p.parallel = parallel_for_of_call();
   return p;
 }
 

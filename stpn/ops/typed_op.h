@@ -230,7 +230,7 @@ class TypedOp : public UnitOp {
       p.output = write<T>(output);
       p.saved = write<T>(saved);
       p.plan = plan_.get();
-      p.parallel = &kernel_parallel_for();
+      p.parallel = parallel_for_of_call();
       return p;
     }
 

@@ -58,6 +58,10 @@ class Gradients {
     if constexpr (Layout::kNeuronBlocks) i &= lane_rows_ - 1;
     return lanes(which, i);
   }
+  void add_multiple(int64_t which, int64_t i, T coefficient, const T* HWY_RESTRICT of) const {
+    T* HWY_RESTRICT sum = row(which, i);
+    for (int64_t j = 0; j < plan_.fan_in; ++j) sum[j] += coefficient * of[j];
+  }
   void add_up_lanes() const {
     if (lane_rows_ > 0) add_up_lanes({0, plan_.hidden});
   }

@@ -46,11 +46,11 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "stpn/kernels/closed_loop.h"
 #include "stpn/kernels/cpu/denormals.h"
 #include "stpn/kernels/cpu/gradient_sums-inl.h"
+#include "stpn/kernels/cpu/group-inl.h"
 #include "stpn/kernels/cpu/layout-inl.h"
 #include "stpn/kernels/cpu/plan.h"
 #include "stpn/kernels/cpu/scratch_pool.h"
@@ -60,207 +60,6 @@ HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
-
-// The scratch memory of a group, from which its passes take arrays: zeros, or not written.
-template <typename T>
-struct Scratch {
-  T* take(int64_t count) {
-    T* const piece = zeros;
-    zeros += PlasticPlan<T>::padded(count);
-    return piece;
-  }
-
-  T* take_unwritten(int64_t count) {
-    T* const piece = unwritten;
-    unwritten += PlasticPlan<T>::padded(count);
-    return piece;
-  }
-
-  T* zeros;
-  T* unwritten;
-};
-
-// What the passes over a group have in common: its layout, resets, and copies between its arrays
-// and the caller's.
-template <class Layout>
-class Group {
- protected:
-  using T = typename Layout::Value;
-  using D = typename Layout::D;
-  using V = typename Layout::V;
-  using Plan = PlasticPlan<T>;
-  static constexpr int S = Layout::kSamples;
-  static constexpr int kRows = Layout::kRows;
-  static constexpr int kVectors = Layout::kVectors;
-  static constexpr int kTileVectors = Layout::kTileVectors;
-
-  // `reset` (T, B) or null.
-  Group(const Plan& plan, int64_t first, T* saved, const uint8_t* reset)
-      : plan_(plan), layout_(plan), first_(first), saved_(saved, plan), reset_(reset) {}
-
-  bool is_reset(int64_t t, int s) const {
-    return reset_ != nullptr && reset_[t * plan_.batch + first_ + s] != 0;
-  }
-  bool any_reset(int64_t t) const {
-    for (int s = 0; s < S; ++s) {
-      if (is_reset(t, s)) return true;
-    }
-    return false;
-  }
-  // Offset of the values of step t and sample s in a (T, B, width) array.
-  int64_t place(int64_t t, int s, int64_t width) const {
-    return (t * plan_.batch + first_ + s) * width;
-  }
-  static bool all_zero(const T* values, int64_t count) {
-    return values[0] == T(0) && std::memcmp(values, values + 1, (count - 1) * sizeof(T)) == 0;
-  }
-  // Offset of the rows of neuron i in a matrix.
-  int64_t row_of(int64_t i) const { return i * S * layout_.width; }
-  Rows all_rows() const { return {0, plan_.rows(S)}; }
-
-  // Sets a sample's values to zero: in all matrices, or in some rows of one.
-  void clear_sample(T* matrices, int s) const {
-    clear_sample(matrices, plan_.matrices * plan_.rows(S), s);
-  }
-  void clear_sample(T* rows, int64_t count, int s) const {
-    for (int64_t i = 0; i < count; ++i) clear_presynaptic(s, layout_.width, 0, rows + row_of(i));
-  }
-
-  // Columns of a row that have no fast weight are zero: padding, and in the STPN the synapses that
-  // are not plastic. The kernels compute there as everywhere. If a factor is NaN or infinite, zero
-  // times it is NaN, which a sum over the row would spread; then all columns outside [begin, end)
-  // are set to zero again.
-  void clear_outside(T* rows, int64_t count, int64_t begin, int64_t end) const {
-    for (int64_t i = 0; i < count; ++i) {
-      for (int s = 0; s < S; ++s) {
-        clear_presynaptic(s, begin, 0, rows + row_of(i));
-        clear_presynaptic(s, layout_.width - end, end, rows + row_of(i));
-      }
-    }
-  }
-  static bool all_finite(const T* HWY_RESTRICT values, int64_t count) {
-    const D d;
-    V zeros = hn::Zero(d);  // NaN if there is one
-    for (int64_t k = 0; k < count; k += hn::Lanes(d)) {
-      zeros = hn::MulAdd(hn::Zero(d), hn::Load(d, values + k), zeros);
-    }
-    return hn::AllTrue(d, hn::Eq(zeros, hn::Zero(d)));
-  }
-
-  // A matrix in the caller's memory, (B, H, columns), which holds our columns from `column` on.
-  template <typename U>
-  struct CallerMatrix {
-    U* values;  // null: zero, or not wanted
-    int64_t columns, column;
-  };
-  bool is_zero(const CallerMatrix<const T>& from) const {
-    const int64_t size = plan_.hidden * from.columns;
-    return from.values == nullptr || all_zero(from.values + first_ * size, S * size);
-  }
-  // Copies some rows or all into a matrix of zeros.
-  void copy_in(const CallerMatrix<const T>& from, Rows rows, T* to) const {
-    const int64_t columns = from.columns;
-    for (int64_t i = rows.begin; i < std::min(rows.end, plan_.hidden); ++i) {
-      rows_to_presynaptic(from.values + (first_ * plan_.hidden + i) * columns,
-                          plan_.hidden * columns, columns, from.column,
-                          to + row_of(i - rows.begin));
-    }
-  }
-  void copy_in(const CallerMatrix<const T>& from, T* matrix) const {
-    if (!is_zero(from)) copy_in(from, all_rows(), matrix);
-  }
-  void copy_out(const T* matrix, const CallerMatrix<T>& to) const {
-    if (to.values == nullptr) return;
-    for (int64_t i = 0; i < plan_.hidden; ++i) {
-      presynaptic_to_rows(matrix + row_of(i), to.column, to.columns,
-                          to.values + (first_ * plan_.hidden + i) * to.columns,
-                          plan_.hidden * to.columns);
-    }
-  }
-  // Between `count` values a sample, at `rows + s * stride`, and a presynaptic array or one row of
-  // a matrix, from presynaptic index `begin` on.
-  void rows_to_presynaptic(const T* HWY_RESTRICT rows, int64_t stride, int64_t count, int64_t begin,
-                           T* HWY_RESTRICT to) const {
-    if constexpr (Layout::kBatchInterleaved) {
-      transpose(rows, stride, S, count, to + layout_.value(0, begin), S);
-    } else {
-      for (int s = 0; s < S; ++s) copy(rows + s * stride, count, to + layout_.value(s, begin));
-    }
-  }
-  void presynaptic_to_rows(const T* HWY_RESTRICT from, int64_t begin, int64_t count,
-                           T* HWY_RESTRICT rows, int64_t stride) const {
-    if constexpr (Layout::kBatchInterleaved) {
-      transpose(from + layout_.value(0, begin), S, count, S, rows, stride);
-    } else {
-      for (int s = 0; s < S; ++s) copy(from + layout_.value(s, begin), count, rows + s * stride);
-    }
-  }
-  // Sets `count` values of a sample to zero, from presynaptic index `begin` on.
-  void clear_presynaptic(int s, int64_t count, int64_t begin, T* HWY_RESTRICT of) const {
-    for (int64_t j = 0; j < count; ++j) of[layout_.value(s, begin + j)] = T(0);
-  }
-  // The h that step t finds, from the caller's arrays, from presynaptic index `begin` on; zero
-  // after a reset.
-  void activity_before(const T* initial_h, const T* output, int64_t t, int64_t begin, T* to) const {
-    const int64_t hidden = plan_.hidden;
-    rows_to_presynaptic(t > 0 ? output + place(t - 1, 0, hidden) : initial_h + place(0, 0, hidden),
-                        hidden, hidden, begin, to);
-    for (int s = 0; s < S; ++s) {
-      if (is_reset(t, s)) clear_presynaptic(s, hidden, begin, to);
-    }
-  }
-  // From neuron values to a presynaptic array, from index `begin` on, and back.
-  void neurons_to_presynaptic(const T* HWY_RESTRICT neurons, int64_t begin,
-                              T* HWY_RESTRICT to) const {
-    if constexpr (Layout::kBatchInterleaved) {
-      std::copy_n(neurons, plan_.hidden * S, to + layout_.value(0, begin));
-    } else {
-      neurons_to_rows(neurons, layout_.width, to + begin);
-    }
-  }
-  void presynaptic_to_neurons(const T* HWY_RESTRICT from, int64_t begin,
-                              T* HWY_RESTRICT neurons) const {
-    if constexpr (Layout::kBatchInterleaved) {
-      std::copy_n(from + layout_.value(0, begin), plan_.hidden * S, neurons);
-    } else {
-      rows_to_neurons(from + begin, layout_.width, neurons);
-    }
-  }
-  // From (S, H) values in rows `stride` apart to neuron values, and back.
-  void rows_to_neurons(const T* HWY_RESTRICT rows, int64_t stride, T* HWY_RESTRICT neurons) const {
-    transpose(rows, stride, S, plan_.hidden, neurons, S);
-  }
-  void neurons_to_rows(const T* HWY_RESTRICT neurons, int64_t stride, T* HWY_RESTRICT rows) const {
-    transpose(neurons, S, plan_.hidden, S, rows, stride);
-  }
-  // Between neuron values and step t of a (T, B, H) array; with t = 0, also a (B, H) array of the
-  // state.
-  void neurons_in(const T* from, int64_t t, T* neurons) const {
-    rows_to_neurons(from + place(t, 0, plan_.hidden), plan_.hidden, neurons);
-  }
-  void neurons_out(const T* neurons, int64_t t, T* to) const {
-    neurons_to_rows(neurons, plan_.hidden, to + place(t, 0, plan_.hidden));
-  }
-  void neurons_out(const T* neurons, int64_t t, Rows rows, T* to) const {
-    transpose(neurons + rows.begin * S, S, std::min(rows.end, plan_.hidden) - rows.begin, S,
-              to + place(t, 0, plan_.hidden) + rows.begin, plan_.hidden);
-  }
-
-  // Arrays of activity have to start as zeros only where rows are padded.
-  static int64_t zeros_of_activity(int64_t count) { return Layout::kBatchInterleaved ? 0 : count; }
-  static int64_t unwritten_activity(int64_t count) { return count - zeros_of_activity(count); }
-  static T* take_activity(Scratch<T>& scratch, int64_t count) {
-    return Layout::kBatchInterleaved ? scratch.take_unwritten(count) : scratch.take(count);
-  }
-
-  const Plan& plan_;
-  const Layout layout_;
-  const int64_t first_;
-  const SavedActivations<T, S> saved_;  // null without a backward pass
-
- private:
-  const uint8_t* const reset_;
-};
 
 template <class Pass, class Layout>
 class ForwardGroup : public Group<Layout> {
@@ -320,12 +119,12 @@ class ForwardGroup : public Group<Layout> {
   }
   void save(int64_t t) const {
     if (!is_checkpoint(t)) return;
-    const int64_t count = this->plan_.all_matrices(S);
-    T* const checkpoint = this->saved_.checkpoint(t / this->plan_.interval);
+    const auto [first, count] = this->values_of_rows();
+    T* const checkpoint = this->saved_.checkpoint(t / this->plan_.interval) + first;
     if (this->plan_.saved_fits_cache) {
-      std::copy_n(matrices_, count, checkpoint);
+      std::copy_n(matrices_ + first, count, checkpoint);
     } else {
-      stream(matrices_, count, checkpoint);
+      stream(matrices_ + first, count, checkpoint);
     }
   }
   bool in_closed_loop() const { return closed_loop_ != nullptr; }
@@ -370,7 +169,8 @@ class BackwardGroup : public Group<Layout> {
       const bool enters = end < plan.steps || pass.has_final_gradient();
       for (int64_t t = begin_; t < end; ++t) pass.load(t);
       if (k > 0) {
-        std::copy_n(this->saved_.checkpoint(k), plan.all_matrices(S), seen_);
+        const auto [first, count] = this->values_of_rows();
+        std::copy_n(this->saved_.checkpoint(k) + first, count, seen_ + first);
       } else {
         load_initial_state();
       }

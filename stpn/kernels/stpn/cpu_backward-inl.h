@@ -30,12 +30,10 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 #include <optional>
-#include <utility>
 
 #include "stpn/kernels/cpu/neuron_blocks-inl.h"
+#include "stpn/kernels/cpu/row_halves/presynaptic_sums-inl.h"
 #include "stpn/kernels/stpn/cpu_backward_sweep-inl.h"
 #include "stpn/kernels/stpn/cpu_energy_backward-inl.h"
 #include "stpn/kernels/stpn/cpu_layer_norm-inl.h"
@@ -88,21 +86,23 @@ class StpnBackward
 
  public:
   static int64_t scratch(const Plan& plan) {
-    return Base::recompute_scratch(plan) + (Layout::kNeuronBlocks ? 0 : 2 * plan.presynaptic(S)) +
+    return Base::recompute_scratch(plan) + PresynapticSums<T>::scratch(summed(plan)) +
            (slots(plan) + (kPost ? 10 : 8)) * plan.neurons(S);
   }
 
   // Adds to `gradients` the gradients of parameters.
   StpnBackward(const Plan& plan, int64_t first, T* saved, Scratch<T>& scratch,
                const StpnBackwardParams<T>& call, const StpnParameters<T>& parameters,
-               const Gradients<T>& gradients)
+               const Gradients<T>& gradients, const RowPart<T>& part = {})
       : Base(plan, first, saved, scratch, call.forward, parameters),
         call_(call),
         gradients_(gradients),
+        part_(part),
         first_dz_(call.grad_x != nullptr || oja_ ? 0 : Layout::vector_of(inputs_)),
-        dz_(Layout::kNeuronBlocks ? scratch.take_unwritten(plan.interval * plan.presynaptic(S))
-                                  : scratch.take(plan.presynaptic(S))),
-        d_hebbian_(Layout::kNeuronBlocks ? nullptr : scratch.take(plan.presynaptic(S))),
+        dz_of_steps_(Layout::kNeuronBlocks
+                         ? scratch.take_unwritten(plan.interval * plan.presynaptic(S))
+                         : nullptr),
+        sums_(part, summed(plan), scratch),
         dh_(scratch.take(slots(plan) * plan.neurons(S))),
         dh_from_update_(scratch.take(plan.neurons(S))),
         d_scale_(scratch.take(plan.neurons(S))),
@@ -114,6 +114,7 @@ class StpnBackward
         dF_from_C_(kPost ? scratch.take(plan.neurons(S)) : du_over_n_),
         dh_term_(scratch.take(plan.neurons(S))),
         dh_kept_(scratch.take(plan.neurons(S))) {
+    this->rows_ = part.rows(this->rows_);
     if (call.forward.variant.plastic_bias) plastic_bias_.emplace(plan, call.forward);
     if (call.forward.variant.layer_norm) layer_norm_.emplace(plan, call.forward);
     if (oja_) prediction_.emplace(plan);
@@ -133,10 +134,14 @@ class StpnBackward
 
   void end() {
     this->copy_out(this->d_matrix(0), plastic_columns(call_.grad_initial_F));
-    if (call_.grad_initial_h != nullptr) this->neurons_out(dh_, 0, call_.grad_initial_h);
-    for (int64_t i = 0; i < plan_.hidden; ++i) {
+    const Rows rows{this->rows_.begin, std::min(this->rows_.end, plan_.hidden)};
+    if (call_.grad_initial_h != nullptr) this->neurons_out(dh_, 0, rows, call_.grad_initial_h);
+    for (int64_t i = rows.begin; i < rows.end; ++i) {
       gradients_.vector(kBias)[i] += sum_of_samples<S>(d_bias_ + i * S);
-      if (kNormed) add_multiple_of_W(i, sum_of_samples<S>(dW_from_W_ + i * S));
+      if (kNormed) {
+        gradients_.add_multiple(kWeight, i, sum_of_samples<S>(dW_from_W_ + i * S),
+                                parameters_.row(kWeight, i));
+      }
     }
     if (layer_norm_) layer_norm_->add_to_gradients(gradients_);
     if (!plastic_bias_) return;
@@ -147,10 +152,13 @@ class StpnBackward
   }
 
   bool has_final_gradient() const { return call_.grad_final_F != nullptr; }
-  void enter(int64_t end) { enter(end, this->all_rows()); }
+  void enter(int64_t end) {
+    sums_.for_each_part(this->rows_, [&](Rows rows) { enter(end, rows); });
+  }
   void back(int64_t t, bool more) {
     load_gradient(t);
-    back(t, more, this->all_rows());
+    sums_.for_each_part(this->rows_, [&](Rows rows) { back(t, more, rows); });
+    sums_.add_halves(t, first_dz_);
     store(t);
   }
 
@@ -169,8 +177,9 @@ class StpnBackward
   void back(int64_t t, bool more, Rows which) {
     if (energy_) sum_energy(t, which);
     backpropagate_activation(t, which);
-    const bool finite = is_finite_ && is_finite(dF_from_z_) && is_finite(dF_from_G_) &&
-                        (!energy_ || is_finite_energy());
+    const bool finite =
+        is_finite_ && is_finite(dF_from_z_) && is_finite(dF_from_G_) &&
+        (!energy_ || (is_finite(energy_->c()) && this->are_inputs_finite(energy_->z_squared())));
     if (more && finite && !oja_ && !energy_ && !this->any_reset(t)) {
       sweep<true, true>(t, which);
     } else {
@@ -192,19 +201,16 @@ class StpnBackward
 
   // Called when the gradient of z[t] is complete: writes that of x[t], and starts that of h[t-1].
   void store(int64_t t) {
-    if (call_.grad_x != nullptr) {
+    if (call_.grad_x != nullptr && part_.half() == 0) {
       this->presynaptic_to_rows(dz(t), 0, inputs_, call_.grad_x + this->place(t, 0, inputs_),
                                 inputs_);
     }
-    if constexpr (Layout::kNeuronBlocks) {
-      clear_dz(t);
-      return;
-    }
+    if constexpr (Layout::kNeuronBlocks) return clear_dz(t);
     if (!recurrent_) {
       std::fill_n(dh_, plan_.neurons(S), T(0));
       return;
     }
-    this->presynaptic_to_neurons(dz_, inputs_, dh_);
+    this->presynaptic_to_neurons(dz(t), inputs_, dh_);
     if (forward_.variant.update_gate) add_neurons(dh_kept_);
     for (int s = 0; s < S; ++s) {
       for (int64_t i = 0; i < plan_.hidden && is_reset(t, s); ++i) dh_[i * S + s] = T(0);
@@ -212,27 +218,31 @@ class StpnBackward
   }
 
  private:
-  bool is_finite_energy() const {
-    return is_finite(energy_->c()) &&
-           (Layout::kNeuronBlocks || this->all_finite(energy_->z_squared(), plan_.presynaptic(S)));
-  }
   // The gradients of z and h: with neuron blocks of all steps of an interval, otherwise of one.
   static int64_t slots(const Plan& plan) { return Layout::kNeuronBlocks ? plan.interval : 1; }
+  static int64_t summed(const Plan& plan) {
+    return Layout::kNeuronBlocks ? 0 : plan.presynaptic(S);
+  }
   int64_t slot(int64_t t) const { return Layout::kNeuronBlocks ? this->step_in_interval(t) : 0; }
-  T* dz(int64_t t) const { return dz_ + slot(t) * plan_.presynaptic(S); }
+  T* dz(int64_t t) const {
+    if (!Layout::kNeuronBlocks) return sums_.dz();
+    return dz_of_steps_ + slot(t) * plan_.presynaptic(S);
+  }
   T* dh(int64_t t) const { return dh_ + slot(t) * plan_.neurons(S); }
   void clear_dz(int64_t t) const {
     if (first_dz_ < inputs_) std::fill_n(dz(t), plan_.presynaptic(S), T(0));
   }
   // The gradient of hebbian(t).
-  T* d_hebbian(int64_t t) const { return Layout::kNeuronBlocks ? dz(t) : d_hebbian_; }
+  T* d_hebbian(int64_t t) const { return Layout::kNeuronBlocks ? dz(t) : sums_.d_hebbian(); }
 
   // Computes the gradients of h[t] and z[t], except the terms that the sweep of step t adds. Not
   // called with neuron blocks.
   void load_gradient(int64_t t) {
     // Gradients that the parameters, zero there, would cancel if there were no NaN.
     if (oja_ || !plastic_.are_all) {
-      this->clear_outside(d_hebbian_, 1, plastic_.begin, plastic_.end);
+      sums_.for_each_part(this->rows_, [&](Rows) {
+        this->clear_outside(d_hebbian(t), 1, plastic_.begin, plastic_.end);
+      });
     }
     if (oja_) backpropagate_prediction(t);
     if (call_.grad_output != nullptr) {
@@ -240,12 +250,11 @@ class StpnBackward
       add_neurons(dh_term_);
     }
     if (current_) {
-      this->presynaptic_to_neurons(d_hebbian_, inputs_, dh_term_);
+      this->presynaptic_to_neurons(d_hebbian(t), inputs_, dh_term_);
       add_neurons(dh_term_);
-      for (int s = 0; s < S; ++s) this->clear_presynaptic(s, plan_.hidden, inputs_, d_hebbian_);
+      for (int s = 0; s < S; ++s) this->clear_presynaptic(s, plan_.hidden, inputs_, d_hebbian(t));
     }
-    std::swap(dz_, d_hebbian_);  // the update's part of dz[t]; the sweep adds the rest
-    std::fill_n(d_hebbian_, plan_.presynaptic(S), T(0));
+    sums_.begin();
   }
 
   // The sums over the rows that backpropagate_activation(t) needs for the gradients of the norms.
@@ -287,7 +296,7 @@ class StpnBackward
     const D d;
     const T* HWY_RESTRICT scales = scale(t, 0);
     prediction_->set_activity(h(t), scales);
-    prediction_->backpropagate(d_hebbian_, this->seen(t), dh_term_);
+    prediction_->backpropagate(d_hebbian(t), this->seen(t), dh_term_);
     for (int64_t k = 0; k < plan_.neurons(S); k += hn::Lanes(d)) {
       const V df = hn::Neg(hn::Load(d, dh_term_ + k));
       add_to(d, hn::Mul(df, hn::LoadU(d, scales + k)), dh_from_update_ + k);
@@ -304,7 +313,7 @@ class StpnBackward
   void backpropagate_activation(int64_t t, Rows which) {
     const D d;
     const int64_t begin = which.begin * S;
-    const int64_t end = Layout::kNeuronBlocks ? which.end * S : plan_.neurons(S);
+    const int64_t end = Layout::kNeuronBlocks ? which.end * S : this->end_of_neurons(which);
     const auto saved = [&](int64_t value, int64_t k) HWY_ATTR {
       return hn::LoadU(d, saved_.neurons(t, value, which.begin) + (k - begin));
     };
@@ -402,12 +411,6 @@ class StpnBackward
     }
   }
 
-  void add_multiple_of_W(int64_t i, T coefficient) {
-    const T* HWY_RESTRICT W = parameters_.row(kWeight, i);
-    T* HWY_RESTRICT sum = gradients_.row(kWeight, i);
-    for (int64_t j = 0; j < plan_.fan_in; ++j) sum[j] += coefficient * W[j];
-  }
-
   template <bool kStep, bool kUpdate>
   auto sweep_from(int64_t t, int64_t i) const {
     const int64_t k = i * S;
@@ -448,30 +451,27 @@ class StpnBackward
   void sweep(int64_t t, Rows which) {
     const auto pass = sweep_from<kStep, kUpdate>(t, which.begin);
     const int64_t count = which.end - which.begin;
+    const bool upwards = sums_.is_upwards();
     for (int64_t done = 0; done < count; done += kRows) {
-      sweep_tile(pass, layout_, upwards_ ? count - kRows - done : done);
+      sweep_tile(pass, layout_, upwards ? count - kRows - done : done);
     }
-    upwards_ = !upwards_;
   }
 
   // Norm `post`, after the last step: from the gradient of the final F to that of its C.
   void backpropagate_last_norm(Rows which) {
     for (int64_t i = which.begin; i < std::min(which.end, plan_.hidden); ++i) {
-      for (int s = 0; s < S; ++s) {
-        const int64_t first = layout_.value(s, 0);
-        backpropagate_division(parameters_.row(kWeight, i), plan_.fan_in,
-                               this->seen_rows(plan_.steps, i) + first, layout_.value(s, 1) - first,
-                               this->d_matrix(0) + this->row_of(i) + first,
-                               gradients_.row(kWeight, i));
-      }
+      backpropagate_division(layout_, parameters_.row(kWeight, i), plan_.fan_in,
+                             this->seen_rows(plan_.steps, i), this->d_matrix(0) + this->row_of(i),
+                             gradients_.row(kWeight, i));
     }
   }
 
   const StpnBackwardParams<T>& call_;
   const Gradients<T>& gradients_;
-  const int64_t first_dz_;  // presynaptic inputs before this one need no gradient
-  T* dz_;                   // presynaptic array: gradient of z[t]
-  T* d_hebbian_;            // and of hebbian(t - 1)
+  const RowPart<T> part_;
+  const int64_t first_dz_;   // presynaptic inputs before this one need no gradient
+  T* const dz_of_steps_;     // neuron blocks: presynaptic arrays, the gradients of z
+  PresynapticSums<T> sums_;  // otherwise: those of z[t] and of hebbian(t - 1)
   // Neuron values, as all below. F is C with norm `post`; kappa as at the top.
   T* const dh_;              // gradient of h, without dh_from_update_
   T* const dh_from_update_;  // sum over j of Gamma dA z: what the update adds to that of `growth`
@@ -490,7 +490,6 @@ class StpnBackward
   std::optional<StpnEnergyBackward<Layout>> energy_;
   std::optional<StpnGates<Layout>> gates_;
   std::optional<StpnWrittenValue<Layout>> written_;
-  bool upwards_ = true;  // the direction of the next sweep
 };
 
 }  // namespace HWY_NAMESPACE

@@ -31,22 +31,26 @@ HWY_INLINE V zero_if_no_norm(D d, V inverse, V gradient) {
                             gradient);
 }
 
-// From the gradient of a row F = C / m, m = |W + C|, to that of C, in place; adds to that of W.
-// Values of C and dF are `stride` apart.
-template <typename T>
-void backpropagate_division(const T* W, int64_t fan_in, const T* C, int64_t stride, T* dF, T* dW) {
-  T squares = 0, dF_dot_C = 0;
-  for (int64_t j = 0; j < fan_in; ++j) {
-    const T G = W[j] + C[j * stride];
-    squares += G * G;
-    dF_dot_C += dF[j * stride] * C[j * stride];
-  }
-  const T scale = 1 / (std::sqrt(squares) + static_cast<T>(kNormEpsilon));
-  const T kappa = scale >= static_cast<T>(kNoNorm) ? T(0) : dF_dot_C * scale * scale * scale;
-  for (int64_t j = 0; j < fan_in; ++j) {
-    const T through_norm = -kappa * (W[j] + C[j * stride]);
-    dW[j] += through_norm;
-    dF[j * stride] = dF[j * stride] * scale + through_norm;
+// From the gradient of the rows F = C / m, m = |W + C|, of a neuron to that of C, in place; adds to
+// that of W.
+template <class Layout, typename T>
+void backpropagate_division(const Layout& layout, const T* W, int64_t fan_in, const T* C, T* dF,
+                            T* dW) {
+  for (int s = 0; s < Layout::kSamples; ++s) {
+    T squares = 0, dF_dot_C = 0;
+    for (int64_t j = 0; j < fan_in; ++j) {
+      const int64_t at = layout.value(s, j);
+      squares += (W[j] + C[at]) * (W[j] + C[at]);
+      dF_dot_C += dF[at] * C[at];
+    }
+    const T scale = 1 / (std::sqrt(squares) + static_cast<T>(kNormEpsilon));
+    const T kappa = scale >= static_cast<T>(kNoNorm) ? T(0) : dF_dot_C * scale * scale * scale;
+    for (int64_t j = 0; j < fan_in; ++j) {
+      const int64_t at = layout.value(s, j);
+      const T through_norm = -kappa * (W[j] + C[at]);
+      dW[j] += through_norm;
+      dF[at] = dF[at] * scale + through_norm;
+    }
   }
 }
 

@@ -14,6 +14,7 @@
 #include <optional>
 
 #include "stpn/kernels/cpu/neuron_blocks-inl.h"
+#include "stpn/kernels/cpu/row_halves/row_halves.h"
 #include "stpn/kernels/stpn/cpu_forward_sweep-inl.h"
 #include "stpn/kernels/stpn/cpu_layer_norm-inl.h"
 #include "stpn/kernels/stpn/cpu_layout.h"
@@ -61,9 +62,11 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   }
 
   StpnForward(const Plan& plan, int64_t first, T* saved, Scratch<T>& scratch,
-              const StpnForwardParams<T>& call, const StpnParameters<T>& parameters)
+              const StpnForwardParams<T>& call, const StpnParameters<T>& parameters,
+              const RowPart<T>& part = {})
       : Loop(plan, first, saved, call, scratch),
         call_(call),
+        part_(part),
         parameters_(parameters.matrices),
         plastic_(call.extent, call.variant),
         slots_(slots(plan)),
@@ -78,6 +81,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
         Wz_(kPost ? scratch.take(plan.neurons(S)) : Gz_),
         WC_(kPost ? scratch.take(plan.neurons(S)) : Gz_),
         W_squares_(kPost ? scratch.take(plan.neurons(S)) : Gz_) {
+    this->rows_ = part.rows(this->rows_);
     const auto& v = call.variant;
     if (v.plastic_bias) plastic_bias_.emplace(plan, call);
     if (v.layer_norm) layer_norm_.emplace(plan, call);
@@ -99,7 +103,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     }
   }
 
-  void apply_pending_update(int64_t t) { sweep<true, false>(t, this->all_rows()); }
+  void apply_pending_update(int64_t t) { sweep<true, false>(t, this->rows_); }
   // All but the matrix; the padding too, where an update gate would keep a NaN.
   void forget(int s) {
     T* HWY_RESTRICT h = this->h(next_ - 1);
@@ -113,7 +117,8 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
       if (gates_) gates_->forward(z(t));
       if (written_) written_->begin(z(t));
     }
-    forward(t, this->all_rows());
+    forward(t, this->rows_);
+    if (part_.is_half()) exchange_activity(t);
     store(t);
   }
 
@@ -132,20 +137,29 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     }
     if constexpr (!Layout::kNeuronBlocks) {
       if (!this->all_finite(Gz_, plan_.neurons(S))) sum_again(t);
-      activate_neurons(t, 0, plan_.neurons(S), h(t));
+      activate_neurons(t, which.begin * S, this->end_of_neurons(which), h(t));
     }
     if (call_.energy != nullptr) measure(t, which);
+  }
+
+  // The other half of h[t] comes from where its thread has written it.
+  void exchange_activity(int64_t t) {
+    this->neurons_out(h(t), t, this->rows_, call_.output);
+    part_.halves->meet(part_.half());
+    const Rows other = part_.halves->rows(1 - part_.half());
+    const T* from = call_.output + this->place(t, 0, plan_.hidden);
+    std::copy(from + other.begin, from + std::min(other.end, plan_.hidden), h(t) + other.begin);
   }
 
   // The sums of step t, without what the update wrote where there are no fast weights.
   void sum_again(int64_t t) {
     this->clear_outside(this->matrix(0), plan_.rows(S), plastic_.begin, plastic_.end);
-    sweep<false, true>(t, this->all_rows());
+    sweep<false, true>(t, this->rows_);
   }
 
   // From here on z(t) is the presynaptic term of the update of step t.
   void store(int64_t t) {
-    this->neurons_out(h(t), t, call_.output);
+    if (!part_.is_half()) this->neurons_out(h(t), t, call_.output);
     if (has_current_activity(call_.variant)) {
       this->neurons_to_presynaptic(h(t), call_.extent.inputs, z(t));
     }
@@ -383,6 +397,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   }
 
   const StpnForwardParams<T>& call_;
+  const RowPart<T> part_;
   const PaddedMatrices<T>& parameters_;
   const PlasticColumns plastic_;
   const int64_t slots_;

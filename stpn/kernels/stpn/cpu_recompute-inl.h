@@ -52,7 +52,7 @@ class StpnRecomputed : public BackwardLoop<Pass, Layout> {
     return plan.interval * (presynaptic + plan.neurons(S));
   }
   auto initial(int64_t) const { return plastic_columns(forward_.initial_F); }
-  void recompute_interval(int64_t begin, int64_t end) { recompute(begin, end, this->all_rows()); }
+  void recompute_interval(int64_t begin, int64_t end) { recompute(begin, end, this->rows_); }
   // From seen(begin) to seen(end), with resets. With neuron blocks one step of all rows of the
   // block after the other; otherwise each register tile through all steps before the next, so that
   // between steps its rows stay in the first-level cache.
@@ -115,6 +115,9 @@ class StpnRecomputed : public BackwardLoop<Pass, Layout> {
   // fast weight.
   bool is_finite(const T* neurons) const {
     return Layout::kNeuronBlocks || this->all_finite(neurons, plan_.neurons(S));
+  }
+  bool are_inputs_finite(const T* presynaptic) const {
+    return Layout::kNeuronBlocks || this->all_finite(presynaptic, plan_.presynaptic(S));
   }
   void clear_unplastic(T* rows, int64_t count) const {
     if (!Layout::kNeuronBlocks) this->clear_outside(rows, count, plastic_.begin, plastic_.end);

@@ -10,6 +10,7 @@
 
 #include <limits>
 
+#include "stpn/kernels/cpu/row_halves/run-inl.h"
 #include "stpn/kernels/stpn/cpu_backward-inl.h"
 #include "stpn/kernels/stpn/cpu_forward-inl.h"
 
@@ -49,6 +50,10 @@ template <typename T>
 void row_vectorised_forward(const StpnForwardParams<T>& p, const StpnParameters<T>& parameters,
                             const PlasticPlan<T>& plan, int64_t shard) {
   with_passes(p.variant, [&](auto passes) {
+    if (parameters.halves != nullptr) {
+      return run_halves<decltype(passes)::template Forward>(plan, p.saved, *parameters.halves, p,
+                                                            parameters);
+    }
     run_shard<decltype(passes)::template Forward, false>(plan, shard, p.saved, p, parameters);
   });
 }
@@ -59,6 +64,10 @@ void row_vectorised_backward(const StpnBackwardParams<T>& p, const StpnParameter
                              int64_t shard) {
   const Gradients<T> gradient_sums(plan, gradients, 0, 0);
   with_passes(p.forward.variant, [&](auto passes) {
+    if (parameters.halves != nullptr) {
+      return run_halves<decltype(passes)::template Backward>(
+          plan, p.forward.saved, *parameters.halves, p, parameters, gradient_sums);
+    }
     run_shard<decltype(passes)::template Backward, false>(plan, shard, p.forward.saved, p,
                                                           parameters, gradient_sums);
   });

@@ -24,6 +24,16 @@ bool in_two_steps(const StpnBackwardParams<T>& p) {
   return p.grad_energy == nullptr;
 }
 
+// Whether its rows are in halves. In a closed loop they would have to meet twice in each step.
+template <typename T>
+bool in_halves(const StpnForwardParams<T>& p, const PlasticPlan<T>& plan) {
+  return has_row_halves(p.extent, p.variant, plan) && p.closed_loop == nullptr;
+}
+template <typename T>
+bool in_halves(const StpnBackwardParams<T>& p, const PlasticPlan<T>& plan) {
+  return has_row_halves(p.forward.extent, p.forward.variant, plan) && p.grad_energy == nullptr;
+}
+
 // The groups that run in neuron blocks come first.
 template <typename T, typename Call, typename... Arguments>
 void run(const Call& p, const StpnParameters<T>& parameters, const PlasticPlan<T>& plan,
@@ -150,7 +160,12 @@ template <typename T>
 void stpn_forward_cpu(const StpnForwardParams<T>& p) {
   if (!has_simd_target()) return stpn_forward_ref(p);
   const PlasticPlan<T> plan = p.plan != nullptr ? *p.plan : stpn_plan<T>(p.extent, p.variant);
-  const StpnParameters<T> parameters = padded(p, plan);
+  StpnParameters<T> parameters = padded(p, plan);
+  if (in_halves(p, plan)) {
+    RowHalves<T> halves(plan, p.parallel);
+    parameters.halves = &halves;
+    return halves.run([&] { stpn_row_vectorised(p, parameters, plan, 0); });
+  }
   if (plan.two_steps && !in_two_steps(p) && p.saved != nullptr) {
     mark_single_steps(p.variant, plan, p.saved);
   }
@@ -162,11 +177,18 @@ void stpn_backward_cpu(const StpnBackwardParams<T>& p) {
   if (!has_simd_target()) return stpn_backward_ref(p);
   const StpnForwardParams<T>& f = p.forward;
   const PlasticPlan<T> plan = f.plan != nullptr ? *f.plan : stpn_plan<T>(f.extent, f.variant);
-  const StpnParameters<T> parameters = padded(f, plan);
+  StpnParameters<T> parameters = padded(f, plan);
   const int64_t vectors = kStpnVectors + gate_vectors(f.extent, f.variant, kStpnGates);
   const ShardSums<T> sums(plan, kStpnMatrices, vectors);
-  for_each_shard(f.parallel, plan.shards,
-                 [&](int64_t shard) { run(p, parameters, plan, shard, sums.start(shard)); });
+  if (in_halves(p, plan)) {
+    RowHalves<T> halves(plan, f.parallel);
+    parameters.halves = &halves;
+    const GradientSums<T> zeros = sums.start(0);
+    halves.run([&] { stpn_row_vectorised(p, parameters, plan, zeros, 0); });
+  } else {
+    for_each_shard(f.parallel, plan.shards,
+                   [&](int64_t shard) { run(p, parameters, plan, shard, sums.start(shard)); });
+  }
   sums.add_up(f.parallel);
   store_gradients(p, plan, sums);
 }

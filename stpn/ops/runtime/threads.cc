@@ -39,6 +39,8 @@ KernelThreadsGuard::~KernelThreadsGuard() {
   at::set_num_threads(torch_threads_);
 }
 
+bool KernelThreadsGuard::has_one_thread() const { return pool_->arena.max_concurrency() == 1; }
+
 void KernelThreadsGuard::run(int64_t count, const std::function<void(int64_t)>& body) {
   const auto work = base::Working::now();
   const base::Working waiting(std::nullopt);
@@ -96,6 +98,13 @@ const base::ParallelFor& kernel_parallel_for() {
     });
   };
   return loop;
+}
+
+const base::ParallelFor* parallel_for_of_call() {
+  const bool one = kernel_threads != nullptr
+                       ? kernel_threads->has_one_thread()
+                       : at::get_num_threads() == 1 || at::in_parallel_region();
+  return alone || one ? nullptr : &kernel_parallel_for();
 }
 
 }  // namespace stpn::ops

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "stpn/kernels/cpu/parameters.h"
+#include "stpn/kernels/cpu/row_halves/row_halves.h"
 #include "stpn/kernels/stpn/equations.h"
 
 namespace stpn::kernels {
@@ -57,6 +58,8 @@ struct StpnParameters {
   }
 
   PaddedMatrices<T> matrices;
+  // Where the halves of the rows of a single sample meet; null: all rows are on one thread.
+  RowHalves<T>* halves = nullptr;
   std::optional<PaddedInputWeights<T>> gates[kStpnGates];
 };
 

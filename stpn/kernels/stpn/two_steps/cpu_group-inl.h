@@ -57,7 +57,7 @@ class TwoStepGroup : public Group<Layout> {
       return;
     }
     this->clear_outside(to, plan_.rows(S), 0, plan_.fan_in);
-    Base::copy_in(matrix, this->all_rows(), to);
+    Base::copy_in(matrix, this->rows_, to);
   }
 
   const PaddedMatrices<T>& parameters_;
