@@ -156,6 +156,7 @@ class StpnBackward
     sums_.for_each_part(this->rows_, [&](Rows rows) { enter(end, rows); });
   }
   void back(int64_t t, bool more) {
+    this->prefetch_before(t, call_.grad_output);
     load_gradient(t);
     sums_.for_each_part(this->rows_, [&](Rows rows) { back(t, more, rows); });
     sums_.add_halves(t, first_dz_);

@@ -112,6 +112,8 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   }
 
   void forward(int64_t t) {
+    this->prefetch(call_.x, t + 1, call_.extent.inputs);
+    this->prefetch(call_.output, t + 1, plan_.hidden);
     load(t);
     if constexpr (!Layout::kNeuronBlocks) {
       if (gates_) gates_->forward(z(t));

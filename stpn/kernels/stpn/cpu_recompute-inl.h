@@ -106,6 +106,14 @@ class StpnRecomputed : public BackwardLoop<Pass, Layout> {
                  (plastic_.are_all || this->all_finite(z(t), plan_.presynaptic(S)));
   }
 
+  // What the step before t will read, and what load_step() will, for the interval before this one.
+  HWY_INLINE void prefetch_before(int64_t t, const T* grad_output) const {
+    this->prefetch(grad_output, t - 1, plan_.hidden);
+    this->prefetch_saved(t - 1);
+    this->prefetch(forward_.x, t - plan_.interval, inputs_);
+    this->prefetch(forward_.output, t - plan_.interval, plan_.hidden);
+  }
+
   // An array of F or of its gradient, and which columns of a row of synapses it covers.
   template <typename U>
   typename Loop::template CallerMatrix<U> plastic_columns(U* F) const {
