@@ -41,7 +41,7 @@ demo-pong:  ## build the program with the Atari emulator and let a random policy
 
 bench: build  ## time the units against PyTorch: a quarter of an hour on an idle machine
 	cmake --build --preset release --target fma_rate
-	.venv/bin/python benchmarks/bench.py --threads 1 $(CORES)
+	.venv/bin/python benchmarks/bench.py --threads 1 $(CORES) $(BENCH)
 
 # With ALE too, like demo-pong: these are all tasks.
 experiments:  ## train every model of every task and make a page of them: BUDGET=smoke (minutes), short (an hour) or full (days)

@@ -2,7 +2,7 @@
 
 For each unit and shape four contenders are timed: our op, a loop over time steps in eager PyTorch, the
 same loop with its step compiled by torch.compile, and an nn.LSTM with about as many parameters as the
-STPN. They take turns, so that other load on the machine affects all of them. In a turn a contender is
+STPN. A fifth is our op with 1 % of all steps reset. They take turns, so that other load on the machine affects all of them. In a turn a contender is
 called repeatedly for 20 ms, as in training; the results are medians over turns. Each unit and shape
 runs in a process of its own, as an experiment does, because the state of the allocator after one would
 change the times of the next. `limit` is the time of the arithmetic alone, at the rate of multiply-adds
@@ -10,11 +10,16 @@ measured in the same run (fma_rate).
 
     make bench                                            # all rows; a quarter of an hour
     .venv/bin/python benchmarks/bench.py --only stpn_recurrent retrieval --no-compile
+    make bench BENCH=--record                             # adds the rows to benchmarks/history.jsonl
+
+The last column compares with the last record of the same processor and threads, both as multiples of
+their limit, so that a slower hour counts less.
 """
 
 import argparse
 import json
 import os
+import platform
 import re
 import statistics
 import subprocess
@@ -32,6 +37,7 @@ from stpn import ops  # noqa: E402,F401  registers torch.ops.stpn
 
 PEERS = ["ours", "eager", "compile", "lstm"]
 MAX_ROUNDS = 60
+RESETS = 0.01  # of all steps
 TURN_S = 0.02
 
 
@@ -78,8 +84,10 @@ def lstm(case):
 
 def contenders(case, compile_too):
     inputs = case.parameters + ([case.x] if case.x.requires_grad else [])
+    reset = torch.rand(case.x.shape[:2]) < RESETS
     made = {
         "ours": Contender(case.ours, inputs),
+        "resets": Contender(lambda: case.ours(reset), inputs),
         "eager": Contender(lambda: case.loop(case.step), inputs),
         "lstm": lstm(case),
     }
@@ -124,6 +132,7 @@ def measure(key, threads, arguments):
     row["total_ms"] = ms(found["ours"].total_s)
     for peer in PEERS[1:]:
         row[f"{peer}_ms"] = ms(found[peer].total_s) if peer in found else None
+    row["resets_ms"] = ms(found["resets"].total_s)
     row["limit_ms"] = case.limit_ms(arguments.rate)
     row["peak_mb"] = peak_mb(key, threads)
     deciles = [statistics.quantiles(found["ours"].total_s, n=10)[k] * 1e3 for k in (0, 8)]
@@ -171,9 +180,9 @@ def number(value):
     return f"{value:.3g}" if value < 100 else f"{value:.0f}"
 
 
-def print_table(rows):
+def print_table(rows, history):
     head = ["unit", "shape", "threads", "forward ms", "total ms", "eager", "compile", "LSTM",
-            "limit ms", "peak MB"]
+            "resets", "limit ms", "peak MB", "last record"]
     print("| " + " | ".join(head) + " |")
     print("|" + " --- |" * len(head))
     for row in rows:
@@ -184,20 +193,63 @@ def print_table(rows):
                  f"{number(total)} ({number(row['total_ms_p10'])}..{number(row['total_ms_p90'])})",
                  f"{number(times[0])} x", f"{number(times[1])} x",
                  "-" if times[2] is None else f"{number(1 / times[2])} of it",
+                 f"{row['resets_ms'] / total:.2f}",
                  f"{number(row['limit_ms'])}, {number(total / row['limit_ms'])} x",
-                 number(row["peak_mb"])]
+                 number(row["peak_mb"]), over_record(row, history)]
         print("| " + " | ".join(cells) + " |")
 
 
-SWEPT = {"T": 64, "B": 32, "I": 48, "H": 48}
+HISTORY = ROOT / "benchmarks" / "history.jsonl"
+
+
+def processor():
+    found = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+    return found[1] if found else platform.machine()
+
+
+def kind(row):
+    return row["processor"], row["threads"], row["unit"], row["shape"]
+
+
+def records():
+    """The last record of each processor, number of threads, unit and shape."""
+    lines = HISTORY.read_text().splitlines() if HISTORY.exists() else []
+    return {kind(row): row for row in map(json.loads, lines)}
+
+
+def over_record(row, history):
+    last = history.get(kind({**row, "processor": processor()}))
+    if last is None:
+        return "-"
+    now, before = (r["total_ms"] / r["limit_ms"] for r in (row, last))
+    return f"{now / before:.2f} of {last['commit']}"
+
+
+def record(rows):
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, check=True,
+                            capture_output=True, text=True).stdout.strip()
+    origin = {"date": time.strftime("%Y-%m-%d"), "commit": commit, "processor": processor()}
+    kept = ("unit", "shape", "threads", "forward_ms", "total_ms", "resets_ms", "lstm_ms", "limit_ms")
+    with HISTORY.open("a") as file:
+        for row in rows:
+            file.write(json.dumps({**origin, **{k: round_off(row[k]) for k in kept}}) + "\n")
+
+
+def round_off(value):
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+SIZES = {"T": 64, "B": 32, "I": 48, "H": 48}
+SWEPT = {"T": (16, 64, 256), "B": (1, 8, 32, 128, 512), "I": (12, 48, 192, 768, 4096),
+         "H": (12, 24, 48, 96, 192, 512)}
 
 
 def sweep(threads):
     """Measures the STPN while one size varies and the others stay, each point in its own process."""
     rows = []
     for varied in SWEPT:
-        for factor in (0.25, 0.5, 1, 2, 4):
-            size = {**SWEPT, varied: int(SWEPT[varied] * factor)}
+        for value in SWEPT[varied]:
+            size = {**SIZES, varied: value}
             found = in_own_process("--point", *size.values(), "--threads", threads)
             rows.append({"varied": varied, **size, **found})
     return rows
@@ -244,6 +296,8 @@ def parse():
     parser.add_argument("--seconds", type=float, default=3, help="measuring time of each contender")
     parser.add_argument("--json", type=Path, default=ROOT / "build" / "bench.json",
                         help="file for the results (default: build/bench.json)")
+    parser.add_argument("--record", action="store_true",
+                        help="add the rows to benchmarks/history.jsonl")
     parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--row", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--point", type=int, nargs=4, help=argparse.SUPPRESS)
@@ -276,7 +330,9 @@ def main():
     arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
     rate_text = ", ".join(f"{n}: {r / 1e9:.2f}e9" for n, r in rates.items())
     print(f"\nMultiply-adds of 16 floats per second, by number of threads: {rate_text}\n")
-    print_table(rows)
+    print_table(rows, records())
+    if arguments.record:
+        record(rows)
     if not arguments.no_sweep and not arguments.only:
         print()
         print_sweep(sweep(max(arguments.threads)))

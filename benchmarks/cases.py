@@ -41,7 +41,10 @@ INSTRUCTIONS = {
 
 @dataclass
 class Case:
-    """One unit at one shape. `ours` and `loop` run forward over the whole sequence: (T, B, H)."""
+    """One unit at one shape. `ours` and `loop` run forward over the whole sequence: (T, B, H).
+
+    `ours` takes resets, (T, B) bool, or None.
+    """
 
     unit: str
     shape: str
@@ -84,9 +87,9 @@ def stpn(shape_name, hidden, norm, clamp, recurrent):
     # None where the op library is not loaded, as in benchmarks/gpu/: only the loop runs then.
     op = getattr(torch.ops.stpn, "stpn_recurrent" if recurrent else "stpn_feedforward", None)
 
-    def ours():
+    def ours(reset=None):
         return op(x, *state, p["weight"], p["bias"], p["weight_lambda"], p["weight_gamma"],
-                  norm=norm, clamp=clamp)[0]
+                  norm=norm, clamp=clamp, reset=reset)[0]
 
     def loop(step):
         return eager.loop(step, x, (h, F), p, norm, clamp, recurrent)[0]
@@ -108,8 +111,8 @@ def fast_weights(shape_name, hidden):
     x = uniform(shape.steps, shape.batch, shape.inputs)
     state = torch.zeros(shape.batch, hidden), torch.zeros(shape.batch, hidden, hidden)
 
-    def ours():
-        return torch.ops.stpn.fast_weights(x, *state, **p)[0]
+    def ours(reset=None):
+        return torch.ops.stpn.fast_weights(x, *state, **p, reset=reset)[0]
 
     return Case("fast_weights", shape_name, hidden * hidden, INSTRUCTIONS["fast_weights"], x,
                 list(p.values()), ours, lambda step: eager.loop(step, x, state, p)[0],
@@ -130,8 +133,8 @@ def modplast(shape_name, hidden):
     x = uniform(shape.steps, shape.batch, shape.inputs)
     state = torch.zeros(shape.batch, hidden), torch.zeros(shape.batch, hidden, hidden)
 
-    def ours():
-        return torch.ops.stpn.backpropamine(x, *state, **p)[0]
+    def ours(reset=None):
+        return torch.ops.stpn.backpropamine(x, *state, **p, reset=reset)[0]
 
     return Case("backpropamine", shape_name, hidden * hidden, INSTRUCTIONS["modplast"], x,
                 list(p.values()), ours, lambda step: eager.loop(step, x, state, p)[0],
