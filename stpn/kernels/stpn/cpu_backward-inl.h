@@ -90,13 +90,15 @@ class StpnBackward
            (slots(plan) + (kPost ? 10 : 8)) * plan.neurons(S);
   }
 
-  // Adds to `gradients` the gradients of parameters.
+  // Adds to `gradients` or, those of synapses of row-vectorised groups, to `side_by_side`.
   StpnBackward(const Plan& plan, int64_t first, T* saved, Scratch<T>& scratch,
                const StpnBackwardParams<T>& call, const StpnParameters<T>& parameters,
-               const Gradients<T>& gradients, const RowPart<T>& part = {})
+               const Gradients<T>& gradients, const StpnSideBySide<T>* side_by_side = nullptr,
+               const RowPart<T>& part = {})
       : Base(plan, first, saved, scratch, call.forward, parameters),
         call_(call),
         gradients_(gradients),
+        side_by_side_(side_by_side),
         part_(part),
         first_dz_(call.grad_x != nullptr || oja_ ? 0 : Layout::vector_of(inputs_)),
         dz_of_steps_(Layout::kNeuronBlocks
@@ -221,9 +223,7 @@ class StpnBackward
  private:
   // The gradients of z and h: with neuron blocks of all steps of an interval, otherwise of one.
   static int64_t slots(const Plan& plan) { return Layout::kNeuronBlocks ? plan.interval : 1; }
-  static int64_t summed(const Plan& plan) {
-    return Layout::kNeuronBlocks ? 0 : plan.presynaptic(S);
-  }
+  static int64_t summed(const Plan& p) { return Layout::kNeuronBlocks ? 0 : p.presynaptic(S); }
   int64_t slot(int64_t t) const { return Layout::kNeuronBlocks ? this->step_in_interval(t) : 0; }
   T* dz(int64_t t) const {
     if (!Layout::kNeuronBlocks) return sums_.dz();
@@ -419,12 +419,10 @@ class StpnBackward
     return StpnBackwardSweep<Layout, kNorm, kClamp, kStep, kUpdate>{
         .first_dz = first_dz_,
         .bound = bound_,
-        .W = parameters_.row(kWeight, i),
-        .lambda = parameters_.row(kLambda, i),
-        .gamma = parameters_.row(kGamma, i),
-        .dW = sums(kWeight),
-        .d_lambda = sums(kLambda),
-        .d_gamma = sums(kGamma),
+        .side_by_side = side_by_side_ == nullptr ? nullptr : side_by_side_->row(i),
+        .parameters = {parameters_.row(kWeight, i), parameters_.row(kLambda, i),
+                       parameters_.row(kGamma, i)},
+        .gradients = {sums(kWeight), sums(kLambda), sums(kGamma)},
         .parameter_row = plan_.row,
         .gradient_row = gradients_.template row_size<Layout>(),
         .matrix_row = this->row_of(1),
@@ -469,6 +467,7 @@ class StpnBackward
 
   const StpnBackwardParams<T>& call_;
   const Gradients<T>& gradients_;
+  const StpnSideBySide<T>* const side_by_side_;
   const RowPart<T> part_;
   const int64_t first_dz_;   // presynaptic inputs before this one need no gradient
   T* const dz_of_steps_;     // neuron blocks: presynaptic arrays, the gradients of z

@@ -16,6 +16,7 @@
 
 #include "stpn/kernels/cpu/pack-inl.h"
 #include "stpn/kernels/stpn/cpu_forward_sweep-inl.h"
+#include "stpn/kernels/stpn/cpu_side_by_side-inl.h"
 #include "stpn/kernels/stpn/equations.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -77,12 +78,7 @@ struct StpnBackwardSweep {
    public:
     HWY_INLINE Row(const StpnBackwardSweep& pass, const Tile& tile, int64_t i)
         : tile_(tile),
-          W_(pass.W + i * pass.parameter_row),
-          lambda_(pass.lambda + i * pass.parameter_row),
-          gamma_(pass.gamma + i * pass.parameter_row),
-          dW_(pass.dW + i * pass.gradient_row),
-          d_lambda_(pass.d_lambda + i * pass.gradient_row),
-          d_gamma_(pass.d_gamma + i * pass.gradient_row),
+          parameters_(pass, tile, i),
           F_(pass.F + i * pass.matrix_row),
           dF_(pass.dF + i * pass.matrix_row),
           z_(pass.z),
@@ -107,22 +103,22 @@ struct StpnBackwardSweep {
     HWY_INLINE void at(int64_t j) {
       dz.load(j, kWanted);
       d_hebbian.load(j, kWanted);
-      const RowValues W = tile_.parameters(W_, j);
-      const RowValues lambda = tile_.parameters(lambda_, j);
-      const RowValues gamma = tile_.parameters(gamma_, j);
-      RowValues dW = tile_.gradients(dW_, j);
-      RowValues d_lambda = tile_.gradients(d_lambda_, j);
-      RowValues d_gamma = tile_.gradients(d_gamma_, j);
+      const RowValues W = parameters_.parameter(kWeight, j);
+      const RowValues lambda = parameters_.parameter(kLambda, j);
+      const RowValues gamma = parameters_.parameter(kGamma, j);
+      RowValues dW = parameters_.gradient(kWeight, j);
+      RowValues d_lambda = parameters_.gradient(kLambda, j);
+      RowValues d_gamma = parameters_.gradient(kGamma, j);
       const Values F = kStep || kClamp ? tile_.synapses(F_, j) : Tile::zero();
       Values dF = tile_.synapses(dF_, j);
       if constexpr (kStep) dF = through_step(j, W, lambda, F, dF, dW);
       if constexpr (kUpdate && kClamp) dF = through_clamp(F, bound_, dF);
       tile_.store_synapses(dF, dF_, j);
       if constexpr (kUpdate) through_update(j, lambda, gamma, dF, d_lambda, d_gamma);
-      if constexpr (kStep) tile_.store_gradients(dW, dW_, j);
+      if constexpr (kStep) parameters_.store_gradient(kWeight, dW, j);
       if constexpr (kUpdate) {
-        tile_.store_gradients(d_lambda, d_lambda_, j);
-        tile_.store_gradients(d_gamma, d_gamma_, j);
+        parameters_.store_gradient(kLambda, d_lambda, j);
+        parameters_.store_gradient(kGamma, d_gamma, j);
       }
       dz.store(j);
       d_hebbian.store(j);
@@ -171,12 +167,7 @@ struct StpnBackwardSweep {
     }
 
     const Tile tile_;
-    const T* const HWY_RESTRICT W_;
-    const T* const HWY_RESTRICT lambda_;
-    const T* const HWY_RESTRICT gamma_;
-    T* const HWY_RESTRICT dW_;
-    T* const HWY_RESTRICT d_lambda_;
-    T* const HWY_RESTRICT d_gamma_;
+    const StpnTileParameters<Tile, Layout> parameters_;
     const T* const HWY_RESTRICT F_;
     T* const HWY_RESTRICT dF_;
     const T* const HWY_RESTRICT z_;
@@ -197,8 +188,9 @@ struct StpnBackwardSweep {
 
   const int64_t first_dz;  // presynaptic inputs before this one need no gradient
   const T bound;
-  const T *W, *lambda, *gamma;
-  T *dW, *d_lambda, *d_gamma;                       // sums of gradients
+  T* side_by_side;  // or, see StpnTileParameters:
+  const T* parameters[kStpnMatrices];
+  T* gradients[kStpnMatrices];
   int64_t parameter_row, gradient_row, matrix_row;  // from a row to the next
   const T *F, *scale, *z;                           // of step t; F is what it finds
   const T *F_before, *scale_before, *hebbian, *h;   // of step t - 1, and its presynaptic term

@@ -51,8 +51,9 @@ void row_vectorised_forward(const StpnForwardParams<T>& p, const StpnParameters<
                             const PlasticPlan<T>& plan, int64_t shard) {
   with_passes(p.variant, [&](auto passes) {
     if (parameters.halves != nullptr) {
-      return run_halves<decltype(passes)::template Forward>(plan, p.saved, *parameters.halves, p,
-                                                            parameters);
+      run_halves<decltype(passes)::template Forward>(plan, p.saved, *parameters.halves, p,
+                                                     parameters);
+      return;
     }
     run_shard<decltype(passes)::template Forward, false>(plan, shard, p.saved, p, parameters);
   });
@@ -63,14 +64,18 @@ void row_vectorised_backward(const StpnBackwardParams<T>& p, const StpnParameter
                              const PlasticPlan<T>& plan, const GradientSums<T>& gradients,
                              int64_t shard) {
   const Gradients<T> gradient_sums(plan, gradients, 0, 0);
+  const StpnSideBySide<T> side_by_side(plan, parameters.matrices);
+  Rows rows{0, plan.rows(1)};
   with_passes(p.forward.variant, [&](auto passes) {
     if (parameters.halves != nullptr) {
-      return run_halves<decltype(passes)::template Backward>(
-          plan, p.forward.saved, *parameters.halves, p, parameters, gradient_sums);
+      rows = run_halves<decltype(passes)::template Backward>(
+          plan, p.forward.saved, *parameters.halves, p, parameters, gradient_sums, &side_by_side);
+    } else {
+      run_shard<decltype(passes)::template Backward, false>(
+          plan, shard, p.forward.saved, p, parameters, gradient_sums, &side_by_side);
     }
-    run_shard<decltype(passes)::template Backward, false>(plan, shard, p.forward.saved, p,
-                                                          parameters, gradient_sums);
   });
+  side_by_side.add_to(gradient_sums, rows);
 }
 
 template <typename T>

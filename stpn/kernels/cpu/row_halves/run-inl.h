@@ -17,12 +17,12 @@ namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 
 // One of two tasks that together run the only group of a plan. A Pass gets, as its last argument,
-// which part of the rows it has.
+// which part of the rows it has. Returns the rows that this task has run.
 template <template <class> class Pass, typename T, class... Arguments>
-void run_halves(const PlasticPlan<T>& plan, T* saved, RowHalves<T>& halves,
+Rows run_halves(const PlasticPlan<T>& plan, T* saved, RowHalves<T>& halves,
                 const Arguments&... arguments) {
   const HalvesShare share = halves.join();
-  if (share == HalvesShare::none) return;
+  if (share == HalvesShare::none) return {0, 0};
   const RowPart<T> part{&halves, share};
   try {
     GroupRunner<Pass, T>(plan, saved).template run<RowVectorised<T, 1>>(0, arguments..., part);
@@ -30,6 +30,7 @@ void run_halves(const PlasticPlan<T>& plan, T* saved, RowHalves<T>& halves,
     if (!part.has_both()) halves.leave(part.half());
     throw;
   }
+  return part.rows({0, plan.rows(1)});
 }
 
 }  // namespace HWY_NAMESPACE
