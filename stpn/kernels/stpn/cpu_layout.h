@@ -71,19 +71,6 @@ inline bool has_current_activity(const StpnVariant& variant) {
          variant.connections != Connections::input;
 }
 
-// Whether the rows of a call are in halves (cpu/row_halves/): a single sample of a long sequence,
-// of neurons that meet at the end of a step and nowhere else.
-template <typename T>
-bool has_row_halves(const Extent& extent, const StpnVariant& variant, const PlasticPlan<T>& plan) {
-  constexpr int64_t kLeastSynapses = 1024, kLeastOfAllSteps = 256 * 1024;
-  const int64_t synapses = extent.hidden * fan_in(extent, variant);
-  const bool one_sample = extent.batch == 1 && plan.row_vectorised_samples > 1;
-  return one_sample && !plan.two_steps && synapses >= kLeastSynapses &&
-         synapses * extent.steps >= kLeastOfAllSteps && plan.padded(1) < extent.hidden &&
-         variant.recurrent && variant.rule == Rule::hebb && !has_current_activity(variant) &&
-         !variant.layer_norm && !variant.plastic_bias && !variant.has_gates();
-}
-
 // What the sweeps of two steps (two_steps/) are made for. They go twice over recurrent columns.
 inline bool has_two_steps(const Extent& extent, const StpnVariant& variant) {
   return variant.recurrent && extent.inputs >= extent.hidden && variant.norm != Norm::post &&

@@ -9,6 +9,7 @@
 #include "stpn/kernels/cpu/simd_targets.h"
 #include "stpn/kernels/stpn/cpu_layout.h"
 #include "stpn/kernels/stpn/cpu_shard.h"
+#include "stpn/kernels/stpn/row_halves/row_halves.h"
 
 namespace stpn::kernels {
 namespace {

@@ -6,11 +6,11 @@
 //   dn_i -= c_i (sum over j of |G_ij| s_j) / n_i
 // Norm `post`, G = W + scale C: the gradient of m also needs the sum over j of sign(G_ij) C_ij s_j.
 
-#if defined(STPN_KERNELS_STPN_CPU_ENERGY_BACKWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
-#ifdef STPN_KERNELS_STPN_CPU_ENERGY_BACKWARD_INL_H_
-#undef STPN_KERNELS_STPN_CPU_ENERGY_BACKWARD_INL_H_
+#if defined(STPN_KERNELS_STPN_ENERGY_CPU_ENERGY_BACKWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef STPN_KERNELS_STPN_ENERGY_CPU_ENERGY_BACKWARD_INL_H_
+#undef STPN_KERNELS_STPN_ENERGY_CPU_ENERGY_BACKWARD_INL_H_
 #else
-#define STPN_KERNELS_STPN_CPU_ENERGY_BACKWARD_INL_H_
+#define STPN_KERNELS_STPN_ENERGY_CPU_ENERGY_BACKWARD_INL_H_
 #endif
 
 #include <hwy/highway.h>

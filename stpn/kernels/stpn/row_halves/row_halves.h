@@ -1,0 +1,25 @@
+// Which calls of the STPN have their rows in halves (stpn/kernels/cpu/row_halves/).
+#pragma once
+
+#include <cstdint>
+
+#include "stpn/kernels/cpu/plan.h"
+#include "stpn/kernels/stpn/cpu_layout.h"
+#include "stpn/kernels/stpn/equations.h"
+
+namespace stpn::kernels {
+
+// Whether the rows of a call are in halves (cpu/row_halves/): a single sample of a long sequence,
+// of neurons that meet at the end of a step and nowhere else.
+template <typename T>
+bool has_row_halves(const Extent& extent, const StpnVariant& variant, const PlasticPlan<T>& plan) {
+  constexpr int64_t kLeastSynapses = 1024, kLeastOfAllSteps = 256 * 1024;
+  const int64_t synapses = extent.hidden * fan_in(extent, variant);
+  const bool one_sample = extent.batch == 1 && plan.row_vectorised_samples > 1;
+  return one_sample && !plan.two_steps && synapses >= kLeastSynapses &&
+         synapses * extent.steps >= kLeastOfAllSteps && plan.padded(1) < extent.hidden &&
+         variant.recurrent && variant.rule == Rule::hebb && !has_current_activity(variant) &&
+         !variant.layer_norm && !variant.plastic_bias && !variant.has_gates();
+}
+
+}  // namespace stpn::kernels
