@@ -45,7 +45,8 @@ void run_concurrently(int64_t count, const std::function<void(int64_t)>& body);
 // The parallel loop that the kernels use: on the pool of this thread's KernelThreadsGuard; without
 // one, on libtorch's own threads (torch::set_num_threads).
 const base::ParallelFor& kernel_parallel_for();
-// The same for a kernel's call: null, for all on the calling thread, where there is one thread only.
+// The same for a kernel's call: null, for all on the calling thread, where there is one thread
+// only.
 const base::ParallelFor* parallel_for_of_call();
 
 }  // namespace stpn::ops
