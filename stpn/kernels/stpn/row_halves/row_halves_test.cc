@@ -25,7 +25,7 @@ using testing::RandomStpnCall;
 constexpr Extent kLong{36, 1, 80, 57};
 // With so much to do that the first thread waits for the second a while, and cores that are far
 // apart are worth it.
-constexpr Extent kLarge{200, 1, 120, 128};
+constexpr Extent kLarge{100, 1, 120, 128};
 
 TEST(StpnRowHalvesPlanTest, LongSequencesOfOneSampleHaveThem) {
   const auto has = [](const Extent& e, const StpnVariant& v, Grouping g = Grouping::fastest) {
@@ -107,7 +107,7 @@ void bits_do_not_depend_on_threads() {
     tame(c);
     const auto alone = c.cpu();
     for (const base::ParallelFor& loop : loops) {
-      for (int again = 0; again < 5; ++again) {
+      for (int again = 0; again < 3; ++again) {
         const auto together = c.cpu(&loop);
         EXPECT_EQ(alone.output, together.output);
         EXPECT_EQ(alone.energy, together.energy);
