@@ -1,12 +1,12 @@
 """Times the fused units against PyTorch: forward and backward over whole sequences, on the CPU.
 
-For each unit and shape four contenders are timed: our op, a loop over time steps in eager PyTorch, the
-same loop with its step compiled by torch.compile, and an nn.LSTM with about as many parameters as the
-STPN. A fifth is our op with 1 % of all steps reset. They take turns, so that other load on the machine affects all of them. In a turn a contender is
-called repeatedly for 20 ms, as in training; the results are medians over turns. Each unit and shape
-runs in a process of its own, as an experiment does, because the state of the allocator after one would
-change the times of the next. `limit` is the time of the arithmetic alone, at the rate of multiply-adds
-measured in the same run (fma_rate).
+For each unit and shape five contenders are timed: our op, the same with 1 % of all steps reset, a loop
+over time steps in eager PyTorch, that loop with its step compiled by torch.compile, and an nn.LSTM with
+about as many parameters as the STPN. They take turns, so that other load on the machine affects all of
+them. In a turn a contender is called repeatedly for 20 ms, as in training; the results are medians over
+turns. Each unit and shape runs in a process of its own, as an experiment does, because the state of the
+allocator after one would change the times of the next. `limit` is the time of the arithmetic alone, at
+the rate of multiply-adds measured in the same run (fma_rate).
 
     make bench                                            # all rows; a quarter of an hour
     .venv/bin/python benchmarks/bench.py --only stpn_recurrent retrieval --no-compile

@@ -450,7 +450,7 @@ class StpnBackward
   void sweep(int64_t t, Rows which) {
     const auto pass = sweep_from<kStep, kUpdate>(t, which.begin);
     const int64_t count = which.end - which.begin;
-    const bool upwards = sums_.is_upwards();
+    const bool upwards = sums_.turn();
     for (int64_t done = 0; done < count; done += kRows) {
       sweep_tile(pass, layout_, upwards ? count - kRows - done : done);
     }

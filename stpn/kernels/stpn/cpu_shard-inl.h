@@ -75,7 +75,7 @@ void row_vectorised_backward(const StpnBackwardParams<T>& p, const StpnParameter
           plan, shard, p.forward.saved, p, parameters, gradient_sums, &side_by_side);
     }
   });
-  side_by_side.add_to(gradient_sums, rows);
+  side_by_side.add_sums_to(gradient_sums, rows);
 }
 
 template <typename T>

@@ -49,23 +49,19 @@ class StpnSideBySide {
   }
 
   // Adds the sums of some rows to those of the shard.
-  void add_to(const Gradients<T>& gradients, const Rows& rows) const {
+  void add_sums_to(const Gradients<T>& gradients, const Rows& rows) const {
     const D d;
     for (int64_t i = rows.begin; i < rows.end; ++i) {
       for (int which = 0; which < kStpnMatrices; ++which) {
         T* HWY_RESTRICT sums = gradients.row(which, i);
         for (int64_t j = 0; j < row_; j += hn::Lanes(d)) {
-          add_to_sum(d, hn::Load(d, row(i) + offset(kStpnMatrices + which, j)), sums + j);
+          add_to(d, hn::Load(d, row(i) + offset(kStpnMatrices + which, j)), sums + j);
         }
       }
     }
   }
 
  private:
-  static HWY_INLINE void add_to_sum(D d, hn::Vec<D> value, T* HWY_RESTRICT sum) {
-    hn::Store(hn::Add(hn::Load(d, sum), value), d, sum);
-  }
-
   const int64_t row_;
   const ScratchArray<T> memory_;
 };

@@ -1,6 +1,8 @@
 // A random call of the STPN, for tests.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <string_view>
 #include <utility>
 
@@ -51,5 +53,21 @@ struct StpnTestUnit {
 
 template <typename T>
 using RandomStpnCall = RandomCall<StpnTestUnit, T>;
+
+// The other gradients are the same where nobody wants that of x.
+template <typename T>
+void expect_x_may_need_no_gradient(const RandomStpnCall<T>& c) {
+  const auto backward = [](StpnBackwardParams<T> p) {
+    p.grad_x = nullptr;
+    stpn_backward_cpu(p);
+  };
+  const auto got = c.run(stpn_forward_cpu<T>, backward, true);
+  const auto want = c.cpu();
+  for (const auto& [name, gradient, row] : want.gradients) {
+    if (name != "x") {
+      EXPECT_EQ(got.gradient(name), gradient) << name;
+    }
+  }
+}
 
 }  // namespace stpn::kernels::testing

@@ -16,6 +16,7 @@
 
 #include "stpn/kernels/cpu/group-inl.h"
 #include "stpn/kernels/cpu/row_halves/row_halves.h"
+#include "stpn/kernels/cpu/scratch_pool.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
@@ -27,19 +28,22 @@ namespace hn = hwy::HWY_NAMESPACE;
 template <typename T>
 class PresynapticSums {
  public:
-  static int64_t scratch(int64_t size) { return 4 * size; }
+  static int64_t scratch(int64_t size) { return 2 * size; }
 
   // Takes scratch(size) zeros, for presynaptic arrays of this size.
   PresynapticSums(const RowPart<T>& part, int64_t size, Scratch<T>& scratch)
       : part_(part),
         size_(size),
+        memory_of_second_(part.has_both() ? 2 * size : 0),
         sums_{scratch.take(size), scratch.take(size)},
-        of_second_{scratch.take(size), scratch.take(size)} {}
+        of_second_{memory_of_second_.get(), memory_of_second_.get() + size} {
+    if (part.has_both()) std::fill_n(memory_of_second_.get(), 2 * size, T(0));
+  }
 
   T* dz() const { return sums_.dz; }
   T* d_hebbian() const { return sums_.d_hebbian; }
-  // Whether the next sweep goes up the rows, and then those after it down and up in turns.
-  bool is_upwards() { return std::exchange(sums_.upwards, !sums_.upwards); }
+  // Turns the direction of the sweeps: whether the next one goes up the rows.
+  bool turn() { return std::exchange(sums_.upwards, !sums_.upwards); }
 
   // Calls run(rows) for the rows of a pass; where that has both halves, for one after the other,
   // with sums of its own.
@@ -85,6 +89,7 @@ class PresynapticSums {
 
   const RowPart<T> part_;
   const int64_t size_;
+  const ScratchArray<T> memory_of_second_;
   Sums sums_, of_second_;
 };
 

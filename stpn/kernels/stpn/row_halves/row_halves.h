@@ -9,8 +9,8 @@
 
 namespace stpn::kernels {
 
-// Whether the rows of a call are in halves (cpu/row_halves/): a single sample of a long sequence,
-// of neurons that meet at the end of a step and nowhere else.
+// A single sample of a long sequence, of neurons that depend on each other's h[t-1] and on nothing
+// else.
 template <typename T>
 bool has_row_halves(const Extent& extent, const StpnVariant& variant, const PlasticPlan<T>& plan) {
   constexpr int64_t kLeastSynapses = 1024, kLeastOfAllSteps = 256 * 1024;

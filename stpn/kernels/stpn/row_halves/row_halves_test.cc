@@ -18,6 +18,7 @@ namespace stpn::kernels::stpn_row_halves_test {
 namespace {
 
 using testing::expect_cpu_matches_reference;
+using testing::expect_x_may_need_no_gradient;
 using testing::on_two_threads;
 using testing::RandomStpnCall;
 
@@ -126,18 +127,7 @@ TEST_P(StpnRowHalvesTest, BitsDoNotDependOnThreadsInFloat) {
 }
 
 TEST_P(StpnRowHalvesTest, InputsMayNeedNoGradient) {
-  const RandomStpnCall<double> c(kLong, StpnVariant(), 7);
-  const auto backward = [](StpnBackwardParams<double> p) {
-    p.grad_x = nullptr;
-    stpn_backward_cpu(p);
-  };
-  const auto got = c.run(stpn_forward_cpu<double>, backward, true);
-  const auto want = c.cpu();
-  for (const auto& [name, gradient, row] : want.gradients) {
-    if (name != "x") {
-      EXPECT_EQ(got.gradient(name), gradient) << name;
-    }
-  }
+  expect_x_may_need_no_gradient(RandomStpnCall<double>(kLong, StpnVariant(), 7));
 }
 
 INSTANTIATE_TEST_SUITE_P(Targets, StpnRowHalvesTest, testing::all_targets(), testing::target_name);

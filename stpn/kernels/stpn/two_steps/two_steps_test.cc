@@ -18,6 +18,7 @@ namespace {
 using testing::distance;
 using testing::expect_cpu_matches_reference;
 using testing::expect_same;
+using testing::expect_x_may_need_no_gradient;
 using testing::kTolerance;
 using testing::RandomStpnCall;
 
@@ -120,20 +121,7 @@ TEST_P(StpnTwoStepTest, OneStepAtATimeMatchesReference) {
 }
 
 TEST_P(StpnTwoStepTest, InputsMayNeedNoGradient) {
-  for (const Norm norm : kNorms) {
-    const RandomStpnCall<double> c = wide_call<double>(6, 5, norm);
-    const auto backward = [](StpnBackwardParams<double> p) {
-      p.grad_x = nullptr;
-      stpn_backward_cpu(p);
-    };
-    const auto got = c.run(stpn_forward_cpu<double>, backward, true);
-    const auto want = c.cpu();
-    for (const auto& [name, gradient, row] : want.gradients) {
-      if (name != "x") {
-        EXPECT_EQ(got.gradient(name), gradient) << name;
-      }
-    }
-  }
+  for (const Norm norm : kNorms) expect_x_may_need_no_gradient(wide_call<double>(6, 5, norm));
 }
 
 TEST_P(StpnTwoStepTest, BitsDoNotDependOnThreads) {
