@@ -6,6 +6,7 @@
 #include "stpn/base/error.h"
 #include "stpn/nn/initialisation.h"
 #include "stpn/ops/energy.h"
+#include "stpn/ops/gated_delta.h"
 
 namespace stpn::nn {
 namespace {
@@ -18,10 +19,12 @@ torch::Tensor unit_length(const torch::Tensor& u) {
 
 }  // namespace
 
+// What the input decides: of the memories of all steps, and of the gate of what is read.
 struct GatedDelta::Projections {
   torch::Tensor query, key;    // (T, B * heads, key_size)
   torch::Tensor value;         // (T, B * heads, value_size)
-  torch::Tensor decay, write;  // (T, B * heads, 1)
+  torch::Tensor decay, write;  // (T, B * heads)
+  torch::Tensor gate;          // (T, B, H)
 };
 
 std::vector<base::Field> GatedDeltaOptions::fields() {
@@ -67,16 +70,19 @@ GatedDelta::GatedDelta(int64_t input_size, const GatedDeltaOptions& options)
 }
 
 GatedDelta::Projections GatedDelta::project(const torch::Tensor& x) const {
-  const int64_t T = x.size(0), BH = x.size(1) * heads_;
-  const auto of_heads = [&](const torch::Tensor& weight) {
-    return at::linear(x, weight).reshape({T, BH, -1});
-  };
-  const torch::Tensor pace = at::softplus(at::linear(x, decay_weight_, decay_bias_));
-  return {.query = unit_length(at::silu(of_heads(query_weight_))),
-          .key = unit_length(at::silu(of_heads(key_weight_))),
-          .value = at::silu(of_heads(value_weight_)),
-          .decay = (-decay_log_.exp() * pace).exp().reshape({T, BH, 1}),
-          .write = most_write_ * at::sigmoid(of_heads(write_weight_))};
+  const int64_t T = x.size(0), BH = x.size(1) * heads_, keys = heads_ * key_size_;
+  // One matrix product is faster than six.
+  const std::vector<torch::Tensor> parts =
+      at::linear(x, at::cat({query_weight_, key_weight_, value_weight_, gate_weight_, decay_weight_,
+                             write_weight_}))
+          .split_with_sizes({keys, keys, hidden_size(), hidden_size(), heads_, heads_}, -1);
+  const torch::Tensor pace = at::softplus(parts[4] + decay_bias_);
+  return {.query = unit_length(at::silu(parts[0]).view({T, BH, key_size_})),
+          .key = unit_length(at::silu(parts[1]).view({T, BH, key_size_})),
+          .value = at::silu(parts[2]).view({T, BH, value_size()}),
+          .decay = (-decay_log_.exp() * pace).exp().view({T, BH}),
+          .write = (most_write_ * at::sigmoid(parts[5])).view({T, BH}),
+          .gate = at::silu(parts[3])};
 }
 
 UnitOutput GatedDelta::forward(const UnitInput& all_input) {
@@ -85,31 +91,22 @@ UnitOutput GatedDelta::forward(const UnitInput& all_input) {
   const int64_t T = input.x.size(0), B = input.x.size(1), H = hidden_size();
   const Projections from = project(input.x);
   const State before = input.state.empty() ? initial_state(B) : input.state;
-  torch::Tensor S = before[0].second.reshape({B * heads_, value_size(), key_size_});
-  torch::Tensor reset;
-  if (input.reset.defined()) {
-    reset = input.reset.repeat_interleave(heads_, 1).unsqueeze(2).unsqueeze(3);
-  }
-  std::vector<torch::Tensor> reads, of_state;
-  torch::Tensor presynaptic;
-  if (input.energy) presynaptic = from.key.square() + from.query.square();
-  for (int64_t t = 0; t < T; ++t) {
-    if (reset.defined()) S = S.masked_fill(reset[t], 0);
-    // At once, because the states of all steps would take too much memory.
-    if (input.energy) of_state.push_back(S.abs().bmm(presynaptic[t].unsqueeze(2)).squeeze(2));
-    const torch::Tensor k = from.key[t].unsqueeze(2);
-    const torch::Tensor decayed = from.decay[t].unsqueeze(2) * S;
-    const torch::Tensor error = from.value[t].unsqueeze(2) - decayed.bmm(k);
-    S = at::baddbmm(decayed, from.write[t].unsqueeze(2) * error, k.transpose(1, 2));
-    reads.push_back(S.bmm(from.query[t].unsqueeze(2)).squeeze(2));
-  }
-  const torch::Tensor read = at::stack(reads) / std::sqrt(static_cast<double>(key_size_));
+  const ops::GatedDeltaOutputs memory = ops::run_gated_delta(
+      {.query = from.query,
+       .key = from.key,
+       .value = from.value,
+       .decay = from.decay,
+       .write = from.write,
+       .state = before[0].second.reshape({B * heads_, value_size(), key_size_}),
+       .reset = input.reset},
+      input.energy);
+  const torch::Tensor read = memory.read / std::sqrt(static_cast<double>(key_size_));
   const torch::Tensor norm =
       (read.square().mean(-1, /*keepdim=*/true) + kNormEpsilon).rsqrt() * norm_weight_;
   UnitOutput output;
-  output.y = (read * norm).view({T, B, H}) * at::silu(at::linear(input.x, gate_weight_));
-  output.state.emplace_back("S", S.view({B, H, key_size_}));
-  if (input.energy) output.energy = energy_of(input.x, at::stack(of_state));
+  output.y = (read * norm).view({T, B, H}) * from.gate;
+  output.state.emplace_back("S", memory.state.view({B, H, key_size_}));
+  if (input.energy) output.energy = energy_of(input.x, memory.energy);
   return output;
 }
 

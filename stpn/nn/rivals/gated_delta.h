@@ -15,7 +15,8 @@
 // Zela, Franke, Hutter, Pontil: Unlocking State-Tracking in Linear RNNs Through Negative
 // Eigenvalues, ICLR 2025. Differences: no short convolution before q, k and v, because the tasks
 // here show a key and its value in one step; and no output projection, because a linear head
-// follows. It is made of libtorch's operations, a step at a time.
+// follows. S and what is read of it are computed by stpn/ops/gated_delta.h, all else by libtorch's
+// operations, for all steps at once.
 //
 // Energy of a neuron: sum over j of (|W_v,ij| + |W_g,ij|) x_j^2, a share of the same for q, k, a
 // and b of its head, divided equally among the head's neurons, and sum over j of |S[t-1]_ij| (k_j^2
@@ -55,7 +56,6 @@ class GatedDelta : public Unit {
   void reset_parameters(uint64_t seed) override;
 
  private:
-  // What a step of all samples and heads is made of: (T, B * heads, ...).
   struct Projections;
   Projections project(const torch::Tensor& x) const;
   // Of the synapses of x, and `of_state` (T, B * heads, value_size), that of the state.
