@@ -17,8 +17,24 @@ STPN = "stpn/kernels/stpn/"
 FAST = "stpn/kernels/fast_weights/"
 FIXED = "stpn/kernels/fixed_weights/"
 BACK = "stpn/kernels/backpropamine/"
+GATED = "stpn/kernels/gated_delta/"
 
 FAULTS = [
+    # The gated delta rule
+    Fault("gated_delta", "a reset does not cut the gradient", GATED + "cpu_passes-inl.h",
+          "    zero_reset(t, grad);\n", "", "shard_cc_double"),
+    Fault("gated_delta", "backward reads the S of the segment before", GATED + "cpu_passes-inl.h",
+          "std::copy_n(p_.saved + layout_.saved_offset(block_, s),",
+          "std::copy_n(p_.saved + layout_.saved_offset(block_, std::max(s - 1, int64_t{0})),",
+          "shard_cc_double"),
+    Fault("gated_delta", "lanes beyond the last memory read the next arrays", GATED + "cpu_passes-inl.h",
+          "hn::Min(hn::Iota(d, I(0)), hn::Set(d, static_cast<I>(count_ - 1)))", "hn::Iota(d, I(0))",
+          "shard_cc_double"),
+    Fault("gated_delta", "the energy is of S after the step", GATED + "cpu_passes-inl.h",
+          "      if (p_.energy != nullptr) measure(t, S);\n      advance<true>(t, S, S);\n",
+          "      advance<true>(t, S, S);\n      if (p_.energy != nullptr) measure(t, S);\n", "shard_cc_double"),
+    Fault("gated_delta", "the decay's gradient is that of S before it was corrected", GATED + "ref.cc",
+          "grad_decay += of_decayed * before(j);", "grad_decay += g[j] * before(j);"),
     # Fast Weights
     Fault("fast_weights", "a reset acts one step late, in the reference", FAST + "ref.cc",
           "  if (p.reset != nullptr && p.reset[row] != 0) {\n    std::fill(state.h",

@@ -8,7 +8,7 @@
 #include "stpn/nn/initialisation.h"
 #include "stpn/nn/library/normalised_rows.h"
 #include "stpn/ops/energy.h"
-#include "stpn/ops/fixed_weights.h"
+#include "stpn/ops/undispatched/fixed_weights.h"
 
 namespace stpn::nn {
 

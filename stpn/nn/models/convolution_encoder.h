@@ -11,7 +11,7 @@
 
 #include "stpn/kernels/convolution/equations.h"
 #include "stpn/nn/models/encoder.h"
-#include "stpn/ops/convolution.h"
+#include "stpn/ops/undispatched/convolution.h"
 
 namespace stpn::nn {
 

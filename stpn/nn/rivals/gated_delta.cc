@@ -6,7 +6,7 @@
 #include "stpn/base/error.h"
 #include "stpn/nn/initialisation.h"
 #include "stpn/ops/energy.h"
-#include "stpn/ops/gated_delta.h"
+#include "stpn/ops/undispatched/gated_delta.h"
 
 namespace stpn::nn {
 namespace {

@@ -1,4 +1,4 @@
-#include "stpn/ops/convolution.h"
+#include "stpn/ops/undispatched/convolution.h"
 
 #include <ATen/EmptyTensor.h>
 #include <ATen/core/LegacyTypeDispatch.h>

@@ -1,4 +1,4 @@
-#include "stpn/ops/fixed_weights.h"
+#include "stpn/ops/undispatched/fixed_weights.h"
 
 #include <ATen/EmptyTensor.h>
 #include <ATen/core/LegacyTypeDispatch.h>

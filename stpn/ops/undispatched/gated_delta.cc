@@ -1,4 +1,4 @@
-#include "stpn/ops/gated_delta.h"
+#include "stpn/ops/undispatched/gated_delta.h"
 
 #include <ATen/EmptyTensor.h>
 #include <ATen/core/LegacyTypeDispatch.h>
