@@ -86,9 +86,10 @@ class Group {
     if (from == nullptr || t < 0 || t >= plan_.steps || !has_distant_steps()) return;
     prefetch_all(from + place(t, 0, width), S * width);
   }
-  // What forward saved of the neurons at step t.
-  HWY_INLINE void prefetch_saved(int64_t t) const {
-    if (t >= 0 && has_distant_steps()) prefetch_all(saved_.neurons(t, 0), saved_.step());
+  // What forward saves of the neurons at step t, of all or of one neuron block.
+  HWY_INLINE void prefetch_saved(int64_t t, int64_t first_neuron = 0) const {
+    if (!saved_ || t < 0 || t >= plan_.steps || !has_distant_steps()) return;
+    prefetch_all(saved_.neurons(t, 0, first_neuron), saved_.step());
   }
   static bool all_zero(const T* values, int64_t count) {
     return values[0] == T(0) && std::memcmp(values, values + 1, (count - 1) * sizeof(T)) == 0;

@@ -31,6 +31,9 @@ HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {
 namespace HWY_NAMESPACE {
 
+// A block's steps are so short that what they read or write is fetched this many steps ahead.
+inline constexpr int64_t kStepsAhead = 4;
+
 // Calls run(rows) for each neuron block, in order.
 template <int S, typename T, typename Run>
 void for_each_neuron_block(const PlasticPlan<T>& plan, const Run& run) {

@@ -127,11 +127,13 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
   // z[t] = [x[t]; h[t-1]]
   void load(int64_t t) {
     const int64_t inputs = call_.extent.inputs;
+    if constexpr (Layout::kNeuronBlocks) this->prefetch(call_.x, t + 1, inputs);
     this->rows_to_presynaptic(call_.x + this->place(t, 0, inputs), inputs, inputs, 0, z(t));
     if (call_.variant.recurrent) this->neurons_to_presynaptic(h(t - 1), inputs, z(t));
   }
 
   void forward(int64_t t, Rows which) {
+    if constexpr (Layout::kNeuronBlocks) this->prefetch_saved(t + kStepsAhead, which.begin);
     if (this->is_update_pending(t)) {
       sweep<true, true>(t, which);
     } else {
@@ -161,6 +163,7 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
 
   // From here on z(t) is the presynaptic term of the update of step t.
   void store(int64_t t) {
+    if constexpr (Layout::kNeuronBlocks) this->prefetch(call_.output, t + 1, plan_.hidden);
     if (!part_.is_half()) this->neurons_out(h(t), t, call_.output);
     if (has_current_activity(call_.variant)) {
       this->neurons_to_presynaptic(h(t), call_.extent.inputs, z(t));

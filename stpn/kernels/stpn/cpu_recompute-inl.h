@@ -59,6 +59,7 @@ class StpnRecomputed : public BackwardLoop<Pass, Layout> {
   void recompute(int64_t begin, int64_t end, Rows which) {
     const int64_t steps = Layout::kNeuronBlocks ? 1 : end - begin;
     for (int64_t t = begin; t < end; t += steps) {
+      if constexpr (Layout::kNeuronBlocks) this->prefetch_saved(t + kStepsAhead, which.begin);
       for (int64_t i = which.begin; i < which.end; i += kRows) recompute_rows(t, t + steps, i);
     }
   }
