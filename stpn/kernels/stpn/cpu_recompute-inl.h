@@ -180,27 +180,37 @@ class StpnRecomputed : public BackwardLoop<Pass, Layout> {
                                               .h = growth(begin) + i * S,
                                               .scale = scale(begin, i),
                                               .before = this->seen_rows(begin, i),
-                                              .after = nullptr,
+                                              .after = this->seen_rows(begin + 1, i),
                                               .before_bound = bound_,
                                               .after_bound = just_outside_};
-    const int64_t matrix = this->seen_rows(begin + 1, i) - pass.before;
+    // In variables of their own, as a store of F may change any member.
+    const Layout layout = this->layout_;
+    const int64_t matrix = pass.after - pass.before;
+    const int64_t presynaptic = plan_.presynaptic(S), neurons = plan_.neurons(S);
+    const int64_t saved = kScaled ? saved_.step() : 0;
+    const bool is_finite = Layout::kNeuronBlocks || is_finite_;
+    // Where F was clamped, it was recomputed just outside the bound, except the first one.
+    if (begin == this->begin_) pass.before_bound = std::numeric_limits<T>::infinity();
     for (int64_t t = begin; t < end; ++t) {
-      pass.after = this->seen_rows(begin, i) + (t + 1 - begin) * matrix;
-      // Where F was clamped, it was recomputed just outside the bound, except the first one.
-      pass.before_bound = t == this->begin_ ? std::numeric_limits<T>::infinity() : bound_;
-      sweep_tile(pass, this->layout_, 0);
-      if (!Layout::kNeuronBlocks && !is_finite_) clear_unplastic(pass.after, kRows);
-      if (t + 1 < plan_.steps && this->any_reset(t + 1)) {
+      // The next tiles' part of this step, which the first tile of a line would wait for.
+      if constexpr (kScaled && !Layout::kNeuronBlocks) hwy::Prefetch(pass.scale + kLine);
+      sweep_tile(pass, layout, 0);
+      if (!is_finite) clear_unplastic(pass.after, kRows);
+      if (forward_.reset != nullptr && t + 1 < plan_.steps && this->any_reset(t + 1)) {
         for (int s = 0; s < S; ++s) {
           if (is_reset(t + 1, s)) this->clear_sample(pass.after, kRows, s);
         }
       }
       pass.before = pass.after;
-      pass.hebbian += plan_.presynaptic(S);
-      pass.h += plan_.neurons(S);
-      if constexpr (kScaled) pass.scale += saved_.step();
+      pass.after += matrix;
+      pass.before_bound = bound_;
+      pass.hebbian += presynaptic;
+      pass.h += neurons;
+      if constexpr (kScaled) pass.scale += saved;
     }
   }
+
+  static constexpr int64_t kLine = 64 / sizeof(T);
 
   const StpnForwardParams<T>& forward_;
   const PaddedMatrices<T>& parameters_;
