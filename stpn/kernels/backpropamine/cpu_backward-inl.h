@@ -116,6 +116,8 @@ class ModulatedBackward
   }
 
   void load(int64_t t) {
+    this->prefetch(forward_.output, t + 1, plan_.hidden);
+    this->prefetch(call_.grad_output, t + 1, plan_.hidden);
     this->neurons_in(forward_.output, t, h(t));
     this->activity_before(forward_.initial_h, forward_.output, t, 0, z(t));
     T* HWY_RESTRICT m = this->m(t);

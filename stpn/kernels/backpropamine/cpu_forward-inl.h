@@ -76,6 +76,8 @@ class ModulatedForward : public ForwardGroup<ModulatedForward<Layout, kAddition,
   }
 
   void forward(int64_t t) {
+    this->prefetch(call_.x, t + 1, call_.extent.inputs);
+    this->prefetch(call_.output, t + 1, plan_.hidden);
     this->neurons_to_presynaptic(h_, 0, z_);
     if (this->is_update_pending(t)) {
       sweep<true, true>();
