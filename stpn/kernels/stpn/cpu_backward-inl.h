@@ -166,11 +166,7 @@ class StpnBackward
   }
 
   void load(int64_t t) {
-    if constexpr (Layout::kNeuronBlocks) {
-      this->prefetch(forward_.x, t + 1, inputs_);
-      this->prefetch(forward_.output, t + 1, plan_.hidden);
-      this->prefetch(call_.grad_output, t + 1, plan_.hidden);
-    }
+    if constexpr (Layout::kNeuronBlocks) this->prefetch_after(t, call_.grad_output);
     this->load_step(t);
     if (Layout::kNeuronBlocks && call_.grad_output != nullptr) {
       this->neurons_in(call_.grad_output, t, dh(t));

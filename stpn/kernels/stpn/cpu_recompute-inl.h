@@ -115,6 +115,13 @@ class StpnRecomputed : public BackwardLoop<Pass, Layout> {
     this->prefetch(forward_.output, t - plan_.interval, plan_.hidden);
   }
 
+  // What the loading of step t + 1 will read.
+  HWY_INLINE void prefetch_after(int64_t t, const T* grad_output) const {
+    this->prefetch(grad_output, t + 1, plan_.hidden);
+    this->prefetch(forward_.x, t + 1, inputs_);
+    this->prefetch(forward_.output, t + 1, plan_.hidden);
+  }
+
   // An array of F or of its gradient, and which columns of a row of synapses it covers.
   template <typename U>
   typename Loop::template CallerMatrix<U> plastic_columns(U* F) const {
