@@ -39,9 +39,11 @@ demo-pong:  ## build the program with the Atari emulator and let a random policy
 	cmake --build --preset release --target stpn_cli
 	build/bin/stpn eval experiments/pong/random.toml
 
+# As the program does (cli/main.cc): new pages would be half of the time of some rows.
+KEEP_FREED_MEMORY = MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296
 bench: build  ## time the units against PyTorch: a quarter of an hour on an idle machine
 	cmake --build --preset release --target fma_rate
-	.venv/bin/python benchmarks/bench.py --threads 1 $(CORES) $(BENCH)
+	$(KEEP_FREED_MEMORY) .venv/bin/python benchmarks/bench.py --threads 1 $(CORES) $(BENCH)
 
 # With ALE too, like demo-pong: these are all tasks.
 experiments:  ## train every model of every task and make a page of them: BUDGET=smoke (minutes), short (an hour) or full (days)
