@@ -15,7 +15,7 @@
 // Zela, Franke, Hutter, Pontil: Unlocking State-Tracking in Linear RNNs Through Negative
 // Eigenvalues, ICLR 2025. Differences: no short convolution before q, k and v, because the tasks
 // here show a key and its value in one step; and no output projection, because a linear head
-// follows. S and what is read of it are computed by stpn/ops/undispatched/gated_delta.h, all else by libtorch's
+// follows. S has a kernel (stpn/ops/undispatched/gated_delta.h); all else is made of libtorch's
 // operations, for all steps at once.
 //
 // Energy of a neuron: sum over j of (|W_v,ij| + |W_g,ij|) x_j^2, a share of the same for q, k, a
