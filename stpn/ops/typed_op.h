@@ -51,6 +51,14 @@ constexpr size_t row_of(const kernels::Signature& signature, std::string_view na
   return row;
 }
 
+// Each of them contiguous; those that are not defined stay so.
+inline Tensors contiguous_of(Tensors tensors) {
+  for (at::Tensor& tensor : tensors) {
+    if (tensor.defined()) tensor = tensor.contiguous();
+  }
+  return tensors;
+}
+
 template <typename T>
 const T* read(const at::Tensor& tensor) {
   return tensor.defined() && tensor.numel() > 0 ? tensor.const_data_ptr<T>() : nullptr;

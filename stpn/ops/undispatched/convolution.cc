@@ -66,12 +66,6 @@ Tensors convolution_tensors(const std::vector<ConvolutionTensors>& parameters) {
   return tensors;
 }
 
-Tensors contiguous_parameters(const Tensors& tensors) {
-  Tensors dense;
-  for (const at::Tensor& tensor : tensors) dense.push_back(tensor.contiguous());
-  return dense;
-}
-
 template <typename T>
 std::vector<kernels::ConvolutionParameters<const T*>> pointers_of(const Tensors& dense) {
   std::vector<kernels::ConvolutionParameters<const T*>> pointers;
@@ -135,7 +129,7 @@ class ConvolutionNode : public torch::autograd::Node {
         gradients[k] =
             at::detail::empty_cpu(tensors[k].sizes(), features.options().requires_grad(false));
       }
-      const Tensors dense = contiguous_parameters(tensors);
+      const Tensors dense = contiguous_of(tensors);
       const at::Tensor grad = grads[0].contiguous();
       const at::Tensor images = images_.unpack();
       const at::Tensor saved = saved_.unpack();
@@ -218,7 +212,7 @@ at::Tensor run_convolution(const kernels::ConvolutionNetwork& network, const at:
     const int64_t count = images.size(0);
     features = at::detail::empty_cpu({count, kernels::features_of(network)}, options);
     dense_images = images.contiguous();
-    const Tensors dense = contiguous_parameters(tensors);
+    const Tensors dense = contiguous_of(tensors);
     const auto run = [&](auto type) {
       using T = decltype(type);
       saved = saved_buffer(differentiable ? kernels::convolution_saved_size<T>(network, count) : 0,
@@ -245,7 +239,7 @@ std::unique_ptr<kernels::PreparedConvolution<T>> prepare_convolution(
              "convolution: parameters are of {}, but features of {} were asked for",
              c10::toString(parameters[0].weight.scalar_type()), c10::toString(kType));
   const at::NoGradGuard no_grad;
-  const Tensors dense = contiguous_parameters(convolution_tensors(parameters));
+  const Tensors dense = contiguous_of(convolution_tensors(parameters));
   return std::make_unique<kernels::PreparedConvolution<T>>(network, pointers_of<T>(dense),
                                                            backend() == Backend::reference);
 }

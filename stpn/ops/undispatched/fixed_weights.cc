@@ -72,13 +72,6 @@ kernels::FixedWeightsForwardParams<T> fixed_weights_params(const FixedWeightsSiz
   return p;
 }
 
-Tensors contiguous_of(Tensors tensors) {
-  for (at::Tensor& tensor : tensors) {
-    if (tensor.defined()) tensor = tensor.contiguous();
-  }
-  return tensors;
-}
-
 // `results`: output, final h, final c; written.
 template <typename T>
 void run_fixed_weights_forward(kernels::FixedWeightsForwardParams<T> p,

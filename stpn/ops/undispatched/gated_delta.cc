@@ -7,10 +7,9 @@
 #include <torch/csrc/autograd/functions/utils.h>
 #include <torch/csrc/autograd/saved_variable.h>
 
-#include <array>
 #include <mutex>
 #include <string>
-#include <utility>
+#include <vector>
 
 #include "stpn/base/error.h"
 #include "stpn/kernels/gated_delta/equations.h"
@@ -115,15 +114,13 @@ class GatedDeltaNode : public torch::autograd::Node {
     {
       const at::AutoDispatchBelowADInplaceOrView guard;
       const at::NoGradGuard no_grad;
-      Tensors dense, dense_grads(3);
       for (const at::Tensor& tensor : tensors) {
-        dense.push_back(tensor.contiguous());
         gradients.push_back(
             at::detail::empty_cpu(tensor.sizes(), tensor.options().requires_grad(false)));
       }
-      for (size_t k = 0; k < grads.size(); ++k) {
-        if (grads[k].defined()) dense_grads[k] = grads[k].contiguous();
-      }
+      const Tensors dense = contiguous_of(tensors);
+      Tensors dense_grads = contiguous_of(grads);
+      dense_grads.resize(3);  // without energy there are two
       const at::Tensor reset = reset_.unpack();
       const at::Tensor saved = saved_.unpack();
       const auto run = [&](auto type) {
@@ -180,8 +177,7 @@ GatedDeltaOutputs run_gated_delta(const GatedDeltaInputs& inputs, bool energy) {
     outputs.state = at::detail::empty_cpu(inputs.state.sizes(), options);
     if (energy) outputs.energy = at::detail::empty_cpu(inputs.value.sizes(), options);
     if (inputs.reset.defined()) reset = inputs.reset.contiguous();
-    Tensors dense;
-    for (const at::Tensor& tensor : tensors) dense.push_back(tensor.contiguous());
+    const Tensors dense = contiguous_of(tensors);
     const auto run = [&](auto type) {
       using T = decltype(type);
       const bool reference = backend() == Backend::reference;
