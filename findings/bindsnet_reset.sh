@@ -4,7 +4,7 @@
 # happens, then changes the weights by the spikes of the last one.
 #
 # The neurons' own traces, which the other rules use, are reset. The rules' are kept in attributes that only their update
-# makes and reads; `del rule.eligibility_trace` and so on before each sample is a way out.
+# makes and reads.
 #
 # Fails if that changes. Needs python3 with venv; installs torch (the wheel on PyPI is large: set PIP_EXTRA_INDEX_URL to
 # PyTorch's index of CPU wheels).

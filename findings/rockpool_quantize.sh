@@ -32,7 +32,7 @@ spec.loader.exec_module(methods)
 
 
 def network(synapses=1):
-    """Two inputs, two hidden neurons, one output; all of its hidden part fits 127, all of its output part 127 / 2."""
+    """Two inputs, two hidden neurons, one output. The factor of the hidden part is 127, of the output part 127 / 2."""
     w_in = np.zeros((2, 2, synapses))
     w_in[:, :, 0] = [[1.0, 0.5], [-0.5, 1.0]]
     return dict(weights_in=w_in, weights_rec=np.zeros((2, 2, synapses)), weights_out=np.array([[2.0], [-1.0]]),
