@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import tempfile
+import tomllib
 import unittest
 import unittest.mock
 import warnings
@@ -180,6 +181,17 @@ class ReproductionTest(unittest.TestCase):
         found = styles(name for name in names)
         marks = {(each["color"], each["linestyle"], each["marker"]) for each in found.values()}
         self.assertEqual(len(marks), len(names))
+
+    def test_models_of_one_figure_differ_in_colour_or_line(self):
+        experiments = Path(__file__).resolve().parents[2] / "experiments"
+        for path in sorted(experiments.glob("*/reproduce.toml")):
+            sets = {}
+            for each in tomllib.loads(path.read_text())["set"]:
+                sets.setdefault(each["name"], set()).update(each["models"])
+            for name, models in sets.items():
+                with self.subTest(path.parent.name, set=name):
+                    lines = {model: (style["color"], style["linestyle"]) for model, style in styles(models).items()}
+                    self.assertEqual(len(set(lines.values())), len(models), lines)
 
     def test_a_model_has_the_same_style_in_every_figure(self):
         alone, among = styles(["perceptron"]), styles(["perceptron", "stpn", "of_mine"])
