@@ -3,12 +3,12 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <functional>
 #include <vector>
 
 #include "stpn/kernels/convolution/cpu_layout.h"
 #include "stpn/kernels/convolution/cpu_shard.h"
 #include "stpn/kernels/cpu/scratch_pool.h"
+#include "stpn/kernels/cpu/shards.h"
 #include "stpn/kernels/cpu/simd_targets.h"
 
 namespace stpn::kernels {
@@ -20,12 +20,6 @@ using Parameters = std::vector<ConvolutionParameters<const T*>>;
 template <typename T>
 ConvolutionLayout<T> layout_of(const ConvolutionNetwork& network) {
   return {network, convolution_lanes<T>()};
-}
-
-void for_shards(const base::ParallelFor* parallel, const ConvolutionShards& shards,
-                const std::function<void(int64_t)>& body) {
-  parallel == nullptr || shards.count == 1 ? base::serial_for(shards.count, body)
-                                           : (*parallel)(shards.count, body);
 }
 
 // Calls body(segment, place in it, tap) for each tap of a filter.
@@ -125,7 +119,7 @@ void convolution_forward_cpu(const ConvolutionForwardParams<T>& p) {
   const ConvolutionLayout<T> layout = layout_of<T>(*p.network);
   const ScratchArray<T> weights = forward_weights(layout, p.parameters);
   const ConvolutionShards shards(p.images);
-  for_shards(p.parallel, shards, [&](int64_t shard) {
+  for_each_shard(p.parallel, shards.count, [&](int64_t shard) {
     convolution_shard(p, layout, weights.get(),
                       {shards.first_image(shard), shards.first_image(shard + 1)});
   });
@@ -138,7 +132,7 @@ void convolution_backward_cpu(const ConvolutionBackwardParams<T>& p) {
   const ScratchArray<T> weights = backward_weights(layout, p.forward.parameters);
   const ConvolutionShards shards(p.forward.images);
   const ScratchArray<T> sums(shards.count * layout.backward_parameters);
-  for_shards(p.forward.parallel, shards, [&](int64_t shard) {
+  for_each_shard(p.forward.parallel, shards.count, [&](int64_t shard) {
     convolution_shard(p, layout, weights.get(), sums.get() + shard * layout.backward_parameters,
                       {shards.first_image(shard), shards.first_image(shard + 1)});
   });

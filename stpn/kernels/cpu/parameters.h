@@ -6,20 +6,15 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <functional>
 
 #include "stpn/base/parallel.h"
 #include "stpn/kernels/cpu/plan.h"
 #include "stpn/kernels/cpu/scratch_pool.h"
+#include "stpn/kernels/cpu/shards.h"
 #include "stpn/kernels/extent.h"
 #include "stpn/kernels/input_projection.h"
 
 namespace stpn::kernels {
-
-inline void for_each_shard(const base::ParallelFor* parallel, int64_t shards,
-                           const std::function<void(int64_t)>& body) {
-  parallel == nullptr ? base::serial_for(shards, body) : (*parallel)(shards, body);
-}
 
 // Parameter matrices, one after the other, each (rows, row) with zeros in the padding.
 template <typename T>

@@ -1,11 +1,13 @@
 // The CPU kernel of networks with fixed weights: shards of the batch over the caller's threads.
 // What a shard does is compiled elsewhere (cpu_shard.cc).
 
+#include <hwy/base.h>
+
 #include <algorithm>
 #include <cstdint>
 
-#include "stpn/kernels/cpu/parameters.h"
 #include "stpn/kernels/cpu/scratch_pool.h"
+#include "stpn/kernels/cpu/shards.h"
 #include "stpn/kernels/cpu/simd_targets.h"
 #include "stpn/kernels/fixed_weights/cpu_layout.h"
 #include "stpn/kernels/fixed_weights/cpu_shard.h"
@@ -138,7 +140,7 @@ void fixed_weights_forward_cpu(const FixedWeightsForwardParams<T>& p) {
   if (!has_simd_target()) return fixed_weights_forward_ref(p);
   const FixedWeightsLayout<T> layout(p.extent, p.variant.cell);
   const ScratchArray<T> parameters = transposed_parameters(p, layout);
-  for_each_shard(layout.shards == 1 ? nullptr : p.parallel, layout.shards,
+  for_each_shard(p.parallel, layout.shards,
                  [&](int64_t shard) { fixed_weights_shard(p, layout, parameters.get(), shard); });
 }
 
@@ -148,11 +150,10 @@ void fixed_weights_backward_cpu(const FixedWeightsBackwardParams<T>& p) {
   const FixedWeightsLayout<T> layout(p.forward.extent, p.forward.variant.cell);
   const PaddedWeights<T> weights(p, layout);
   const ScratchArray<T> sums(layout.shards * layout.parameters());
-  for_each_shard(layout.shards == 1 ? nullptr : p.forward.parallel, layout.shards,
-                 [&](int64_t shard) {
-                   T* const own = sums.get() + shard * layout.parameters();
-                   fixed_weights_shard(p, layout, weights.get(), own, shard);
-                 });
+  for_each_shard(p.forward.parallel, layout.shards, [&](int64_t shard) {
+    T* const own = sums.get() + shard * layout.parameters();
+    fixed_weights_shard(p, layout, weights.get(), own, shard);
+  });
   add_shards(layout, sums.get());
   store_gradients<T>(p, layout, sums.get());
 }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "stpn/kernels/cpu/shards.h"
 #include "stpn/kernels/cpu/simd_targets.h"
 #include "stpn/kernels/gated_delta/cpu_layout.h"
 #include "stpn/kernels/gated_delta/cpu_shard.h"
@@ -18,9 +19,8 @@ GatedDeltaLayout<T> layout_of(const GatedDeltaExtent& extent) {
 template <typename T, typename Params>
 void run_blocks(const Params& p, const GatedDeltaForwardParams<T>& forward) {
   const GatedDeltaLayout<T> layout = layout_of<T>(forward.extent);
-  const auto body = [&](int64_t block) { gated_delta_shard(p, layout, block); };
-  forward.parallel == nullptr || layout.blocks == 1 ? base::serial_for(layout.blocks, body)
-                                                    : (*forward.parallel)(layout.blocks, body);
+  for_each_shard(forward.parallel, layout.blocks,
+                 [&](int64_t block) { gated_delta_shard(p, layout, block); });
 }
 
 }  // namespace
