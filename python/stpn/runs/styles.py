@@ -12,10 +12,10 @@ MARKERS = "osD^vPX*<>hpd"  # 13; with 6 colours, 78 combinations before the firs
 # Indices of colour and line, chosen so that models that are often in one figure differ in colour.
 KNOWN = {
     "stpn": (0, 0), "lstm": (1, 0), "gru": (2, 0), "rnn": (3, 0), "fast_weights": (4, 0),
-    "modplast": (5, 0), "stpn_small": (0, 1), "stpn_current": (0, 2), "stpn_scalar": (2, 1),
+    "modplast": (1, 2), "stpn_small": (0, 1), "stpn_current": (0, 2), "stpn_scalar": (2, 1),
     "stpn_feedforward": (5, 1), "stpn_feedforward_scalar": (4, 1), "hebbff": (3, 1),
     "perceptron": (4, 2), "lstm_normalised": (1, 1), "rnn_normalised": (3, 2), "stpn_anti": (0, 1),
-    "stpn_gated": (5, 2), "stpn_gated_delta": (0, 2), "gated_delta": (3, 0), "gru_beside_stpn": (2, 1),
+    "stpn_gated": (5, 0), "stpn_gated_delta": (5, 2), "gated_delta": (3, 0), "gru_beside_stpn": (2, 1),
     "stpn_a2c": (0, 0), "lstm_a2c": (1, 0), "gru_a2c": (2, 0), "perceptron_a2c": (4, 2),
 }
 

@@ -26,8 +26,7 @@ Agent::Agent(std::shared_ptr<Encoder> encoder, std::shared_ptr<Unit> unit,
   value_ = register_module("value", torch::nn::Linear(unit_->hidden_size(), 1));
 }
 
-Agent::Output Agent::forward_encoded(const UnitInput& input) {
-  UnitOutput output = unit_->forward(input);
+Agent::Output Agent::with_heads(UnitOutput output) {
   return {policy_->forward(output.y), value_(output.y).squeeze(2), output.energy,
           std::move(output.state)};
 }

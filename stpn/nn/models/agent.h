@@ -32,7 +32,9 @@ class Agent : public torch::nn::Module {
   UnitOutput forward_unit(const UnitInput& input) { return unit_->forward(encoded(input)); }
   // With x the inputs of the unit: what the encoder, if there is one, made of the observations. A
   // closed loop gets the h of the unit.
-  Output forward_encoded(const UnitInput& input);
+  Output forward_encoded(const UnitInput& input) { return with_heads(unit_->forward(input)); }
+  // The same of what the unit has made of its input.
+  Output with_heads(UnitOutput output);
 
   // Encoder, unit and heads anew: weights and biases of the heads ~ U(+-1/sqrt(H)).
   void reset_parameters(uint64_t seed);

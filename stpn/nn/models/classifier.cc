@@ -27,8 +27,7 @@ Classifier::Classifier(std::shared_ptr<Unit> unit, int64_t classes) : unit_(std:
   head_ = register_module("head", torch::nn::Linear(unit_->hidden_size(), classes));
 }
 
-Classifier::Output Classifier::forward(const UnitInput& input, int64_t first) {
-  UnitOutput output = unit_->forward(input);
+Classifier::Output Classifier::with_head(UnitOutput output, int64_t first) {
   // What a trainer asks for most often, the last step, in as few steps of autograd as possible.
   const torch::Tensor y = first + 1 == output.y.size(0) ? output.y.select(0, first)
                                                         : output.y.slice(0, first).flatten(0, 1);

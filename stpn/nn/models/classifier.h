@@ -25,7 +25,11 @@ class Classifier : public torch::nn::Module {
     State state;           // the unit's, after the last step
   };
   // As Unit::forward, with logits from step `first` on. REQUIRES: 0 <= first <= T.
-  Output forward(const UnitInput& input, int64_t first = 0);
+  Output forward(const UnitInput& input, int64_t first = 0) {
+    return with_head(unit_->forward(input), first);
+  }
+  // The same of what the unit has made of its input.
+  Output with_head(UnitOutput output, int64_t first = 0);
 
   // Unit and head anew: head weight and bias ~ U(+-1/sqrt(H)), or N(0, 1/H) and N(0, 1) if the
   // unit's initialisation is normal.

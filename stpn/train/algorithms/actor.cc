@@ -48,11 +48,11 @@ Actor::Actor(const tasks::EnvironmentTask& task, uint64_t seed, int64_t environm
   truncated_ = torch::zeros_like(acted_);
 }
 
-Acted Actor::play_whole(nn::Agent& agent, int64_t first, bool energy) {
+Acted Actor::play_whole(nn::Agent& agent, int64_t first, const ActorPass& pass) {
   assert(task_.fixed_length() && steps_ == task_.max_steps());
   const auto batch = static_cast<int64_t>(runners_.size());
   start_all(tasks::Split::training, first, batch, first + batch, /*bootstraps=*/false);
-  return run(agent, {}, steps_, /*resets=*/false, energy);
+  return run(agent, {}, steps_, /*resets=*/false, pass);
 }
 
 Acted Actor::play_on(nn::Agent& agent, const PlayOn& how) {
@@ -64,7 +64,7 @@ Acted Actor::play_on(nn::Agent& agent, const PlayOn& how) {
     start_all(tasks::Split::training, how.first, how.stride, kNoLimit, how.bootstraps);
     begun_ = true;
   }
-  return run(agent, state_, how.steps == 0 ? steps_ : how.steps, /*resets=*/true, how.energy);
+  return run(agent, state_, how.steps == 0 ? steps_ : how.steps, /*resets=*/true, how.pass);
 }
 
 PlayedEpisodes Actor::play_episodes(nn::Agent& agent, tasks::Split split, int64_t first,
@@ -85,7 +85,7 @@ PlayedEpisodes Actor::play_episodes(nn::Agent& agent, tasks::Split split, int64_
   double energy = 0, steps = 0;
   for (bool going_on = false;; going_on = true) {
     if (going_on) go_on();
-    const Acted acted = run(agent, state_, steps_, /*resets=*/!whole, /*energy=*/true);
+    const Acted acted = run(agent, state_, steps_, /*resets=*/!whole, {.energy = true});
     const torch::Tensor of_step = acted.output.energy.mean(2, /*keepdim=*/false, torch::kDouble);
     energy += of_step.masked_select(acted_).sum().item<double>();
     steps += acted_.sum().item<double>();
@@ -141,9 +141,10 @@ void Actor::go_on() {
 }
 
 Acted Actor::run(nn::Agent& agent, const nn::State& state, int64_t steps, bool resets,
-                 bool energy) {
+                 const ActorPass& pass) {
   sampler_ = agent.policy_head().sampler();
   end_ = steps;
+  piece_ = 0;
   if (image_.defined()) {
     encoder_ = agent.encoder()->step_encoder();
     for (int64_t b = 0; b < x_.size(1); ++b) encode(b, 0);
@@ -153,7 +154,7 @@ Acted Actor::run(nn::Agent& agent, const nn::State& state, int64_t steps, bool r
   input.x = first(x_);
   input.state = state;
   if (resets) input.reset = first(reset_);
-  input.energy = energy;
+  input.energy = pass.energy;
   input.closed_loop = this;
   const torch::Tensor& observation = image_.defined() ? image_ : x_;
   Rollout rollout = {.observation = first(observation),
@@ -165,7 +166,8 @@ Acted Actor::run(nn::Agent& agent, const nn::State& state, int64_t steps, bool r
                      .truncated = first(truncated_),
                      .state = state};
   const base::Working working(base::Work::unit);
-  nn::Agent::Output output = agent.forward_encoded(input);
+  nn::Agent::Output output = agent.with_heads(forward_bounded(
+      agent.unit(), input, pass.state_gradient, [&](int64_t begin) { piece_ = begin; }));
   state_.clear();
   if (resets) {
     for (const auto& [name, tensor] : output.state) {
@@ -254,6 +256,7 @@ void Actor::record(const tasks::Action& action) {
 template <typename T>
 void Actor::act(int64_t t, int64_t first, int64_t count, const T* h) {
   const base::Working working(base::Work::rest);
+  t += piece_;
   const int64_t batch = x_.size(1), hidden = sampler_->inputs();
   const int64_t numbers = task_.actions().numbers();
   const tasks::ActionSpec& actions = task_.actions();

@@ -20,16 +20,23 @@
 #include "stpn/kernels/closed_loop.h"
 #include "stpn/nn/models/agent.h"
 #include "stpn/tasks/environment.h"
+#include "stpn/train/algorithms/bounded_state.h"
 #include "stpn/train/algorithms/rollout.h"
 
 namespace stpn::train {
+
+// What a pass that acts computes beside the actions.
+struct ActorPass {
+  bool energy = false;                     // of the unit
+  StateGradientBound state_gradient = {};  // for backward
+};
 
 // How Actor::play_on goes on.
 struct PlayOn {
   int64_t first = 0, stride = 0;  // environment b plays episode first+b, first+b+stride, and so on
   int64_t steps = 0;              // at most the actor's T; 0: T
-  bool energy = false;            // also measure that of the unit
-  bool bootstraps = true;         // a step without an action follows a truncation (Rollout)
+  ActorPass pass = {};
+  bool bootstraps = true;  // a step without an action follows a truncation (Rollout)
 };
 
 // What a call of Actor gives: what happened, and what the agent's pass computed meanwhile. The
@@ -54,9 +61,9 @@ class Actor : public kernels::ClosedLoop {
   Actor(const tasks::EnvironmentTask& task, uint64_t seed, int64_t environments, int64_t steps,
         const nn::Agent& agent);
 
-  // Training episodes first .. first+B-1, one in each environment, from start to end. `energy`:
-  // also measure that of the unit. REQUIRES: the task's episodes have T steps.
-  Acted play_whole(nn::Agent& agent, int64_t first, bool energy = false);
+  // Training episodes first .. first+B-1, one in each environment, from start to end. REQUIRES: the
+  // task's episodes have T steps.
+  Acted play_whole(nn::Agent& agent, int64_t first, const ActorPass& pass = {});
 
   // The next steps of training episodes, from where the last call, if it was of play_on, ended.
   Acted play_on(nn::Agent& agent, const PlayOn& how);
@@ -103,7 +110,8 @@ class Actor : public kernels::ClosedLoop {
   // Which episodes follow: every stride-th of the split, up to the limit.
   void plan(tasks::Split split, int64_t stride, int64_t limit, bool bootstraps);
   void start_all(tasks::Split split, int64_t first, int64_t stride, int64_t limit, bool bootstraps);
-  Acted run(nn::Agent& agent, const nn::State& state, int64_t steps, bool resets, bool energy);
+  Acted run(nn::Agent& agent, const nn::State& state, int64_t steps, bool resets,
+            const ActorPass& pass);
   // What is observed after the last run becomes step 0 of the next.
   void go_on();
   // What environment b observes goes into row `row`: of x_, or with an encoder of image_.
@@ -129,6 +137,7 @@ class Actor : public kernels::ClosedLoop {
   std::unique_ptr<nn::ActionSampler> sampler_;
   std::unique_ptr<nn::StepEncoder> encoder_;  // of the agent that plays; null: without
   int64_t end_;          // steps of the last run: the row of x_ and reset_ that follows them
+  int64_t piece_ = 0;    // the row with which the unit's present pass begins
   torch::Tensor x_;      // (T + 1, B, inputs of the unit)
   torch::Tensor image_;  // (T + 1, B, I) uint8: what the encoder made x_ of; undefined: without
   torch::Tensor reset_;  // (T + 1, B) bool

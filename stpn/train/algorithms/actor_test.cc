@@ -1,8 +1,10 @@
 #include "stpn/train/algorithms/actor.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 
 #include "stpn/ops/runtime/backend.h"
 #include "stpn/ops/runtime/threads.h"
@@ -174,6 +176,13 @@ struct Played {
   torch::Tensor bootstrap;
 };
 
+std::function<torch::Tensor(torch::Tensor)> bounded_by(double most) {
+  return [most](const torch::Tensor& gradient) {
+    const double norm = gradient.defined() ? gradient.norm().item<double>() : 0;
+    return norm > most ? gradient * (most / norm) : gradient;
+  };
+}
+
 // The loss by its definition: one environment after the other, a step at a time with the reference.
 torch::Tensor plain_loss(nn::Agent& agent, const ActorCriticOptions& options,
                          const Played& played) {
@@ -190,6 +199,11 @@ torch::Tensor plain_loss(nn::Agent& agent, const ActorCriticOptions& options,
       if (r.reset[t][b].item<bool>()) state.clear();
       if (options.sequence_length > 0 && t % options.sequence_length == 0) {
         for (auto& [name, tensor] : state) tensor = tensor.detach();
+      }
+      if (options.state_gradient.is_set() && t > 0 && t % options.state_gradient.steps == 0) {
+        const double most =
+            options.state_gradient.most / static_cast<double>(options.loss == "sum" ? 1 : batch);
+        for (auto& [name, tensor] : state) tensor.register_hook(bounded_by(most));
       }
       nn::UnitInput input;
       input.x = r.observation[t][b].view({1, -1});
@@ -273,6 +287,21 @@ TEST(ActorTest, GradientOfUnequalEpisodesEqualsThatOfAPlainLoop) {
   gradient_equals_that_of_a_plain_loop(*hold, "stpn_recurrent", kPlastic, options);
   gradient_equals_that_of_a_plain_loop(*hold, "fast_weights", {"unit.hidden_size=6"});
   gradient_equals_that_of_a_plain_loop(*hold, "lstm", {"unit.hidden_size=6"});
+}
+
+TEST(ActorTest, BoundedGradientEqualsThatOfAPlainLoop) {
+  const auto hold = tasks::HoldOptions().make(1);
+  ActorCriticOptions options;
+  for (const char* loss : {"mean", "sum"}) {
+    options.loss = loss;
+    for (const double most : {0.0, 0.02, 1e6}) {
+      SCOPED_TRACE(fmt::format("{} {}", loss, most));
+      options.state_gradient = {.steps = 3, .most = most};
+      gradient_equals_that_of_a_plain_loop(*hold, "stpn_recurrent", kPlastic, options);
+      gradient_equals_that_of_a_plain_loop(*hold, "fast_weights", {"unit.hidden_size=6"}, options);
+      gradient_equals_that_of_a_plain_loop(*hold, "lstm", {"unit.hidden_size=6"}, options);
+    }
+  }
 }
 
 TEST(ActorTest, GradientOfSequencesEqualsThatOfAPlainLoop) {

@@ -132,7 +132,7 @@ AgentTrainer::AgentTrainer(const tasks::EnvironmentOptions& task, const nn::Unit
 
 void AgentTrainer::try_out() {
   const torch::NoGradGuard no_grad;
-  Actor(*task_, seed_, 1, 1, *agent_).play_on(*agent_, {.stride = 1, .energy = true});
+  Actor(*task_, seed_, 1, 1, *agent_).play_on(*agent_, {.stride = 1, .pass = {.energy = true}});
 }
 
 Metrics AgentTrainer::test(int64_t count) {

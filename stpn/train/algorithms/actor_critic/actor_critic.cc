@@ -168,6 +168,10 @@ std::vector<base::Field> ActorCriticOptions::fields() {
       decay_steps_field(),
       epsilon_field(),
       max_grad_norm_field().formerly("largest_gradient"),
+      state_gradient.most_field(
+          "an environment",
+          "set it, to 0.02 say, if the reward stays low at first, or with a larger learning_rate"),
+      state_gradient.steps_field(),
       discount_field(),
       base::field("value_weight", value_weight,
                   "weight of the squared error of the value in the loss",
@@ -223,6 +227,10 @@ PolicyGradient::PolicyGradient(const tasks::EnvironmentTask& task,
     STPN_CHECK(options.rollout_length > 0,
                "train.rollout_length = 0: whole episodes cannot be cut into sequences, and with "
                "images they have to be: set it to 50, for example");
+    STPN_CHECK(!options.state_gradient.is_set(),
+               "train.max_state_grad_norm = {}: must be inf where rollouts are cut into sequences, "
+               "as with images: a smaller sequence_length bounds the gradient too",
+               options.state_gradient.most);
     STPN_CHECK(options.policy_l2_weight == 0,
                "train.policy_l2_weight = {}: must be 0 where rollouts are cut into sequences, as "
                "with images: use entropy_weight",
@@ -264,10 +272,14 @@ ShardResult PolicyGradient::run_shard(Shard& shard, int64_t iteration, bool grad
   const torch::AutoGradMode mode(gradients);
   const bool whole = options_.rollout_length == 0;
   const bool energy = gradients && options_.energy_weight > 0;
+  ActorPass pass{.energy = energy, .state_gradient = options_.state_gradient};
+  if (options_.loss == "mean") {
+    pass.state_gradient.most /= static_cast<double>(options_.episodes);
+  }
   const Acted acted =
-      whole ? shard.actor.play_whole(agent_, iteration * options_.episodes + shard.first, energy)
+      whole ? shard.actor.play_whole(agent_, iteration * options_.episodes + shard.first, pass)
             : shard.actor.play_on(
-                  agent_, {.first = shard.first, .stride = options_.episodes, .energy = energy});
+                  agent_, {.first = shard.first, .stride = options_.episodes, .pass = pass});
   const torch::Tensor later = whole ? torch::Tensor() : bootstrap_value(agent_, acted.rollout);
   const auto steps = acted.rollout.reward.size(0);
   torch::Tensor sum =

@@ -14,6 +14,9 @@
 // policy, takes the place of an entropy bonus; of a policy over numbers it is the integral of the
 // squared density.
 //
+// Gradients that go far back through the unit's state may be bounded (bounded_state.h): those of
+// the loss above of one environment, without the factor 1 / B.
+//
 // Each rollout begins with the state in which the last one ended; gradients do not flow between
 // them. With a `sequence_length`, gradients do not flow further than that either: the rollout is
 // played first, and then each of its sequences is learnt from the state that was stored where it
@@ -33,6 +36,7 @@
 #include "stpn/nn/models/agent.h"
 #include "stpn/train/algorithms/actor.h"
 #include "stpn/train/algorithms/agent_trainer.h"
+#include "stpn/train/algorithms/bounded_state.h"
 #include "stpn/train/algorithms/run_shards.h"
 #include "stpn/train/algorithms/sequences/sequence_learner.h"
 #include "stpn/train/trainer.h"
@@ -50,6 +54,7 @@ struct ActorCriticOptions : AgentTrainerOptions {
   std::string loss = "mean";
   double value_weight = 0.1;
   double policy_l2_weight = 0.03;
+  StateGradientBound state_gradient = {};
 
   // What the loss of all steps is multiplied by.
   double scale(int64_t steps) const {

@@ -269,6 +269,10 @@ TEST_F(ActorCriticTrainerTest, RejectsValuesOutOfRange) {
   EXPECT_THAT(error_with({"train.rollout_length=5", "train.sequence_length=2"}),
               testing::HasSubstr("policy_l2_weight"));
   EXPECT_THAT(error_with({"train.sequence_length=2"}), testing::HasSubstr("rollout_length"));
+  EXPECT_THAT(error_with({"train.rollout_length=5", "train.sequence_length=2",
+                          "train.policy_l2_weight=0", "train.max_state_grad_norm=1"}),
+              testing::HasSubstr("max_state_grad_norm"));
+  EXPECT_THAT(error_with({"train.state_grad_steps=0"}), testing::HasSubstr("state_grad_steps"));
   EXPECT_THAT(error_with({"train.epsilon=0"}), testing::HasSubstr("epsilon"));
 }
 

@@ -212,8 +212,8 @@ TEST(PiecesTest, GradientsThroughTheStateAreBounded) {
   const torch::Tensor x = torch::empty({13, kBatch, 3});
   const torch::Tensor target = torch::empty({13 * kBatch}, torch::kInt64);
   task.batch(Split::training, 0, kBatch, x.data_ptr<float>(), target.data_ptr<int64_t>());
-  const auto output =
-      forward_bounded(model, {.x = x.to(torch::kDouble)}, 0, {.steps = 5, .most = 1e-3 / kBatch});
+  const auto output = model.with_head(forward_bounded(model.unit(), {.x = x.to(torch::kDouble)},
+                                                      {.steps = 5, .most = 1e-3 / kBatch}));
   const torch::Tensor mean =
       nn::sum_of_losses(output.logits, target) / target.ne(tasks::kNoTarget).sum();
   const auto expected = torch::autograd::grad({mean}, model.parameters());

@@ -229,15 +229,9 @@ std::vector<base::Field> SupervisedOptions::fields() {
           "gradients are scaled down so that their joint norm is at most this (inf: never); "
           "set it if single batches make the loss jump",
           {.least = 0}),
-      base::field("max_state_grad_norm", state_gradient.most,
-                  "every state_grad_steps steps, the gradient of a sequence's loss that goes back "
-                  "through a state tensor is scaled down to this norm (inf: never); set it, to 0.3 "
-                  "say, if gradients of long sequences are not finite",
-                  {.least = 0}),
-      base::field("state_grad_steps", state_gradient.steps,
-                  "steps between two places where max_state_grad_norm holds; fewer bound more, "
-                  "more let the network learn what is far apart",
-                  {.least = 1}),
+      state_gradient.most_field(
+          "a sequence", "set it, to 0.3 say, if gradients of long sequences are not finite"),
+      state_gradient.steps_field(),
       base::field(
           "energy_weight", energy_weight,
           "weight in the loss of energy_per_step, the energy of all neurons at a step; raise "
@@ -345,9 +339,11 @@ BatchGradient::Result BatchGradient::run(int64_t begin, int64_t end) {
     Shard& shard = shards_[i];
     const torch::AutoGradMode mode(asked[i].targets > 0 || trains_energy);
     const torch::Tensor x = is_whole ? shard.x : shard.x.slice(0, begin, end);
-    nn::Classifier::Output output =
-        forward_bounded(model_, {.x = x.to(dtype), .state = shard.state, .energy = trains_energy},
-                        asked[i].first_step, state_gradient_);
+    nn::Classifier::Output output = model_.with_head(
+        forward_bounded(model_.unit(),
+                        {.x = x.to(dtype), .state = shard.state, .energy = trains_energy},
+                        state_gradient_),
+        asked[i].first_step);
     if (end < task_.steps()) shard.state = detached(std::move(output.state));
     ShardResult of_shard{.numbers = {0, static_cast<double>(asked[i].targets)}};
     std::vector<torch::Tensor> terms, shares;  // the loss is the sum of share times term

@@ -28,7 +28,6 @@
 #include "stpn/nn/models/classifier.h"
 #include "stpn/tasks/sequence_task.h"
 #include "stpn/train/algorithms/adam.h"
-#include "stpn/train/algorithms/supervised/bounded_state.h"
 #include "stpn/train/algorithms/supervised/evaluation.h"
 #include "stpn/train/trainer.h"
 

@@ -1,9 +1,10 @@
-#include "stpn/train/algorithms/supervised/bounded_state.h"
+#include "stpn/train/algorithms/bounded_state.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "stpn/nn/initialisation.h"
+#include "stpn/nn/models/classifier.h"
 #include "stpn/ops/runtime/backend.h"
 #include "stpn/train/algorithms/agent_test_support.h"
 
@@ -28,6 +29,11 @@ torch::Tensor random(at::IntArrayRef shape, uint64_t seed) {
   torch::Tensor values = torch::empty(shape, torch::kDouble);
   nn::uniform_(values, -1, 1, seed, 0);
   return values;
+}
+
+nn::Classifier::Output forward_bounded(nn::Classifier& model, const nn::UnitInput& input,
+                                       int64_t first, const StateGradientBound& bound) {
+  return model.with_head(train::forward_bounded(model.unit(), input, bound), first);
 }
 
 nn::UnitInput some_input() {
