@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # avalanche-lib 0.6.0: on the CPU, SynapticIntelligencePlugin does nothing.
 #
-# It keeps the weights of before and after each update as detach().cpu().flatten(). For a contiguous weight on the CPU none of the
-# three makes a copy, so both are the weight itself: their difference is 0 and so is each importance. The weights of the
-# last experience, from which it should not go far, are the present ones too. Training is as without the plugin, whatever
-# si_lambda is. With a GPU .cpu() copies. Here an optimizer that puts new tensors in place of the old ones
-# makes the difference.
+# It keeps the weights of before and after each update as detach().cpu().flatten(). For a contiguous weight on the CPU
+# none of the three makes a copy, so both are the weight itself: their difference is 0 and so is each importance. The
+# weights of the last experience, from which it should not go far, are the present ones too. Training is as without the
+# plugin, whatever si_lambda is. With a GPU .cpu() copies. Here an optimizer that puts new tensors in place of the old
+# ones makes the difference.
 #
 # Fails if that changes. Needs python3 with venv; installs torch (the wheel on PyPI is large: set PIP_EXTRA_INDEX_URL to
 # PyTorch's index of CPU wheels).

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # bindsnet 0.3.4: encodings of data as spikes that are not what they say.
 #
-# - poisson: it is the intervals that are Poisson-distributed, so that spikes come like a clock's. With 2 Hz for 250 ms, where a
-#   Poisson process has a spike in 39 % of the cases, there is none, and the numbers of spikes hardly vary.
+# - poisson: it is the intervals that are Poisson-distributed, so that spikes come like a clock's. With 2 Hz for 250 ms,
+#   where a Poisson process has a spike in 39 % of the cases, there is none, and the numbers of spikes hardly vary.
 # - poisson with approx=True: an input of 0 Hz fires, 255 Hz are 350, and half the time step means twice the rate.
-# - rank_order, "one spike per neuron": the weakest input has none. Where all inputs are equal, such as in a
-#   black and white picture, nothing fires.
+# - rank_order, "one spike per neuron": the weakest input has none. Where all inputs are equal, such as in a black and
+#   white picture, nothing fires.
 # - rank_order and bernoulli divide the caller's own tensor by its maximum.
 # - single, "spike occurs earlier if the intensity is higher": all its spikes are in the first step.
 #

@@ -2,8 +2,9 @@
 # expelliarmus 1.1.12: time windows of events that are longer than their length.
 #
 # - A window of read_time_window begins at its first event and ends with the first event after its length, which it
-#   contains. So it has two events or more (but for EVT3's first), however far they are apart: with an event each 200 us, windows of 1, 20 and
-#   150 us are all 200 us long. Times without events are in no window, so that the number of windows is not that of the time.
+#   contains. So it has two events or more (but for EVT3's first), however far they are apart: with an event each 200 us,
+#   windows of 1, 20 and 150 us are all 200 us long. Times without events are in no window, so that the number of windows
+#   is not that of the time.
 # - The length is in microseconds, as the description of the class says; in the one of the package (PyPI's page) it is in
 #   milliseconds.
 # - The same events saved as EVT3 come in other windows than as DAT and EVT2, and cut() leaves one event more of them.

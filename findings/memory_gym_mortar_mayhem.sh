@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
-# memory-gym 1.0.2: Mortar Mayhem takes the last command as obeyed, and Endless Mortar Mayhem first shows the agent where it
-# stood at the end of the last episode.
+# memory-gym 1.0.2: Mortar Mayhem takes the last command as obeyed, and Endless Mortar Mayhem first shows the agent where
+# it stood at the end of the last episode.
 #
-# - In Mortar Mayhem, on tiles or not, an episode ends as soon as a tile is missed. Where that is the tile of the last command,
-#   the episode still counts as a success: info["success"] is 1 and info["commands_completed"] is 1. So with one command an
-#   agent that never moves always succeeds, although it gets a reward only where the command is to stay or where it
-#   cannot be seen to have moved.
-# - In Endless Mortar Mayhem the screen of reset() has the agent where it is. While the command is shown, in the steps after that,
-#   the screens of each episode but the first have it where it was when the episode before ended.
+# - In Mortar Mayhem, with a grid or without, an episode ends as soon as a tile is missed. Where that is the tile of the
+#   last command, the episode still counts as a success: info["success"] is 1 and info["commands_completed"] is 1. So with
+#   one command an agent that never moves always succeeds, although it gets a reward only where the command is to stay.
+# - In Endless Mortar Mayhem the screen of reset() has the agent where it is. While the command is shown, in the steps
+#   after that, the screens of each episode but the first have it where it was when the episode before ended.
 #
 # Fails if that changes. Needs python3 with venv.
 set -euo pipefail

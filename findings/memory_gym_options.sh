@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # memory-gym 1.0.2: options of reset() that outlive the episode or do nothing, and a last action that is the one before.
 #
-# - In Searing Spotlights, black_background and hide_chessboard paint over the background that the environment keeps. Each later
-#   episode has it too, also with reset() and no options.
+# - In Searing Spotlights, black_background and hide_chessboard paint over the background that the environment keeps. Each
+#   later episode has it too, also with reset() and no options.
 # - The intervals between spotlights shrink by spawn_interval_decay (0.95 by default). They do not: the list of intervals
 #   is used up from its other end, so that each is as long as the first.
-# - With show_last_action the top bar of a screen shows, as two colours, the last action. The screen that step(a) returns does
-#   not show a, but the action of the step before: an agent never sees what it did last.
+# - With show_last_action the top bar of a screen shows, as two colours, the last action. The screen that step(a) returns
+#   does not show a, but the action of the step before: an agent never sees what it did last.
 # - In Endless Mystery Path show_origin changes nothing.
 #
 # Fails if that changes. Needs python3 with venv.

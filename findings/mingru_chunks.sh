@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # minGRU-pytorch 0.2.1: minLSTM cannot be continued by more than one step at a time, and the hybrid's mixture is not one.
 #
-# - A minLSTM that gets a sequence in parts, with prev_hidden from part to part, makes of parts of one step what it makes of
-#   the whole sequence. Parts of two or more steps give something else: there prev_hidden, which is a state, goes
+# - A minLSTM that gets a sequence in parts, with prev_hidden from part to part, makes of parts of one step what it makes
+#   of the whole sequence. Parts of two or more steps give something else: there prev_hidden, which is a state, goes
 #   through the activation of new inputs once more (x + 0.5). minGRU is right with all of them.
-# - minGRUAttnHybrid weighs its two branches with mix and 1 - mix, according to its names. A parenthesis makes that mix and
-#   mix (1 - mix): the attention has at most a quarter, and with mix near 0, where it should have all, nothing.
+# - minGRUAttnHybrid weighs its two branches with mix and 1 - mix, according to its names. A parenthesis makes that mix
+#   and mix (1 - mix): the attention has at most a quarter, and with mix near 0, where it should have all, nothing.
 #
 # Fails if that changes. Needs python3 with venv; installs torch (the wheel on PyPI is large: set PIP_EXTRA_INDEX_URL to
 # PyTorch's index of CPU wheels).

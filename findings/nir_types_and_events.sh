@@ -3,9 +3,10 @@
 #
 # - A Conv2d node takes the first size of its kernel for both axes. So with a kernel of 3 x 5 its output type is wrong; a
 #   graph with the right shape is refused, one with the wrong shape accepted.
-# - Of a convolution in groups it takes the channels of one group as those of the input, and refuses a graph with the right ones.
-# - A TimeGriddedData that goes through to_event and back, with the same dt, loses spikes: with dt 0.01 that of step 29 comes
-#   back in step 28 (0.29 / 0.01 is below 29 and rounded down). A grid of 29 steps comes back with 28.
+# - Of a convolution in groups it takes the channels of one group as those of the input, and refuses a graph with the
+#   right ones.
+# - A TimeGriddedData that goes through to_event and back, with the same dt, loses spikes: with dt 0.01 that of step 29
+#   comes back in step 28 (0.29 / 0.01 is below 29 and rounded down). A grid of 29 steps comes back with 28.
 #
 # Fails if that changes. Needs python3 with venv.
 set -euo pipefail

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # norse 1.1.0: steps of neurons that leave out dt, a refractory period without effect, and states that change afterwards.
 #
-# - SequentialState writes the new states into the list that it is given. So the state that one kept, to go on from it once
-#   more, has become the next one, although each state in it is a tuple that cannot change.
-# - lif_adex_current_encoder replaces the adaptation by its derivative: it neither adds it up nor multiplies by dt. Called with
-#   the same voltage each time, it swings ever further; lif_adex_feed_forward_step is right.
-# - The time constant of LSNN's threshold is 800 s by default, next to 5 and 10 ms of the others: in a second it
-#   loses 0.1 % of what a spike has added.
+# - SequentialState writes the new states into the list that it is given. So the state that one kept, to go on from it
+#   once more, has become the next one, although each state in it is a tuple that cannot change.
+# - lif_adex_current_encoder replaces the adaptation by its derivative: it neither adds it up nor multiplies by dt. Called
+#   with the same voltage each time, it swings ever further; lif_adex_feed_forward_step is right.
+# - The time constant of LSNN's threshold is 800 s by default, next to 5 and 10 ms of the others: in a second it loses a
+#   thousandth of what a spike has added.
 # - lif_mc_refrac_step adds the voltages of coupled compartments whole, where lif_mc_step multiplies by dt: 1000 times as
 #   much. And with that input a neuron spikes in every step of its refractory period.
 #

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # recurrent-memory-transformer-pytorch 0.7.0: two arguments that do nothing.
 #
-# - RecurrentMemoryTransformerWrapper's forward(labels=...) is set to None before it is used: the loss is always that of the next
-#   tokens of x, also where all labels are the index to be ignored.
+# - RecurrentMemoryTransformerWrapper's forward(labels=...) is set to None before it is used: the loss is always that of
+#   the next tokens of x, also where all labels are the index to be ignored.
 # - enhanced_xl_recurrence should hand each layer the memory of the layer above it. The memories are shifted only after
 #   the loop over layers has got its own iterator of them, so that each layer has its own as ever.
 #

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # reservoirpy 0.4.2: models with feedback, such as a readout that is an input of the reservoir.
 #
-# - run() does not store the states of the nodes that it has come to, only the buffers of the feedback. A series that one gives it
-#   in two parts continues the outputs of the first part with the reservoir's state from before it. step() is right.
-# - A node with a parent and feedback gets both as one input, the parent's part first, in step(), run() and fit().
-#   In partial_fit() the feedback's part is first. So a reservoir that learns online has other inputs at each of its
-#   input weights than when it runs.
+# - run() does not store the states of the nodes that it has come to, only the buffers of the feedback. A series that one
+#   gives it in two parts continues the outputs of the first part with the reservoir's state from before it. step() is
+#   right.
+# - A node with a parent and feedback gets both as one input, the parent's part first, in step(), run() and fit(). In
+#   partial_fit() the feedback's part is first. So a reservoir that learns online has other inputs at each of its input
+#   weights than when it runs.
 #
 # Fails if that changes. Needs python3 with venv.
 set -euo pipefail

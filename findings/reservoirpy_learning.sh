@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # reservoirpy 0.4.2: nodes that do not learn, and one that reset() does not reset.
 #
-# - In its fit(), LocalPlasticityReservoir computes each step from the state that it had before: the state never moves on. A new
-#   reservoir has zeros, and these are the presynaptic activity in every step. So the rules "hebbian",
+# - In its fit(), LocalPlasticityReservoir computes each step from the state that it had before: the state never moves on.
+#   A new reservoir has zeros, and these are the presynaptic activity in every step. So the rules "hebbian",
 #   "anti-hebbian" and "bcm" change no weight, "oja" only shrinks weights and "anti-oja" only blows them up.
 # - RLS with fit_bias, its default, is not recursive least squares unless the inputs have a mean of 0: weights and bias
-#   each take the whole error for themselves. Of 5000 samples of y = 2 x + 1 without noise it does not find the 2 and the 1.
+#   each take the whole error for themselves. Of 5000 samples of y = 2 x + 1 without noise it does not find the 2 and the
+#   1.
 # - NVAR keeps the past inputs outside of its state. reset() leaves them, and each series of a list of them begins with
 #   the last inputs of the series before.
 #

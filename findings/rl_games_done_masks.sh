@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # rl-games 1.6.5: its LSTM and GRU do not see the end of an episode in a batch of one sequence.
 #
-# LSTMWithDones and GRUWithDones (the layers behind "rnn" in a network's configuration) get masks of where an episode has ended, and
-# set the states to zero there. To find the steps they squeeze the masks, of shape (steps, sequences, 1). With one sequence that
-# takes away the axis of sequences too, so that steps are taken for sequences: no end within the sequence is
-# found, and the state goes on into the next episode. With two sequences all is right. A batch of one sequence
+# LSTMWithDones and GRUWithDones (the layers behind "rnn" in a network's configuration) get masks of where an episode has
+# ended, and set the states to zero there. To find the steps they squeeze the masks, of shape (steps, sequences, 1). With
+# one sequence that takes away the axis of sequences too, so that steps are taken for sequences: no end within the
+# sequence is found, and the state goes on into the next episode. With two sequences all is right. A batch of one sequence
 # comes of minibatch_size equal to seq_length.
 #
 # Fails if that changes. Needs python3 with venv; installs torch (the wheel on PyPI is large: set PIP_EXTRA_INDEX_URL to

@@ -2,11 +2,11 @@
 # skrl 2.1.1: its recurrent agents keep the wrong states of the policy, and add up rewards beyond the end of an episode.
 #
 # - With each transition, PPO_RNN and A2C_RNN keep the recurrent state from which training starts when it begins a
-#   sequence there. It should be the state before the step. From the second step on, that of the policy is the state after it, so
-#   that in training the policy has seen the first observation of a sequence twice, and no episode starts from zeros.
-#   That of the value function is right. (The two dictionaries of states are one after the first step.)
-# - With time_limit_bootstrap an episode that is cut gets the discounted value of its last state as its last reward. PPO then
-#   ends its returns there. PPO_RNN and A2C_RNN do not: they also add the rewards of the next episode.
+#   sequence there. It should be the state before the step. From the second step on, that of the policy is the state after
+#   it, so that in training the policy has seen the first observation of a sequence twice, and no episode starts from
+#   zeros. That of the value function is right. (The two dictionaries of states are one after the first step.)
+# - With time_limit_bootstrap an episode that is cut gets the discounted value of its last state as its last reward. PPO
+#   then ends its returns there. PPO_RNN and A2C_RNN do not: they also add the rewards of the next episode.
 #
 # Fails if that changes. Needs python3 with venv; installs torch (the wheel on PyPI is large: set PIP_EXTRA_INDEX_URL to
 # PyTorch's index of CPU wheels).

@@ -2,11 +2,11 @@
 # snntorch 1.0.0: an SLSTM with as many inputs as cells has a memory, another SLSTM has none; LeakyParallel takes no decay
 # rate per neuron.
 #
-# - SLSTM compares the shape of its states with that of its input, where it should with the one that they should have. Where they
-#   differ it starts from zeros, in each step: what comes out depends on nothing but the last input. Its own example, with 784
-#   inputs and 1000 cells, is such a layer. States that one passes are ignored as well.
-# - LeakyParallel takes a tensor as beta, "a single value or of length 'hidden_size'". One of that length changes nothing: the
-#   decay rates stay the random initial weights of torch.nn.RNN, negative ones too.
+# - SLSTM compares the shape of its states with that of its input, where it should with the one that they should have.
+#   Where they differ it starts from zeros, in each step: what comes out depends on nothing but the last input. Its own
+#   example, with 784 inputs and 1000 cells, is such a layer. States that one passes are ignored as well.
+# - LeakyParallel takes a tensor as beta, "a single value or of length 'hidden_size'". One of that length changes nothing:
+#   the decay rates stay the random initial weights of torch.nn.RNN, negative ones too.
 #
 # Fails if that changes. Needs python3 with venv; installs torch (the wheel on PyPI is large: set PIP_EXTRA_INDEX_URL to
 # PyTorch's index of CPU wheels).

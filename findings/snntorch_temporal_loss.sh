@@ -2,12 +2,12 @@
 # snntorch 1.0.0: what mse_temporal_loss, by default, wants is that all neurons spike at once.
 #
 # - By default "correct classes aimed to fire at t=0, incorrect at t=-1 (final time step)". In the making of the targets a
-#   clamp turns the -1 into 0: where all neurons spike in the first step, the loss is 0, and the right answer has a high one.
-#   It is right with an off_target above on_target, such as the number of the final step.
-# - With multi_spike=True the second spike of a neuron is looked for after the first ones were taken out: in the step of any
-#   neuron's first spike all spikes of all neurons are taken out, also those of other samples.
-# - With target_is_time=True, negative targets are counted from the end in the caller's own tensor. A second call with
-#   a shorter sequence has the final step of the first.
+#   clamp turns the -1 into 0: where all neurons spike in the first step, the loss is 0, and the right answer has a high
+#   one. It is right with an off_target above on_target, such as the number of the final step.
+# - With multi_spike=True the second spike of a neuron is looked for after the first ones were taken out: in the step of
+#   any neuron's first spike all spikes of all neurons are taken out, also those of other samples.
+# - With target_is_time=True, negative targets are counted from the end in the caller's own tensor. A second call with a
+#   shorter sequence has the final step of the first.
 #
 # Fails if that changes. Needs python3 with venv; installs torch (the wheel on PyPI is large: set PIP_EXTRA_INDEX_URL to
 # PyTorch's index of CPU wheels).

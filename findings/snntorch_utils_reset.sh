@@ -2,9 +2,9 @@
 # snntorch 1.0.0: utils.reset(net) resets neurons of other networks, and not always its own.
 #
 # It looks only at the direct children of net for the kinds of neurons there are, and then resets all neurons of those
-# kinds that the process has ever made. So a network whose neurons are in a block of it, such as a Sequential, is not reset: its
-# next batch begins with the membranes of the last one. Another network is, in the middle of its sequence, whenever one with
-# neurons at the top is. LinearLeaky is looked for, but never reset.
+# kinds that the process has ever made. So a network whose neurons are in a block of it, such as a Sequential, is not
+# reset: its next batch begins with the membranes of the last one. Another network is, in the middle of its sequence,
+# whenever one with neurons at the top is. LinearLeaky is looked for, but never reset.
 #
 # Fails if that changes. Needs python3 with venv; installs torch (the wheel on PyPI is large: set PIP_EXTRA_INDEX_URL to
 # PyTorch's index of CPU wheels).

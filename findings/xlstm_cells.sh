@@ -2,9 +2,10 @@
 # xlstm 2.0.6: parts of its cells that do nothing, or what another part says.
 #
 # - sLSTMCell.step returns the state that it was given: a loop of steps stays at the first.
-# - The argument lengths of sLSTMCell's forward is not used: the last state of a short sequence is that behind its padding.
-# - gradient_recurrent_cut and gradient_recurrent_clipval do nothing in the vanilla backend, and forward_clipval does so in any:
-#   with CUDA the states are clipped to gradient_recurrent_clipval.
+# - The argument lengths of sLSTMCell's forward is not used: the last state of a short sequence is that behind its
+#   padding.
+# - gradient_recurrent_cut and gradient_recurrent_clipval do nothing in the vanilla backend, and forward_clipval does so
+#   in any: with CUDA the states are clipped to gradient_recurrent_clipval.
 # - In sLSTMLayer the weights fgate make the input gate and igate the forget gate.
 # - xLSTMBlockStack.step writes into the state that it is given, so that one cannot go back to it. A copy of its
 #   dictionaries does not help: the window of the convolution is overwritten, the memory of the cell is not.
