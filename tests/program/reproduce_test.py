@@ -303,7 +303,7 @@ class Reproduce(support.ProgramTest):
         models = {path.stem for path in (CHECKOUT / "experiments/familiarity").glob("*.toml")}
         folder = self.folder / "runs/familiarity_smoke"
         for name, others in (("interval10", {"reproduce"}),
-                             ("one_stream", {"reproduce", "stpn_anti"})):
+                             ("one_stream", {"reproduce", "stpn_anti", "stpn_gated"})):
             self.assertEqual({path.name for path in (folder / name).iterdir()}, models - others)
             self.assertGreater((folder / f"{name}_generalisation.png").stat().st_size, 10_000)
         self.assertEqual(out.count("Test accuracy in percent, at interval"), 2)

@@ -20,7 +20,7 @@
 #include "stpn/kernels/closed_loop.h"
 #include "stpn/nn/models/agent.h"
 #include "stpn/tasks/environment.h"
-#include "stpn/train/algorithms/bounded_state.h"
+#include "stpn/train/algorithms/bounded_state/bounded_state.h"
 #include "stpn/train/algorithms/rollout.h"
 
 namespace stpn::train {

@@ -36,7 +36,7 @@
 #include "stpn/nn/models/agent.h"
 #include "stpn/train/algorithms/actor.h"
 #include "stpn/train/algorithms/agent_trainer.h"
-#include "stpn/train/algorithms/bounded_state.h"
+#include "stpn/train/algorithms/bounded_state/bounded_state.h"
 #include "stpn/train/algorithms/run_shards.h"
 #include "stpn/train/algorithms/sequences/sequence_learner.h"
 #include "stpn/train/trainer.h"

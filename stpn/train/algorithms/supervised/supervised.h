@@ -28,6 +28,7 @@
 #include "stpn/nn/models/classifier.h"
 #include "stpn/tasks/sequence_task.h"
 #include "stpn/train/algorithms/adam.h"
+#include "stpn/train/algorithms/bounded_state/bounded_state.h"
 #include "stpn/train/algorithms/supervised/evaluation.h"
 #include "stpn/train/trainer.h"
 

@@ -1,4 +1,4 @@
-#include "stpn/train/algorithms/bounded_state.h"
+#include "stpn/train/algorithms/bounded_state/bounded_state.h"
 
 #include <fmt/format.h>
 
