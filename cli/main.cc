@@ -51,6 +51,9 @@ int main(int argc, char** argv) {
   // of the same sizes, and new pages would cost more time than the arithmetic on them.
   mallopt(M_MMAP_THRESHOLD, std::numeric_limits<int>::max());
   mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+  // What is kept is kept once: with an arena for each thread, a thread would not get what another
+  // one has freed.
+  mallopt(M_ARENA_MAX, 1);
 
   CLI::App app("Trains, tests and verifies short-term plasticity neurons.", "stpn");
   app.set_version_flag("--version", "stpn " + stpn::train::version());
