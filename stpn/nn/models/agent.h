@@ -27,13 +27,10 @@ class Agent : public torch::nn::Module {
   };
   // As Unit::forward, with x (T, B, I) the observations: with an encoder images, uint8.
   // REQUIRES: with an encoder, no closed loop.
-  Output forward(const UnitInput& input) { return forward_encoded(encoded(input)); }
+  Output forward(const UnitInput& input) { return with_heads(forward_unit(input)); }
   // Without the heads: the unit's output.
   UnitOutput forward_unit(const UnitInput& input) { return unit_->forward(encoded(input)); }
-  // With x the inputs of the unit: what the encoder, if there is one, made of the observations. A
-  // closed loop gets the h of the unit.
-  Output forward_encoded(const UnitInput& input) { return with_heads(unit_->forward(input)); }
-  // The same of what the unit has made of its input.
+  // What the heads make of the unit's output.
   Output with_heads(UnitOutput output);
 
   // Encoder, unit and heads anew: weights and biases of the heads ~ U(+-1/sqrt(H)).

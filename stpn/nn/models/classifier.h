@@ -28,7 +28,7 @@ class Classifier : public torch::nn::Module {
   Output forward(const UnitInput& input, int64_t first = 0) {
     return with_head(unit_->forward(input), first);
   }
-  // The same of what the unit has made of its input.
+  // What the head makes of the unit's output.
   Output with_head(UnitOutput output, int64_t first = 0);
 
   // Unit and head anew: head weight and bias ~ U(+-1/sqrt(H)), or N(0, 1/H) and N(0, 1) if the

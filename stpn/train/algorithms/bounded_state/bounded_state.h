@@ -28,8 +28,9 @@ struct StateGradientBound {
 };
 
 // As unit.forward(input), with the same values up to rounding, but in backward the gradient is
-// scaled down for each sample after every `bound.steps` steps. Calls before_piece(t) before it runs
-// such a piece of the steps, which begins with step t, and begins to count at 0 again.
+// scaled down for each sample after every `bound.steps` steps. Each such piece is a call of
+// unit.forward, whose closed loop counts steps from 0; before_piece(t) says with which one it
+// begins.
 nn::UnitOutput forward_bounded(nn::Unit& unit, const nn::UnitInput& input,
                                const StateGradientBound& bound,
                                const std::function<void(int64_t)>& before_piece = {});
