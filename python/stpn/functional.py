@@ -38,13 +38,6 @@ def _zeros(given: Tensor | None, weight: Tensor, *shape: int) -> Tensor:
     return weight.new_zeros(shape) if given is None else given
 
 
-def _plastic_inputs(weight: Tensor, recurrent: bool, connections: str = "all") -> int:
-    H, N = weight.shape
-    if connections == "recurrent":
-        return H
-    return N - H if recurrent and connections == "input" else N
-
-
 def stpn_recurrent(x: Tensor, weight: Tensor, bias: Tensor | None, weight_lambda: Tensor,
                    weight_gamma: Tensor, *, h: Tensor | None = None, F: Tensor | None = None,
                    beta: Tensor | None = None, bias_lambda: Tensor | None = None,
@@ -56,16 +49,13 @@ def stpn_recurrent(x: Tensor, weight: Tensor, bias: Tensor | None, weight_lambda
                    **options: Unpack[STPNOptions]) -> Result:
     """`stpn.STPN` of one layer. States: h, F and, where bias_lambda is given, beta. A gate is there if
     its weight is."""
-    B, H = x.size(1), weight.size(0)
-    P = _plastic_inputs(weight, True, options.get("connections", "all"))
     if bias_lambda is not None:
-        beta = _zeros(beta, weight, B, H)
+        beta = _zeros(beta, weight, x.size(1), weight.size(0))
     output, after, fast_bias, spent = ops.stpn_recurrent(
-        x, _zeros(h, weight, B, H), _zeros(F, weight, B, H, P), weight, bias, weight_lambda,
-        weight_gamma, beta=beta, bias_lambda=bias_lambda, bias_gamma=bias_gamma,
-        layer_norm_weight=layer_norm_weight, layer_norm_bias=layer_norm_bias,
-        update_weight=update_weight, update_bias=update_bias, write_weight=write_weight,
-        decay_weight=decay_weight, measured=measured, reset=reset, energy=energy, **options)
+        x, h, F, weight, bias, weight_lambda, weight_gamma, beta=beta, bias_lambda=bias_lambda,
+        bias_gamma=bias_gamma, layer_norm_weight=layer_norm_weight,
+        layer_norm_bias=layer_norm_bias, update_weight=update_weight, update_bias=update_bias,
+        write_weight=write_weight, decay_weight=decay_weight, measured=measured, reset=reset, energy=energy, **options)
     return _result(output, spent, energy,
                    {"F": after, "beta": None if beta is None else fast_bias})
 
@@ -78,14 +68,12 @@ def stpn_feedforward(x: Tensor, weight: Tensor, bias: Tensor | None, weight_lamb
                      reset: Tensor | None = None, energy: bool = False,
                      **options: Unpack[STPNFeedforwardOptions]) -> Result:
     """`stpn.STPNFeedforward` of one layer. States: F and, where bias_lambda is given, beta."""
-    B, H = x.size(1), weight.size(0)
     if bias_lambda is not None:
-        beta = _zeros(beta, weight, B, H)
+        beta = _zeros(beta, weight, x.size(1), weight.size(0))
     output, after, fast_bias, spent = ops.stpn_feedforward(
-        x, _zeros(F, weight, B, H, weight.size(1)), weight, bias, weight_lambda, weight_gamma,
-        beta=beta, bias_lambda=bias_lambda, bias_gamma=bias_gamma,
-        layer_norm_weight=layer_norm_weight, layer_norm_bias=layer_norm_bias, measured=measured,
-        reset=reset, energy=energy, **options)
+        x, F, weight, bias, weight_lambda, weight_gamma, beta=beta, bias_lambda=bias_lambda,
+        bias_gamma=bias_gamma, layer_norm_weight=layer_norm_weight,
+        layer_norm_bias=layer_norm_bias, measured=measured, reset=reset, energy=energy, **options)
     return _result(output, spent, energy,
                    {"F": after, "beta": None if beta is None else fast_bias}, recurrent=False)
 
@@ -96,11 +84,9 @@ def fast_weights(x: Tensor, weight: Tensor, bias: Tensor, *, h: Tensor | None = 
                  reset: Tensor | None = None, energy: bool = False,
                  **options: Unpack[FastWeightsOptions]) -> Result:
     """`stpn.FastWeights` of one layer. States: h, A."""
-    B, H = x.size(1), weight.size(0)
     output, after, spent = ops.fast_weights(
-        x, _zeros(h, weight, B, H), _zeros(A, weight, B, H, H), weight, bias,
-        layer_norm_weight=layer_norm_weight, layer_norm_bias=layer_norm_bias, measured=measured,
-        reset=reset, energy=energy, **options)
+        x, h, A, weight, bias, layer_norm_weight=layer_norm_weight,
+        layer_norm_bias=layer_norm_bias, measured=measured, reset=reset, energy=energy, **options)
     return _result(output, spent, energy, {"A": after})
 
 
@@ -111,11 +97,10 @@ def backpropamine(x: Tensor, weight_ih: Tensor, bias: Tensor, weight_hh: Tensor,
                   reset: Tensor | None = None, energy: bool = False,
                   **options: Unpack[BackpropamineOptions]) -> Result:
     """`stpn.Backpropamine` of one layer. States: h, P and, with neuromodulation "modul", E."""
-    B, H = x.size(1), weight_ih.size(0)
     if options.get("neuromodulation") == "modul":
-        E = _zeros(E, weight_ih, B, H, H)
+        H = weight_ih.size(0)
+        E = _zeros(E, weight_ih, x.size(1), H, H)
     output, after, trace, spent = ops.backpropamine(
-        x, _zeros(h, weight_ih, B, H), _zeros(P, weight_ih, B, H, H), weight_ih, bias, weight_hh,
-        alpha, E=E, modulator_weight=modulator_weight, modulator_bias=modulator_bias, rate=rate,
-        measured=measured, reset=reset, energy=energy, **options)
+        x, h, P, weight_ih, bias, weight_hh, alpha, E=E, modulator_weight=modulator_weight,
+        modulator_bias=modulator_bias, rate=rate, measured=measured, reset=reset, energy=energy, **options)
     return _result(output, spent, energy, {"P": after, "E": None if E is None else trace})

@@ -54,6 +54,19 @@ class OpTest(unittest.TestCase):
         for ours, theirs in zip(*gradients):
             torch.testing.assert_close(ours, theirs)
 
+    def test_states_of_none_are_zeros(self):
+        x, h, F, *rest = arguments()
+        gate = torch.rand_like(rest[0])
+        results = []
+        for states in ((torch.zeros_like(h), torch.zeros_like(F)), (None, None)):
+            output, F, _, energy = stpn_recurrent(x, *states, *rest, update_weight=gate,
+                                                  energy=True)
+            loss = output.cos().sum() + F.sin().sum() + energy.sum()
+            results.append([output, F, energy, *torch.autograd.grad(loss, [x, *rest])])
+        for absent, zeros in zip(*results):
+            torch.testing.assert_close(absent, zeros, rtol=0, atol=0)
+        torch.library.opcheck(torch.ops.stpn.stpn_recurrent.default, (x, None, None, *rest))
+
     def test_takes_inputs_that_are_not_contiguous(self):
         x, *rest = arguments()
         batch_first = x.transpose(0, 1).contiguous()

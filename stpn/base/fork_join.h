@@ -1,4 +1,5 @@
-// Runs a loop on threads of a library, such as OpenMP or TBB, that ThreadSanitizer cannot see into.
+// Runs a loop, or starts a task, on threads of a library, such as OpenMP or TBB, that
+// ThreadSanitizer cannot see into.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +10,19 @@
 #endif
 
 namespace stpn::base {
+
+// For a task that a library starts and nobody waits for: the first is called by who starts it, the
+// second by the task, before it reads what it was given. `order` says which tasks are meant.
+inline void announce_start([[maybe_unused]] void* order) {
+#if defined(__SANITIZE_THREAD__)
+  __tsan_release(order);
+#endif
+}
+inline void announce_begin([[maybe_unused]] void* order) {
+#if defined(__SANITIZE_THREAD__)
+  __tsan_acquire(order);
+#endif
+}
 
 // Calls loop(count, body), which calls body(i) once for each i in [0, count) and returns when all
 // are done. ThreadSanitizer sees neither how the library starts its threads nor how it waits for

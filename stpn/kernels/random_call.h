@@ -112,7 +112,9 @@ struct RandomCall {
     p.parallel = parallel;
     for (size_t row = 0; row < arrays.size(); ++row) {
       if (arrays[row].values.empty()) continue;
-      if (Fields::values[row] != nullptr) p.*Fields::values[row] = arrays[row].values.data();
+      if (Fields::values[row] != nullptr && (with_state || !Unit::kTensors[row].is_state())) {
+        p.*Fields::values[row] = arrays[row].values.data();
+      }
       if (Fields::finals[row] != nullptr) p.*Fields::finals[row] = r.finals[row].values.data();
     }
     forward(p);
@@ -172,6 +174,7 @@ struct RandomCall {
     all
   } given = GivenGradients::no_energy;
   bool with_energy = true;  // whether the energy is measured
+  bool with_state = true;   // whether the call has an initial state
   std::vector<T> grad_output, grad_energy;
   std::vector<Array> grad_finals;  // likewise; empty but for states
   std::vector<uint8_t> reset;
@@ -222,6 +225,26 @@ void expect_same(const Result& got, const Result& want, const Extent& extent) {
 template <typename Call>
 void expect_cpu_matches_reference(const Call& call) {
   expect_same(call.cpu(), call.reference(), call.extent);
+}
+
+// A call without an initial state writes what one whose initial state is zeros writes.
+template <typename Call>
+void expect_no_state_is_zeros(Call call) {
+  for (const char* state : {"h", "F", "beta", "A", "P", "E"}) {
+    for (auto& array : call.arrays) {
+      if (array.name == state) std::fill(array.values.begin(), array.values.end(), 0);
+    }
+  }
+  const auto of_zeros = call.cpu(), reference_of_zeros = call.reference();
+  call.with_state = false;
+  const auto expect_equal = [](const auto& got, const auto& want) {
+    EXPECT_EQ(got.output, want.output);
+    EXPECT_EQ(got.energy, want.energy);
+    EXPECT_EQ(got.finals, want.finals);
+    EXPECT_EQ(got.gradients, want.gradients);
+  };
+  expect_equal(call.cpu(), of_zeros);
+  expect_equal(call.reference(), reference_of_zeros);
 }
 
 }  // namespace stpn::kernels::testing

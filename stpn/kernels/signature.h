@@ -95,7 +95,8 @@ struct Signature {
 
 // The fields of a kernel's parameter structs. All point to dense arrays of the row's shape; null
 // where the variant has no such tensor.
-//   forward:   const T* NAME (input, parameter), const T* initial_NAME (states), T* final_NAME
+//   forward:   const T* NAME (input, parameter), const T* initial_NAME, T* final_NAME (states; on
+//              the CPU null: zeros, and not wanted)
 //   backward:  T* grad_NAME, T* grad_initial_NAME, const T* grad_final_NAME
 #define STPN_FORWARD_FIELD(role, name, shape, given, gradient, meaning) STPN_FORWARD_##role(name)
 #define STPN_FORWARD_input(name) const T* name = nullptr;

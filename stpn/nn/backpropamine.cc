@@ -75,13 +75,17 @@ StateShapes Backpropamine::state_shapes() const {
 
 UnitOutput Backpropamine::forward(const UnitInput& input) {
   check_input(input);
-  const State state = input.state.empty() ? initial_state(input.x.size(1)) : input.state;
+  // The op knows by E that there is a trace.
+  const bool wants_state = input.state.empty() && variant_.has_trace();
+  const State state = wants_state ? initial_state(input.x.size(1)) : input.state;
   ops::BackpropamineCall call;
   call.variant = variant_;
   call.x = input.x;
-  call.h = state[0].second;
-  call.P = state[1].second;
-  if (variant_.has_trace()) call.E = state[2].second;
+  if (!state.empty()) {
+    call.h = state[0].second;
+    call.P = state[1].second;
+    if (variant_.has_trace()) call.E = state[2].second;
+  }
   call.weight_ih = weight_ih_;
   call.bias = bias_;
   call.weight_hh = weight_hh_;
@@ -94,13 +98,16 @@ UnitOutput Backpropamine::forward(const UnitInput& input) {
     call.measured = measured().slice(0, 0, input_size()).to(weight_ih_.scalar_type());
   }
   call.energy = input.energy;
+  call.final_states = input.wants_state;
   call.closed_loop = input.closed_loop;
   const ops::BackpropamineResult result = ops::backpropamine(call);
 
   UnitOutput output;
   output.y = result.output;
-  output.state = {{"h", last_activity(result.output)}, {"P", result.P}};
-  if (variant_.has_trace()) output.state.emplace_back("E", result.E);
+  if (input.wants_state) {
+    output.state = {{"h", last_activity(result.output)}, {"P", result.P}};
+    if (variant_.has_trace()) output.state.emplace_back("E", result.E);
+  }
   if (input.energy) output.energy = result.energy;
   return output;
 }

@@ -69,12 +69,13 @@ StateShapes FastWeights::state_shapes() const {
 
 UnitOutput FastWeights::forward(const UnitInput& input) {
   check_input(input);
-  const State state = input.state.empty() ? initial_state(input.x.size(1)) : input.state;
   ops::FastWeightsCall call;
   call.variant = variant_;
   call.x = input.x;
-  call.h = state[0].second;
-  call.A = state[1].second;
+  if (!input.state.empty()) {
+    call.h = input.state[0].second;
+    call.A = input.state[1].second;
+  }
   call.weight = weight_;
   call.bias = bias_;
   call.layer_norm_weight = layer_norm_weight_;
@@ -82,12 +83,15 @@ UnitOutput FastWeights::forward(const UnitInput& input) {
   call.reset = input.reset;
   if (input.energy && measured().defined()) call.measured = measured().to(weight_.scalar_type());
   call.energy = input.energy;
+  call.final_states = input.wants_state;
   call.closed_loop = input.closed_loop;
   const ops::FastWeightsResult result = ops::fast_weights(call);
 
   UnitOutput output;
   output.y = result.output;
-  output.state = {{"h", last_activity(result.output)}, {"A", result.A}};
+  if (input.wants_state) {
+    output.state = {{"h", last_activity(result.output)}, {"A", result.A}};
+  }
   if (input.energy) output.energy = result.energy;
   return output;
 }

@@ -27,7 +27,8 @@ struct UnitInput {
   State state = {};      // empty: the initial one
   // (T, B) bool; true: the sample's state is set to zero before step t. Undefined: no resets.
   torch::Tensor reset = {};
-  bool energy = false;  // also measure energy
+  bool energy = false;      // also measure energy
+  bool wants_state = true;  // false: the state after the last step may be left out of the output
   // Receives the outputs of each step and writes x and reset of the next, which have to be
   // contiguous then; x must not require a gradient. Null: x and reset are complete.
   kernels::ClosedLoop* closed_loop = nullptr;
@@ -35,7 +36,7 @@ struct UnitInput {
 
 struct UnitOutput {
   torch::Tensor y;       // (T, B, H)
-  State state;           // after the last step; differentiable
+  State state;           // after the last step; differentiable; may be empty if it is not wanted
   torch::Tensor energy;  // (T, B, neurons), undefined unless asked for; neurons = H (times gates:
                          // LSTM 4H, GRU 3H); differentiable
 };

@@ -12,7 +12,8 @@ at::Tensor energy_of_fixed_weights(const at::Tensor& weight, const at::Tensor& z
 }
 
 at::Tensor last_activities(const at::Tensor& h, const at::Tensor& output, const at::Tensor& reset) {
-  const at::Tensor last = at::cat({h.unsqueeze(0), output.slice(0, 0, -1)});
+  const at::Tensor first = h.defined() ? h.unsqueeze(0) : at::zeros_like(output.slice(0, 0, 1));
+  const at::Tensor last = at::cat({first, output.slice(0, 0, -1)});
   return reset.defined() ? last.masked_fill(reset.unsqueeze(2), 0) : last;
 }
 

@@ -35,7 +35,10 @@ Tensors tensors_of(const Optionals& optionals) {
 
 Call call_of(const Optionals& tensors, const std::optional<at::Tensor>& reset,
              const std::vector<double>& options, bool energy) {
-  return {tensors_of(tensors), reset.value_or(at::Tensor()), options, energy, nullptr};
+  return {.tensors = tensors_of(tensors),
+          .reset = reset.value_or(at::Tensor()),
+          .options = options,
+          .energy = energy};
 }
 
 std::vector<bool> flags_of(const c10::List<bool>& list, size_t wanted, const char* name) {

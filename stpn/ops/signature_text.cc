@@ -138,8 +138,11 @@ std::string description_of(const Signature& signature) {
     if (argument.kind == Argument::Kind::tensor) {
       const TensorSpec& tensor = signature.tensors[argument.row];
       const std::string meaning = std::string(tensor.is_state() ? "state: " : "") + tensor.meaning;
+      const bool zeros = tensor.is_state() && tensor.given == Given::nullable;
       line(tensor.name, shape_text(tensor.shape),
-           tensor.given == Given::required ? meaning : meaning + "; may be absent");
+           tensor.given == Given::required
+               ? meaning
+               : meaning + (zeros ? "; None: zeros" : "; may be absent"));
     } else if (argument.kind == Argument::Kind::reset) {
       line("reset", "(T, B) bool", "true: the sample's state is zeroed before the step");
     } else if (argument.kind == Argument::Kind::option) {
@@ -155,7 +158,7 @@ std::string description_of(const Signature& signature) {
   for (const TensorSpec& tensor : signature.tensors) {
     if (tensor.role != Role::state) continue;
     line(fmt::format("-> {}", tensor.name), shape_text(tensor.shape),
-         tensor.given == Given::required ? "final state" : "final state; empty where absent");
+         tensor.given == Given::optional ? "final state; empty where absent" : "final state");
   }
   line("-> energy", "(T, B, H)", "of each neuron at each step; empty unless asked for");
   return text;

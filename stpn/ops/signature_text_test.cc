@@ -16,7 +16,7 @@ const kernels::Signature* const kAll[] = {&kernels::kStpnRecurrent, &kernels::kS
 // The schema is an interface: whoever changes a signature sees here what callers will see.
 TEST(SignatureTextTest, SchemasAreThoseThatCallersKnow) {
   EXPECT_EQ(schema_of(kernels::kStpnRecurrent),
-            "stpn_recurrent(Tensor x, Tensor h, Tensor F, Tensor weight, Tensor? bias, "
+            "stpn_recurrent(Tensor x, Tensor? h, Tensor? F, Tensor weight, Tensor? bias, "
             "Tensor weight_lambda, Tensor weight_gamma, *, Tensor? beta=None, "
             "Tensor? bias_lambda=None, Tensor? bias_gamma=None, Tensor? layer_norm_weight=None, "
             "Tensor? layer_norm_bias=None, Tensor? update_weight=None, Tensor? update_bias=None, "
@@ -26,7 +26,7 @@ TEST(SignatureTextTest, SchemasAreThoseThatCallersKnow) {
             "str decay='before_update', str presynaptic='previous', str activation='tanh', "
             "bool energy=False) -> (Tensor output, Tensor F, Tensor beta, Tensor energy)");
   EXPECT_EQ(schema_of(kernels::kStpnFeedforward),
-            "stpn_feedforward(Tensor x, Tensor F, Tensor weight, Tensor? bias, "
+            "stpn_feedforward(Tensor x, Tensor? F, Tensor weight, Tensor? bias, "
             "Tensor weight_lambda, Tensor weight_gamma, *, Tensor? beta=None, "
             "Tensor? bias_lambda=None, Tensor? bias_gamma=None, Tensor? layer_norm_weight=None, "
             "Tensor? layer_norm_bias=None, Tensor? measured=None, Tensor? reset=None, "
@@ -34,14 +34,14 @@ TEST(SignatureTextTest, SchemasAreThoseThatCallersKnow) {
             "str activation='tanh', bool energy=False) "
             "-> (Tensor output, Tensor F, Tensor beta, Tensor energy)");
   EXPECT_EQ(schema_of(kernels::kBackpropamine),
-            "backpropamine(Tensor x, Tensor h, Tensor P, Tensor weight_ih, Tensor bias, "
+            "backpropamine(Tensor x, Tensor? h, Tensor? P, Tensor weight_ih, Tensor bias, "
             "Tensor weight_hh, Tensor alpha, *, Tensor? E=None, Tensor? modulator_weight=None, "
             "Tensor? modulator_bias=None, Tensor? rate=None, Tensor? measured=None, "
             "Tensor? reset=None, str neuromodulation='modplast', str addition='clamp', "
             "str modulator='tanh', bool energy=False) "
             "-> (Tensor output, Tensor P, Tensor E, Tensor energy)");
   EXPECT_EQ(schema_of(kernels::kFastWeights),
-            "fast_weights(Tensor x, Tensor h, Tensor A, Tensor weight, Tensor bias, *, "
+            "fast_weights(Tensor x, Tensor? h, Tensor? A, Tensor weight, Tensor bias, *, "
             "Tensor? layer_norm_weight=None, Tensor? layer_norm_bias=None, "
             "Tensor? measured=None, Tensor? reset=None, int inner_steps=1, float decay=0.9, "
             "float rate=0.5, bool energy=False) -> (Tensor output, Tensor A, Tensor energy)");

@@ -90,6 +90,7 @@ class TypedOp : public UnitOp {
     Unit::for_each_option(
         variant, [&](auto option) { call.options.push_back(static_cast<double>(option)); });
     call.energy = from.energy;
+    call.final_states = from.final_states;
     call.closed_loop = from.closed_loop;
     return one().run(call);
   }
@@ -161,8 +162,10 @@ class TypedOp : public UnitOp {
                             (sizes.steps / bound.interval + 1) * bound.per_checkpoint);
     }
 
-    void forward(const Call& call, const Tensors& results) const override {
+    void forward(const Call& given, const Tensors& results) const override {
       if (extent.batch == 0) return;
+      std::optional<Call> storage;
+      const Call& call = with_states(given, storage);
       Forward p = params(call, results.front(), results.back());
       size_t next = 1;
       for (size_t row = 0; row < kRows; ++row) {
@@ -178,8 +181,10 @@ class TypedOp : public UnitOp {
       kernels_->forward(p);
     }
 
-    void backward(const Call& call, const Tensors& grads, const at::Tensor& output,
+    void backward(const Call& given, const Tensors& grads, const at::Tensor& output,
                   const at::Tensor& saved, const Tensors& gradients) const override {
+      std::optional<Call> storage;
+      const Call& call = with_states(given, storage);
       Backward p;
       p.forward = params(call, output, saved);
       size_t next = 0;
@@ -223,6 +228,22 @@ class TypedOp : public UnitOp {
         if (*letter != ' ') shape.push_back(size_of(*letter, extent, variant_));
       }
       return shape;
+    }
+
+    // On a GPU, whose kernels read every initial state: the call with zeros for those that it
+    // lacks, in `storage`.
+    const Call& with_states(const Call& call, std::optional<Call>& storage) const {
+      if (kernels_->workspace == nullptr) return call;
+      for (size_t row = 0; row < kRows; ++row) {
+        const kernels::TensorSpec& tensor = Unit::kSignature.tensors[row];
+        if (call.tensors[row].defined() || !tensor.is_state() ||
+            !takes(Unit::kSignature, tensor.name) || Unit::lacks(tensor.name, variant_)) {
+          continue;
+        }
+        if (!storage) storage = call;
+        storage->tensors[row] = at::zeros(shape_of(tensor), call.tensors.front().options());
+      }
+      return storage ? *storage : call;
     }
 
     Forward params(const Call& call, const at::Tensor& output, const at::Tensor& saved) const {

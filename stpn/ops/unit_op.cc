@@ -227,7 +227,10 @@ Tensors UnitOp::empty_results(const Call& call, const PreparedCall& prepared, in
   Tensors results;
   results.reserve(state_names_.size() + 3);
   results.push_back(empty(prepared.output_shape(), options));
-  for (const Shape& shape : prepared.state_shapes) results.push_back(empty(shape, options));
+  const bool final_states = call.final_states || prepared.backend == Backend::cuda;
+  for (const Shape& shape : prepared.state_shapes) {
+    results.push_back(empty(final_states ? shape : Shape{0}, options));
+  }
   results.push_back(empty(call.energy ? prepared.output_shape() : Shape{0}, options));
   results.push_back(saved_buffer(saved, options));
   return results;

@@ -35,6 +35,7 @@ struct Call {
   at::Tensor reset;             // (T, B) bool, or undefined
   std::vector<double> options;  // one for each row; of a choice, its index
   bool energy = false;
+  bool final_states = true;  // false: on the CPU they may be empty
   // Writes x and reset while forward runs; null: they are complete.
   kernels::ClosedLoop* closed_loop = nullptr;
 };

@@ -129,11 +129,11 @@ class Unit(nn.Module, Generic[StateT]):
         state = self._zeros(1 if batch_size is None else batch_size)
         return state if batch_size is not None else self._without_batch(state)
 
-    def _zeros(self, batch: int) -> StateT:
+    def _zeros(self, batch: int, only_optional: bool = False) -> StateT:
         like: Tensor = getattr(self, self._keys[0][0][1])
 
         def zeros(tensor: StateTensor) -> Any:
-            if not self._has_state(tensor.name):
+            if not self._has_state(tensor.name) or (only_optional and not tensor.optional):
                 return None
             if tensor.sizes == "H":
                 return like.new_zeros((self.num_layers, batch, self.hidden_size))
@@ -290,7 +290,8 @@ class Unit(nn.Module, Generic[StateT]):
              energy: bool) -> tuple[Tensor, StateT, list[Tensor]]:
         """All layers over x (T, B, I)."""
         if state is None:
-            state = self._zeros(x.size(1))
+            # The op starts from zeros by itself; by an optional state it knows that there is one.
+            state = self._zeros(x.size(1), only_optional=True)
         finals: list[list[Tensor]] = [[] for _ in state]
         energies = []
         for layer, keys in enumerate(self._keys):
@@ -310,9 +311,9 @@ class Unit(nn.Module, Generic[StateT]):
             if self.dropout > 0 and layer + 1 < self.num_layers:
                 x = nn.functional.dropout(x, self.dropout, self.training)
         return x, self.state_type(*[
-            None if field is None else tuple(of_layers) if len(tensor.sizes) > 1
-            else torch.stack(of_layers)
-            for tensor, field, of_layers in zip(self.signature.states, state, finals)]), energies
+            None if not self._has_state(tensor.name) else tuple(of_layers)
+            if len(tensor.sizes) > 1 else torch.stack(of_layers)
+            for tensor, of_layers in zip(self.signature.states, finals)]), energies
 
     def _measured(self, given: dict[str, Tensor | None]) -> Tensor:
         """Which presynaptic inputs count: those left out do not, recurrent ones always do."""

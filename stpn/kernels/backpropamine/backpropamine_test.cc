@@ -220,6 +220,7 @@ TEST_P(BackpropamineCpuTest, StateMayBeginAtZero) {
         }
         expect_cpu_matches_reference(call);
       }
+      testing::expect_no_state_is_zeros(call);
     }
   }
 }

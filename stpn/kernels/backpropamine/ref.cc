@@ -4,6 +4,7 @@
 
 #include "stpn/kernels/backpropamine/equations.h"
 #include "stpn/kernels/comparisons.h"
+#include "stpn/kernels/initial_state.h"
 #include "stpn/kernels/input_projection.h"
 
 namespace stpn::kernels {
@@ -38,9 +39,9 @@ struct Sample {
 
   State<T> initial_state() const {
     State<T> state;
-    state.h.assign(p.initial_h + b * H, p.initial_h + (b + 1) * H);
-    state.P.assign(p.initial_P + b * H * H, p.initial_P + (b + 1) * H * H);
-    if (v.has_trace()) state.E.assign(p.initial_E + b * H * H, p.initial_E + (b + 1) * H * H);
+    state.h = sample_of(p.initial_h, b, H);
+    state.P = sample_of(p.initial_P, b, H * H);
+    if (v.has_trace()) state.E = sample_of(p.initial_E, b, H * H);
     return state;
   }
 

@@ -11,8 +11,8 @@ STPN_CHOICES(Modulator, tanh, sigmoid, linear);
 
 #define BACKPROPAMINE_TENSORS(X)                                                             \
   X(input, x, "T B I", required, differentiable, "inputs")                                   \
-  X(activity, h, "B H", required, differentiable, "activity before the first step")          \
-  X(state, P, "B H H", required, differentiable, "plastic part of the recurrent synapses")   \
+  X(activity, h, "B H", nullable, differentiable, "activity before the first step")          \
+  X(state, P, "B H H", nullable, differentiable, "plastic part of the recurrent synapses")   \
   X(parameter, weight_ih, "H I", required, differentiable, "W_i")                            \
   X(parameter, bias, "H", required, differentiable, "b_i")                                   \
   X(parameter, weight_hh, "H H", required, differentiable, "w")                              \

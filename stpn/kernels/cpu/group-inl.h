@@ -190,13 +190,16 @@ class Group {
     for (int64_t j = 0; j < count; ++j) of[layout_.value(s, begin + j)] = T(0);
   }
   // The h that step t finds, from the caller's arrays, from presynaptic index `begin` on; zero
-  // after a reset.
+  // after a reset, and at the start if there is no initial h.
   void activity_before(const T* initial_h, const T* output, int64_t t, int64_t begin, T* to) const {
     const int64_t hidden = plan_.hidden;
-    rows_to_presynaptic(t > 0 ? output + place(t - 1, 0, hidden) : initial_h + place(0, 0, hidden),
-                        hidden, hidden, begin, to);
+    const T* const before = t > 0 ? output : initial_h;
+    if (before != nullptr) {
+      const int64_t step = std::max<int64_t>(t - 1, 0);
+      rows_to_presynaptic(before + place(step, 0, hidden), hidden, hidden, begin, to);
+    }
     for (int s = 0; s < S; ++s) {
-      if (is_reset(t, s)) clear_presynaptic(s, hidden, begin, to);
+      if (before == nullptr || is_reset(t, s)) clear_presynaptic(s, hidden, begin, to);
     }
   }
   // From neuron values to a presynaptic array, from index `begin` on, and back.
@@ -224,8 +227,9 @@ class Group {
     transpose(neurons, S, plan_.hidden, S, rows, stride);
   }
   // Between neuron values and step t of a (T, B, H) array; with t = 0, also a (B, H) array of the
-  // state.
+  // state, of which null is zeros.
   void neurons_in(const T* from, int64_t t, T* neurons) const {
+    if (from == nullptr) return static_cast<void>(std::fill_n(neurons, plan_.hidden * S, T(0)));
     rows_to_neurons(from + place(t, 0, plan_.hidden), plan_.hidden, neurons);
   }
   void neurons_out(const T* neurons, int64_t t, T* to) const {

@@ -78,7 +78,7 @@ class FastWeightsForwardGroup : public FastWeightsGroup<Layout> {
       }
     }
     apply_pending();
-    this->matrices_out(A_, forward_.final_A);
+    if (forward_.final_A != nullptr) this->matrices_out(A_, forward_.final_A);
   }
 
  private:

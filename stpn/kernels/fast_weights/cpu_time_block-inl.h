@@ -106,8 +106,10 @@ class FastWeightsGroup : public Group<Layout> {
       this->clear_presynaptic(s, layout_.width - plan_.hidden, plan_.hidden, to);
     }
   }
-  // Between a presynaptic array and step t of an array (T, B, H), or t = 0 of a state (B, H).
+  // Between a presynaptic array and step t of an array (T, B, H), or t = 0 of a state (B, H); null:
+  // zeros.
   void presynaptic_in(const T* from, int64_t t, T* to) const {
+    if (from == nullptr) return static_cast<void>(std::fill_n(to, plan_.presynaptic(S), T(0)));
     rows_in(from + this->place(t, 0, plan_.hidden), plan_.hidden, to);
   }
   void presynaptic_out(const T* from, int64_t t, T* to) const {

@@ -153,6 +153,7 @@ TEST_P(FastWeightsCpuTest, SkipsZerosWithoutChangingResults) {
         const auto reference = run_without_energy_and_gradients_of_A(
             call, fast_weights_forward_ref<double>, fast_weights_backward_ref<double>, false);
         expect_same(cpu, reference, call.extent);
+        testing::expect_no_state_is_zeros(call);
       }
     }
   }

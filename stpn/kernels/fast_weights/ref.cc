@@ -4,6 +4,7 @@
 
 #include "stpn/kernels/comparisons.h"
 #include "stpn/kernels/fast_weights/equations.h"
+#include "stpn/kernels/initial_state.h"
 #include "stpn/kernels/input_projection.h"
 #include "stpn/kernels/layer_norm.h"
 
@@ -34,8 +35,7 @@ struct State {
 template <typename T>
 State<T> initial_state(const FastWeightsForwardParams<T>& p, int64_t b) {
   const int64_t H = p.extent.hidden;
-  return {{p.initial_h + b * H, p.initial_h + (b + 1) * H},
-          {p.initial_A + b * H * H, p.initial_A + (b + 1) * H * H}};
+  return {sample_of(p.initial_h, b, H), sample_of(p.initial_A, b, H * H)};
 }
 
 template <typename T>
@@ -227,7 +227,7 @@ void fast_weights_forward_ref(const FastWeightsForwardParams<T>& p) {
       copy_out(state.h, p.output + at);
       if (p.closed_loop != nullptr) p.closed_loop->after_step(t, b, 1, p.output + at);
     }
-    copy_out(state.A, p.final_A + b * H * H);
+    if (p.final_A != nullptr) copy_out(state.A, p.final_A + b * H * H);
   }
 }
 

@@ -10,8 +10,8 @@ namespace stpn::kernels {
 // N = I + H.
 #define FAST_WEIGHTS_TENSORS(X)                                                            \
   X(input, x, "T B I", required, differentiable, "inputs")                                 \
-  X(activity, h, "B H", required, differentiable, "activity before the first step")        \
-  X(state, A, "B H H", required, differentiable, "fast weights")                           \
+  X(activity, h, "B H", nullable, differentiable, "activity before the first step")        \
+  X(state, A, "B H H", nullable, differentiable, "fast weights")                           \
   X(parameter, weight, "H N", required, differentiable, "W: inputs first, then recurrent") \
   X(parameter, bias, "H", required, differentiable, "b")                                   \
   X(parameter, layer_norm_weight, "H", optional, differentiable, "layer norm: gain")       \

@@ -188,7 +188,9 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
     apply_pending_update(plan_.steps);
     if constexpr (kPost) divide_by_norm();
     this->copy_out(this->matrix(0), {call_.final_F, plastic_.end - plastic_.begin, plastic_.begin});
-    if (plastic_bias_) this->neurons_out(plastic_bias_->values(), 0, call_.final_beta);
+    if (plastic_bias_ && call_.final_beta != nullptr) {
+      this->neurons_out(plastic_bias_->values(), 0, call_.final_beta);
+    }
   }
 
  private:

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "stpn/kernels/comparisons.h"
+#include "stpn/kernels/initial_state.h"
 #include "stpn/kernels/layer_norm.h"
 #include "stpn/kernels/stpn/equations.h"
 #include "stpn/kernels/stpn/gates/ref_gates.h"
@@ -146,11 +147,9 @@ void update(const StpnForwardParams<T>& p, const Shape<T>& s, StepRecord<T>& ste
 template <typename T>
 State<T> initial_state(const StpnForwardParams<T>& p, const Shape<T>& s, int64_t b) {
   State<T> state;
-  if (s.variant.recurrent) state.h.assign(p.initial_h + b * s.H, p.initial_h + (b + 1) * s.H);
-  state.F.assign(p.initial_F + b * s.H * s.P, p.initial_F + (b + 1) * s.H * s.P);
-  if (s.variant.plastic_bias) {
-    state.beta.assign(p.initial_beta + b * s.H, p.initial_beta + (b + 1) * s.H);
-  }
+  if (s.variant.recurrent) state.h = sample_of(p.initial_h, b, s.H);
+  state.F = sample_of(p.initial_F, b, s.H * s.P);
+  if (s.variant.plastic_bias) state.beta = sample_of(p.initial_beta, b, s.H);
   return state;
 }
 
@@ -369,8 +368,8 @@ void stpn_forward_ref(const StpnForwardParams<T>& p) {
       copy_out(step.h, p.output + row);
       if (p.closed_loop != nullptr) p.closed_loop->after_step(t, b, 1, p.output + row);
     }
-    copy_out(state.F, p.final_F + b * s.H * s.P);
-    if (s.variant.plastic_bias) copy_out(state.beta, p.final_beta + b * s.H);
+    if (p.final_F != nullptr) copy_out(state.F, p.final_F + b * s.H * s.P);
+    if (p.final_beta != nullptr) copy_out(state.beta, p.final_beta + b * s.H);
   }
 }
 

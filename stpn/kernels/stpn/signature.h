@@ -19,8 +19,8 @@ STPN_CHOICES(Presynaptic, previous, current);
 // have fast weights.
 #define STPN_TENSORS(X)                                                                           \
   X(input, x, "T B I", required, differentiable, "inputs")                                        \
-  X(activity, h, "B H", required, differentiable, "activity before the first step")               \
-  X(state, F, "B H P", required, differentiable, "fast weights")                                  \
+  X(activity, h, "B H", nullable, differentiable, "activity before the first step")               \
+  X(state, F, "B H P", nullable, differentiable, "fast weights")                                  \
   X(parameter, weight, "H N", required, differentiable, "W: inputs first, then recurrent")        \
   X(parameter, bias, "H", nullable, differentiable, "b")                                          \
   X(parameter, weight_lambda, "H P | P | 1", required, differentiable,                            \

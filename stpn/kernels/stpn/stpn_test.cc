@@ -252,6 +252,7 @@ TEST_P(StpnRecurrentCpuTest, GradientsMayBeMissingAndStateZero) {
         std::fill_n(c["F"].begin(), samples * of_a_sample, 0.0);
         expect_cpu_matches_reference(c);
       }
+      testing::expect_no_state_is_zeros(c);
     }
   }
 }

@@ -154,4 +154,19 @@ TEST_P(UnitContract, InitialStateIsZero) {
   }
 }
 
+TEST_P(UnitContract, WithoutTheLastStateAllElseIsTheSame) {
+  const auto unit = make(3, 4, torch::kFloat);
+  const auto x = torch::randn({7, 5, 3});
+  const auto result = [&](bool wants_state) {
+    const auto output = unit->forward({.x = x, .energy = true, .wants_state = wants_state});
+    auto all =
+        torch::autograd::grad({output.y.cos().sum() + output.energy.sum()}, unit->parameters());
+    all.push_back(output.y);
+    all.push_back(output.energy);
+    return all;
+  };
+  const auto with = result(true), without = result(false);
+  for (size_t k = 0; k < with.size(); ++k) EXPECT_TRUE(with[k].equal(without[k])) << k;
+}
+
 }  // namespace stpn::nn

@@ -66,8 +66,10 @@ UnitOutput GruBesideStpn::forward(const UnitInput& all_input) {
   UnitOutput gru = gru_->forward(of_gru), stpn = stpn_->forward(of_stpn), output;
   output.y = torch::cat({gru.y, stpn.y}, 2);
   if (input.energy) output.energy = torch::cat({gru.energy, stpn.energy}, 2);
-  append(output.state, "gru_", std::move(gru.state));
-  append(output.state, "stpn_", std::move(stpn.state));
+  if (input.wants_state) {
+    append(output.state, "gru_", std::move(gru.state));
+    append(output.state, "stpn_", std::move(stpn.state));
+  }
   return output;
 }
 

@@ -113,7 +113,7 @@ TEST(StpnFeedforwardTest, RejectsWrongArguments) {
   rejects("a weight vector", [](auto& c) { c.weight = torch::zeros({5}); });
   rejects("measured units", [](auto& c) { c.measured = torch::ones({8}); });
   rejects("F of another size", [](auto& c) { c.F = torch::zeros({2, 5, 8}); });
-  rejects("no F", [](auto& c) { c.F = at::Tensor(); });
+  rejects("no weight", [](auto& c) { c.weight = at::Tensor(); });
   rejects("rates of recurrent synapses", [](auto& c) { c.weight_gamma = torch::zeros({8}); });
   StpnFeedforwardOptions options;
   options.norm = "G";  // there is no such norm

@@ -200,15 +200,19 @@ StateShapes StpnUnit::state_shapes() const {
 
 UnitOutput StpnUnit::forward(const UnitInput& input) {
   check_input(input);
-  const State state = input.state.empty() ? initial_state(input.x.size(1)) : input.state;
+  // The op knows by beta that the bias is plastic.
+  const bool wants_state = input.state.empty() && variant_.plastic_bias;
+  const State state = wants_state ? initial_state(input.x.size(1)) : input.state;
   const Rates rates = rates_of(rates_);
   ops::StpnCall call;
   call.variant = variant_;
   call.x = input.x;
-  size_t next = 0;
-  if (variant_.recurrent) call.h = state[next++].second;
-  call.F = state[next++].second;
-  if (variant_.plastic_bias) call.beta = state[next].second;
+  if (!state.empty()) {
+    size_t next = 0;
+    if (variant_.recurrent) call.h = state[next++].second;
+    call.F = state[next++].second;
+    if (variant_.plastic_bias) call.beta = state[next].second;
+  }
   call.weight = weight_;
   call.bias = bias_;
   call.weight_lambda = rates.lambda;
@@ -226,15 +230,18 @@ UnitOutput StpnUnit::forward(const UnitInput& input) {
     call.measured = measured().slice(0, 0, weight_.size(1)).to(weight_.scalar_type());
   }
   call.energy = input.energy;
+  call.final_states = input.wants_state;
   call.closed_loop = input.closed_loop;
   const ops::StpnResult result =
       variant_.recurrent ? ops::stpn_recurrent(call) : ops::stpn_feedforward(call);
 
   UnitOutput output;
   output.y = result.output;
-  if (variant_.recurrent) output.state.emplace_back("h", last_activity(result.output));
-  output.state.emplace_back("F", result.F);
-  if (variant_.plastic_bias) output.state.emplace_back("beta", result.beta);
+  if (input.wants_state) {
+    if (variant_.recurrent) output.state.emplace_back("h", last_activity(result.output));
+    output.state.emplace_back("F", result.F);
+    if (variant_.plastic_bias) output.state.emplace_back("beta", result.beta);
+  }
   if (input.energy) output.energy = result.energy;
   return output;
 }

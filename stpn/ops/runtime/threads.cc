@@ -6,6 +6,9 @@
 #include <tbb/task_arena.h>
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <thread>
 #include <utility>
 
 #include "stpn/base/fork_join.h"
@@ -18,12 +21,34 @@ namespace {
 thread_local KernelThreadsGuard* kernel_threads = nullptr;
 thread_local bool alone = false;  // in run_concurrently
 
+// More than the time between two loops of a step of training.
+constexpr std::chrono::microseconds kAwake{200};
+
 }  // namespace
 
 struct KernelThreadsGuard::Pool {
   // More threads than cores would gain nothing, and the library would print a warning.
   explicit Pool(int threads) : arena(std::min(threads, tbb::info::default_concurrency())) {}
+  ~Pool() { ++*loops; }
+
+  // The other threads that a loop of `count` bodies can use wait in the arena for the next one, for
+  // a while. Where they had gone to sleep, a loop of 60 us would take 90, since they would come
+  // late.
+  void keep_awake(int64_t count) {
+    static char started;
+    for (int64_t i = 1; i < std::min<int64_t>(count, arena.max_concurrency()); ++i) {
+      base::announce_start(&started);
+      arena.enqueue([loops = loops, loop = loops->load()] {
+        base::announce_begin(&started);
+        const auto end = std::chrono::steady_clock::now() + kAwake;
+        while (*loops == loop && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+      });
+    }
+  }
+
   tbb::task_arena arena;
+  // How many loops there have been. Threads that wait may outlive the pool.
+  const std::shared_ptr<std::atomic<int64_t>> loops = std::make_shared<std::atomic<int64_t>>(0);
 };
 
 KernelThreadsGuard::KernelThreadsGuard()
@@ -48,6 +73,7 @@ void KernelThreadsGuard::run(int64_t count, const std::function<void(int64_t)>& 
     const base::Working same(work);
     body(i);
   };
+  ++*pool_->loops;
   base::fork_join(count, working, [this](int64_t n, const std::function<void(int64_t)>& each) {
     pool_->arena.execute([&] {
       tbb::parallel_for(tbb::blocked_range<int64_t>(0, n, 1),
@@ -56,6 +82,7 @@ void KernelThreadsGuard::run(int64_t count, const std::function<void(int64_t)>& 
                         });
     });
   });
+  pool_->keep_awake(count);
 }
 
 namespace {

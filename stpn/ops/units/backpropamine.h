@@ -10,13 +10,15 @@
 namespace stpn::ops {
 
 // The tensors of stpn/kernels/backpropamine/signature.h, where their shapes stand; undefined where
-// absent. Which of them there have to be depends on the neuromodulation.
+// absent. Without h and P they are zeros. Which of them there have to be depends on the
+// neuromodulation.
 struct BackpropamineCall {
 #define BACKPROPAMINE_TENSOR_FIELD(role, name, shape, given, gradient, meaning) at::Tensor name;
   BACKPROPAMINE_TENSORS(BACKPROPAMINE_TENSOR_FIELD)
   at::Tensor reset;  // (T, B) bool, or undefined
   kernels::BackpropamineVariant variant;
   bool energy = false;
+  bool final_states = true;  // false: they may be empty
   // Writes x and reset while forward runs. Null: both are complete before the call.
   kernels::ClosedLoop* closed_loop = nullptr;
 };

@@ -10,13 +10,15 @@
 namespace stpn::ops {
 
 // The tensors of stpn/kernels/fast_weights/signature.h, where their shapes stand; undefined where
-// absent. With layer_norm_weight there is a layer norm. `variant` holds the options.
+// absent. Without h and A they are zeros. With layer_norm_weight there is a layer norm. `variant`
+// holds the options.
 struct FastWeightsCall {
 #define FAST_WEIGHTS_TENSOR_FIELD(role, name, shape, given, gradient, meaning) at::Tensor name;
   FAST_WEIGHTS_TENSORS(FAST_WEIGHTS_TENSOR_FIELD)
   at::Tensor reset;  // (T, B) bool, or undefined
   kernels::FastWeightsVariant variant;
   bool energy = false;
+  bool final_states = true;  // false: they may be empty
   // Writes x and reset while forward runs. Null: both are complete before the call.
   kernels::ClosedLoop* closed_loop = nullptr;
 };

@@ -10,16 +10,18 @@
 namespace stpn::ops {
 
 // The tensors of stpn/kernels/stpn/signature.h, where their shapes stand; undefined where absent.
-// Part of the variant follows from them: from the shapes of weight_lambda and bias_lambda, whether
-// there is one rate per synapse, per presynaptic input or per neuron, or a single one; there is a
-// plastic bias if beta is defined, a layer norm if layer_norm_weight is, and a gate if its weight
-// is. `variant` holds the options; its other fields are not read.
+// Without h and F they are zeros. Part of the variant follows from them: from the shapes of
+// weight_lambda and bias_lambda, whether there is one rate per synapse, per presynaptic input or
+// per neuron, or a single one; there is a plastic bias if beta is defined, a layer norm if
+// layer_norm_weight is, and a gate if its weight is. `variant` holds the options; its other fields
+// are not read.
 struct StpnCall {
 #define STPN_TENSOR_FIELD(role, name, shape, given, gradient, meaning) at::Tensor name;
   STPN_TENSORS(STPN_TENSOR_FIELD)
   at::Tensor reset;  // (T, B) bool, or undefined
   kernels::StpnVariant variant;
   bool energy = false;
+  bool final_states = true;  // false: they may be empty
   // Writes x and reset while forward runs. Null: both are complete before the call.
   kernels::ClosedLoop* closed_loop = nullptr;
 };

@@ -130,6 +130,10 @@ TEST_P(StpnRowHalvesTest, InputsMayNeedNoGradient) {
   expect_x_may_need_no_gradient(RandomStpnCall<double>(kLong, StpnVariant(), 7));
 }
 
+TEST_P(StpnRowHalvesTest, StateMayBeAbsent) {
+  testing::expect_no_state_is_zeros(RandomStpnCall<double>(kLong, StpnVariant(), 7));
+}
+
 INSTANTIATE_TEST_SUITE_P(Targets, StpnRowHalvesTest, testing::all_targets(), testing::target_name);
 
 }  // namespace

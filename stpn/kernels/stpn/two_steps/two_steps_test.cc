@@ -124,6 +124,12 @@ TEST_P(StpnTwoStepTest, InputsMayNeedNoGradient) {
   for (const Norm norm : kNorms) expect_x_may_need_no_gradient(wide_call<double>(6, 5, norm));
 }
 
+TEST_P(StpnTwoStepTest, StateMayBeAbsent) {
+  for (const Norm norm : kNorms) {
+    testing::expect_no_state_is_zeros(wide_call<double>(6, 5, norm, /*with_reset=*/true));
+  }
+}
+
 TEST_P(StpnTwoStepTest, BitsDoNotDependOnThreads) {
   const base::ParallelFor threads = testing::a_thread_each;
   const RandomStpnCall<float> c = wide_call<float>(7, 13, Norm::pre, /*with_reset=*/true);

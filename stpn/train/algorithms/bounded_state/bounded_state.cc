@@ -59,6 +59,7 @@ nn::UnitOutput forward_bounded(nn::Unit& unit, const nn::UnitInput& input,
   for (int64_t begin = 0, end; begin < T; begin = end) {
     end = std::min(begin + bound.steps, T);
     if (before_piece) before_piece(begin);
+    piece.wants_state = end < T || input.wants_state;
     piece.x = input.x.slice(0, begin, end);
     if (input.reset.defined()) piece.reset = input.reset.slice(0, begin, end);
     nn::UnitOutput output = unit.forward(piece);

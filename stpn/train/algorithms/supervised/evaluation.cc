@@ -107,6 +107,7 @@ Evaluation evaluate(nn::Classifier& model, const tasks::SequenceTask& task, task
     for (int64_t begin = 0, end; begin < T; begin = end) {
       end = end_of_piece(begin, piece_length, T);
       input.x = x.slice(0, begin, end);
+      input.wants_state = end < T;
       const Asked asked = asked_in(target, size, begin, end);
       nn::Classifier::Output output = model.forward(input, asked.first_step);
       if (asked.targets > 0) {

@@ -339,11 +339,14 @@ BatchGradient::Result BatchGradient::run(int64_t begin, int64_t end) {
     Shard& shard = shards_[i];
     const torch::AutoGradMode mode(asked[i].targets > 0 || trains_energy);
     const torch::Tensor x = is_whole ? shard.x : shard.x.slice(0, begin, end);
-    nn::Classifier::Output output = model_.with_head(
-        forward_bounded(model_.unit(),
-                        {.x = x.to(dtype), .state = shard.state, .energy = trains_energy},
-                        state_gradient_),
-        asked[i].first_step);
+    nn::Classifier::Output output =
+        model_.with_head(forward_bounded(model_.unit(),
+                                         {.x = x.to(dtype),
+                                          .state = shard.state,
+                                          .energy = trains_energy,
+                                          .wants_state = end < task_.steps()},
+                                         state_gradient_),
+                         asked[i].first_step);
     if (end < task_.steps()) shard.state = detached(std::move(output.state));
     ShardResult of_shard{.numbers = {0, static_cast<double>(asked[i].targets)}};
     std::vector<torch::Tensor> terms, shares;  // the loss is the sum of share times term
