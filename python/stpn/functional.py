@@ -55,7 +55,8 @@ def stpn_recurrent(x: Tensor, weight: Tensor, bias: Tensor | None, weight_lambda
         x, h, F, weight, bias, weight_lambda, weight_gamma, beta=beta, bias_lambda=bias_lambda,
         bias_gamma=bias_gamma, layer_norm_weight=layer_norm_weight,
         layer_norm_bias=layer_norm_bias, update_weight=update_weight, update_bias=update_bias,
-        write_weight=write_weight, decay_weight=decay_weight, measured=measured, reset=reset, energy=energy, **options)
+        write_weight=write_weight, decay_weight=decay_weight, measured=measured, reset=reset,
+        energy=energy, **options)
     return _result(output, spent, energy,
                    {"F": after, "beta": None if beta is None else fast_bias})
 
@@ -102,5 +103,6 @@ def backpropamine(x: Tensor, weight_ih: Tensor, bias: Tensor, weight_hh: Tensor,
         E = _zeros(E, weight_ih, x.size(1), H, H)
     output, after, trace, spent = ops.backpropamine(
         x, h, P, weight_ih, bias, weight_hh, alpha, E=E, modulator_weight=modulator_weight,
-        modulator_bias=modulator_bias, rate=rate, measured=measured, reset=reset, energy=energy, **options)
+        modulator_bias=modulator_bias, rate=rate, measured=measured, reset=reset, energy=energy,
+        **options)
     return _result(output, spent, energy, {"P": after, "E": None if E is None else trace})

@@ -4,8 +4,8 @@
 
 #include "stpn/kernels/backpropamine/equations.h"
 #include "stpn/kernels/comparisons.h"
-#include "stpn/kernels/initial_state.h"
 #include "stpn/kernels/input_projection.h"
+#include "stpn/kernels/row_of.h"
 
 namespace stpn::kernels {
 namespace {
@@ -39,9 +39,9 @@ struct Sample {
 
   State<T> initial_state() const {
     State<T> state;
-    state.h = sample_of(p.initial_h, b, H);
-    state.P = sample_of(p.initial_P, b, H * H);
-    if (v.has_trace()) state.E = sample_of(p.initial_E, b, H * H);
+    state.h = row_of(p.initial_h, b, H);
+    state.P = row_of(p.initial_P, b, H * H);
+    if (v.has_trace()) state.E = row_of(p.initial_E, b, H * H);
     return state;
   }
 

@@ -4,9 +4,9 @@
 
 #include "stpn/kernels/comparisons.h"
 #include "stpn/kernels/fast_weights/equations.h"
-#include "stpn/kernels/initial_state.h"
 #include "stpn/kernels/input_projection.h"
 #include "stpn/kernels/layer_norm.h"
+#include "stpn/kernels/row_of.h"
 
 namespace stpn::kernels {
 namespace {
@@ -35,7 +35,7 @@ struct State {
 template <typename T>
 State<T> initial_state(const FastWeightsForwardParams<T>& p, int64_t b) {
   const int64_t H = p.extent.hidden;
-  return {sample_of(p.initial_h, b, H), sample_of(p.initial_A, b, H * H)};
+  return {row_of(p.initial_h, b, H), row_of(p.initial_A, b, H * H)};
 }
 
 template <typename T>

@@ -4,6 +4,7 @@
 
 #include "stpn/kernels/activation.h"
 #include "stpn/kernels/fixed_weights/equations.h"
+#include "stpn/kernels/row_of.h"
 
 namespace stpn::kernels {
 namespace {
@@ -21,12 +22,6 @@ template <typename T>
 struct State {
   std::vector<T> h, c;
 };
-
-template <typename T>
-std::vector<T> row_of(const T* array, int64_t row, int64_t length) {
-  if (array == nullptr) return std::vector<T>(length, T(0));
-  return {array + row * length, array + (row + 1) * length};
-}
 
 template <typename T>
 bool is_reset(const FixedWeightsForwardParams<T>& p, int64_t row) {

@@ -3,8 +3,8 @@
 #include <vector>
 
 #include "stpn/kernels/comparisons.h"
-#include "stpn/kernels/initial_state.h"
 #include "stpn/kernels/layer_norm.h"
+#include "stpn/kernels/row_of.h"
 #include "stpn/kernels/stpn/equations.h"
 #include "stpn/kernels/stpn/gates/ref_gates.h"
 #include "stpn/kernels/stpn/ref_step.h"
@@ -147,9 +147,9 @@ void update(const StpnForwardParams<T>& p, const Shape<T>& s, StepRecord<T>& ste
 template <typename T>
 State<T> initial_state(const StpnForwardParams<T>& p, const Shape<T>& s, int64_t b) {
   State<T> state;
-  if (s.variant.recurrent) state.h = sample_of(p.initial_h, b, s.H);
-  state.F = sample_of(p.initial_F, b, s.H * s.P);
-  if (s.variant.plastic_bias) state.beta = sample_of(p.initial_beta, b, s.H);
+  if (s.variant.recurrent) state.h = row_of(p.initial_h, b, s.H);
+  state.F = row_of(p.initial_F, b, s.H * s.P);
+  if (s.variant.plastic_bias) state.beta = row_of(p.initial_beta, b, s.H);
   return state;
 }
 
