@@ -40,7 +40,8 @@ CLASSES = 10  # the digits that the PyTorch loop answers with
 
 def experiments_of(program):
     """Those of the checkout that the program was built in, whose settings it knows."""
-    own = Path(program).resolve().parents[2] / "experiments"
+    folder = Path(program).resolve().parent  # build/bin of the checkout
+    own = folder.parent.parent / "experiments"
     return own if own.is_dir() else ROOT / "experiments"
 
 

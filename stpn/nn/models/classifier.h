@@ -25,11 +25,21 @@ class Classifier : public torch::nn::Module {
     State state;           // the unit's, after the last step
   };
   // As Unit::forward, with logits from step `first` on. REQUIRES: 0 <= first <= T.
-  Output forward(const UnitInput& input, int64_t first = 0) {
-    return with_head(unit_->forward(input), first);
-  }
-  // What the head makes of the unit's output.
-  Output with_head(UnitOutput output, int64_t first = 0);
+  Output forward(const UnitInput& input, int64_t first = 0);
+  // What the head makes of the unit's y, (T, B, H), from step `first` on: as Output::logits.
+  torch::Tensor logits(const torch::Tensor& y, int64_t first = 0) const;
+
+  // The sum of losses of the answers to `targets`, and `scale` times its gradients, without
+  // libtorch's graph, which would take most of the time of a small batch.
+  //   y        (T, B, H), the unit's
+  //   targets  ((T - first) B): as below
+  struct LossGradients {
+    double loss = 0;
+    torch::Tensor y;             // (T, B, H), 0 before `first`
+    torch::Tensor weight, bias;  // of the head: the last two of parameters()
+  };
+  LossGradients loss_gradients(const torch::Tensor& y, int64_t first, const torch::Tensor& targets,
+                               double scale) const;
 
   // Unit and head anew: head weight and bias ~ U(+-1/sqrt(H)), or N(0, 1/H) and N(0, 1) if the
   // unit's initialisation is normal.
@@ -43,10 +53,9 @@ class Classifier : public torch::nn::Module {
 };
 
 // The cross-entropy between a classifier's answers and the targets, binary if there is one class:
-// summed over the targets, or of each, (N), with 0 where there is no target.
+// of each, (N), with 0 where there is no target.
 //   logits   (N, classes)
 //   targets  (N) int64: 0 .. classes-1, of one class 0 and 1; or kNoTarget
-torch::Tensor sum_of_losses(const torch::Tensor& logits, const torch::Tensor& targets);
 torch::Tensor losses(const torch::Tensor& logits, const torch::Tensor& targets);
 
 // How many targets the most probable answers equal.

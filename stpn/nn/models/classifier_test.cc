@@ -1,5 +1,6 @@
 #include "stpn/nn/models/classifier.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -105,7 +106,7 @@ TEST(ClassifierTest, LossesLeaveOutStepsWithoutATarget) {
       const int64_t answer = classes == 1 ? row.item<float>() > 0 : row.argmax().item<int64_t>();
       right += answer == target;
     }
-    const auto loss = sum_of_losses(logits, targets);
+    const auto loss = each.sum();
     EXPECT_NEAR(loss.item<double>(), sum, 1e-5);
     EXPECT_EQ(count_right(logits, targets), right);
     const auto gradient = torch::autograd::grad({loss}, {logits})[0];
@@ -118,9 +119,39 @@ TEST(ClassifierTest, LossesOfNoTargetsAreZero) {
   for (const int64_t classes : {1, 3}) {
     const auto logits = torch::randn({4, classes});
     const auto none = torch::full({4}, kNoTarget, torch::kInt64);
-    EXPECT_EQ(sum_of_losses(logits, none).item<double>(), 0);
     EXPECT_EQ(losses(logits, none).abs().sum().item<double>(), 0);
     EXPECT_EQ(count_right(logits, none), 0);
+  }
+}
+
+// Against libtorch's graph, over the whole sequence, some steps, the last one and none.
+TEST(ClassifierTest, LossGradientsAreThoseOfTheGraph) {
+  torch::manual_seed(3);
+  constexpr int64_t kSteps = 6, kSamples = 7, kHidden = 4;
+  constexpr double kScale = 0.25;
+  for (const int64_t classes : {1, 2, 5, 37}) {
+    for (const int64_t first : {0, 2, 5, 6}) {
+      SCOPED_TRACE(fmt::format("{} classes, steps from {}", classes, first));
+      auto model = make_classifier(3, kHidden, classes);
+      const auto named = model.named_parameters();
+      const auto y = torch::randn({kSteps, kSamples, kHidden}).requires_grad_();
+      auto targets = torch::randint(std::max<int64_t>(classes, 2), {(kSteps - first) * kSamples},
+                                    torch::kInt64);
+      if (first < kSteps) targets[1] = targets[6] = kNoTarget;
+
+      const auto& weight = named["head.weight"];
+      const auto& bias = named["head.bias"];
+      const auto logits = torch::linear(y.slice(0, first).flatten(0, 1), weight, bias);
+      const auto loss = losses(logits, targets).sum();
+      const auto expected = torch::autograd::grad({loss * kScale}, {y, weight, bias});
+
+      const auto gradients = model.loss_gradients(y, first, targets, kScale);
+      EXPECT_NEAR(gradients.loss, loss.item<double>(), 1e-5 * (1 + gradients.loss));
+      EXPECT_TRUE(gradients.y.allclose(expected[0], 1e-5, 1e-7));
+      EXPECT_TRUE(gradients.weight.allclose(expected[1], 1e-5, 1e-6));
+      EXPECT_TRUE(gradients.bias.allclose(expected[2], 1e-5, 1e-6));
+      EXPECT_FALSE(gradients.y.requires_grad());
+    }
   }
 }
 

@@ -33,7 +33,8 @@ torch::Tensor random(at::IntArrayRef shape, uint64_t seed) {
 
 nn::Classifier::Output forward_bounded(nn::Classifier& model, const nn::UnitInput& input,
                                        int64_t first, const StateGradientBound& bound) {
-  return model.with_head(train::forward_bounded(model.unit(), input, bound), first);
+  const nn::UnitOutput output = train::forward_bounded(model.unit(), input, bound);
+  return {model.logits(output.y, first), output.energy, output.state};
 }
 
 nn::UnitInput some_input() {

@@ -212,10 +212,10 @@ TEST(PiecesTest, GradientsThroughTheStateAreBounded) {
   const torch::Tensor x = torch::empty({13, kBatch, 3});
   const torch::Tensor target = torch::empty({13 * kBatch}, torch::kInt64);
   task.batch(Split::training, 0, kBatch, x.data_ptr<float>(), target.data_ptr<int64_t>());
-  const auto output = model.with_head(forward_bounded(model.unit(), {.x = x.to(torch::kDouble)},
-                                                      {.steps = 5, .most = 1e-3 / kBatch}));
+  const nn::UnitOutput output = forward_bounded(model.unit(), {.x = x.to(torch::kDouble)},
+                                                {.steps = 5, .most = 1e-3 / kBatch});
   const torch::Tensor mean =
-      nn::sum_of_losses(output.logits, target) / target.ne(tasks::kNoTarget).sum();
+      nn::losses(model.logits(output.y), target).sum() / target.ne(tasks::kNoTarget).sum();
   const auto expected = torch::autograd::grad({mean}, model.parameters());
   for (size_t i = 0; i < expected.size(); ++i) {
     EXPECT_TRUE(gradients[i].allclose(expected[i], 0, 1e-12)) << i;

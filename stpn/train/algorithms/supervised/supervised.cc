@@ -282,6 +282,7 @@ BatchGradient::BatchGradient(const tasks::SequenceTask& task, nn::Classifier& mo
     : task_(task),
       model_(model),
       parameters_(model.parameters()),
+      of_unit_(model.unit().parameters()),
       energy_weight_(energy_weight),
       state_gradient_(state_gradient) {
   state_gradient_.most /= static_cast<double>(batch_size);
@@ -339,36 +340,39 @@ BatchGradient::Result BatchGradient::run(int64_t begin, int64_t end) {
     Shard& shard = shards_[i];
     const torch::AutoGradMode mode(asked[i].targets > 0 || trains_energy);
     const torch::Tensor x = is_whole ? shard.x : shard.x.slice(0, begin, end);
-    nn::Classifier::Output output =
-        model_.with_head(forward_bounded(model_.unit(),
-                                         {.x = x.to(dtype),
-                                          .state = shard.state,
-                                          .energy = trains_energy,
-                                          .wants_state = end < task_.steps()},
-                                         state_gradient_),
-                         asked[i].first_step);
+    nn::UnitOutput output = forward_bounded(model_.unit(),
+                                            {.x = x.to(dtype),
+                                             .state = shard.state,
+                                             .energy = trains_energy,
+                                             .wants_state = end < task_.steps()},
+                                            state_gradient_);
     if (end < task_.steps()) shard.state = detached(std::move(output.state));
     ShardResult of_shard{.numbers = {0, static_cast<double>(asked[i].targets)}};
-    std::vector<torch::Tensor> terms, shares;  // the loss is the sum of share times term
-    const auto add_term = [&](const torch::Tensor& sum, double share) {
-      terms.push_back(sum);
-      shares.push_back(torch::full({}, share, sum.options()));
-    };
+    // What the loss reads of the unit, and its gradients with respect to that.
+    std::vector<torch::Tensor> results, slopes;
+    nn::Classifier::LossGradients of_loss;
     if (asked[i].targets > 0) {
       const torch::Tensor targets =
           shard.target.slice(0, (begin + asked[i].first_step) * shard.size, end * shard.size);
-      const torch::Tensor sum = nn::sum_of_losses(output.logits, targets);
-      of_shard.numbers[0] = sum.item<double>() / static_cast<double>(result.targets);
-      add_term(sum, 1 / static_cast<double>(result.targets));
+      of_loss = model_.loss_gradients(output.y, asked[i].first_step, targets,
+                                      1 / static_cast<double>(result.targets));
+      of_shard.numbers[0] = of_loss.loss / static_cast<double>(result.targets);
+      results.push_back(output.y);
+      slopes.push_back(of_loss.y);
     }
     if (trains_energy) {
-      add_term(up_to_end(output.energy, shard.past_end, begin, end).sum(),
-               energy_weight_ / static_cast<double>(steps));
+      const torch::Tensor sum = up_to_end(output.energy, shard.past_end, begin, end).sum();
+      results.push_back(sum);
+      slopes.push_back(torch::full({}, energy_weight_ / static_cast<double>(steps), sum.options()));
     }
-    if (terms.empty()) return of_shard;
+    if (results.empty()) return of_shard;
+    if (!of_unit_.empty()) {
+      of_shard.gradients = torch::autograd::grad(results, of_unit_, slopes, std::nullopt,
+                                                 /*create_graph=*/false, /*allow_unused=*/true);
+    }
+    of_shard.gradients.push_back(of_loss.weight);
+    of_shard.gradients.push_back(of_loss.bias);
     // Without a target the head has no gradient.
-    of_shard.gradients = torch::autograd::grad(terms, parameters_, shares, std::nullopt,
-                                               /*create_graph=*/false, /*allow_unused=*/true);
     for (size_t k = 0; k < parameters_.size(); ++k) {
       torch::Tensor& gradient = of_shard.gradients[k];
       if (!gradient.defined()) gradient = torch::zeros_like(parameters_[k]);

@@ -97,7 +97,7 @@ class BatchGradient {
   };
   const tasks::SequenceTask& task_;
   nn::Classifier& model_;
-  const std::vector<torch::Tensor> parameters_;  // of the model
+  const std::vector<torch::Tensor> parameters_, of_unit_;  // of the model, and of its unit
   const double energy_weight_;
   StateGradientBound state_gradient_;
   int64_t shard_count_;        // in all processes
