@@ -1,44 +1,37 @@
 #include "stpn/nn/models/classifier.h"
 
+#include <algorithm>
+
 #include "stpn/base/error.h"
+#include "stpn/kernels/classifier_loss/equations.h"
 #include "stpn/nn/initialisation.h"
 
 namespace stpn::nn {
 namespace {
 
-// Rows in the order of (T - first, B). A view.
-torch::Tensor rows_from(const torch::Tensor& y, int64_t first) {
-  return first + 1 == y.size(0) ? y.select(0, first) : y.slice(0, first).flatten(0, 1);
-}
-
-// With one class: the targets, and which of them there are, as numbers.
-struct YesTargets {
-  YesTargets(const torch::Tensor& logits, const torch::Tensor& targets)
-      : yes(targets.clamp_min(0).to(logits.scalar_type())),
-        asked(targets.ne(kNoTarget).to(logits.scalar_type())) {}
-  torch::Tensor yes, asked;
-};
-
-struct LogitGradients {
-  torch::Tensor loss, logits;
-};
-// The sum of losses, and `scale` times its gradient with respect to the logits.
-LogitGradients logit_gradients(const torch::Tensor& logits, const torch::Tensor& targets,
-                               double scale) {
-  if (logits.size(1) == 1) {
-    const YesTargets target(logits, targets);
-    const torch::Tensor said = logits.squeeze(1);
-    return {at::binary_cross_entropy_with_logits(said, target.yes, target.asked, /*pos_weight=*/{},
-                                                 at::Reduction::Sum),
-            said.sigmoid().sub_(target.yes).mul_(scale).mul_(target.asked).unsqueeze_(1)};
-  }
-  const torch::Tensor log_probability = at::_log_softmax(logits, 1, /*half_to_float=*/false);
-  const auto [loss, count] =
-      at::nll_loss_forward(log_probability, targets, /*weight=*/{}, at::Reduction::Sum, kNoTarget);
-  const torch::Tensor of_each =
-      at::nll_loss_backward(torch::full({}, scale, logits.options()), log_probability, targets,
-                            /*weight=*/{}, at::Reduction::Sum, kNoTarget, count);
-  return {loss, at::_log_softmax_backward_data(of_each, log_probability, 1, logits.scalar_type())};
+template <typename T>
+Classifier::LossGradients loss_gradients_of(const torch::nn::LinearImpl& head,
+                                            const torch::Tensor& y, int64_t first,
+                                            const torch::Tensor& targets, double scale) {
+  const torch::Tensor weight = head.weight.detach().contiguous(), bias = head.bias.detach();
+  Classifier::LossGradients gradients{.y = torch::empty(y.sizes(), y.options()),
+                                      .weight = torch::empty(weight.sizes(), y.options()),
+                                      .bias = torch::empty(bias.sizes(), y.options())};
+  const int64_t before = first * y.size(1) * y.size(2);
+  T* const grad_y = gradients.y.data_ptr<T>();
+  std::fill_n(grad_y, before, T(0));
+  gradients.loss = kernels::classifier_loss_cpu<T>({.rows = targets.size(0),
+                                                    .hidden = y.size(2),
+                                                    .classes = weight.size(0),
+                                                    .scale = scale,
+                                                    .y = y.const_data_ptr<T>() + before,
+                                                    .weight = weight.const_data_ptr<T>(),
+                                                    .bias = bias.const_data_ptr<T>(),
+                                                    .target = targets.const_data_ptr<int64_t>(),
+                                                    .grad_y = grad_y + before,
+                                                    .grad_weight = gradients.weight.data_ptr<T>(),
+                                                    .grad_bias = gradients.bias.data_ptr<T>()});
+  return gradients;
 }
 
 }  // namespace
@@ -56,22 +49,22 @@ Classifier::Output Classifier::forward(const UnitInput& input, int64_t first) {
 }
 
 torch::Tensor Classifier::logits(const torch::Tensor& y, int64_t first) const {
-  return torch::linear(rows_from(y, first), head_->weight, head_->bias);
+  // What is asked for most often, the last step, in as few steps of autograd as possible.
+  const torch::Tensor rows =
+      first + 1 == y.size(0) ? y.select(0, first) : y.slice(0, first).flatten(0, 1);
+  return torch::linear(rows, head_->weight, head_->bias);
 }
 
 Classifier::LossGradients Classifier::loss_gradients(const torch::Tensor& y, int64_t first,
                                                      const torch::Tensor& targets,
                                                      double scale) const {
+  STPN_CHECK(y.dim() == 3 && 0 <= first && first <= y.size(0) &&
+                 targets.numel() == (y.size(0) - first) * y.size(1),
+             "there are {} targets for the steps from {} on", targets.numel(), first);
   const torch::NoGradGuard no_grad;
-  const torch::Tensor rows = rows_from(y, first);
-  const auto [loss, of_logits] = logit_gradients(logits(y, first), targets, scale);
-  LossGradients gradients{.loss = loss.item<double>(),
-                          .y = torch::zeros(y.sizes(), y.options()),
-                          .weight = of_logits.t().mm(rows),
-                          .bias = of_logits.sum(0)};
-  torch::Tensor of_rows = rows_from(gradients.y, first);
-  at::mm_out(of_rows, of_logits, head_->weight);
-  return gradients;
+  const bool single = y.scalar_type() == torch::kFloat;
+  const auto run = single ? loss_gradients_of<float> : loss_gradients_of<double>;
+  return run(*head_, y.contiguous(), first, targets.contiguous(), scale);
 }
 
 void Classifier::reset_parameters(uint64_t seed) {
@@ -80,13 +73,14 @@ void Classifier::reset_parameters(uint64_t seed) {
 }
 
 torch::Tensor losses(const torch::Tensor& logits, const torch::Tensor& targets) {
-  if (logits.size(1) == 1) {
-    const YesTargets target(logits, targets);
-    return at::binary_cross_entropy_with_logits(logits.squeeze(1), target.yes, target.asked,
-                                                /*pos_weight=*/{}, at::Reduction::None);
+  if (logits.size(1) > 1) {
+    return at::cross_entropy_loss(logits, targets, /*weight=*/{}, at::Reduction::None,
+                                  /*ignore_index=*/kNoTarget);
   }
-  return at::cross_entropy_loss(logits, targets, /*weight=*/{}, at::Reduction::None,
-                                /*ignore_index=*/kNoTarget);
+  const torch::Tensor asked = targets.ne(kNoTarget).to(logits.scalar_type());
+  return at::binary_cross_entropy_with_logits(logits.squeeze(1),
+                                              targets.clamp_min(0).to(logits.scalar_type()), asked,
+                                              /*pos_weight=*/{}, at::Reduction::None);
 }
 
 int64_t count_right(const torch::Tensor& logits, const torch::Tensor& targets) {
