@@ -58,7 +58,7 @@ LAYERS = (
           "ops call kernels; SIMD code is compiled by the kernels only"),
     Layer("stpn/nn", (BASE, r"stpn/ops/", KERNELS_INTERFACE), ("fmt", "torch"),
           "units compute through ops, and know neither tasks nor trainers"),
-    Layer("stpn/nn/models", (BASE, UNIT_INTERFACE, r"stpn/ops/(undispatched/convolution|runtime/backend|runtime/threads)\.h",
+    Layer("stpn/nn/models", (BASE, UNIT_INTERFACE, r"stpn/ops/(undispatched/(classifier_loss|convolution)|runtime/backend|runtime/threads)\.h",
                              r"stpn/kernels/convolution/equations\.h"), ("fmt", "torch"),
           "a model holds any unit, so it knows none by name"),
     Layer("stpn/runtime", (BASE, KERNELS_INTERFACE, r"stpn/kernels/(layer_norm|cpu/plan)\.h"),

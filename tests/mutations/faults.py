@@ -18,6 +18,7 @@ FAST = "stpn/kernels/fast_weights/"
 FIXED = "stpn/kernels/fixed_weights/"
 BACK = "stpn/kernels/backpropamine/"
 GATED = "stpn/kernels/gated_delta/"
+LOSS = "stpn/kernels/classifier_loss/"
 
 FAULTS = [
     # The gated delta rule
@@ -35,6 +36,14 @@ FAULTS = [
           "      advance<true>(t, S, S);\n      if (p_.energy != nullptr) measure(t, S);\n", "shard_cc_double"),
     Fault("gated_delta", "the decay's gradient is that of S before it was corrected", GATED + "ref.cc",
           "grad_decay += of_decayed * before(j);", "grad_decay += g[j] * before(j);"),
+    # A classifier's loss
+    Fault("classifier_loss", "rows that fill up the last few count", LOSS + "cpu_rows-inl.h",
+          "    std::fill_n(slope_ + count * classes_, (kRows - count) * classes_, T(0));\n", "",
+          "shard_cc_double"),
+    Fault("classifier_loss", "the target's gradient is not scaled", LOSS + "cpu_rows-inl.h",
+          "logits[target] -= static_cast<T>(p_.scale);", "logits[target] -= 1;", "shard_cc_double"),
+    Fault("classifier_loss", "a logit that is not a number is hidden", LOSS + "cpu_rows-inl.h",
+          "hn::IfThenElse(hn::IsNaN(below), below, hn::Exp(d, below))", "hn::Exp(d, below)", "shard_cc_float"),
     # Fast Weights
     Fault("fast_weights", "a reset acts one step late, in the reference", FAST + "ref.cc",
           "  if (p.reset != nullptr && p.reset[row] != 0) {\n    std::fill(state.h",

@@ -1,40 +1,9 @@
 #include "stpn/nn/models/classifier.h"
 
-#include <algorithm>
-
 #include "stpn/base/error.h"
-#include "stpn/kernels/classifier_loss/equations.h"
 #include "stpn/nn/initialisation.h"
 
 namespace stpn::nn {
-namespace {
-
-template <typename T>
-Classifier::LossGradients loss_gradients_of(const torch::nn::LinearImpl& head,
-                                            const torch::Tensor& y, int64_t first,
-                                            const torch::Tensor& targets, double scale) {
-  const torch::Tensor weight = head.weight.detach().contiguous(), bias = head.bias.detach();
-  Classifier::LossGradients gradients{.y = torch::empty(y.sizes(), y.options()),
-                                      .weight = torch::empty(weight.sizes(), y.options()),
-                                      .bias = torch::empty(bias.sizes(), y.options())};
-  const int64_t before = first * y.size(1) * y.size(2);
-  T* const grad_y = gradients.y.data_ptr<T>();
-  std::fill_n(grad_y, before, T(0));
-  gradients.loss = kernels::classifier_loss_cpu<T>({.rows = targets.size(0),
-                                                    .hidden = y.size(2),
-                                                    .classes = weight.size(0),
-                                                    .scale = scale,
-                                                    .y = y.const_data_ptr<T>() + before,
-                                                    .weight = weight.const_data_ptr<T>(),
-                                                    .bias = bias.const_data_ptr<T>(),
-                                                    .target = targets.const_data_ptr<int64_t>(),
-                                                    .grad_y = grad_y + before,
-                                                    .grad_weight = gradients.weight.data_ptr<T>(),
-                                                    .grad_bias = gradients.bias.data_ptr<T>()});
-  return gradients;
-}
-
-}  // namespace
 
 Classifier::Classifier(std::shared_ptr<Unit> unit, int64_t classes) : unit_(std::move(unit)) {
   STPN_CHECK(unit_ != nullptr, "there is no unit");
@@ -55,16 +24,9 @@ torch::Tensor Classifier::logits(const torch::Tensor& y, int64_t first) const {
   return torch::linear(rows, head_->weight, head_->bias);
 }
 
-Classifier::LossGradients Classifier::loss_gradients(const torch::Tensor& y, int64_t first,
-                                                     const torch::Tensor& targets,
-                                                     double scale) const {
-  STPN_CHECK(y.dim() == 3 && 0 <= first && first <= y.size(0) &&
-                 targets.numel() == (y.size(0) - first) * y.size(1),
-             "there are {} targets for the steps from {} on", targets.numel(), first);
-  const torch::NoGradGuard no_grad;
-  const bool single = y.scalar_type() == torch::kFloat;
-  const auto run = single ? loss_gradients_of<float> : loss_gradients_of<double>;
-  return run(*head_, y.contiguous(), first, targets.contiguous(), scale);
+ops::ClassifierLoss Classifier::loss(const torch::Tensor& y, const torch::Tensor& targets,
+                                     double scale) const {
+  return ops::run_classifier_loss(y, head_->weight, head_->bias, targets, scale);
 }
 
 void Classifier::reset_parameters(uint64_t seed) {

@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "stpn/nn/unit.h"
+#include "stpn/ops/undispatched/classifier_loss.h"
 
 namespace stpn::nn {
 
@@ -29,17 +30,12 @@ class Classifier : public torch::nn::Module {
   // What the head makes of the unit's y, (T, B, H), from step `first` on: as Output::logits.
   torch::Tensor logits(const torch::Tensor& y, int64_t first = 0) const;
 
-  // The sum of losses of the answers to `targets`, and `scale` times its gradients, without
-  // libtorch's graph, which would take most of the time of a small batch.
+  // The sum of losses of the answers to `targets`, those of y's last steps, and `scale` times its
+  // gradients, without libtorch's graph, which would take most of the time of a small batch.
   //   y        (T, B, H), the unit's
-  //   targets  ((T - first) B): as below
-  struct LossGradients {
-    double loss = 0;
-    torch::Tensor y;             // (T, B, H), 0 before `first`
-    torch::Tensor weight, bias;  // of the head: the last two of parameters()
-  };
-  LossGradients loss_gradients(const torch::Tensor& y, int64_t first, const torch::Tensor& targets,
-                               double scale) const;
+  //   targets  (N B), of the last N steps: as below
+  ops::ClassifierLoss loss(const torch::Tensor& y, const torch::Tensor& targets,
+                           double scale) const;
 
   // Unit and head anew: head weight and bias ~ U(+-1/sqrt(H)), or N(0, 1/H) and N(0, 1) if the
   // unit's initialisation is normal.

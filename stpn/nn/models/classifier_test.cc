@@ -9,6 +9,7 @@
 #include "stpn/base/error.h"
 #include "stpn/nn/library/lstm.h"
 #include "stpn/nn/stpn/stpn_feedforward.h"
+#include "stpn/ops/runtime/backend.h"
 
 namespace stpn::nn::classifier_test {
 namespace {
@@ -145,12 +146,17 @@ TEST(ClassifierTest, LossGradientsAreThoseOfTheGraph) {
       const auto loss = losses(logits, targets).sum();
       const auto expected = torch::autograd::grad({loss * kScale}, {y, weight, bias});
 
-      const auto gradients = model.loss_gradients(y, first, targets, kScale);
+      const auto gradients = model.loss(y, targets, kScale);
       EXPECT_NEAR(gradients.loss, loss.item<double>(), 1e-5 * (1 + gradients.loss));
       EXPECT_TRUE(gradients.y.allclose(expected[0], 1e-5, 1e-7));
       EXPECT_TRUE(gradients.weight.allclose(expected[1], 1e-5, 1e-6));
       EXPECT_TRUE(gradients.bias.allclose(expected[2], 1e-5, 1e-6));
       EXPECT_FALSE(gradients.y.requires_grad());
+
+      const ops::BackendGuard guard(ops::Backend::reference);
+      const auto reference = model.loss(y, targets, kScale);
+      EXPECT_NEAR(reference.loss, gradients.loss, 1e-5 * (1 + gradients.loss));
+      EXPECT_TRUE(reference.weight.allclose(gradients.weight, 1e-5, 1e-6));
     }
   }
 }
@@ -208,6 +214,14 @@ TEST(ClassifierTest, RefusesWhatCannotBe) {
   EXPECT_THROW(Classifier(LstmOptions().make(2), 0), base::UserError);
   auto model = make_classifier();
   EXPECT_THROW(model.forward({.x = torch::randn({6, 2, 4})}), base::UserError);
+  const auto y = torch::randn({6, 2, 4});
+  const auto targets = torch::zeros({12}, torch::kInt64);
+  EXPECT_NO_THROW(model.loss(y, targets, 1));
+  EXPECT_THROW(model.loss(y, torch::zeros({14}, torch::kInt64), 1), base::UserError);
+  EXPECT_THROW(model.loss(y, targets + 5, 1), base::UserError) << "there are five classes";
+  EXPECT_THROW(model.loss(y, targets.to(torch::kInt32), 1), base::UserError);
+  EXPECT_THROW(model.loss(y.to(torch::kDouble), targets, 1), base::UserError);
+  EXPECT_THROW(model.loss(y.slice(2, 0, 3), targets, 1), base::UserError);
 }
 
 }  // namespace

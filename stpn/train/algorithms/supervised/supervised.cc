@@ -350,12 +350,11 @@ BatchGradient::Result BatchGradient::run(int64_t begin, int64_t end) {
     ShardResult of_shard{.numbers = {0, static_cast<double>(asked[i].targets)}};
     // What the loss reads of the unit, and its gradients with respect to that.
     std::vector<torch::Tensor> results, slopes;
-    nn::Classifier::LossGradients of_loss;
+    ops::ClassifierLoss of_loss;
     if (asked[i].targets > 0) {
       const torch::Tensor targets =
           shard.target.slice(0, (begin + asked[i].first_step) * shard.size, end * shard.size);
-      of_loss = model_.loss_gradients(output.y, asked[i].first_step, targets,
-                                      1 / static_cast<double>(result.targets));
+      of_loss = model_.loss(output.y, targets, 1 / static_cast<double>(result.targets));
       of_shard.numbers[0] = of_loss.loss / static_cast<double>(result.targets);
       results.push_back(output.y);
       slopes.push_back(of_loss.y);
