@@ -97,7 +97,7 @@ class ClassifierLossRows {
     std::fill_n(y_, kRows * hidden_, T(0));
   }
 
-  // Fewer than kRows are filled up with zeros, whose gradients are 0.
+  // Of the last few rows, fewer than kRows: those that are missing have gradients of 0.
   void run_rows(const int64_t* rows, int count) {
     const int64_t H = p_.hidden;
     for (int r = 0; r < count; ++r) std::copy_n(p_.y + rows[r] * H, H, y_ + r * hidden_);
