@@ -2,9 +2,9 @@
 # evutils 0.3.18: noise that moves events to one side, differences that change their sign, grids without events, and a
 # seed that does not decide.
 #
-# - spatial_jitter adds noise to whole numbers and cuts off the fraction. So the least noise moves half of the events by a
-#   pixel to the left, half of them up, and none to the right or down. With more noise, too, the picture moves by half a
-#   pixel on average. time_jitter makes half of the events come earlier in the same way.
+# - spatial_jitter adds noise to whole numbers and cuts off the fraction. So the least noise moves half of the events by
+#   a pixel to the left, half of them up, and none to the right or down. With more noise, too, the picture moves by half
+#   a pixel on average. time_jitter makes half of the events come earlier in the same way.
 # - frame_diff counts in 8 bits and wraps: a pixel of 130 ON events has -126. histogram stops at the largest value.
 # - voxel_histogram of two events is empty, that of three is not.
 # - tore ignores dtype: the default is said to be uint8, the result is float32 always.
@@ -54,7 +54,8 @@ for kind in None, np.uint8, np.float64:
 
 for p in 0.5, (0.1, 0.9):
     left = {len(drop_event(many, p, seed=1)) for _ in range(5)}
-    print(f"drop_event with p = {p} and the same seed: {'one number' if len(left) == 1 else 'several numbers'} of events")
+    print(f"drop_event with p = {p} and the same seed:",
+          "one number" if len(left) == 1 else "several numbers", "of events")
 CODE
 seen=$(venv/bin/python run.py 2>errors) || { cat errors; exit 1; }
 echo "$seen"
