@@ -267,8 +267,8 @@ TEST_F(RunTest, ADivergingRunNamesTheLastGoodCheckpoint) {
 
   interrupt("later", 3, 1);
   const RunFolder folder(folder_ / "later");
-  // With such weights in the last checkpoint, the loss of the next batch is not finite: no target is
-  // class 0, and the others are less probable than a float can say.
+  // With such weights in the last checkpoint, the loss of the next batch is not finite: no target
+  // is class 0, and the others are less probable than a float can say.
   auto content = base::read_safetensors(folder.last());
   for (auto& tensor : content.tensors) {
     if (tensor.name != "head.bias") continue;
