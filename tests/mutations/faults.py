@@ -37,9 +37,8 @@ FAULTS = [
     Fault("gated_delta", "the decay's gradient is that of S before it was corrected", GATED + "ref.cc",
           "grad_decay += of_decayed * before(j);", "grad_decay += g[j] * before(j);"),
     # A classifier's loss
-    Fault("classifier_loss", "rows that fill up the last few count", LOSS + "cpu_rows-inl.h",
-          "    std::fill_n(slope_ + count * classes_, (kRows - count) * classes_, T(0));\n", "",
-          "shard_cc_double"),
+    Fault("classifier_loss", "the last few rows have no gradient", LOSS + "cpu_rows-inl.h",
+          "    add_to_sums(count);\n", "    if (count == kRows) add_to_sums(count);\n", "shard_cc_double"),
     Fault("classifier_loss", "the target's gradient is not scaled", LOSS + "cpu_rows-inl.h",
           "logits[target] -= static_cast<T>(p_.scale);", "logits[target] -= 1;", "shard_cc_double"),
     Fault("classifier_loss", "a logit that is not a number is hidden", LOSS + "cpu_rows-inl.h",

@@ -16,6 +16,7 @@
 #include <limits>
 
 #include "stpn/kernels/classifier_loss/equations.h"
+#include "stpn/kernels/cpu/matrices/products-inl.h"
 #include "stpn/kernels/cpu/scratch_pool.h"
 #include "stpn/kernels/cpu/vector_math-inl.h"
 
@@ -31,9 +32,9 @@ class ClassifierLossRows {
  public:
   explicit ClassifierLossRows(const ClassifierLossParams<T>& p)
       : p_(p),
-        hidden_(whole_vectors(p.hidden)),
-        classes_(whole_vectors(p.classes)),
-        scratch_(2 * p.classes * hidden_ + p.hidden * classes_ + 2 * classes_ +
+        hidden_(padded(p.hidden)),
+        classes_(padded(p.classes)),
+        scratch_(2 * p.classes * hidden_ + p.hidden * classes_ + 2 * classes_ + hidden_ +
                  kRows * (2 * hidden_ + classes_)) {
     T* next = scratch_.get();
     const auto take = [&](int64_t count) {
@@ -46,6 +47,7 @@ class ClassifierLossRows {
     by_input_ = take(p.hidden * classes_);
     bias_ = take(classes_);
     grad_bias_ = take(classes_);
+    zeros_ = take(hidden_);
     y_ = take(kRows * hidden_);
     grad_y_ = take(kRows * hidden_);
     slope_ = take(kRows * classes_);
@@ -53,11 +55,13 @@ class ClassifierLossRows {
 
   double run() {
     pack();
-    std::fill_n(p_.grad_y, p_.rows * p_.hidden, T(0));
     int64_t rows[kRows];
     int count = 0;
     for (int64_t n = 0; n < p_.rows; ++n) {
-      if (p_.target[n] < 0) continue;
+      if (p_.target[n] < 0) {
+        std::fill_n(p_.grad_y + n * p_.hidden, p_.hidden, T(0));
+        continue;
+      }
       rows[count++] = n;
       if (count < kRows) continue;
       run_rows(rows, kRows);
@@ -74,12 +78,13 @@ class ClassifierLossRows {
  private:
   static constexpr int kRows = 4;  // at a time
 
-  static int64_t whole_vectors(int64_t count) {
-    const auto lanes = static_cast<int64_t>(hn::Lanes(D()));
-    return (count + lanes - 1) / lanes * lanes;
+  // To 64 bytes, as the products want it.
+  static int64_t padded(int64_t count) {
+    constexpr int64_t kValues = 64 / sizeof(T);
+    return (count + kValues - 1) / kValues * kValues;
   }
 
-  // Parameters in whole vectors, by class and by input, and sums of zeros.
+  // Padded parameters, by class and by input, and sums of zeros.
   void pack() {
     const int64_t H = p_.hidden, C = p_.classes;
     std::fill_n(by_input_, H * classes_, T(0));
@@ -90,63 +95,41 @@ class ClassifierLossRows {
       for (int64_t i = 0; i < H; ++i) by_input_[i * classes_ + c] = row[i];
     }
     std::copy_n(p_.bias, C, bias_);
-    // Improbable: what fills up the last vector of classes.
+    // Improbable: what pads the classes.
     std::fill_n(bias_ + C, classes_ - C, -std::numeric_limits<T>::infinity());
     std::fill_n(grad_weight_, C * hidden_, T(0));
     std::fill_n(grad_bias_, classes_, T(0));
+    std::fill_n(zeros_, hidden_, T(0));
     std::fill_n(y_, kRows * hidden_, T(0));
   }
 
-  // Of the last few rows, fewer than kRows: those that are missing have gradients of 0.
+  // At most kRows of them.
   void run_rows(const int64_t* rows, int count) {
     const int64_t H = p_.hidden;
     for (int r = 0; r < count; ++r) std::copy_n(p_.y + rows[r] * H, H, y_ + r * hidden_);
-    add_products<true>(y_, hidden_, H, by_input_, classes_, slope_);
+    multiply(y_, hidden_, H, by_input_, classes_, bias_, slope_, count);
     for (int r = 0; r < count; ++r) {
       T* const slope = slope_ + r * classes_;
       loss_ += p_.classes == 1 ? differentiate_one(slope, p_.target[rows[r]])
                                : differentiate(slope, p_.target[rows[r]]);
     }
-    std::fill_n(slope_ + count * classes_, (kRows - count) * classes_, T(0));
-    add_products<false>(slope_, classes_, p_.classes, weight_, hidden_, grad_y_);
+    multiply(slope_, classes_, p_.classes, weight_, hidden_, zeros_, grad_y_, count);
     for (int r = 0; r < count; ++r) std::copy_n(grad_y_ + r * hidden_, H, p_.grad_y + rows[r] * H);
-    add_to_sums();
+    add_to_sums(count);
   }
 
-  // to[r][k] = sum over i < `inner` of left[r][i] right[i][k], plus the bias if `kBias`. Rows of
-  // `right` and `to` have `width` values, those of `left` have `left_width`.
-  template <bool kBias>
-  HWY_INLINE void add_products(const T* HWY_RESTRICT left, int64_t left_width, int64_t inner,
-                               const T* HWY_RESTRICT right, int64_t width, T* HWY_RESTRICT to) {
-    const D d;
-    const auto lanes = static_cast<int64_t>(hn::Lanes(d));
-    for_tiles<2>(width, lanes, [&](auto tile, int64_t k) HWY_ATTR {
-      constexpr int N = decltype(tile)::value;
-      V sums[kRows][N];
-      STPN_UNROLL
-      for (int r = 0; r < kRows; ++r) {
-        STPN_UNROLL
-        for (int v = 0; v < N; ++v) {
-          sums[r][v] = kBias ? hn::Load(d, bias_ + k + v * lanes) : hn::Zero(d);
-        }
-      }
-      for (int64_t i = 0; i < inner; ++i) {
-        V factor[N];
-        STPN_UNROLL
-        for (int v = 0; v < N; ++v) factor[v] = hn::Load(d, right + i * width + k + v * lanes);
-        STPN_UNROLL
-        for (int r = 0; r < kRows; ++r) {
-          const V value = hn::Set(d, left[r * left_width + i]);
-          STPN_UNROLL
-          for (int v = 0; v < N; ++v) sums[r][v] = hn::MulAdd(value, factor[v], sums[r][v]);
-        }
-      }
-      STPN_UNROLL
-      for (int r = 0; r < kRows; ++r) {
-        STPN_UNROLL
-        for (int v = 0; v < N; ++v) hn::Store(sums[r][v], d, to + r * width + k + v * lanes);
-      }
-    });
+  // Rows of `to` = those of `initial`, all the same, + those of `factors` times a matrix of `inner`
+  // rows, `width` values each.
+  static void multiply(const T* factors, int64_t stride, int64_t inner, const T* matrix,
+                       int64_t width, const T* initial, T* to, int count) {
+    HWY_NAMESPACE::multiply<T>({.factors = {factors, stride},
+                                .blocks = 1,
+                                .block = inner,
+                                .block_stride = inner,
+                                .matrix = {matrix, width},
+                                .initial = {initial, 0},
+                                .out = {to, width}},
+                               count, width);
   }
 
   // Replaces the logits of a row by `scale` times the gradient with respect to them. Returns the
@@ -185,46 +168,27 @@ class ClassifierLossRows {
   }
 
   // Adds the rows' share of the gradients of weight and bias.
-  HWY_INLINE void add_to_sums() {
+  void add_to_sums(int count) {
     const D d;
-    const auto lanes = static_cast<int64_t>(hn::Lanes(d));
-    for (int64_t c = 0; c < classes_; c += lanes) {
+    const T* slopes[kRows];
+    for (int r = 0; r < count; ++r) slopes[r] = slope_ + r * classes_;
+    for (int64_t c = 0; c < classes_; c += static_cast<int64_t>(hn::Lanes(d))) {
       V sum = hn::Load(d, slope_ + c);
-      STPN_UNROLL
-      for (int r = 1; r < kRows; ++r) sum = hn::Add(sum, hn::Load(d, slope_ + r * classes_ + c));
+      for (int r = 1; r < count; ++r) sum = hn::Add(sum, hn::Load(d, slopes[r] + c));
       add_to(d, sum, grad_bias_ + c);
     }
-    for_tiles<2>(p_.classes, 1, [&](auto tile, int64_t c) HWY_ATTR {
-      constexpr int N = decltype(tile)::value;
-      V slope[N][kRows];
-      STPN_UNROLL
-      for (int k = 0; k < N; ++k) {
-        STPN_UNROLL
-        for (int r = 0; r < kRows; ++r) slope[k][r] = hn::Set(d, slope_[r * classes_ + c + k]);
-      }
-      for (int64_t i = 0; i < hidden_; i += lanes) {
-        V sums[N];
-        STPN_UNROLL
-        for (int k = 0; k < N; ++k) sums[k] = hn::Load(d, grad_weight_ + (c + k) * hidden_ + i);
-        STPN_UNROLL
-        for (int r = 0; r < kRows; ++r) {
-          const V y = hn::Load(d, y_ + r * hidden_ + i);
-          STPN_UNROLL
-          for (int k = 0; k < N; ++k) sums[k] = hn::MulAdd(slope[k][r], y, sums[k]);
-        }
-        STPN_UNROLL
-        for (int k = 0; k < N; ++k) hn::Store(sums[k], d, grad_weight_ + (c + k) * hidden_ + i);
-      }
-    });
+    add_outer_products<2>(slopes, p_.classes, {y_, hidden_}, count, 0, hidden_,
+                          StridedRows<T>{grad_weight_, hidden_});
   }
 
   const ClassifierLossParams<T>& p_;
-  const int64_t hidden_, classes_;  // H and C in whole vectors
+  const int64_t hidden_, classes_;  // H and C, padded
   double loss_ = 0;
   ScratchArray<T> scratch_;
   T *weight_, *grad_weight_;  // (C, hidden_)
   T* by_input_;               // (H, classes_): the weight transposed
   T *bias_, *grad_bias_;      // (classes_)
+  T* zeros_;                  // (hidden_)
   T *y_, *grad_y_;            // (kRows, hidden_)
   T* slope_;                  // (kRows, classes_): logits, then the gradient with respect to them
 };

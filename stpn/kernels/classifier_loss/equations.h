@@ -33,8 +33,8 @@ struct ClassifierLossParams {
   T* grad_bias = nullptr;           // out  (C)
 };
 
-// Both return the sum of losses. It is NaN where a number that it depends on is not finite, but
-// logits of minus infinity, of classes that are not targets, count as improbable.
+// Both return the sum of losses. It is not finite where a logit is not, but for one of minus
+// infinity whose class is no target, and where a target is less probable than T can say.
 //
 // The reference: the equations line by line.
 template <typename T>

@@ -15,9 +15,9 @@
 
 #include "stpn/kernels/closed_loop.h"
 #include "stpn/kernels/cpu/denormals.h"
+#include "stpn/kernels/cpu/matrices/products-inl.h"
 #include "stpn/kernels/cpu/scratch_pool.h"
 #include "stpn/kernels/fixed_weights/cpu_cells-inl.h"
-#include "stpn/kernels/fixed_weights/cpu_products-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace stpn::kernels {

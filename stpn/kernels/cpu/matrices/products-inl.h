@@ -1,11 +1,11 @@
-// Products of matrices for networks with fixed weights, one register tile at a time. Compiled once
-// for each SIMD target.
+// Products of matrices that all samples share, one register tile at a time. Compiled once for each
+// SIMD target.
 
-#if defined(STPN_KERNELS_FIXED_WEIGHTS_CPU_PRODUCTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
-#ifdef STPN_KERNELS_FIXED_WEIGHTS_CPU_PRODUCTS_INL_H_
-#undef STPN_KERNELS_FIXED_WEIGHTS_CPU_PRODUCTS_INL_H_
+#if defined(STPN_KERNELS_CPU_MATRICES_PRODUCTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef STPN_KERNELS_CPU_MATRICES_PRODUCTS_INL_H_
+#undef STPN_KERNELS_CPU_MATRICES_PRODUCTS_INL_H_
 #else
-#define STPN_KERNELS_FIXED_WEIGHTS_CPU_PRODUCTS_INL_H_
+#define STPN_KERNELS_CPU_MATRICES_PRODUCTS_INL_H_
 #endif
 
 #include <hwy/highway.h>
