@@ -247,6 +247,10 @@ class Group {
     return Layout::kBatchInterleaved ? scratch.take_unwritten(count) : scratch.take(count);
   }
 
+  // Whether other groups come between two steps of this one in the caller's memory, and all that is
+  // saved exceeds the cache: what a step reads there has to be fetched ahead.
+  bool has_distant_steps() const { return plan_.batch > S && !plan_.saved_fits_cache; }
+
   const Plan& plan_;
   const Layout layout_;
   const int64_t first_;
@@ -254,7 +258,6 @@ class Group {
   Rows rows_;                           // those of this pass: all, or a part of them
 
  private:
-  bool has_distant_steps() const { return plan_.batch > S && !plan_.saved_fits_cache; }
   static HWY_INLINE void prefetch_all(const T* from, int64_t count) {
     constexpr int64_t kLine = 64 / sizeof(T);
     for (int64_t k = 0; k < count; k += kLine) hwy::Prefetch(from + k);

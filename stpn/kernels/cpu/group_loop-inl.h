@@ -86,6 +86,7 @@ class ForwardGroup : public Group<Layout> {
       save(t);
     }
     pass.end();
+    if (streams_saved_) hwy::FlushStream();
   }
 
  protected:
@@ -93,11 +94,15 @@ class ForwardGroup : public Group<Layout> {
   ForwardGroup(const PlasticPlan<T>& plan, int64_t first, T* saved, const Call& call,
                Scratch<T>& scratch)
       : Group<Layout>(plan, first, saved, call.reset),
+        streams_saved_(saved != nullptr && this->has_distant_steps() && is_aligned(saved)),
         matrices_(scratch.take(plan.all_matrices(S))),
         closed_loop_(call.closed_loop),
         output_(call.output) {}
 
   T* matrix(int64_t which) const { return matrices_ + which * this->plan_.matrix(S); }
+
+  // Whether what a step saves is to be written past the caches: backward is long after it.
+  bool streams_saved() const { return streams_saved_; }
 
   // A pending update of the step before is applied first: after the reset it would write NaN where
   // a parameter is not finite.
@@ -134,6 +139,7 @@ class ForwardGroup : public Group<Layout> {
   }
 
  private:
+  const bool streams_saved_;
   T* const matrices_;
   ClosedLoop* const closed_loop_;
   const T* const output_;
@@ -169,8 +175,7 @@ class BackwardGroup : public Group<Layout> {
       const bool enters = end < plan.steps || pass.has_final_gradient();
       for (int64_t t = begin_; t < end; ++t) pass.load(t);
       if (k > 0) {
-        const auto [first, count] = this->values_of_rows();
-        std::copy_n(this->saved_.checkpoint(k) + first, count, seen_ + first);
+        load_checkpoint(k);
       } else {
         load_initial_state();
       }
@@ -188,8 +193,17 @@ class BackwardGroup : public Group<Layout> {
         seen_(scratch.take_unwritten(Pass::recomputed(plan))),
         d_matrices_(scratch.take(plan.all_matrices(S))) {}
 
+  // seen(begin_) from checkpoint k: where forward has saved it, if it can be loaded from there.
+  void load_checkpoint(int64_t k) {
+    first_seen_ = this->saved_.checkpoint(k);
+    if (is_aligned(first_seen_)) return;
+    const auto [first, count] = this->values_of_rows();
+    std::copy_n(first_seen_ + first, count, seen_ + first);
+    first_seen_ = seen_;
+  }
   // Writes seen(0).
   void load_initial_state() {
+    first_seen_ = seen_;
     std::fill_n(seen_, this->plan_.all_matrices(S), T(0));
     for (int64_t which = 0; which < this->plan_.matrices; ++which) {
       this->copy_in(static_cast<Pass&>(*this).initial(which), seen(0, which));
@@ -210,8 +224,9 @@ class BackwardGroup : public Group<Layout> {
 
   // The recomputed matrices at the start of step t, or one of them.
   T* seen(int64_t t, int64_t which = 0) const {
-    return seen_ + step_in_interval(t) * this->plan_.all_matrices(S) +
-           which * this->plan_.matrix(S);
+    T* const at_step =
+        t == begin_ ? first_seen_ : seen_ + step_in_interval(t) * this->plan_.all_matrices(S);
+    return at_step + which * this->plan_.matrix(S);
   }
   // From row i on, for a unit with one matrix.
   T* seen_rows(int64_t t, int64_t i) const { return seen(t) + this->row_of(i); }
@@ -221,6 +236,7 @@ class BackwardGroup : public Group<Layout> {
 
   int64_t begin_ = 0;  // first step of the recomputed interval
   T* const seen_;
+  T* first_seen_ = nullptr;  // seen(begin_): in seen_, or a checkpoint
 
  private:
   T* const d_matrices_;

@@ -120,13 +120,20 @@ HWY_INLINE void copy(const T* HWY_RESTRICT from, int64_t count, T* HWY_RESTRICT 
   hn::StoreU(hn::LoadU(d, from + count - lanes), d, to + count - lanes);
 }
 
+// Whether vectors can be loaded from this address and streamed to it.
+template <typename T>
+bool is_aligned(const T* values) {
+  return reinterpret_cast<uintptr_t>(values) % (hn::MaxLanes(hn::ScalableTag<T>()) * sizeof(T)) ==
+         0;
+}
+
 // Copies many values, in whole vectors, that are not read again soon: past the caches, if `to` is
 // aligned as `from` is.
 template <typename T>
 HWY_INLINE void stream(const T* HWY_RESTRICT from, int64_t count, T* HWY_RESTRICT to) {
   const hn::ScalableTag<T> d;
   const int64_t lanes = hn::Lanes(d);
-  if (reinterpret_cast<uintptr_t>(to) % (lanes * sizeof(T)) != 0) {
+  if (!is_aligned(to)) {
     std::copy_n(from, count, to);
     return;
   }

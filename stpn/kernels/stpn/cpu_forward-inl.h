@@ -295,7 +295,14 @@ class StpnForward : public ForwardLoop<StpnForward<Layout, kNorm, kClamp>, Layou
 
   // Saves neuron values from index k on, of those from `begin` on that are activated together.
   HWY_INLINE void save_neurons(int64_t t, int64_t which, int64_t begin, int64_t k, V value) const {
-    if (saved_) hn::StoreU(value, D(), saved_.neurons(t, which, begin / S) + (k - begin));
+    if (!saved_) return;
+    T* const to = saved_.neurons(t, which, begin / S) + (k - begin);
+    // In neuron blocks, what a block saves has been fetched ahead.
+    if (!Layout::kNeuronBlocks && this->streams_saved()) {
+      hn::Stream(value, D(), to);
+    } else {
+      hn::StoreU(value, D(), to);
+    }
   }
 
   // From G z / n + b to h, with a plastic bias, a layer norm, gates or several of these. Not

@@ -192,7 +192,7 @@ class StpnRecomputed : public BackwardLoop<Pass, Layout> {
                                               .after_bound = just_outside_};
     // In variables of their own, as a store of F may change any member.
     const Layout layout = this->layout_;
-    const int64_t matrix = pass.after - pass.before;
+    const int64_t matrix = plan_.all_matrices(S);  // with neuron blocks there is only one step
     const int64_t presynaptic = plan_.presynaptic(S), neurons = plan_.neurons(S);
     const int64_t saved = kScaled ? saved_.step() : 0;
     const bool is_finite = Layout::kNeuronBlocks || is_finite_;

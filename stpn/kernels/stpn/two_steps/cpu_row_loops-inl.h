@@ -105,7 +105,7 @@ HWY_INLINE void update_row(const ParameterRow<T>& p, const RowUpdate<T>* updates
 template <typename T>
 HWY_INLINE void copy_row(const T* HWY_RESTRICT from, Columns in, bool streams, T* HWY_RESTRICT to) {
   const hn::ScalableTag<T> d;
-  if (streams && reinterpret_cast<uintptr_t>(to) % (hn::Lanes(d) * sizeof(T)) == 0) {
+  if (streams && is_aligned(to)) {
     for (int64_t j = in.begin; j < in.end; j += hn::Lanes(d)) {
       hn::Stream(hn::Load(d, from + j), d, to + j);
     }
