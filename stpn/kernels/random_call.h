@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <numeric>
 #include <stdexcept>
 #include <string>
@@ -99,9 +100,12 @@ struct RandomCall {
     Result r;
     r.output.assign(grad_output.size(), nan);
     if (with_energy) r.energy.assign(grad_output.size(), nan);
-    if (save)
-      r.saved.assign(saved_size(*Unit::template cpu_plan<T>(extent, variant, Grouping::fastest)),
-                     nan);
+    constexpr int64_t kVector = 64 / sizeof(T);
+    if (save) {
+      const int64_t size =
+          saved_size(*Unit::template cpu_plan<T>(extent, variant, Grouping::fastest));
+      r.saved.assign(size + kVector + saved_offset, nan);
+    }
     for (size_t row = 0; row < arrays.size(); ++row) {
       const Array& array = arrays[row];
       r.gradients.push_back({array.name, std::vector<T>(array.values.size(), nan), array.row});
@@ -115,7 +119,9 @@ struct RandomCall {
     p.reset = reset.data();
     p.output = r.output.data();
     p.energy = with_energy ? r.energy.data() : nullptr;
-    p.saved = save ? r.saved.data() : nullptr;
+    void* saved = r.saved.data();
+    size_t space = r.saved.size() * sizeof(T);
+    p.saved = save ? static_cast<T*>(std::align(64, 64, saved, space)) + saved_offset : nullptr;
     p.parallel = parallel;
     for (size_t row = 0; row < arrays.size(); ++row) {
       if (arrays[row].values.empty()) continue;
@@ -180,8 +186,9 @@ struct RandomCall {
     final_state,
     all
   } given = GivenGradients::no_energy;
-  bool with_energy = true;  // whether the energy is measured
-  bool with_state = true;   // whether the call has an initial state
+  bool with_energy = true;   // whether the energy is measured
+  int64_t saved_offset = 0;  // by how many values what is saved lies off a 64-byte boundary
+  bool with_state = true;    // whether the call has an initial state
   std::vector<T> grad_output, grad_energy;
   std::vector<Array> grad_finals;  // likewise; empty but for states
   std::vector<uint8_t> reset;

@@ -13,6 +13,7 @@
 #include "stpn/base/random.h"
 #include "stpn/kernels/cpu/simd_targets.h"
 #include "stpn/kernels/not_finite.h"
+#include "stpn/kernels/stpn/cpu_layout.h"
 #include "stpn/kernels/stpn/equations.h"
 #include "stpn/kernels/stpn/random_call.h"
 #include "stpn/kernels/testing.h"
@@ -218,6 +219,23 @@ TEST_P(StpnRecurrentCpuTest, RecomputesFromManyCheckpoints) {
       expect_cpu_matches_reference(c);
     }
   }
+}
+
+// As in training on Maze: what all groups save exceeds the cache, and is streamed past it if it
+// lies on the boundary of a vector. With resets, whole groups and single samples.
+TEST_P(StpnRecurrentCpuTest, WhatIsSavedMayExceedTheCacheAndLieAnywhere) {
+  StpnVariant v;
+  v.norm = Norm::post;
+  v.clamp = 0.2;
+  RandomStpnCall<float> c({40, 30, 17, 55}, v, 3);
+  ASSERT_FALSE(stpn_plan<float>(c.extent, v).saved_fits_cache);
+  expect_cpu_matches_reference(c);
+  const auto aligned = c.cpu();
+  c.saved_offset = 4;
+  const auto elsewhere = c.cpu();
+  EXPECT_EQ(aligned.output, elsewhere.output);
+  EXPECT_EQ(aligned.finals, elsewhere.finals);
+  EXPECT_EQ(aligned.gradients, elsewhere.gradients);
 }
 
 // A loss of the outputs alone, as in training, or of the final state alone; and a state that begins
