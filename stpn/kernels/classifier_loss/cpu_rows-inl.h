@@ -16,6 +16,7 @@
 #include <limits>
 
 #include "stpn/kernels/classifier_loss/equations.h"
+#include "stpn/kernels/cpu/matrices/padding.h"
 #include "stpn/kernels/cpu/matrices/products-inl.h"
 #include "stpn/kernels/cpu/scratch_pool.h"
 #include "stpn/kernels/cpu/vector_math-inl.h"
@@ -32,8 +33,8 @@ class ClassifierLossRows {
  public:
   explicit ClassifierLossRows(const ClassifierLossParams<T>& p)
       : p_(p),
-        hidden_(padded(p.hidden)),
-        classes_(padded(p.classes)),
+        hidden_(padded_row<T>(p.hidden)),
+        classes_(padded_row<T>(p.classes)),
         scratch_(2 * p.classes * hidden_ + p.hidden * classes_ + 2 * classes_ + hidden_ +
                  kRows * (2 * hidden_ + classes_)) {
     T* next = scratch_.get();
@@ -77,12 +78,6 @@ class ClassifierLossRows {
 
  private:
   static constexpr int kRows = 4;  // at a time
-
-  // To 64 bytes, as the products want it.
-  static int64_t padded(int64_t count) {
-    constexpr int64_t kValues = 64 / sizeof(T);
-    return (count + kValues - 1) / kValues * kValues;
-  }
 
   // Padded parameters, by class and by input, and sums of zeros.
   void pack() {

@@ -14,18 +14,10 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "stpn/kernels/cpu/matrices/padding.h"
 #include "stpn/kernels/fixed_weights/equations.h"
 
 namespace stpn::kernels {
-
-// At most as many values of a row, in any array of the kernel, are one SIMD vector.
-template <typename T>
-inline constexpr int64_t kLanesOfRow = 64 / sizeof(T);
-
-template <typename T>
-constexpr int64_t padded_row(int64_t count) {
-  return (count + kLanesOfRow<T> - 1) / kLanesOfRow<T> * kLanesOfRow<T>;
-}
 
 constexpr int64_t slots_of(Cell cell) { return cell == Cell::rnn ? 1 : 4; }
 // The slot of gate g, in the order of the weights, for p and for q.
