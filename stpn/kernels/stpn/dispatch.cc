@@ -163,7 +163,7 @@ void stpn_forward_cpu(const StpnForwardParams<T>& p) {
   const PlasticPlan<T> plan = p.plan != nullptr ? *p.plan : stpn_plan<T>(p.extent, p.variant);
   StpnParameters<T> parameters = padded(p, plan);
   if (in_halves(p, plan)) {
-    RowHalves<T> halves(plan, p.parallel);
+    RowHalves<T> halves(plan, p.parallel, kForwardSynapsesInNanosecond);
     parameters.halves = &halves;
     return halves.run([&] { stpn_row_vectorised(p, parameters, plan, 0); });
   }
@@ -182,7 +182,7 @@ void stpn_backward_cpu(const StpnBackwardParams<T>& p) {
   const int64_t vectors = kStpnVectors + gate_vectors(f.extent, f.variant, kStpnGates);
   const ShardSums<T> sums(plan, kStpnMatrices, vectors);
   if (in_halves(p, plan)) {
-    RowHalves<T> halves(plan, f.parallel);
+    RowHalves<T> halves(plan, f.parallel, kBackwardSynapsesInNanosecond);
     parameters.halves = &halves;
     const GradientSums<T> zeros = sums.start(0);
     halves.run([&] { stpn_row_vectorised(p, parameters, plan, zeros, 0); });

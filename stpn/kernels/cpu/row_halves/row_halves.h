@@ -26,12 +26,14 @@ enum class HalvesShare { first, second, both, none };
 template <typename T>
 class RowHalves {
  public:
-  RowHalves(const PlasticPlan<T>& plan, const base::ParallelFor* parallel)
+  // `synapses_in_nanosecond`: how many of them a thread handles in that time, in a pass's steps.
+  RowHalves(const PlasticPlan<T>& plan, const base::ParallelFor* parallel,
+            int64_t synapses_in_nanosecond)
       : parallel_(parallel),
         rows_(plan.rows(1)),
         first_rows_(plan.padded((rows_ + 1) / 2)),
         width_(plan.presynaptic(1)),
-        slowest_meeting_(plan.hidden * plan.fan_in / kSynapsesPerNanosecond),
+        slowest_meeting_((rows_ - first_rows_) * plan.fan_in / synapses_in_nanosecond),
         longest_wait_(std::min<int64_t>(200'000, plan.steps * plan.hidden * plan.fan_in / 40)),
         sums_(4 * width_) {}
 
@@ -90,16 +92,16 @@ class RowHalves {
   T* sums(int64_t t, int half) const { return sums_.get() + (t % 2 * 2 + half) * width_; }
 
  private:
-  // How many synapses take as long at each step as the rest of a meeting of so many nanoseconds.
-  // Two cores that share a cache meet in about 70 ns, others in 300.
-  static constexpr int64_t kSynapsesPerNanosecond = 25;
-
-  // Nanoseconds of a meeting.
+  // Nanoseconds of a meeting at which each half passes on the sums that the other one wrote before:
+  // what the halves have to tell each other takes as long as the meeting itself.
   int64_t time_meetings(int half) {
     constexpr int kFirst = 4, kTimed = 8;
-    for (int i = 0; i < kFirst; ++i) meet(half);
-    const auto begin = std::chrono::steady_clock::now();
-    for (int i = 0; i < kTimed; ++i) meet(half);
+    std::chrono::steady_clock::time_point begin;
+    for (int i = 1; i <= kFirst + kTimed; ++i) {
+      std::copy_n(sums(i - 1, 1 - half), width_, sums(i, half));
+      meet(half);
+      if (i == kFirst) begin = std::chrono::steady_clock::now();
+    }
     const std::chrono::nanoseconds time = std::chrono::steady_clock::now() - begin;
     return time.count() / kTimed;
   }
@@ -116,8 +118,8 @@ class RowHalves {
 
   const base::ParallelFor* const parallel_;
   const int64_t rows_, first_rows_, width_;
-  // In nanoseconds: how long a meeting may take, and the wait for the second thread, a part of what
-  // that one saves.
+  // In nanoseconds: how long a meeting may take, which is what the second thread saves at a step,
+  // and the wait for that thread, a part of all that it saves.
   const int64_t slowest_meeting_, longest_wait_;
   bool is_worth_it_ = false;
   const ScratchArray<T> sums_;

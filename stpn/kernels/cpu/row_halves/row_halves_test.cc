@@ -18,7 +18,7 @@ namespace {
 
 using testing::on_two_threads;
 
-// So many synapses that any two cores are near enough.
+// So many synapses that any two cores are near enough, of which one takes a nanosecond.
 PlasticPlan<float> large() {
   return PlasticPlan<float>({.grouping = Grouping::fastest,
                              .steps = 1000,
@@ -34,7 +34,7 @@ TEST(RowHalvesMeetingTest, BothHalvesAreMadeOnce) {
   const base::ParallelFor two = on_two_threads, late = base::serial_for;
   const std::array<const base::ParallelFor*, 3> loops{&two, &late, nullptr};
   for (int round = 0; round < 300; ++round) {
-    RowHalves<float> halves(plan, loops[round % 3]);
+    RowHalves<float> halves(plan, loops[round % 3], 1);
     std::array<std::atomic<int>, 4> shares{};
     halves.run([&] { ++shares[static_cast<size_t>(halves.join())]; });
     const auto made = [&](HalvesShare share) { return shares[static_cast<size_t>(share)].load(); };
@@ -49,7 +49,7 @@ TEST(RowHalvesMeetingTest, EachSeesTheSumsOfTheOther) {
   const base::ParallelFor loop = on_two_threads;
   int on_two = 0;
   for (int round = 0; round < 5000 && on_two < 50; ++round) {
-    RowHalves<float> halves(plan, &loop);
+    RowHalves<float> halves(plan, &loop, 1);
     std::atomic<int> wrong{0};
     halves.run([&] {
       const HalvesShare share = halves.join();
@@ -69,11 +69,24 @@ TEST(RowHalvesMeetingTest, EachSeesTheSumsOfTheOther) {
   if (on_two == 0) GTEST_SKIP() << "two threads have not run at the same time here";
 }
 
+// Where a thread handles more than that in a nanosecond, no meeting is short enough.
+TEST(RowHalvesMeetingTest, WhatTakesLongerThanItSavesIsLeftToOneThread) {
+  const PlasticPlan<float> plan = large();
+  const base::ParallelFor loop = on_two_threads;
+  for (int round = 0; round < 20; ++round) {
+    RowHalves<float> halves(plan, &loop, plan.hidden * plan.fan_in);
+    std::array<std::atomic<int>, 4> shares{};
+    halves.run([&] { ++shares[static_cast<size_t>(halves.join())]; });
+    EXPECT_EQ(shares[static_cast<size_t>(HalvesShare::both)], 1);
+    EXPECT_EQ(shares[static_cast<size_t>(HalvesShare::none)], 1);
+  }
+}
+
 TEST(RowHalvesMeetingTest, NobodyWaitsForAHalfThatFailed) {
   const PlasticPlan<float> plan = large();
   const base::ParallelFor loop = on_two_threads;
   for (int round = 0; round < 20; ++round) {
-    RowHalves<float> halves(plan, &loop);
+    RowHalves<float> halves(plan, &loop, 1);
     halves.run([&] {
       const HalvesShare share = halves.join();
       if (share == HalvesShare::first) halves.leave(0);
