@@ -54,7 +54,7 @@ inline constexpr int64_t kMaxShards = 16;
 
 // With sweeps of two time steps: more neuron values saved at each step; steps between checkpoints.
 inline constexpr int64_t kSavedForTwoSteps = 2;
-inline constexpr int64_t kTwoStepInterval = 4;
+inline constexpr int64_t kTwoStepInterval = 8;
 
 // Rows, that is neurons: [begin, end).
 struct Rows {

@@ -61,6 +61,9 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
   static constexpr int64_t kRing = 2 * kTwoStepInterval;
   static constexpr int64_t kRecomputed =
       kTwoStepInterval - 1;  // F of an interval without its first
+  // Columns of a row that go through all its samples before the next ones do: the parameters and
+  // the sums of their gradients stay in the first-level cache that long.
+  static constexpr int64_t kTile = 10 * kLine<T>;
 
   // One step or two that a sweep goes through; none before the first of all.
   struct Steps {
@@ -195,11 +198,12 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
     return is_last && steps.begin % plan_.interval > 0;
   }
 
-  // Before the sweep through the last steps: the sums over the gradient of the final F.
+  // Before the sweep through the last steps: the sums over the gradient of the final F. They are
+  // zeros, as they begin, if there is none.
   void start(Steps next) {
     const bool has_gradient = call_.grad_final_F != nullptr;
     if (!has_gradient && !recomputes(next)) return;
-    sweep(Steps{plan_.steps, 0}, next);
+    sweep(Steps{plan_.steps, 0}, next, has_gradient);
   }
 
   // Backpropagates through `steps`, and takes the sums that those before need.
@@ -308,9 +312,9 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
     int recomputation_count;
   };
 
-  // Through `steps`, if there are any, to the sums for `next`, likewise. Up and down the rows in
-  // turns, as forward.
-  void sweep(Steps steps, Steps next) {
+  // Through `steps`, if there are any, to the sums for `next`, likewise, if they are wanted. Up and
+  // down the rows in turns, as forward.
+  void sweep(Steps steps, Steps next, bool wants_sums = true) {
     Sweep sweep{.steps = steps,
                 .next = next,
                 .F = steps.count > 0 ? F(steps.begin) : nullptr,
@@ -325,7 +329,7 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
       }
     }
     with_count(steps.count, [&](auto step_count) {
-      with_count(next.count, [&](auto next_count) {
+      with_count(wants_sums ? next.count : 0, [&](auto next_count) {
         for (int64_t done = 0; done < plan_.hidden; ++done) {
           sweep_row<step_count, next_count>(sweep, upwards_ ? plan_.hidden - 1 - done : done);
         }
@@ -346,40 +350,47 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
     const ParameterRow<T> p = parameters(i);
     const GradientRow<T> gradient{gradients_.row(kWeight, i), gradients_.row(kLambda, i),
                                   gradients_.row(kGamma, i)};
-    const T* const next_z = z(sweep.next.begin);
-    const T* const last_z = z(sweep.next.begin + std::max(0, kNext - 1));
-    const Columns all{0, layout_.width};
     V sums[S][kGradientSums];
     RowStep<T> steps[S][std::max(1, kSteps)];
     for (int s = 0; s < S; ++s) {
       std::fill_n(sums[s], int{kGradientSums}, hn::Zero(d));
       for (int k = 0; k < kSteps; ++k) steps[s][k] = step(sweep.steps.begin + k, i, s);
     }
-    for (int s = 0; s < S; ++s) {
-      const int64_t offset = row(i, s);
-      T* const dF = dF_ + offset;
-      for (int k = 0; k < sweep.recomputation_count; ++k) {
-        recompute(p, sweep.recomputations[k], all, i, s);
-      }
-      if constexpr (kSteps > 0) {
-        const T* const F = sweep.F + offset;
-        if (first_dz_ > 0) {
-          back_row<kNorm, kSteps, false>(p, gradient, steps[s], {0, first_dz_}, F, dF);
-        }
-        back_row<kNorm, kSteps, true>(p, gradient, steps[s], {first_dz_, all.end}, F, dF);
-      }
-      if (kSteps > 0 && this->is_reset(sweep.steps.begin, s)) {
-        std::fill_n(dF, all.end, T(0));
-      } else if constexpr (kNext > 0) {
-        const int64_t sample = layout_.value(s, 0);
-        add_gradient_sums<kNext>(p, next_z + sample, last_z + sample, all, sweep.next_F + offset,
-                                 dF, sums[s]);
+    for (int64_t begin = 0; begin < layout_.width; begin += kTile) {
+      const Columns tile{begin, std::min(begin + kTile, layout_.width)};
+      for (int s = 0; s < S; ++s) {
+        sweep_tile<kSteps, kNext>(sweep, p, gradient, steps[s], tile, i, s, sums[s]);
       }
     }
     for (int k = 0; k < kGradientSums && kNext > 0; ++k) {
       V of_samples[S];
       for (int s = 0; s < S; ++s) of_samples[s] = sums[s][k];
       Layout::store_sums(of_samples, sum(static_cast<GradientSum>(k)) + i * S);
+    }
+  }
+
+  // Its columns of row i of sample s; adds to the sums.
+  template <int kSteps, int kNext>
+  HWY_INLINE void sweep_tile(const Sweep& sweep, const ParameterRow<T>& p,
+                             const GradientRow<T>& gradient, const RowStep<T>* steps, Columns tile,
+                             int64_t i, int s, V* HWY_RESTRICT sums) const {
+    const int64_t offset = row(i, s);
+    T* const dF = dF_ + offset;
+    for (int k = 0; k < sweep.recomputation_count; ++k) {
+      recompute(p, sweep.recomputations[k], tile, i, s);
+    }
+    if constexpr (kSteps > 0) {
+      const T* const F = sweep.F + offset;
+      const int64_t first_dz = std::clamp(first_dz_, tile.begin, tile.end);
+      back_row<kNorm, kSteps, false>(p, gradient, steps, {tile.begin, first_dz}, F, dF);
+      back_row<kNorm, kSteps, true>(p, gradient, steps, {first_dz, tile.end}, F, dF);
+    }
+    if (kSteps > 0 && this->is_reset(sweep.steps.begin, s)) {
+      std::fill(dF + tile.begin, dF + tile.end, T(0));
+    } else if constexpr (kNext > 0) {
+      const int64_t sample = layout_.value(s, 0);
+      add_gradient_sums<kNext>(p, z(sweep.next.begin) + sample, z(sweep.next.last()) + sample, tile,
+                               sweep.next_F + offset, dF, sums);
     }
   }
 

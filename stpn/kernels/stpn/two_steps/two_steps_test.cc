@@ -70,7 +70,8 @@ template <typename T>
 void matches_reference() {
   using Given = typename RandomStpnCall<T>::GivenGradients;
   for (const Norm norm : kNorms) {
-    for (const int64_t steps : {2, 3, 4, 5, 6, 7, 8, 13}) {
+    // Up to four intervals, of which the last has any number of steps.
+    for (const int64_t steps : {2, 3, 4, 5, 7, 8, 9, 14, 18, 27}) {
       SCOPED_TRACE(fmt::format("T {} norm {}", steps, static_cast<int>(norm)));
       RandomStpnCall<T> c = wide_call<T>(steps, 1 + steps % 6, norm);
       for (const Given given : {Given::no_energy, Given::output, Given::final_state}) {
@@ -86,10 +87,10 @@ TEST_P(StpnTwoStepTest, MatchesReferenceInFloat) { matches_reference<float>(); }
 
 TEST_P(StpnTwoStepTest, ResetsAtAnyStepMatchReference) {
   for (const Norm norm : kNorms) {
-    expect_cpu_matches_reference(wide_call<double>(9, 5, norm, /*with_reset=*/true));
-    for (int64_t t = 0; t < 7; ++t) {
+    expect_cpu_matches_reference(wide_call<double>(19, 5, norm, /*with_reset=*/true));
+    for (int64_t t = 0; t < 10; ++t) {
       SCOPED_TRACE(fmt::format("reset at {} norm {}", t, static_cast<int>(norm)));
-      RandomStpnCall<double> c = wide_call<double>(7, 5, norm);
+      RandomStpnCall<double> c = wide_call<double>(10, 5, norm);
       c.reset[t * 5 + 2] = c.reset[t * 5 + 4] = 1;
       expect_cpu_matches_reference(c);
     }
@@ -103,7 +104,7 @@ TEST_P(StpnTwoStepTest, OneStepAtATimeMatchesReference) {
     void after_step(int64_t, int64_t, int64_t, const double*) override {}
   };
   for (const Norm norm : kNorms) {
-    RandomStpnCall<double> c = wide_call<double>(9, 5, norm);
+    RandomStpnCall<double> c = wide_call<double>(11, 5, norm);
     const auto reference = c.reference();
     Open loop;
     const auto in_loop = [&](StpnForwardParams<double> p) {
@@ -121,18 +122,18 @@ TEST_P(StpnTwoStepTest, OneStepAtATimeMatchesReference) {
 }
 
 TEST_P(StpnTwoStepTest, InputsMayNeedNoGradient) {
-  for (const Norm norm : kNorms) expect_x_may_need_no_gradient(wide_call<double>(6, 5, norm));
+  for (const Norm norm : kNorms) expect_x_may_need_no_gradient(wide_call<double>(12, 5, norm));
 }
 
 TEST_P(StpnTwoStepTest, StateMayBeAbsent) {
   for (const Norm norm : kNorms) {
-    testing::expect_no_state_is_zeros(wide_call<double>(6, 5, norm, /*with_reset=*/true));
+    testing::expect_no_state_is_zeros(wide_call<double>(12, 5, norm, /*with_reset=*/true));
   }
 }
 
 TEST_P(StpnTwoStepTest, BitsDoNotDependOnThreads) {
   const base::ParallelFor threads = testing::a_thread_each;
-  const RandomStpnCall<float> c = wide_call<float>(7, 13, Norm::pre, /*with_reset=*/true);
+  const RandomStpnCall<float> c = wide_call<float>(11, 13, Norm::pre, /*with_reset=*/true);
   const auto alone = c.cpu();
   const auto together = c.cpu(&threads);
   EXPECT_EQ(alone.output, together.output);
@@ -142,7 +143,7 @@ TEST_P(StpnTwoStepTest, BitsDoNotDependOnThreads) {
 
 // F all but cancels W at every second step: |W + F|^2 from sums over both would lack digits.
 TEST_P(StpnTwoStepTest, WeightsThatCancelMatchReference) {
-  RandomStpnCall<double> c = wide_call<double>(6, 4, Norm::preactivation);
+  RandomStpnCall<double> c = wide_call<double>(10, 4, Norm::preactivation);
   std::fill(c["weight_lambda"].begin(), c["weight_lambda"].end(), -1.0);
   for (double& value : c["weight_gamma"]) value *= 1e-4;
   const std::vector<double>& W = c["weight"];
@@ -151,7 +152,7 @@ TEST_P(StpnTwoStepTest, WeightsThatCancelMatchReference) {
 }
 
 TEST_P(StpnTwoStepTest, RowsOfZeroNormMatchReference) {
-  RandomStpnCall<double> c = wide_call<double>(5, 5, Norm::pre);
+  RandomStpnCall<double> c = wide_call<double>(10, 5, Norm::pre);
   for (const char* name : {"weight", "F", "weight_gamma"}) {
     std::fill(c[name].begin(), c[name].end(), 0.0);
   }
