@@ -73,7 +73,7 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
 
  public:
   static int64_t zeros(const Plan& plan) {
-    return (kRing + 3) * plan.presynaptic(S) + (kRing + kGradientSums + 9) * plan.neurons(S);
+    return (kRing + 4) * plan.presynaptic(S) + (kRing + kGradientSums + 9) * plan.neurons(S);
   }
   static int64_t unwritten(const Plan& plan) { return (kRecomputed + 2) * plan.matrix(S); }
 
@@ -89,6 +89,7 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
         recomputed_(scratch.take_unwritten(kRecomputed * plan.matrix(S))),
         initial_F_(scratch.take_unwritten(plan.matrix(S))),
         dF_(scratch.take_unwritten(plan.matrix(S))),
+        zeros_(scratch.take(plan.presynaptic(S))),
         z_(scratch.take(kRing * plan.presynaptic(S))),
         dz_(scratch.take(2 * plan.presynaptic(S))),
         recurrent_dz_(scratch.take(plan.presynaptic(S))),
@@ -118,11 +119,13 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
 
  private:
   void begin() {
-    read_matrix(forward_.initial_F, initial_F_);
-    for (int s = 0; s < S; ++s) {
-      if (this->is_reset(0, s)) this->clear_sample(initial_F_, s);
+    if (read_matrix(forward_.initial_F, initial_F_)) {
+      first_F_ = initial_F_;
+      for (int s = 0; s < S; ++s) {
+        if (this->is_reset(0, s)) this->clear_sample(initial_F_, s);
+      }
     }
-    read_matrix(call_.grad_final_F, dF_);
+    if (read_matrix(call_.grad_final_F, dF_)) last_dF_ = dF_;
   }
 
   void end() {
@@ -165,11 +168,15 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
   }
 
   // F that step t finds: a checkpoint or recomputed.
-  T* F(int64_t t) const {
-    const int64_t since = t % plan_.interval;
-    if (since > 0) return recomputed_ + (since - 1) * plan_.matrix(S);
-    return t == 0 ? initial_F_ : saved_.checkpoint(t / plan_.interval);
+  const T* F(int64_t t) const {
+    if (t % plan_.interval > 0) return recomputed(t);
+    return t == 0 ? first_F_ : saved_.checkpoint(t / plan_.interval);
   }
+
+  T* recomputed(int64_t t) const {
+    return recomputed_ + (t % plan_.interval - 1) * plan_.matrix(S);
+  }
+  const T* in(const T* matrix, int64_t offset) const { return Base::in(matrix, zeros_, offset); }
 
   // Reads z and h of all steps of the interval that ends with `last`, and which of them are pairs.
   void load_interval(Steps last) {
@@ -201,7 +208,7 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
   // Before the sweep through the last steps: the sums over the gradient of the final F. They are
   // zeros, as they begin, if there is none.
   void start(Steps next) {
-    const bool has_gradient = call_.grad_final_F != nullptr;
+    const bool has_gradient = last_dF_ != zeros_;
     if (!has_gradient && !recomputes(next)) return;
     sweep(Steps{plan_.steps, 0}, next, has_gradient);
   }
@@ -231,16 +238,17 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
   // From the second of two steps to the first, which is step t.
   void go_to_first(int64_t t) {
     const D d;
-    const Columns in{line_of<T>(inputs_), layout_.width};
+    const Columns columns{line_of<T>(inputs_), layout_.width};
     std::fill_n(recurrent_dz_, plan_.presynaptic(S), T(0));
     const T* const F = this->F(t);
     for (int64_t i = 0; i < plan_.hidden; ++i) {
       const ParameterRow<T> p = parameters(i);
-      fetch<S>(F + row(i + 2, 0), layout_.width, in);
-      fetch<S>(dF_ + row(i + 2, 0), layout_.width, in);
+      fetch<S>(in(F, row(i + 2, 0)), layout_.width, columns);
+      fetch<S>(in(last_dF_, row(i + 2, 0)), layout_.width, columns);
       for (int s = 0; s < S; ++s) {
         const RowStep<T> steps[] = {step(t, i, s), step(t + 1, i, s)};
-        add_recurrent_gradient<kScaled>(p, steps, in, F + row(i, s), dF_ + row(i, s),
+        add_recurrent_gradient<kScaled>(p, steps, columns, in(F, row(i, s)),
+                                        in(last_dF_, row(i, s)),
                                         recurrent_dz_ + layout_.value(s, 0));
       }
     }
@@ -324,7 +332,8 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
     if (next.count > 0 && recomputes(next)) {
       for (int64_t t = next.begin / plan_.interval * plan_.interval; t < next.begin;) {
         const int64_t count = is_pair_[t % kRing] ? 2 : 1;
-        sweep.recomputations[sweep.recomputation_count++] = {{t, count}, F(t), F(t + count)};
+        sweep.recomputations[sweep.recomputation_count++] = {
+            {t, count}, F(t), recomputed(t + count)};
         t += count;
       }
     }
@@ -336,6 +345,7 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
       });
     });
     upwards_ = !upwards_;
+    if (steps.count > 0) last_dF_ = dF_;
   }
   template <class Body>
   static void with_count(int64_t count, const Body& body) {
@@ -380,34 +390,35 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
       recompute(p, sweep.recomputations[k], tile, i, s);
     }
     if constexpr (kSteps > 0) {
-      const T* const F = sweep.F + offset;
+      const T* const F = in(sweep.F, offset);
+      const T* const from = in(last_dF_, offset);
       const int64_t first_dz = std::clamp(first_dz_, tile.begin, tile.end);
-      back_row<kNorm, kSteps, false>(p, gradient, steps, {tile.begin, first_dz}, F, dF);
-      back_row<kNorm, kSteps, true>(p, gradient, steps, {first_dz, tile.end}, F, dF);
+      back_row<kNorm, kSteps, false>(p, gradient, steps, {tile.begin, first_dz}, F, from, dF);
+      back_row<kNorm, kSteps, true>(p, gradient, steps, {first_dz, tile.end}, F, from, dF);
     }
     if (kSteps > 0 && this->is_reset(sweep.steps.begin, s)) {
       std::fill(dF + tile.begin, dF + tile.end, T(0));
     } else if constexpr (kNext > 0) {
       const int64_t sample = layout_.value(s, 0);
       add_gradient_sums<kNext>(p, z(sweep.next.begin) + sample, z(sweep.next.last()) + sample, tile,
-                               sweep.next_F + offset, dF, sums);
+                               in(sweep.next_F, offset), dF, sums);
     }
   }
 
-  HWY_INLINE void recompute(const ParameterRow<T>& p, const Recomputation& which, Columns in,
+  HWY_INLINE void recompute(const ParameterRow<T>& p, const Recomputation& which, Columns columns,
                             int64_t i, int s) const {
-    const T* const from = which.from + row(i, s);
+    const T* const from = in(which.from, row(i, s));
     T* const to = which.to + row(i, s);
     if (this->is_reset(which.steps.last() + 1, s)) {
-      std::fill(to + in.begin, to + in.end, T(0));
+      std::fill(to + columns.begin, to + columns.end, T(0));
       return;
     }
     const RowUpdate<T> updates[] = {step(which.steps.begin, i, s).update,
                                     step(which.steps.last(), i, s).update};
     if (which.steps.count == 2) {
-      update_row<kScaled, 2>(p, updates, in, from, to);
+      update_row<kScaled, 2>(p, updates, columns, from, to);
     } else {
-      update_row<kScaled, 1>(p, updates, in, from, to);
+      update_row<kScaled, 1>(p, updates, columns, from, to);
     }
   }
 
@@ -433,6 +444,7 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
   T* const recomputed_;
   T* const initial_F_;
   T* const dF_;
+  const T* const zeros_;   // presynaptic array
   T* const z_;             // ring of presynaptic arrays
   T* const dz_;            // of two steps
   T* const recurrent_dz_;  // of the second of two steps, recurrent columns only
@@ -444,8 +456,10 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
   T* const d_scale_;       // gradient of the update's scale
   T* const coefficients_;  // du/n of two steps, and dn/n
   T* const d_bias_;
-  bool is_pair_[kRing] = {};  // ring: whether a pair begins with the step
-  bool upwards_ = true;       // the direction of the next sweep
+  const T* first_F_ = zeros_;  // that step 0 finds
+  const T* last_dF_ = zeros_;  // the gradient of F after the steps that a sweep goes through
+  bool is_pair_[kRing] = {};   // ring: whether a pair begins with the step
+  bool upwards_ = true;        // the direction of the next sweep
 };
 
 }  // namespace HWY_NAMESPACE

@@ -56,7 +56,7 @@ class StpnTwoStepForward : public TwoStepGroup<Layout> {
 
  public:
   static int64_t zeros(const Plan& plan) {
-    return (kRing + 1) * plan.presynaptic(S) + (2 * kRing + kRowSums + 6) * plan.neurons(S);
+    return (kRing + 2) * plan.presynaptic(S) + (2 * kRing + kRowSums + 6) * plan.neurons(S);
   }
   static int64_t unwritten(const Plan& plan) { return plan.matrix(S); }
 
@@ -65,6 +65,7 @@ class StpnTwoStepForward : public TwoStepGroup<Layout> {
       : Base(plan, first, saved, call, parameters),
         call_(call),
         F_(scratch.take_unwritten(plan.matrix(S))),
+        zeros_(scratch.take(plan.presynaptic(S))),
         z_(scratch.take(kRing * plan.presynaptic(S))),
         recurrent_z_(scratch.take(plan.presynaptic(S))),
         h_(scratch.take(kRing * plan.neurons(S))),
@@ -103,6 +104,7 @@ class StpnTwoStepForward : public TwoStepGroup<Layout> {
       }
       t += pending;
     }
+    if (call_.final_F == nullptr) return;
     sweep_pending<0>(plan_.steps, pending);
     this->copy_out(F_, {call_.final_F, plan_.fan_in, 0});
   }
@@ -115,7 +117,7 @@ class StpnTwoStepForward : public TwoStepGroup<Layout> {
   T* sum(int which) const { return sums_ + which * plan_.neurons(S); }
 
   void begin() {
-    read_matrix(call_.initial_F, F_);
+    if (read_matrix(call_.initial_F, F_)) last_F_ = F_;
     this->neurons_in(call_.initial_h, 0, h(-1));
     if (call_.bias != nullptr) repeat_for_samples<S>(call_.bias, plan_.hidden, bias_);
     const D d;
@@ -172,6 +174,7 @@ class StpnTwoStepForward : public TwoStepGroup<Layout> {
       sweep_row<kUpdates, kSteps>(t, upwards_ ? plan_.hidden - 1 - done : done, checkpoint);
     }
     upwards_ = !upwards_;
+    if (kUpdates > 0) last_F_ = F_;
     if (checkpoint != nullptr) hwy::FlushStream();
   }
 
@@ -184,17 +187,18 @@ class StpnTwoStepForward : public TwoStepGroup<Layout> {
     for (int s = 0; s < S; ++s) {
       const int64_t sample = layout_.value(s, 0);
       T* const F = F_ + row(i, s);
+      const T* const from = this->in(last_F_, zeros_, row(i, s));
       RowUpdate<T> updates[std::max(1, kUpdates)];
       for (int u = 0; u < kUpdates; ++u) updates[u] = update(t - kUpdates + u, i, s);
       if constexpr (kSteps == 0) {
-        update_row<kScaled, kUpdates>(p, updates, all, F, F);
+        update_row<kScaled, kUpdates>(p, updates, all, from, F);
       } else if (this->is_reset(t, s)) {
         // It has forgotten its updates.
-        update_and_sum_row<kNorm, 0, kSteps>(p, updates, z(t) + sample, z(t + 1) + sample, all, F,
-                                             sums[s]);
+        update_and_sum_row<kNorm, 0, kSteps>(p, updates, z(t) + sample, z(t + 1) + sample, all,
+                                             from, F, sums[s]);
       } else {
         update_and_sum_row<kNorm, kUpdates, kSteps>(p, updates, z(t) + sample, z(t + 1) + sample,
-                                                    all, F, sums[s]);
+                                                    all, from, F, sums[s]);
       }
       if (checkpoint != nullptr) {
         copy_row(F, all, !plan_.saved_fits_cache, checkpoint + row(i, s));
@@ -306,14 +310,15 @@ class StpnTwoStepForward : public TwoStepGroup<Layout> {
   }
 
   void sum_recurrent_columns(int64_t t) {
-    const Columns in{line_of<T>(inputs_), layout_.width};
+    const Columns columns{line_of<T>(inputs_), layout_.width};
     for (int64_t i = 0; i < plan_.hidden; ++i) {
       const ParameterRow<T> p = parameters(i);
-      fetch<S>(F_ + row(i + 2, 0), layout_.width, in);
+      fetch<S>(this->in(last_F_, zeros_, row(i + 2, 0)), layout_.width, columns);
       V sums[S][3];
       for (int s = 0; s < S; ++s) {
         const int64_t sample = layout_.value(s, 0);
-        add_recurrent_sums(p, z(t) + sample, recurrent_z_ + sample, in, F_ + row(i, s), sums[s]);
+        add_recurrent_sums(p, z(t) + sample, recurrent_z_ + sample, columns,
+                           this->in(last_F_, zeros_, row(i, s)), sums[s]);
       }
       store_sums<3>(sums, recurrent_ + i * S);
     }
@@ -321,6 +326,7 @@ class StpnTwoStepForward : public TwoStepGroup<Layout> {
 
   const StpnForwardParams<T>& call_;
   T* const F_;
+  const T* const zeros_;  // presynaptic array
   // Rings of steps: presynaptic arrays and neuron values.
   T* const z_;
   T* const recurrent_z_;  // z without inputs
@@ -330,9 +336,10 @@ class StpnTwoStepForward : public TwoStepGroup<Layout> {
   T* const sums_;
   T* const recurrent_;
   T* const bias_;
-  T* const W_squares_;    // |W|^2
-  T* const next_sum_;     // G' z'
-  bool upwards_ = false;  // the direction of the next sweep
+  T* const W_squares_;        // |W|^2
+  T* const next_sum_;         // G' z'
+  const T* last_F_ = zeros_;  // what the last sweep has left
+  bool upwards_ = false;      // the direction of the next sweep
 };
 
 }  // namespace HWY_NAMESPACE

@@ -43,21 +43,24 @@ class TwoStepGroup : public Group<Layout> {
   }
   // Offset of row i of sample s in a matrix.
   int64_t row(int64_t i, int s) const { return this->row_of(i) + layout_.value(s, 0); }
+  // A row in a matrix, or the one row of zeros that stands for a matrix of zeros.
+  static const T* in(const T* matrix, const T* zeros, int64_t offset) {
+    return matrix == zeros ? zeros : matrix + offset;
+  }
   // A sum of the pair of steps that begins with t.
   T* pair_sum(int64_t t, StpnPairSum which) const {
     return this->saved_.neurons(t + which / kSavedForTwoSteps,
                                 saved_pair_sums(variant_) + which % kSavedForTwoSteps);
   }
 
-  // Reads a matrix of the caller, or zeros where there is none, into memory that is not written.
-  void read_matrix(const T* from, T* to) const {
+  // Reads a matrix of the caller into memory that is not written. Returns false, and leaves it so,
+  // if there is none or it is zero.
+  bool read_matrix(const T* from, T* to) const {
     const typename Base::template CallerMatrix<const T> matrix{from, plan_.fan_in, 0};
-    if (this->is_zero(matrix)) {
-      std::fill_n(to, plan_.matrix(S), T(0));
-      return;
-    }
+    if (this->is_zero(matrix)) return false;
     this->clear_outside(to, plan_.rows(S), 0, plan_.fan_in);
     Base::copy_in(matrix, this->rows_, to);
+    return true;
   }
 
   const PaddedMatrices<T>& parameters_;

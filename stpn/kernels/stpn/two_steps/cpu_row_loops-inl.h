@@ -127,11 +127,12 @@ inline constexpr int kRowSumsOf = kSteps == 0 ? 0
                                       ? (kNorm == Norm::none ? kGz : kGG) + 1
                                       : (kNorm == Norm::none ? int{kWz} + 1 : int{kRowSums});
 
-// Makes kUpdates updates of a row, then writes its sums of kSteps steps, (kRowSums) vectors.
+// Makes kUpdates updates of a row, from `from` to `row`, which may be the same, then writes its
+// sums of kSteps steps, (kRowSums) vectors. Without updates it writes no row.
 template <Norm kNorm, int kUpdates, int kSteps, typename T>
 HWY_INLINE void update_and_sum_row(const ParameterRow<T>& p, const RowUpdate<T>* updates,
                                    const T* HWY_RESTRICT z, const T* HWY_RESTRICT next_z,
-                                   Columns in, T* HWY_RESTRICT row,
+                                   Columns in, const T* from, T* row,
                                    hn::Vec<hn::ScalableTag<T>>* HWY_RESTRICT sums) {
   constexpr bool kNormed = kNorm != Norm::none;
   constexpr bool kScaled = kNorm == Norm::pre;
@@ -147,12 +148,12 @@ HWY_INLINE void update_and_sum_row(const ParameterRow<T>& p, const RowUpdate<T>*
   V Gz = hn::Zero(d), GG = Gz, Dz = Gz, Ez = Gz, Wz = Gz;
   V WD = Gz, DD = Gz, WE = Gz, DE = Gz, EE = Gz;
   for (int64_t line = in.begin; line < in.end; line += kLine<T>) {
-    fetch_ahead(row + line);
+    fetch_ahead(from + line);
     STPN_UNROLL
     for (int64_t j = line; j < line + kLine<T>; j += hn::Lanes(d)) {
       const V lambda = hn::Load(d, p.lambda + j);
       const V gamma = hn::Load(d, p.gamma + j);
-      V F = hn::Load(d, row + j);
+      V F = hn::Load(d, from + j);
       V D = hn::Zero(d), E = hn::Zero(d);
       if constexpr (kUpdates > 0) {
         D = hn::Mul(lambda, F);
@@ -272,12 +273,12 @@ struct StepBack {
   }
 };
 
-// Backpropagates through kSteps steps of which `row` has the F of the first; dF in place. The
-// gradients of z only if kPresynaptic.
+// Backpropagates through kSteps steps of which `row` has the F of the first: dF from `d_from` to
+// `d_row`, which may be the same. The gradients of z only if kPresynaptic.
 template <Norm kNorm, int kSteps, bool kPresynaptic, typename T>
 HWY_INLINE void back_row(const ParameterRow<T>& p, const GradientRow<T>& gradient,
                          const RowStep<T>* steps, Columns in, const T* HWY_RESTRICT row,
-                         T* HWY_RESTRICT d_row) {
+                         const T* d_from, T* d_row) {
   const hn::ScalableTag<T> d;
   using V = hn::Vec<decltype(d)>;
   using Step = StepBack<kNorm, kPresynaptic, V>;
@@ -294,7 +295,7 @@ HWY_INLINE void back_row(const ParameterRow<T>& p, const GradientRow<T>& gradien
   T* HWY_RESTRICT d_gamma_row = gradient.gamma;
   for (int64_t line = in.begin; line < in.end; line += kLine<T>) {
     fetch_ahead(row + line);
-    fetch_ahead(d_row + line);
+    fetch_ahead(d_from + line);
     STPN_UNROLL
     for (int64_t j = line; j < line + kLine<T>; j += hn::Lanes(d)) {
       const V W = hn::Load(d, W_row + j);
@@ -302,7 +303,7 @@ HWY_INLINE void back_row(const ParameterRow<T>& p, const GradientRow<T>& gradien
       const V gamma = hn::Load(d, gamma_row + j);
       const V F = hn::LoadU(d, row + j);
       const V z = hn::Load(d, z0 + j);
-      V dF = hn::Load(d, d_row + j);
+      V dF = hn::Load(d, d_from + j);
       V dW = hn::Load(d, dW_row + j);
       V d_lambda = hn::Load(d, d_lambda_row + j);
       V d_gamma = hn::Load(d, d_gamma_row + j);
