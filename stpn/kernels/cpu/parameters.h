@@ -91,6 +91,13 @@ class ShardSums {
     std::fill_n(at(shard).base, size_, T(0));
     return at(shard);
   }
+  // The same, but the matrices keep what they have: the pass sets each row when it first adds to
+  // it, which is then in the cache.
+  GradientSums<T> start_vectors(int64_t shard) const {
+    const GradientSums<T> sums = at(shard);
+    std::fill(sums.vector(0), sums.base + size_, T(0));
+    return sums;
+  }
   // Adds up the shards in order, whichever thread made them: the result does not depend on threads.
   void add_up(const base::ParallelFor* parallel) const {
     constexpr int64_t kPiece = 4096;

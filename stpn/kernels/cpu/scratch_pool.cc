@@ -1,11 +1,16 @@
 #include "stpn/kernels/cpu/scratch_pool.h"
 
 #include <hwy/aligned_allocator.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cstdlib>
 #include <cstring>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -14,9 +19,32 @@ namespace {
 
 // Sizes are powers of two. Pages of a block that are never written cost no memory.
 constexpr int kMinSizeClass = 12;
-constexpr int kMaxSizeClass = 26;
+constexpr int kMaxSizeClass = 28;
 constexpr size_t kMaxBlocksOfASize = 4;
 constexpr size_t kMaxPoolBytes = size_t{1} << kMaxSizeClass;
+
+// Blocks of two large pages and more are asked for in large pages: a kernel that walks through many
+// arrays at once would otherwise wait for the addresses of its pages.
+constexpr int kLargePageClass = 21;
+
+bool has_large_pages(int size_class) { return size_class > kLargePageClass; }
+
+void* allocate(int size_class) {
+  const size_t bytes = size_t{1} << size_class;
+  void* const block = has_large_pages(size_class)
+                          ? std::aligned_alloc(size_t{1} << kLargePageClass, bytes)
+                          : hwy::AllocateAlignedBytes(bytes, nullptr, nullptr);
+  if (block == nullptr) throw std::bad_alloc();
+#ifdef __linux__
+  // A system without large pages refuses, which is no error.
+  if (has_large_pages(size_class)) madvise(block, bytes, MADV_HUGEPAGE);
+#endif
+  return block;
+}
+void release(int size_class, void* block) {
+  if (has_large_pages(size_class)) return std::free(block);
+  hwy::FreeAlignedBytes(block, nullptr, nullptr);
+}
 
 int size_class(size_t bytes) {
   return bytes == 0 ? 0 : std::max(kMinSizeClass, static_cast<int>(std::bit_width(bytes - 1)));
@@ -25,8 +53,8 @@ int size_class(size_t bytes) {
 class Pool {
  public:
   ~Pool() {
-    for (const auto& blocks : held_) {
-      for (void* block : blocks) free(block);
+    for (int size_class = 0; size_class <= kMaxSizeClass; ++size_class) {
+      for (void* block : held_[size_class]) release(size_class, block);
     }
   }
   void* take(int size_class) {
@@ -36,22 +64,19 @@ class Pool {
       bytes_ -= size_t{1} << size_class;
       return block;
     }
-    return hwy::AllocateAlignedBytes(size_t{1} << size_class, nullptr, nullptr);
+    return allocate(size_class);
   }
   void put(int size_class, void* block) {
     const size_t bytes = size_t{1} << size_class;
     if (size_class > kMaxSizeClass || bytes_ + bytes > kMaxPoolBytes ||
         held_[size_class].size() == kMaxBlocksOfASize) {
-      free(block);
-      return;
+      return release(size_class, block);
     }
     held_[size_class].push_back(block);
     bytes_ += bytes;
   }
 
  private:
-  static void free(void* block) { hwy::FreeAlignedBytes(block, nullptr, nullptr); }
-
   std::array<std::vector<void*>, kMaxSizeClass + 1> held_;
   size_t bytes_ = 0;
 };

@@ -10,7 +10,8 @@ namespace stpn::kernels {
 
 // A buffer of at least `bytes` bytes, aligned for every SIMD target, not initialised. It comes from
 // the pool of this thread if one there fits, and goes to the pool of the thread that destroys it. A
-// pool holds a few buffers of each size, 64 MiB at most in all, until its thread ends.
+// pool holds a few buffers of each size, 256 MiB at most in all, until its thread ends. Where the
+// system has large pages for those who ask, buffers of more than 2 MiB have them.
 class ScratchBuffer {
  public:
   explicit ScratchBuffer(size_t bytes);

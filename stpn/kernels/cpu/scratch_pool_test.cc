@@ -12,7 +12,8 @@ namespace {
 constexpr int64_t kSize = 100'000;
 
 TEST(ScratchPoolTest, IsAlignedAndAsLargeAsAskedFor) {
-  for (const int64_t count : {int64_t{1}, int64_t{1000}, kSize, int64_t{30'000'000}}) {
+  for (const int64_t count :
+       {int64_t{1}, int64_t{1000}, kSize, int64_t{1'000'000}, int64_t{30'000'000}}) {
     const ScratchArray<float> memory(count);
     EXPECT_EQ(reinterpret_cast<uintptr_t>(memory.get()) % 64, 0U);
     memory.get()[0] = memory.get()[count - 1] = 1;
@@ -21,9 +22,11 @@ TEST(ScratchPoolTest, IsAlignedAndAsLargeAsAskedFor) {
 }
 
 TEST(ScratchPoolTest, ABlockIsUsedAgain) {
-  const auto taken = [] { return ScratchArray<float>(kSize).get(); };
-  float* const first = taken();
-  EXPECT_EQ(taken(), first);
+  for (const int64_t count : {kSize, int64_t{30'000'000}}) {
+    const auto taken = [count] { return ScratchArray<float>(count).get(); };
+    float* const first = taken();
+    EXPECT_EQ(taken(), first);
+  }
 }
 
 TEST(ScratchPoolTest, TwoAtATimeAreDifferent) {

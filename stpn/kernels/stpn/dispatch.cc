@@ -187,8 +187,11 @@ void stpn_backward_cpu(const StpnBackwardParams<T>& p) {
     const GradientSums<T> zeros = sums.start(0);
     halves.run([&] { stpn_row_vectorised(p, parameters, plan, zeros, 0); });
   } else {
-    for_each_shard(f.parallel, plan.shards,
-                   [&](int64_t shard) { run(p, parameters, plan, shard, sums.start(shard)); });
+    const bool sets_matrices = plan.two_steps && in_two_steps(p);
+    for_each_shard(f.parallel, plan.shards, [&](int64_t shard) {
+      run(p, parameters, plan, shard,
+          sets_matrices ? sums.start_vectors(shard) : sums.start(shard));
+    });
   }
   sums.add_up(f.parallel);
   store_gradients(p, plan, sums);

@@ -41,6 +41,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 template <class Layout, Norm kNorm>
 class StpnTwoStepBackward : public TwoStepGroup<Layout> {
   using Base = TwoStepGroup<Layout>;
+  using Base::in;
   using Base::inputs_;
   using Base::layout_;
   using Base::pair_sum;
@@ -51,6 +52,7 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
   using Base::row;
   using Base::S;
   using Base::saved_;
+  using Base::zeros_;
   using typename Base::D;
   using typename Base::Plan;
   using typename Base::T;
@@ -73,26 +75,29 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
 
  public:
   static int64_t zeros(const Plan& plan) {
-    return (kRing + 4) * plan.presynaptic(S) + (kRing + kGradientSums + 9) * plan.neurons(S);
+    return plan.presynaptic(S) + (kRing + kGradientSums + 9) * plan.neurons(S);
   }
-  static int64_t unwritten(const Plan& plan) { return (kRecomputed + 2) * plan.matrix(S); }
+  static int64_t unwritten(const Plan& plan) {
+    return (kRecomputed + 2) * plan.matrix(S) + (kRing + 3) * plan.presynaptic(S);
+  }
 
-  // Adds to `gradients` the gradients of parameters.
+  // Adds to `gradients` the gradients of parameters; the first group of a shard, which begins with
+  // sample `first_of_shard`, finds matrices there that have not been set to zero.
   StpnTwoStepBackward(const Plan& plan, int64_t first, T* saved, Scratch<T>& scratch,
                       const StpnBackwardParams<T>& call, const PaddedMatrices<T>& parameters,
-                      const Gradients<T>& gradients)
-      : Base(plan, first, saved, call.forward, parameters),
+                      const Gradients<T>& gradients, const int64_t& first_of_shard)
+      : Base(plan, first, saved, scratch, call.forward, parameters),
         call_(call),
         forward_(call.forward),
         gradients_(gradients),
+        clears_(first == first_of_shard),
         first_dz_(call.grad_x != nullptr ? 0 : line_of<T>(inputs_)),
         recomputed_(scratch.take_unwritten(kRecomputed * plan.matrix(S))),
         initial_F_(scratch.take_unwritten(plan.matrix(S))),
         dF_(scratch.take_unwritten(plan.matrix(S))),
-        zeros_(scratch.take(plan.presynaptic(S))),
-        z_(scratch.take(kRing * plan.presynaptic(S))),
-        dz_(scratch.take(2 * plan.presynaptic(S))),
-        recurrent_dz_(scratch.take(plan.presynaptic(S))),
+        z_(scratch.take_unwritten(kRing * plan.presynaptic(S))),
+        dz_(scratch.take_unwritten(2 * plan.presynaptic(S))),
+        recurrent_dz_(scratch.take_unwritten(plan.presynaptic(S))),
         h_(scratch.take(kRing * plan.neurons(S))),
         sums_(scratch.take(kGradientSums * plan.neurons(S))),
         dh_(scratch.take(plan.neurons(S))),
@@ -176,12 +181,12 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
   T* recomputed(int64_t t) const {
     return recomputed_ + (t % plan_.interval - 1) * plan_.matrix(S);
   }
-  const T* in(const T* matrix, int64_t offset) const { return Base::in(matrix, zeros_, offset); }
 
   // Reads z and h of all steps of the interval that ends with `last`, and which of them are pairs.
   void load_interval(Steps last) {
     for (int64_t t = last.begin / plan_.interval * plan_.interval; t <= last.last(); ++t) {
       is_pair_[t % kRing] = t % 2 == 0 && t < last.last() && is_pair(t);
+      this->clear_outside(z(t), 1, 0, plan_.fan_in);
       this->rows_to_presynaptic(forward_.x + this->place(t, 0, inputs_), inputs_, inputs_, 0, z(t));
       this->activity_before(forward_.initial_h, forward_.output, t, inputs_, z(t));
       this->neurons_in(forward_.output, t, h(t));
@@ -206,11 +211,18 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
   }
 
   // Before the sweep through the last steps: the sums over the gradient of the final F. They are
-  // zeros, as they begin, if there is none.
+  // zeros, as they begin, if there is none; then that sweep itself recomputes the F that its steps
+  // begin with, and only the recurrent columns are needed before.
   void start(Steps next) {
-    const bool has_gradient = last_dF_ != zeros_;
-    if (!has_gradient && !recomputes(next)) return;
-    sweep(Steps{plan_.steps, 0}, next, has_gradient);
+    if (last_dF_ != zeros_) return sweep(Steps{plan_.steps, 0}, next);
+    recomputes_late_ = recomputes(next);
+    if (!recomputes_late_) return;
+    const Recomputations all(*this, next);
+    const Columns columns{line_of<T>(inputs_), layout_.width};
+    for (int64_t i = 0; i < plan_.hidden; ++i) {
+      fetch<S>(in(all.of[0].from, row(i + 2, 0)), layout_.width, columns);
+      for (int s = 0; s < S; ++s) recompute(parameters(i), all, columns, i, s);
+    }
   }
 
   // Backpropagates through `steps`, and takes the sums that those before need.
@@ -229,7 +241,10 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
     backpropagate_activation(t, sum(kOfHebbian), steps.count == 2 ? d_scale_ : sum(kOfDecayed));
     if (steps.count == 2) go_to_first(steps.begin);
     for (int64_t k = 0; k < steps.count; ++k) {
-      std::fill_n(dz(steps.begin + k) + first_dz_, S * layout_.width - first_dz_, T(0));
+      for (int s = 0; s < S; ++s) {
+        std::fill_n(dz(steps.begin + k) + layout_.value(s, first_dz_), layout_.width - first_dz_,
+                    T(0));
+      }
     }
     sweep(steps, next);
     store(steps);
@@ -312,40 +327,49 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
     const T* from;
     T* to;
   };
+  // Those before `steps` in their interval.
+  struct Recomputations {
+    Recomputations() = default;
+    Recomputations(const StpnTwoStepBackward& pass, Steps steps) {
+      for (int64_t t = steps.begin / pass.plan_.interval * pass.plan_.interval; t < steps.begin;) {
+        const int64_t steps_here = pass.is_pair_[t % kRing] ? 2 : 1;
+        of[count++] = {{t, steps_here}, pass.F(t), pass.recomputed(t + steps_here)};
+        t += steps_here;
+      }
+    }
+    Recomputation of[kRecomputed];
+    int count = 0;
+  };
   // What the rows of a sweep have in common.
   struct Sweep {
     Steps steps, next;
     const T *F, *next_F;  // at the start of both
-    Recomputation recomputations[kRecomputed];
-    int recomputation_count;
+    Recomputations recomputations;
   };
 
-  // Through `steps`, if there are any, to the sums for `next`, likewise, if they are wanted. Up and
-  // down the rows in turns, as forward.
-  void sweep(Steps steps, Steps next, bool wants_sums = true) {
+  // Through `steps`, if there are any, to the sums for `next`, likewise. Up and down the rows in
+  // turns, as forward.
+  void sweep(Steps steps, Steps next) {
     Sweep sweep{.steps = steps,
                 .next = next,
                 .F = steps.count > 0 ? F(steps.begin) : nullptr,
                 .next_F = next.count > 0 ? F(next.begin) : nullptr,
-                .recomputations = {},
-                .recomputation_count = 0};
-    if (next.count > 0 && recomputes(next)) {
-      for (int64_t t = next.begin / plan_.interval * plan_.interval; t < next.begin;) {
-        const int64_t count = is_pair_[t % kRing] ? 2 : 1;
-        sweep.recomputations[sweep.recomputation_count++] = {
-            {t, count}, F(t), recomputed(t + count)};
-        t += count;
-      }
+                .recomputations = {}};
+    if (recomputes_late_ || (next.count > 0 && recomputes(next))) {
+      sweep.recomputations = Recomputations(*this, recomputes_late_ ? steps : next);
     }
     with_count(steps.count, [&](auto step_count) {
-      with_count(wants_sums ? next.count : 0, [&](auto next_count) {
+      with_count(next.count, [&](auto next_count) {
         for (int64_t done = 0; done < plan_.hidden; ++done) {
           sweep_row<step_count, next_count>(sweep, upwards_ ? plan_.hidden - 1 - done : done);
         }
       });
     });
     upwards_ = !upwards_;
-    if (steps.count > 0) last_dF_ = dF_;
+    recomputes_late_ = false;
+    if (steps.count == 0) return;
+    last_dF_ = dF_;
+    clears_ = false;
   }
   template <class Body>
   static void with_count(int64_t count, const Body& body) {
@@ -360,6 +384,9 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
     const ParameterRow<T> p = parameters(i);
     const GradientRow<T> gradient{gradients_.row(kWeight, i), gradients_.row(kLambda, i),
                                   gradients_.row(kGamma, i)};
+    for (T* row : {gradient.W, gradient.lambda, gradient.gamma}) {
+      if (kSteps > 0 && clears_) std::fill_n(row, layout_.width, T(0));
+    }
     V sums[S][kGradientSums];
     RowStep<T> steps[S][std::max(1, kSteps)];
     for (int s = 0; s < S; ++s) {
@@ -386,9 +413,7 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
                              int64_t i, int s, V* HWY_RESTRICT sums) const {
     const int64_t offset = row(i, s);
     T* const dF = dF_ + offset;
-    for (int k = 0; k < sweep.recomputation_count; ++k) {
-      recompute(p, sweep.recomputations[k], tile, i, s);
-    }
+    recompute(p, sweep.recomputations, tile, i, s);
     if constexpr (kSteps > 0) {
       const T* const F = in(sweep.F, offset);
       const T* const from = in(last_dF_, offset);
@@ -405,6 +430,10 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
     }
   }
 
+  HWY_INLINE void recompute(const ParameterRow<T>& p, const Recomputations& all, Columns columns,
+                            int64_t i, int s) const {
+    for (int k = 0; k < all.count; ++k) recompute(p, all.of[k], columns, i, s);
+  }
   HWY_INLINE void recompute(const ParameterRow<T>& p, const Recomputation& which, Columns columns,
                             int64_t i, int s) const {
     const T* const from = in(which.from, row(i, s));
@@ -439,12 +468,12 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
   const StpnBackwardParams<T>& call_;
   const StpnForwardParams<T>& forward_;
   const Gradients<T>& gradients_;
+  bool clears_;             // whether the next sweep sets the rows of gradients to zero first
   const int64_t first_dz_;  // presynaptic inputs before this one need no gradient
   // Matrices: F of the steps of an interval after its first, of step 0, and the gradient.
   T* const recomputed_;
   T* const initial_F_;
   T* const dF_;
-  const T* const zeros_;   // presynaptic array
   T* const z_;             // ring of presynaptic arrays
   T* const dz_;            // of two steps
   T* const recurrent_dz_;  // of the second of two steps, recurrent columns only
@@ -456,10 +485,11 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
   T* const d_scale_;       // gradient of the update's scale
   T* const coefficients_;  // du/n of two steps, and dn/n
   T* const d_bias_;
-  const T* first_F_ = zeros_;  // that step 0 finds
-  const T* last_dF_ = zeros_;  // the gradient of F after the steps that a sweep goes through
-  bool is_pair_[kRing] = {};   // ring: whether a pair begins with the step
-  bool upwards_ = true;        // the direction of the next sweep
+  const T* first_F_ = zeros_;     // that step 0 finds
+  const T* last_dF_ = zeros_;     // the gradient of F after the steps that a sweep goes through
+  bool is_pair_[kRing] = {};      // ring: whether a pair begins with the step
+  bool recomputes_late_ = false;  // whether the next sweep recomputes F of its own steps
+  bool upwards_ = true;           // the direction of the next sweep
 };
 
 }  // namespace HWY_NAMESPACE

@@ -36,6 +36,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 template <class Layout, Norm kNorm>
 class StpnTwoStepForward : public TwoStepGroup<Layout> {
   using Base = TwoStepGroup<Layout>;
+  using Base::in;
   using Base::inputs_;
   using Base::layout_;
   using Base::pair_sum;
@@ -46,6 +47,7 @@ class StpnTwoStepForward : public TwoStepGroup<Layout> {
   using Base::row;
   using Base::S;
   using Base::saved_;
+  using Base::zeros_;
   using typename Base::D;
   using typename Base::Plan;
   using typename Base::T;
@@ -56,17 +58,18 @@ class StpnTwoStepForward : public TwoStepGroup<Layout> {
 
  public:
   static int64_t zeros(const Plan& plan) {
-    return (kRing + 2) * plan.presynaptic(S) + (2 * kRing + kRowSums + 6) * plan.neurons(S);
+    return 2 * plan.presynaptic(S) + (2 * kRing + kRowSums + 6) * plan.neurons(S);
   }
-  static int64_t unwritten(const Plan& plan) { return plan.matrix(S); }
+  static int64_t unwritten(const Plan& plan) {
+    return plan.matrix(S) + kRing * plan.presynaptic(S);
+  }
 
   StpnTwoStepForward(const Plan& plan, int64_t first, T* saved, Scratch<T>& scratch,
                      const StpnForwardParams<T>& call, const PaddedMatrices<T>& parameters)
-      : Base(plan, first, saved, call, parameters),
+      : Base(plan, first, saved, scratch, call, parameters),
         call_(call),
         F_(scratch.take_unwritten(plan.matrix(S))),
-        zeros_(scratch.take(plan.presynaptic(S))),
-        z_(scratch.take(kRing * plan.presynaptic(S))),
+        z_(scratch.take_unwritten(kRing * plan.presynaptic(S))),
         recurrent_z_(scratch.take(plan.presynaptic(S))),
         h_(scratch.take(kRing * plan.neurons(S))),
         scale_(scratch.take(kRing * plan.neurons(S))),
@@ -105,8 +108,7 @@ class StpnTwoStepForward : public TwoStepGroup<Layout> {
       t += pending;
     }
     if (call_.final_F == nullptr) return;
-    sweep_pending<0>(plan_.steps, pending);
-    this->copy_out(F_, {call_.final_F, plan_.fan_in, 0});
+    pending == 2 ? write_final_F<2>() : write_final_F<1>();
   }
 
  private:
@@ -119,6 +121,7 @@ class StpnTwoStepForward : public TwoStepGroup<Layout> {
   void begin() {
     if (read_matrix(call_.initial_F, F_)) last_F_ = F_;
     this->neurons_in(call_.initial_h, 0, h(-1));
+    for (int64_t t = 0; t < kRing; ++t) this->clear_outside(z(t), 1, 0, plan_.fan_in);
     if (call_.bias != nullptr) repeat_for_samples<S>(call_.bias, plan_.hidden, bias_);
     const D d;
     for (int64_t i = 0; i < plan_.hidden && kNormed; ++i) {
@@ -159,7 +162,7 @@ class StpnTwoStepForward : public TwoStepGroup<Layout> {
   void sweep_pending(int64_t t, int pending) {
     if (pending == 2) return sweep<2, kSteps>(t);
     if (pending == 1) return sweep<1, kSteps>(t);
-    if constexpr (kSteps > 0) sweep<0, kSteps>(t);
+    sweep<0, kSteps>(t);
   }
 
   // The updates of kUpdates steps before t, then the sums of kSteps steps from t on, and the
@@ -167,9 +170,8 @@ class StpnTwoStepForward : public TwoStepGroup<Layout> {
   // with the rows that the last one left in the cache.
   template <int kUpdates, int kSteps>
   void sweep(int64_t t) {
-    T* const checkpoint = kSteps > 0 && t > 0 && t % plan_.interval == 0
-                              ? saved_.checkpoint(t / plan_.interval)
-                              : nullptr;
+    T* const checkpoint =
+        t > 0 && t % plan_.interval == 0 ? saved_.checkpoint(t / plan_.interval) : nullptr;
     for (int64_t done = 0; done < plan_.hidden; ++done) {
       sweep_row<kUpdates, kSteps>(t, upwards_ ? plan_.hidden - 1 - done : done, checkpoint);
     }
@@ -187,12 +189,10 @@ class StpnTwoStepForward : public TwoStepGroup<Layout> {
     for (int s = 0; s < S; ++s) {
       const int64_t sample = layout_.value(s, 0);
       T* const F = F_ + row(i, s);
-      const T* const from = this->in(last_F_, zeros_, row(i, s));
+      const T* const from = in(last_F_, row(i, s));
       RowUpdate<T> updates[std::max(1, kUpdates)];
       for (int u = 0; u < kUpdates; ++u) updates[u] = update(t - kUpdates + u, i, s);
-      if constexpr (kSteps == 0) {
-        update_row<kScaled, kUpdates>(p, updates, all, from, F);
-      } else if (this->is_reset(t, s)) {
+      if (this->is_reset(t, s)) {
         // It has forgotten its updates.
         update_and_sum_row<kNorm, 0, kSteps>(p, updates, z(t) + sample, z(t + 1) + sample, all,
                                              from, F, sums[s]);
@@ -205,6 +205,29 @@ class StpnTwoStepForward : public TwoStepGroup<Layout> {
       }
     }
     store_sums<kRowSumsOf<kNorm, kUpdates, kSteps>>(sums, sums_ + i * S);
+  }
+
+  // The last updates; the rows go to the caller at once if they are there as they are here.
+  template <int kUpdates>
+  void write_final_F() {
+    const Columns all{0, layout_.width};
+    const bool at_once = plan_.fan_in == layout_.width && is_aligned(call_.final_F);
+    for (int64_t done = 0; done < plan_.hidden; ++done) {
+      const int64_t i = upwards_ ? plan_.hidden - 1 - done : done;
+      for (int s = 0; s < S; ++s) {
+        RowUpdate<T> updates[kUpdates];
+        for (int u = 0; u < kUpdates; ++u) updates[u] = update(plan_.steps - kUpdates + u, i, s);
+        const T* const from = in(last_F_, row(i, s));
+        if (at_once) {
+          T* const to = call_.final_F + ((this->first_ + s) * plan_.hidden + i) * plan_.fan_in;
+          update_row<kScaled, kUpdates, true>(parameters(i), updates, all, from, to);
+        } else {
+          update_row<kScaled, kUpdates>(parameters(i), updates, all, from, F_ + row(i, s));
+        }
+      }
+    }
+    hwy::FlushStream();
+    if (!at_once) this->copy_out(F_, {call_.final_F, plan_.fan_in, 0});
   }
 
   RowUpdate<T> update(int64_t t, int64_t i, int s) const {
@@ -313,12 +336,12 @@ class StpnTwoStepForward : public TwoStepGroup<Layout> {
     const Columns columns{line_of<T>(inputs_), layout_.width};
     for (int64_t i = 0; i < plan_.hidden; ++i) {
       const ParameterRow<T> p = parameters(i);
-      fetch<S>(this->in(last_F_, zeros_, row(i + 2, 0)), layout_.width, columns);
+      fetch<S>(in(last_F_, row(i + 2, 0)), layout_.width, columns);
       V sums[S][3];
       for (int s = 0; s < S; ++s) {
         const int64_t sample = layout_.value(s, 0);
-        add_recurrent_sums(p, z(t) + sample, recurrent_z_ + sample, columns,
-                           this->in(last_F_, zeros_, row(i, s)), sums[s]);
+        add_recurrent_sums(p, z(t) + sample, recurrent_z_ + sample, columns, in(last_F_, row(i, s)),
+                           sums[s]);
       }
       store_sums<3>(sums, recurrent_ + i * S);
     }
@@ -326,7 +349,6 @@ class StpnTwoStepForward : public TwoStepGroup<Layout> {
 
   const StpnForwardParams<T>& call_;
   T* const F_;
-  const T* const zeros_;  // presynaptic array
   // Rings of steps: presynaptic arrays and neuron values.
   T* const z_;
   T* const recurrent_z_;  // z without inputs

@@ -31,21 +31,22 @@ class TwoStepGroup : public Group<Layout> {
   using typename Base::Plan;
   using typename Base::T;
 
-  TwoStepGroup(const Plan& plan, int64_t first, T* saved, const StpnForwardParams<T>& call,
-               const PaddedMatrices<T>& parameters)
+  TwoStepGroup(const Plan& plan, int64_t first, T* saved, Scratch<T>& scratch,
+               const StpnForwardParams<T>& call, const PaddedMatrices<T>& parameters)
       : Base(plan, first, saved, call.reset),
         parameters_(parameters),
         variant_(call.variant),
-        inputs_(call.extent.inputs) {}
+        inputs_(call.extent.inputs),
+        zeros_(scratch.take(plan.presynaptic(S))) {}
 
   ParameterRow<T> parameters(int64_t i) const {
     return {parameters_.row(kWeight, i), parameters_.row(kLambda, i), parameters_.row(kGamma, i)};
   }
   // Offset of row i of sample s in a matrix.
   int64_t row(int64_t i, int s) const { return this->row_of(i) + layout_.value(s, 0); }
-  // A row in a matrix, or the one row of zeros that stands for a matrix of zeros.
-  static const T* in(const T* matrix, const T* zeros, int64_t offset) {
-    return matrix == zeros ? zeros : matrix + offset;
+  // A row in a matrix.
+  const T* in(const T* matrix, int64_t offset) const {
+    return matrix == zeros_ ? zeros_ : matrix + offset;
   }
   // A sum of the pair of steps that begins with t.
   T* pair_sum(int64_t t, StpnPairSum which) const {
@@ -66,6 +67,7 @@ class TwoStepGroup : public Group<Layout> {
   const PaddedMatrices<T>& parameters_;
   const StpnVariant& variant_;
   const int64_t inputs_;
+  const T* const zeros_;  // a presynaptic array; as a matrix, one of zeros
 };
 
 }  // namespace HWY_NAMESPACE

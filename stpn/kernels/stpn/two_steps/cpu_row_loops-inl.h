@@ -74,8 +74,9 @@ HWY_INLINE V updated(V decayed, V growth, V scale, V h) {
   return hn::MulAdd(growth, h, kScaled ? hn::Mul(decayed, scale) : decayed);
 }
 
-// Makes kSteps updates, one after the other: `from` and `to` may be the same.
-template <bool kScaled, int kSteps, typename T>
+// Makes kSteps updates, one after the other: `from` and `to` may be the same. With kStreams past
+// the caches, to where it is aligned; the caller flushes streams.
+template <bool kScaled, int kSteps, bool kStreams = false, typename T>
 HWY_INLINE void update_row(const ParameterRow<T>& p, const RowUpdate<T>* updates, Columns in,
                            const T* from, T* to) {
   const hn::ScalableTag<T> d;
@@ -95,7 +96,11 @@ HWY_INLINE void update_row(const ParameterRow<T>& p, const RowUpdate<T>* updates
       if constexpr (kSteps == 2) {
         F = updated<kScaled>(hn::Mul(lambda, F), hn::Mul(gamma, hn::Load(d, z1 + j)), scale1, h1);
       }
-      hn::Store(F, d, to + j);
+      if constexpr (kStreams) {
+        hn::Stream(F, d, to + j);
+      } else {
+        hn::Store(F, d, to + j);
+      }
     }
   }
 }
@@ -122,8 +127,7 @@ enum RowSum { kGz, kGG, kDz, kEz, kWz, kWD, kDD, kWE, kDE, kEE, kRowSums };
 inline constexpr RowSum kDG = kWD, kEG = kWE;
 // How many of them, from the first on, a sweep takes.
 template <Norm kNorm, int kUpdates, int kSteps>
-inline constexpr int kRowSumsOf = kSteps == 0 ? 0
-                                  : kSteps == 1 && kUpdates != 1
+inline constexpr int kRowSumsOf = kSteps == 1 && kUpdates != 1
                                       ? (kNorm == Norm::none ? kGz : kGG) + 1
                                       : (kNorm == Norm::none ? int{kWz} + 1 : int{kRowSums});
 

@@ -68,8 +68,9 @@ void two_steps_backward(const StpnBackwardParams<T>& p, const StpnParameters<T>&
                         int64_t shard) {
   const Gradients<T> gradient_sums(plan, gradients, 0, 0);
   with_two_step_passes(p.forward.variant.norm, [&](auto passes) {
-    run_two_step_groups<decltype(passes)::template Backward>(plan, shard, p.forward.saved, p,
-                                                             parameters.matrices, gradient_sums);
+    run_two_step_groups<decltype(passes)::template Backward>(
+        plan, shard, p.forward.saved, p, parameters.matrices, gradient_sums,
+        plan.first_sample(plan.first_group(shard)));
   });
 }
 
