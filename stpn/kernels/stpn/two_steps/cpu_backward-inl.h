@@ -5,14 +5,15 @@
 //   dF = Lambda dF' scale + du/n z + dn/n G
 //   dz = sum over rows of du/n G + h Gamma dF'
 //   dW += du/n z + dn/n G;  dLambda += dF' F scale;  dGamma += dF' h z
-// du/n and dn/n of a step need two sums over the row, of Gamma dF' z and Lambda dF' F. The sweep
-// before takes them with those from which the sums of step t - 1 follow, as dF is affine in du/n
-// and dn/n: sums that have no dF' in them are those that forward took and saved (StpnPairSum). Only
-// the recurrent columns of dz[t] come in between, in a sweep of their own over these few columns;
-// they are a part of dh[t-1]. Then one sweep goes through both steps.
+// du/n and dn/n of a step need two sums over the row, of Gamma dF' z and Lambda dF' F. The latter
+// follows from that of dF' F[t+1], as F[t+1] = Lambda F scale + Gamma h z; so the sweep before,
+// which has F[t+1], takes both. It also takes one from which the sums of step t - 1 follow, as dF
+// is affine in du/n and dn/n: sums that have no dF' in them are those that forward took and saved
+// (StpnPairSum). Only the recurrent columns of dz[t] come in between, in a sweep of their own over
+// these few columns; they are a part of dh[t-1]. Then one sweep goes through both steps.
 //
-// F of the steps between checkpoints is recomputed in the same sweeps, of those steps with which a
-// pair begins. Steps go one by one where forward says so.
+// F of the steps between checkpoints is recomputed in the sweep through the last of them, of those
+// steps with which a pair begins. Steps go one by one where forward says so.
 
 #if defined(STPN_KERNELS_STPN_TWO_STEPS_CPU_BACKWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_STPN_TWO_STEPS_CPU_BACKWARD_INL_H_
@@ -202,27 +203,15 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
             dz(t) + sample};
   }
 
-  // Whether the sweep before `steps` recomputes their interval: they are its last, and F is a
-  // checkpoint of none but its first step.
-  bool recomputes(Steps steps) const {
-    const bool is_last =
-        steps.last() + 1 == plan_.steps || (steps.last() + 1) % plan_.interval == 0;
-    return is_last && steps.begin % plan_.interval > 0;
+  // Whether F that the steps begin with still has to be recomputed.
+  bool lacks_F(Steps steps) const {
+    return steps.begin % plan_.interval > 0 && steps.begin / plan_.interval != has_interval_;
   }
 
   // Before the sweep through the last steps: the sums over the gradient of the final F. They are
-  // zeros, as they begin, if there is none; then that sweep itself recomputes the F that its steps
-  // begin with, and only the recurrent columns are needed before.
+  // zeros, as they begin, if there is none.
   void start(Steps next) {
-    if (last_dF_ != zeros_) return sweep(Steps{plan_.steps, 0}, next);
-    recomputes_late_ = recomputes(next);
-    if (!recomputes_late_) return;
-    const Recomputations all(*this, next);
-    const Columns columns{line_of<T>(inputs_), layout_.width};
-    for (int64_t i = 0; i < plan_.hidden; ++i) {
-      fetch<S>(in(all.of[0].from, row(i + 2, 0)), layout_.width, columns);
-      for (int s = 0; s < S; ++s) recompute(parameters(i), all, columns, i, s);
-    }
+    if (last_dF_ != zeros_) sweep(Steps{plan_.steps, 0}, next);
   }
 
   // Backpropagates through `steps`, and takes the sums that those before need.
@@ -230,16 +219,16 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
     const D d;
     const int64_t t = steps.last();
     add_output_gradient(t);
-    for (int64_t k = 0; k < plan_.neurons(S) && steps.count == 2; k += hn::Lanes(d)) {
-      // Lambda dF F of the second step, with F = Lambda F scale + E h.
-      const V of_decayed = hn::Load(d, sum(kOfDecayed) + k);
-      const V of_growth = hn::Load(d, sum(kOfGrowth) + k);
-      hn::Store(hn::MulAdd(scale(steps.begin, k), of_decayed,
-                           hn::Mul(hn::Load(d, h(steps.begin) + k), of_growth)),
-                d, d_scale_ + k);
+    for (int64_t k = 0; k < plan_.neurons(S) && kScaled; k += hn::Lanes(d)) {
+      const V of_growth = hn::Mul(hn::Load(d, h(t) + k), hn::Load(d, sum(kOfHebbian) + k));
+      hn::Store(hn::Div(hn::Sub(hn::Load(d, sum(kOfF) + k), of_growth), scale(t, k)), d,
+                d_scale_ + k);
     }
-    backpropagate_activation(t, sum(kOfHebbian), steps.count == 2 ? d_scale_ : sum(kOfDecayed));
-    if (steps.count == 2) go_to_first(steps.begin);
+    backpropagate_activation(t, sum(kOfHebbian), d_scale_);
+    if (steps.count == 2) {
+      if (lacks_F(steps)) recompute_recurrent_columns(steps);
+      go_to_first(steps.begin);
+    }
     for (int64_t k = 0; k < steps.count; ++k) {
       for (int s = 0; s < S; ++s) {
         std::fill_n(dz(steps.begin + k) + layout_.value(s, first_dz_), layout_.width - first_dz_,
@@ -248,6 +237,15 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
     }
     sweep(steps, next);
     store(steps);
+  }
+
+  void recompute_recurrent_columns(Steps steps) {
+    const Recomputations all(*this, steps);
+    const Columns columns{line_of<T>(inputs_), layout_.width};
+    for (int64_t i = 0; i < plan_.hidden; ++i) {
+      fetch<S>(in(all.of[0].from, row(i + 2, 0)), layout_.width, columns);
+      for (int s = 0; s < S; ++s) recompute(parameters(i), all, columns, i, s);
+    }
   }
 
   // From the second of two steps to the first, which is step t.
@@ -273,19 +271,18 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
     for (int64_t k = 0; k < plan_.neurons(S); k += hn::Lanes(d)) {
       const auto saved = [&](StpnPairSum which)
                              HWY_ATTR { return hn::LoadU(d, pair_sum(t, which) + k); };
-      const V next_scale = scale(t + 1, k);
-      const V du = hn::Load(d, du_over_n(t + 1) + k);
-      V of_hebbian = hn::Mul(next_scale, hn::Load(d, sum(kOfGrowth) + k));
-      V of_decayed = hn::Mul(next_scale, hn::Load(d, sum(kOfDecayed) + k));
-      of_hebbian = hn::MulAdd(du, saved(kSavedEz), of_hebbian);
-      of_decayed = hn::MulAdd(du, saved(kSavedDz), of_decayed);
-      if constexpr (kNormed) {
-        const V dn = hn::Load(d, dn_over_n(t + 1) + k);
-        of_hebbian = hn::MulAdd(dn, saved(kSavedEG), of_hebbian);
-        of_decayed = hn::MulAdd(dn, saved(kSavedDG), of_decayed);
-      }
+      const V next_scale = scale(t + 1, k), growth = hn::Load(d, sum(kOfGrowth) + k);
+      const V du = hn::Load(d, du_over_n(t + 1) + k), dn = hn::Load(d, dn_over_n(t + 1) + k);
+      V of_hebbian = hn::MulAdd(du, saved(kSavedEz), hn::Mul(next_scale, growth));
+      if constexpr (kNormed) of_hebbian = hn::MulAdd(dn, saved(kSavedEG), of_hebbian);
       hn::Store(of_hebbian, d, sum(kOfHebbian) + k);
-      hn::Store(of_decayed, d, d_scale_ + k);
+      if constexpr (kScaled) {
+        const V of_growth = hn::Mul(hn::Load(d, h(t) + k), growth);
+        const V of_decayed = hn::Div(hn::Sub(hn::Load(d, d_scale_ + k), of_growth), scale(t, k));
+        V d_scale = hn::MulAdd(du, saved(kSavedDz), hn::Mul(next_scale, of_decayed));
+        d_scale = hn::MulAdd(dn, saved(kSavedDG), d_scale);
+        hn::Store(d_scale, d, d_scale_ + k);
+      }
     }
     backpropagate_activation(t, sum(kOfHebbian), d_scale_);
   }
@@ -343,21 +340,16 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
   // What the rows of a sweep have in common.
   struct Sweep {
     Steps steps, next;
-    const T *F, *next_F;  // at the start of both
+    const T* F;  // at the start of steps, or of next if there are none
     Recomputations recomputations;
   };
 
   // Through `steps`, if there are any, to the sums for `next`, likewise. Up and down the rows in
   // turns, as forward.
   void sweep(Steps steps, Steps next) {
-    Sweep sweep{.steps = steps,
-                .next = next,
-                .F = steps.count > 0 ? F(steps.begin) : nullptr,
-                .next_F = next.count > 0 ? F(next.begin) : nullptr,
-                .recomputations = {}};
-    if (recomputes_late_ || (next.count > 0 && recomputes(next))) {
-      sweep.recomputations = Recomputations(*this, recomputes_late_ ? steps : next);
-    }
+    const Steps from_F = steps.count > 0 ? steps : next;
+    Sweep sweep{.steps = steps, .next = next, .F = F(from_F.begin), .recomputations = {}};
+    if (lacks_F(from_F)) sweep.recomputations = Recomputations(*this, from_F);
     with_count(steps.count, [&](auto step_count) {
       with_count(next.count, [&](auto next_count) {
         for (int64_t done = 0; done < plan_.hidden; ++done) {
@@ -366,7 +358,7 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
       });
     });
     upwards_ = !upwards_;
-    recomputes_late_ = false;
+    has_interval_ = from_F.begin / plan_.interval;
     if (steps.count == 0) return;
     last_dF_ = dF_;
     clears_ = false;
@@ -410,23 +402,32 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
   template <int kSteps, int kNext>
   HWY_INLINE void sweep_tile(const Sweep& sweep, const ParameterRow<T>& p,
                              const GradientRow<T>& gradient, const RowStep<T>* steps, Columns tile,
-                             int64_t i, int s, V* HWY_RESTRICT sums) const {
-    const int64_t offset = row(i, s);
+                             int64_t i, int s, V (&sums)[kGradientSums]) const {
+    const int64_t offset = row(i, s), sample = layout_.value(s, 0);
     T* const dF = dF_ + offset;
     recompute(p, sweep.recomputations, tile, i, s);
+    const T* const F = in(sweep.F, offset);
     if constexpr (kSteps > 0) {
-      const T* const F = in(sweep.F, offset);
       const T* const from = in(last_dF_, offset);
-      const int64_t first_dz = std::clamp(first_dz_, tile.begin, tile.end);
-      back_row<kNorm, kSteps, false>(p, gradient, steps, {tile.begin, first_dz}, F, from, dF);
-      back_row<kNorm, kSteps, true>(p, gradient, steps, {first_dz, tile.end}, F, from, dF);
-    }
-    if (kSteps > 0 && this->is_reset(sweep.steps.begin, s)) {
-      std::fill(dF + tile.begin, dF + tile.end, T(0));
+      const Columns without_dz{tile.begin, std::clamp(first_dz_, tile.begin, tile.end)};
+      const Columns with_dz{without_dz.end, tile.end};
+      InputsOfSteps<T> next_z{};
+      if (kNext > 0) next_z = {z(sweep.next.begin) + sample, z(sweep.next.last()) + sample};
+      if (this->is_reset(sweep.steps.begin, s)) {
+        back_row<kNorm, kSteps, 0, false>(p, gradient, steps, without_dz, F, from, dF, next_z,
+                                          sums);
+        back_row<kNorm, kSteps, 0, true>(p, gradient, steps, with_dz, F, from, dF, next_z, sums);
+        std::fill(dF + tile.begin, dF + tile.end, T(0));
+      } else {
+        back_row<kNorm, kSteps, kNext, false>(p, gradient, steps, without_dz, F, from, dF, next_z,
+                                              sums);
+        back_row<kNorm, kSteps, kNext, true>(p, gradient, steps, with_dz, F, from, dF, next_z,
+                                             sums);
+      }
     } else if constexpr (kNext > 0) {
-      const int64_t sample = layout_.value(s, 0);
-      add_gradient_sums<kNext>(p, z(sweep.next.begin) + sample, z(sweep.next.last()) + sample, tile,
-                               in(sweep.next_F, offset), dF, sums);
+      const RowUpdate<T> updates[] = {step(sweep.next.begin, i, s).update,
+                                      step(sweep.next.last(), i, s).update};
+      add_sums_of_final_gradient<kScaled, kNext>(p, updates, tile, F, dF, sums);
     }
   }
 
@@ -485,11 +486,11 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
   T* const d_scale_;       // gradient of the update's scale
   T* const coefficients_;  // du/n of two steps, and dn/n
   T* const d_bias_;
-  const T* first_F_ = zeros_;     // that step 0 finds
-  const T* last_dF_ = zeros_;     // the gradient of F after the steps that a sweep goes through
-  bool is_pair_[kRing] = {};      // ring: whether a pair begins with the step
-  bool recomputes_late_ = false;  // whether the next sweep recomputes F of its own steps
-  bool upwards_ = true;           // the direction of the next sweep
+  const T* first_F_ = zeros_;  // that step 0 finds
+  const T* last_dF_ = zeros_;  // the gradient of F after the steps that a sweep goes through
+  bool is_pair_[kRing] = {};   // ring: whether a pair begins with the step
+  int64_t has_interval_ = -1;  // the interval whose F is recomputed
+  bool upwards_ = true;        // the direction of the next sweep
 };
 
 }  // namespace HWY_NAMESPACE

@@ -277,12 +277,37 @@ struct StepBack {
   }
 };
 
+// Sums over the gradient dF of an F that backward of the kSteps steps needs which made this F: with
+// z' of the last of them and z of the first, Gamma dF z', of two steps Lambda Gamma dF z, and dF F.
+enum GradientSum { kOfHebbian, kOfGrowth, kOfF, kGradientSums };
+
+template <typename T>
+struct InputsOfSteps {
+  const T *first, *last;
+};
+
+// Adds their terms, in vectors. kOfF only if kScaled.
+template <bool kScaled, int kSteps, class V, typename T>
+HWY_INLINE void add_gradient_terms(V lambda, V gamma, V F, V dF, const InputsOfSteps<T>& z,
+                                   int64_t j, V (&sums)[kGradientSums]) {
+  const hn::ScalableTag<T> d;
+  const V growth = hn::Mul(gamma, dF);
+  sums[kOfHebbian] = hn::MulAdd(growth, hn::Load(d, z.last + j), sums[kOfHebbian]);
+  if constexpr (kSteps == 2) {
+    sums[kOfGrowth] =
+        hn::MulAdd(hn::Mul(lambda, growth), hn::Load(d, z.first + j), sums[kOfGrowth]);
+  }
+  if constexpr (kScaled) sums[kOfF] = hn::MulAdd(dF, F, sums[kOfF]);
+}
+
 // Backpropagates through kSteps steps of which `row` has the F of the first: dF from `d_from` to
-// `d_row`, which may be the same. The gradients of z only if kPresynaptic.
-template <Norm kNorm, int kSteps, bool kPresynaptic, typename T>
+// `d_row`, which may be the same. The gradients of z only if kPresynaptic. Adds to the sums that
+// the kNext steps before need, whose inputs are `next_z`, if there are any.
+template <Norm kNorm, int kSteps, int kNext, bool kPresynaptic, typename T>
 HWY_INLINE void back_row(const ParameterRow<T>& p, const GradientRow<T>& gradient,
                          const RowStep<T>* steps, Columns in, const T* HWY_RESTRICT row,
-                         const T* d_from, T* d_row) {
+                         const T* d_from, T* d_row, const InputsOfSteps<T>& next_z,
+                         hn::Vec<hn::ScalableTag<T>> (&sums)[kGradientSums]) {
   const hn::ScalableTag<T> d;
   using V = hn::Vec<decltype(d)>;
   using Step = StepBack<kNorm, kPresynaptic, V>;
@@ -297,6 +322,8 @@ HWY_INLINE void back_row(const ParameterRow<T>& p, const GradientRow<T>& gradien
   T* HWY_RESTRICT dW_row = gradient.W;
   T* HWY_RESTRICT d_lambda_row = gradient.lambda;
   T* HWY_RESTRICT d_gamma_row = gradient.gamma;
+  V all[kGradientSums];
+  std::copy_n(sums, int{kGradientSums}, all);
   for (int64_t line = in.begin; line < in.end; line += kLine<T>) {
     fetch_ahead(row + line);
     fetch_ahead(d_from + line);
@@ -319,10 +346,39 @@ HWY_INLINE void back_row(const ParameterRow<T>& p, const GradientRow<T>& gradien
       }
       dF = first.through(W, lambda, gamma, F, z, dF, dW, d_lambda, d_gamma, dz0 + j);
       hn::Store(dF, d, d_row + j);
+      if constexpr (kNext > 0) {
+        add_gradient_terms<Step::kScaled, kNext>(lambda, gamma, F, dF, next_z, j, all);
+      }
       hn::Store(dW, d, dW_row + j);
       hn::Store(d_lambda, d, d_lambda_row + j);
       hn::Store(d_gamma, d, d_gamma_row + j);
     }
+  }
+  std::copy_n(all, int{kGradientSums}, sums);
+}
+
+// The same sums where the kSteps steps are the last of all: of the gradient of the final F, which
+// they make from `row`.
+template <bool kScaled, int kSteps, typename T>
+HWY_INLINE void add_sums_of_final_gradient(const ParameterRow<T>& p, const RowUpdate<T>* updates,
+                                           Columns in, const T* HWY_RESTRICT row,
+                                           const T* HWY_RESTRICT d_row,
+                                           hn::Vec<hn::ScalableTag<T>> (&sums)[kGradientSums]) {
+  const hn::ScalableTag<T> d;
+  using V = hn::Vec<decltype(d)>;
+  const RowUpdate<T>&first = updates[0], &last = updates[kSteps - 1];
+  const V scale0 = hn::Set(d, first.scale), scale1 = hn::Set(d, last.scale);
+  const V h0 = hn::Set(d, first.h), h1 = hn::Set(d, last.h);
+  for (int64_t j = in.begin; j < in.end; j += hn::Lanes(d)) {
+    const V lambda = hn::Load(d, p.lambda + j);
+    const V gamma = hn::Load(d, p.gamma + j);
+    V F = updated<kScaled>(hn::Mul(lambda, hn::LoadU(d, row + j)),
+                           hn::Mul(gamma, hn::Load(d, first.z + j)), scale0, h0);
+    if constexpr (kSteps == 2) {
+      F = updated<kScaled>(hn::Mul(lambda, F), hn::Mul(gamma, hn::Load(d, last.z + j)), scale1, h1);
+    }
+    add_gradient_terms<kScaled, kSteps>(lambda, gamma, F, hn::Load(d, d_row + j),
+                                        InputsOfSteps<T>{first.z, last.z}, j, sums);
   }
 }
 
@@ -348,39 +404,6 @@ HWY_INLINE void add_recurrent_gradient(const ParameterRow<T>& p, const RowStep<T
       hn::Store(sum, d, dz + j);
     }
   }
-}
-
-// Sums that backward of the kSteps steps before needs of the gradient dF of what they made. With z'
-// of their last step, and F and E = Gamma z of their first: Gamma dF z', Lambda dF F and, of two
-// steps, with Lambda F in place of F, Lambda dF E.
-enum GradientSum { kOfHebbian, kOfDecayed, kOfGrowth, kGradientSums };
-
-template <int kSteps, typename T>
-HWY_INLINE void add_gradient_sums(const ParameterRow<T>& p, const T* HWY_RESTRICT z,
-                                  const T* HWY_RESTRICT last_z, Columns in,
-                                  const T* HWY_RESTRICT row, const T* HWY_RESTRICT d_row,
-                                  hn::Vec<hn::ScalableTag<T>>* HWY_RESTRICT sums) {
-  const hn::ScalableTag<T> d;
-  using V = hn::Vec<decltype(d)>;
-  V of_hebbian = sums[kOfHebbian], of_decayed = sums[kOfDecayed], of_growth = sums[kOfGrowth];
-  for (int64_t line = in.begin; line < in.end; line += kLine<T>) {
-    fetch_ahead(row + line);
-    STPN_UNROLL
-    for (int64_t j = line; j < line + kLine<T>; j += hn::Lanes(d)) {
-      const V lambda = hn::Load(d, p.lambda + j);
-      const V gamma = hn::Load(d, p.gamma + j);
-      const V dF = hn::Load(d, d_row + j);
-      const V decayed = hn::Mul(lambda, dF);
-      V F = hn::LoadU(d, row + j);
-      of_hebbian = hn::MulAdd(hn::Mul(gamma, dF), hn::Load(d, last_z + j), of_hebbian);
-      if constexpr (kSteps == 2) {
-        F = hn::Mul(lambda, F);
-        of_growth = hn::MulAdd(decayed, hn::Mul(gamma, hn::Load(d, z + j)), of_growth);
-      }
-      of_decayed = hn::MulAdd(decayed, F, of_decayed);
-    }
-  }
-  sums[kOfHebbian] = of_hebbian, sums[kOfDecayed] = of_decayed, sums[kOfGrowth] = of_growth;
 }
 
 }  // namespace HWY_NAMESPACE
