@@ -30,6 +30,7 @@ from pathlib import Path
 import torch
 
 import cases
+from contender import Contender, check_key, inputs_of, lstm, ours
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "python"))
@@ -38,55 +39,13 @@ from stpn import ops  # noqa: E402,F401  registers torch.ops.stpn
 PEERS = ["ours", "eager", "compile", "lstm"]
 MAX_ROUNDS = 60
 RESETS = 0.01  # of all steps
-TURN_S = 0.02
-
-
-class Contender:
-    """Runs forward, then backward from a fixed random gradient of the output."""
-
-    def __init__(self, forward, inputs):
-        self.forward = forward
-        self.inputs = inputs
-        self.cotangent = None
-        self.forward_s, self.total_s = [], []  # time of a call, one value per turn
-        self.measured_s = 0.0
-
-    def run(self):
-        start = time.perf_counter()
-        output = self.forward()
-        middle = time.perf_counter()
-        if self.cotangent is None:
-            self.cotangent = torch.rand_like(output)
-            middle = time.perf_counter()
-        output.backward(self.cotangent)
-        end = time.perf_counter()
-        for tensor in self.inputs:
-            tensor.grad = None
-        return middle - start, end - start
-
-    def measure(self):
-        """Runs one turn and records the mean times of its calls."""
-        calls, forward, total = 0, 0.0, 0.0
-        while total < TURN_S:
-            times = self.run()
-            calls, forward, total = calls + 1, forward + times[0], total + times[1]
-        self.forward_s.append(forward / calls)
-        self.total_s.append(total / calls)
-        self.measured_s += total
-
-
-def lstm(case):
-    shape = cases.SHAPES[case.shape]
-    unit = torch.nn.LSTM(shape.inputs, shape.lstm_hidden)
-    inputs = list(unit.parameters()) + ([case.x] if case.x.requires_grad else [])
-    return Contender(lambda: unit(case.x)[0], inputs)
 
 
 def contenders(case, compile_too):
-    inputs = case.parameters + ([case.x] if case.x.requires_grad else [])
+    inputs = inputs_of(case)
     reset = torch.rand(case.x.shape[:2]) < RESETS
     made = {
-        "ours": Contender(case.ours, inputs),
+        "ours": ours(case),
         "resets": Contender(lambda: case.ours(reset), inputs),
         "eager": Contender(lambda: case.loop(case.step), inputs),
         "lstm": lstm(case),
@@ -303,10 +262,9 @@ def parse():
     parser.add_argument("--point", type=int, nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--rate", type=float, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    key = tuple(arguments.only or arguments.peak or arguments.row or ())
-    if key and key not in cases.CASES:
-        known = ", ".join(" ".join(k) for k in cases.CASES)
-        parser.error(f"there is no {' '.join(key)}; there are: {known}")
+    key = arguments.only or arguments.peak or arguments.row
+    if key:
+        check_key(parser, key)
     return arguments
 
 
