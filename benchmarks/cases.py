@@ -70,6 +70,14 @@ def trained(tensor):
     return tensor.requires_grad_()
 
 
+def for_op(op, state):
+    """An initial state of zeros as a module gives it to the op: none, where the build has such calls."""
+    if op is None:  # the op library is not loaded, as in benchmarks/gpu/: only the loop runs then
+        return state
+    arguments = op.default._schema.arguments[1:1 + len(state)]
+    return [None if "Optional" in a.type.kind() else zeros for a, zeros in zip(arguments, state)]
+
+
 def stpn(shape_name, hidden, norm, clamp, recurrent):
     shape = SHAPES[shape_name]
     fan_in = shape.inputs + (hidden if recurrent else 0)
@@ -83,9 +91,8 @@ def stpn(shape_name, hidden, norm, clamp, recurrent):
     x = uniform(shape.steps, shape.batch, shape.inputs).requires_grad_(shape.x_needs_gradient)
     h = torch.zeros(shape.batch, hidden)
     F = torch.zeros(shape.batch, hidden, fan_in)
-    state = (h, F) if recurrent else (F,)
-    # None where the op library is not loaded, as in benchmarks/gpu/: only the loop runs then.
     op = getattr(torch.ops.stpn, "stpn_recurrent" if recurrent else "stpn_feedforward", None)
+    state = for_op(op, (h, F) if recurrent else (F,))
 
     def ours(reset=None):
         return op(x, *state, p["weight"], p["bias"], p["weight_lambda"], p["weight_gamma"],
@@ -111,8 +118,10 @@ def fast_weights(shape_name, hidden):
     x = uniform(shape.steps, shape.batch, shape.inputs)
     state = torch.zeros(shape.batch, hidden), torch.zeros(shape.batch, hidden, hidden)
 
+    op = getattr(torch.ops.stpn, "fast_weights", None)
+
     def ours(reset=None):
-        return torch.ops.stpn.fast_weights(x, *state, **p, reset=reset)[0]
+        return op(x, *for_op(op, state), **p, reset=reset)[0]
 
     return Case("fast_weights", shape_name, hidden * hidden, INSTRUCTIONS["fast_weights"], x,
                 list(p.values()), ours, lambda step: eager.loop(step, x, state, p)[0],
@@ -133,8 +142,10 @@ def modplast(shape_name, hidden):
     x = uniform(shape.steps, shape.batch, shape.inputs)
     state = torch.zeros(shape.batch, hidden), torch.zeros(shape.batch, hidden, hidden)
 
+    op = getattr(torch.ops.stpn, "backpropamine", None)
+
     def ours(reset=None):
-        return torch.ops.stpn.backpropamine(x, *state, **p, reset=reset)[0]
+        return op(x, *for_op(op, state), **p, reset=reset)[0]
 
     return Case("backpropamine", shape_name, hidden * hidden, INSTRUCTIONS["modplast"], x,
                 list(p.values()), ours, lambda step: eager.loop(step, x, state, p)[0],
