@@ -1,6 +1,7 @@
 // Sweeps of two time steps against the reference, on every SIMD target this machine runs.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <hwy/aligned_allocator.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -123,6 +124,31 @@ TEST_P(StpnTwoStepTest, OneStepAtATimeMatchesReference) {
 
 TEST_P(StpnTwoStepTest, InputsMayNeedNoGradient) {
   for (const Norm norm : kNorms) expect_x_may_need_no_gradient(wide_call<double>(12, 5, norm));
+}
+
+// More groups than shards: only the first of a shard finds sums that nobody has set to zero.
+TEST_P(StpnTwoStepTest, GradientsOfAllGroupsAddUp) {
+  expect_cpu_matches_reference(wide_call<double>(2, 70, Norm::pre));
+}
+
+// Rows of the final F that fill lines of the cache, at such an address, are written at once.
+TEST_P(StpnTwoStepTest, AlignedFinalStateMatchesReference) {
+  for (const int64_t steps : {2, 3, 20}) {
+    StpnVariant v;
+    v.norm = Norm::pre;
+    RandomStpnCall<double> c({steps, 5, 1660, 20}, v, 3, /*with_reset=*/true);
+    c.with_energy = false;
+    for (double& value : c["x"]) value *= 0.05;
+    const int64_t size = c.extent.batch * c.extent.hidden * (c.extent.inputs + c.extent.hidden);
+    const auto aligned = hwy::AllocateAligned<double>(size);
+    const auto forward = [&](StpnForwardParams<double> p) {
+      double* const final_F = p.final_F;
+      p.final_F = aligned.get();
+      stpn_forward_cpu(p);
+      std::copy_n(aligned.get(), size, final_F);
+    };
+    expect_same(c.run(forward, stpn_backward_cpu<double>, true), c.reference(), c.extent);
+  }
 }
 
 TEST_P(StpnTwoStepTest, StateMayBeAbsent) {
