@@ -47,7 +47,8 @@ def serve(build, key, threads):
 
 
 def start(build, arguments):
-    command = [sys.executable, __file__, *arguments.key, build, "--threads", str(arguments.threads), "--serve"]
+    command = [sys.executable, __file__, arguments.unit, arguments.shape, build, "--threads", str(arguments.threads),
+               "--serve"]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                             env={**os.environ, **KEEPS_FREED_MEMORY})
 
@@ -91,19 +92,21 @@ def print_table(builds, found):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("key", nargs=2, metavar=("UNIT", "SHAPE"))
+    parser.add_argument("unit")
+    parser.add_argument("shape")
     parser.add_argument("builds", nargs="+", metavar="LIBRARY", help="libstpn_ops.so of a build, or lstm")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--starts", type=int, default=5, help="how often all builds are started")
     parser.add_argument("--turns", type=int, default=5, help="turns of each start")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    contender.check_key(parser, arguments.key)
+    key = arguments.unit, arguments.shape
+    contender.check_key(parser, key)
     for build in arguments.builds:
         if build != "lstm" and not Path(build).exists():
             parser.error(f"there is no {build}: build it with `make build` in its checkout")
     if arguments.serve:
-        return serve(arguments.builds[0], tuple(arguments.key), arguments.threads)
+        return serve(arguments.builds[0], key, arguments.threads)
     print_table(arguments.builds, measure(arguments))
 
 

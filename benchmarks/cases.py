@@ -70,7 +70,7 @@ def trained(tensor):
     return tensor.requires_grad_()
 
 
-def for_op(op, state):
+def given_to(op, state):
     """An initial state of zeros as a module gives it to the op: none, where the build has such calls."""
     if op is None:  # the op library is not loaded, as in benchmarks/gpu/: only the loop runs then
         return state
@@ -92,7 +92,7 @@ def stpn(shape_name, hidden, norm, clamp, recurrent):
     h = torch.zeros(shape.batch, hidden)
     F = torch.zeros(shape.batch, hidden, fan_in)
     op = getattr(torch.ops.stpn, "stpn_recurrent" if recurrent else "stpn_feedforward", None)
-    state = for_op(op, (h, F) if recurrent else (F,))
+    state = given_to(op, (h, F) if recurrent else (F,))
 
     def ours(reset=None):
         return op(x, *state, p["weight"], p["bias"], p["weight_lambda"], p["weight_gamma"],
@@ -117,11 +117,11 @@ def fast_weights(shape_name, hidden):
     }
     x = uniform(shape.steps, shape.batch, shape.inputs)
     state = torch.zeros(shape.batch, hidden), torch.zeros(shape.batch, hidden, hidden)
-
     op = getattr(torch.ops.stpn, "fast_weights", None)
+    given = given_to(op, state)
 
     def ours(reset=None):
-        return op(x, *for_op(op, state), **p, reset=reset)[0]
+        return op(x, *given, **p, reset=reset)[0]
 
     return Case("fast_weights", shape_name, hidden * hidden, INSTRUCTIONS["fast_weights"], x,
                 list(p.values()), ours, lambda step: eager.loop(step, x, state, p)[0],
@@ -141,11 +141,11 @@ def modplast(shape_name, hidden):
     }
     x = uniform(shape.steps, shape.batch, shape.inputs)
     state = torch.zeros(shape.batch, hidden), torch.zeros(shape.batch, hidden, hidden)
-
     op = getattr(torch.ops.stpn, "backpropamine", None)
+    given = given_to(op, state)
 
     def ours(reset=None):
-        return op(x, *for_op(op, state), **p, reset=reset)[0]
+        return op(x, *given, **p, reset=reset)[0]
 
     return Case("backpropamine", shape_name, hidden * hidden, INSTRUCTIONS["modplast"], x,
                 list(p.values()), ours, lambda step: eager.loop(step, x, state, p)[0],

@@ -25,7 +25,7 @@ constexpr size_t kMaxPoolBytes = size_t{1} << kMaxSizeClass;
 
 // Blocks of two large pages and more are asked for in large pages: a kernel that walks through many
 // arrays at once would otherwise wait for the addresses of its pages.
-constexpr int kLargePageClass = 21;
+constexpr int kLargePageClass = 21;  // 2 MiB
 
 bool has_large_pages(int size_class) { return size_class > kLargePageClass; }
 

@@ -25,6 +25,11 @@ bool in_two_steps(const StpnBackwardParams<T>& p) {
   return p.grad_energy == nullptr;
 }
 
+template <typename T, typename Call>
+bool takes_two_steps(const PlasticPlan<T>& plan, const Call& p) {
+  return plan.two_steps && in_two_steps(p);
+}
+
 // Whether its rows are in halves. In a closed loop they would have to meet twice in each step.
 template <typename T>
 bool in_halves(const StpnForwardParams<T>& p, const PlasticPlan<T>& plan) {
@@ -39,7 +44,7 @@ bool in_halves(const StpnBackwardParams<T>& p, const PlasticPlan<T>& plan) {
 template <typename T, typename Call, typename... Arguments>
 void run(const Call& p, const StpnParameters<T>& parameters, const PlasticPlan<T>& plan,
          int64_t shard, const Arguments&... gradients) {
-  if (plan.two_steps && in_two_steps(p)) {
+  if (takes_two_steps(plan, p)) {
     return stpn_two_steps(p, parameters, plan, gradients..., shard);
   }
   if (plan.first_group(shard) < plan.interleaved_groups) {
@@ -187,7 +192,7 @@ void stpn_backward_cpu(const StpnBackwardParams<T>& p) {
     const GradientSums<T> zeros = sums.start(0);
     halves.run([&] { stpn_row_vectorised(p, parameters, plan, zeros, 0); });
   } else {
-    const bool sets_matrices = plan.two_steps && in_two_steps(p);
+    const bool sets_matrices = takes_two_steps(plan, p);
     for_each_shard(f.parallel, plan.shards, [&](int64_t shard) {
       run(p, parameters, plan, shard,
           sets_matrices ? sums.start_vectors(shard) : sums.start(shard));

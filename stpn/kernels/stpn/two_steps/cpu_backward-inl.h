@@ -12,8 +12,8 @@
 // (StpnPairSum). Only the recurrent columns of dz[t] come in between, in a sweep of their own over
 // these few columns; they are a part of dh[t-1]. Then one sweep goes through both steps.
 //
-// F of the steps between checkpoints is recomputed in the sweep through the last of them, of those
-// steps with which a pair begins. Steps go one by one where forward says so.
+// The sweep through the last steps of an interval recomputes the F that its pairs and single steps
+// begin with; the recurrent columns come before. Steps go one by one where forward says so.
 
 #if defined(STPN_KERNELS_STPN_TWO_STEPS_CPU_BACKWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef STPN_KERNELS_STPN_TWO_STEPS_CPU_BACKWARD_INL_H_
@@ -86,7 +86,7 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
   // sample `first_of_shard`, finds matrices there that have not been set to zero.
   StpnTwoStepBackward(const Plan& plan, int64_t first, T* saved, Scratch<T>& scratch,
                       const StpnBackwardParams<T>& call, const PaddedMatrices<T>& parameters,
-                      const Gradients<T>& gradients, const int64_t& first_of_shard)
+                      const Gradients<T>& gradients, int64_t first_of_shard)
       : Base(plan, first, saved, scratch, call.forward, parameters),
         call_(call),
         forward_(call.forward),
@@ -103,7 +103,7 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
         sums_(scratch.take(kGradientSums * plan.neurons(S))),
         dh_(scratch.take(plan.neurons(S))),
         dh_term_(scratch.take(plan.neurons(S))),
-        d_scale_(scratch.take(plan.neurons(S))),
+        of_decayed_(scratch.take(plan.neurons(S))),
         coefficients_(scratch.take(4 * plan.neurons(S))),
         d_bias_(scratch.take(plan.neurons(S))) {}
 
@@ -203,9 +203,9 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
             dz(t) + sample};
   }
 
-  // Whether F that the steps begin with still has to be recomputed.
+  // Whether F that the steps begin with is still to be recomputed.
   bool lacks_F(Steps steps) const {
-    return steps.begin % plan_.interval > 0 && steps.begin / plan_.interval != has_interval_;
+    return steps.begin % plan_.interval > 0 && steps.begin / plan_.interval != recomputed_interval_;
   }
 
   // Before the sweep through the last steps: the sums over the gradient of the final F. They are
@@ -220,11 +220,12 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
     const int64_t t = steps.last();
     add_output_gradient(t);
     for (int64_t k = 0; k < plan_.neurons(S) && kScaled; k += hn::Lanes(d)) {
-      const V of_growth = hn::Mul(hn::Load(d, h(t) + k), hn::Load(d, sum(kOfHebbian) + k));
-      hn::Store(hn::Div(hn::Sub(hn::Load(d, sum(kOfF) + k), of_growth), scale(t, k)), d,
-                d_scale_ + k);
+      // Of F[t+1] = Lambda F scale + Gamma h z, without the second term.
+      const V hebbian = hn::Load(d, sum(kOfHebbian) + k);
+      hn::Store(hn::NegMulAdd(hn::Load(d, h(t) + k), hebbian, hn::Load(d, sum(kOfF) + k)), d,
+                of_decayed_ + k);
     }
-    backpropagate_activation(t, sum(kOfHebbian), d_scale_);
+    backpropagate_activation(t, sum(kOfHebbian));
     if (steps.count == 2) {
       if (lacks_F(steps)) recompute_recurrent_columns(steps);
       go_to_first(steps.begin);
@@ -277,14 +278,13 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
       if constexpr (kNormed) of_hebbian = hn::MulAdd(dn, saved(kSavedEG), of_hebbian);
       hn::Store(of_hebbian, d, sum(kOfHebbian) + k);
       if constexpr (kScaled) {
-        const V of_growth = hn::Mul(hn::Load(d, h(t) + k), growth);
-        const V of_decayed = hn::Div(hn::Sub(hn::Load(d, d_scale_ + k), of_growth), scale(t, k));
-        V d_scale = hn::MulAdd(du, saved(kSavedDz), hn::Mul(next_scale, of_decayed));
-        d_scale = hn::MulAdd(dn, saved(kSavedDG), d_scale);
-        hn::Store(d_scale, d, d_scale_ + k);
+        const V of_step = hn::MulAdd(du, saved(kSavedDz), hn::Mul(dn, saved(kSavedDG)));
+        const V grown = hn::Mul(next_scale, hn::Mul(hn::Load(d, h(t) + k), growth));
+        const V of_next = hn::Sub(hn::Load(d, of_decayed_ + k), grown);
+        hn::Store(hn::MulAdd(scale(t, k), of_step, of_next), d, of_decayed_ + k);
       }
     }
-    backpropagate_activation(t, sum(kOfHebbian), d_scale_);
+    backpropagate_activation(t, sum(kOfHebbian));
   }
 
   void add_output_gradient(int64_t t) {
@@ -294,8 +294,7 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
   }
 
   // From dh of step t, and the sums that its update adds, to du/n and dn/n.
-  void backpropagate_activation(int64_t t, const T* HWY_RESTRICT dh_from_update,
-                                const T* HWY_RESTRICT d_scale) {
+  void backpropagate_activation(int64_t t, const T* HWY_RESTRICT dh_from_update) {
     const D d;
     for (int64_t k = 0; k < plan_.neurons(S); k += hn::Lanes(d)) {
       const V dh = hn::Add(hn::Load(d, dh_ + k), hn::Load(d, dh_from_update + k));
@@ -309,7 +308,7 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
         const V over_n = hn::Mul(du, inverse);
         V minus_dn = hn::Mul(over_n, hn::LoadU(d, saved_.neurons(t, kSavedPreactivation) + k));
         if constexpr (kScaled) {
-          minus_dn = hn::MulAdd(hn::Load(d, d_scale + k), hn::Mul(inverse, inverse), minus_dn);
+          minus_dn = hn::MulAdd(hn::Load(d, of_decayed_ + k), inverse, minus_dn);
         }
         hn::Store(over_n, d, du_over_n(t) + k);
         hn::Store(zero_if_no_norm(d, inverse, hn::Neg(hn::Mul(minus_dn, inverse))), d,
@@ -358,7 +357,7 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
       });
     });
     upwards_ = !upwards_;
-    has_interval_ = from_F.begin / plan_.interval;
+    recomputed_interval_ = from_F.begin / plan_.interval;
     if (steps.count == 0) return;
     last_dF_ = dF_;
     clears_ = false;
@@ -483,14 +482,14 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
   T* const sums_;          // GradientSum
   T* const dh_;            // gradient of h, without what the update of its step adds
   T* const dh_term_;       // a term of it
-  T* const d_scale_;       // gradient of the update's scale
+  T* const of_decayed_;    // the sum of Lambda dF F scale
   T* const coefficients_;  // du/n of two steps, and dn/n
   T* const d_bias_;
-  const T* first_F_ = zeros_;  // that step 0 finds
-  const T* last_dF_ = zeros_;  // the gradient of F after the steps that a sweep goes through
-  bool is_pair_[kRing] = {};   // ring: whether a pair begins with the step
-  int64_t has_interval_ = -1;  // the interval whose F is recomputed
-  bool upwards_ = true;        // the direction of the next sweep
+  const T* first_F_ = zeros_;         // that step 0 finds
+  const T* last_dF_ = zeros_;         // the gradient of F after the steps that a sweep goes through
+  bool is_pair_[kRing] = {};          // ring: whether a pair begins with the step
+  int64_t recomputed_interval_ = -1;  // whose F is in recomputed_; -1: none
+  bool upwards_ = true;               // the direction of the next sweep
 };
 
 }  // namespace HWY_NAMESPACE

@@ -153,9 +153,11 @@ class StpnTwoStepForward : public TwoStepGroup<Layout> {
     }
   }
 
-  // Pairs begin at even steps, so that there is a sweep from the step of each checkpoint.
+  // Pairs begin at even steps, so that there is a sweep from the step of each checkpoint. A closed
+  // loop writes the next input, and may reset, only after the step.
   bool may_be_pair(int64_t t) const {
-    return t % 2 == 0 && t + 1 < plan_.steps && !this->any_reset(t + 1);
+    return call_.closed_loop == nullptr && t % 2 == 0 && t + 1 < plan_.steps &&
+           !this->any_reset(t + 1);
   }
 
   template <int kSteps>
@@ -226,8 +228,8 @@ class StpnTwoStepForward : public TwoStepGroup<Layout> {
         }
       }
     }
-    hwy::FlushStream();
-    if (!at_once) this->copy_out(F_, {call_.final_F, plan_.fan_in, 0});
+    if (at_once) return hwy::FlushStream();
+    this->copy_out(F_, {call_.final_F, plan_.fan_in, 0});
   }
 
   RowUpdate<T> update(int64_t t, int64_t i, int s) const {

@@ -277,8 +277,9 @@ struct StepBack {
   }
 };
 
-// Sums over the gradient dF of an F that backward of the kSteps steps needs which made this F: with
-// z' of the last of them and z of the first, Gamma dF z', of two steps Lambda Gamma dF z, and dF F.
+// Sums over a row that backward needs of the kSteps steps that made F, dF being the gradient of F.
+// With z' of the last of them and z of the first: Gamma dF z'; of two steps Lambda Gamma dF z; with
+// norm `pre` dF F.
 enum GradientSum { kOfHebbian, kOfGrowth, kOfF, kGradientSums };
 
 template <typename T>
