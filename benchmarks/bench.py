@@ -42,7 +42,7 @@ RESETS = 0.01  # of all steps
 
 
 def contenders(case, compile_too):
-    inputs = inputs_of(case)
+    inputs = inputs_of(case, case.parameters)
     reset = torch.rand(case.x.shape[:2]) < RESETS
     made = {
         "ours": ours(case),

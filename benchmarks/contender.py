@@ -43,19 +43,19 @@ class Contender:
         self.measured_s += total
 
 
+def inputs_of(case, parameters):
+    """The tensors whose gradients a call computes."""
+    return list(parameters) + ([case.x] if case.x.requires_grad else [])
+
+
 def lstm(case):
     shape = cases.SHAPES[case.shape]
     unit = torch.nn.LSTM(shape.inputs, shape.lstm_hidden)
-    inputs = list(unit.parameters()) + ([case.x] if case.x.requires_grad else [])
-    return Contender(lambda: unit(case.x)[0], inputs)
-
-
-def inputs_of(case):
-    return case.parameters + ([case.x] if case.x.requires_grad else [])
+    return Contender(lambda: unit(case.x)[0], inputs_of(case, unit.parameters()))
 
 
 def ours(case):
-    return Contender(case.ours, inputs_of(case))
+    return Contender(case.ours, inputs_of(case, case.parameters))
 
 
 def check_key(parser, key):
