@@ -412,17 +412,15 @@ class StpnTwoStepBackward : public TwoStepGroup<Layout> {
       const Columns with_dz{without_dz.end, tile.end};
       InputsOfSteps<T> next_z{};
       if (kNext > 0) next_z = {z(sweep.next.begin) + sample, z(sweep.next.last()) + sample};
-      if (this->is_reset(sweep.steps.begin, s)) {
-        back_row<kNorm, kSteps, 0, false>(p, gradient, steps, without_dz, F, from, dF, next_z,
-                                          sums);
-        back_row<kNorm, kSteps, 0, true>(p, gradient, steps, with_dz, F, from, dF, next_z, sums);
-        std::fill(dF + tile.begin, dF + tile.end, T(0));
-      } else {
-        back_row<kNorm, kSteps, kNext, false>(p, gradient, steps, without_dz, F, from, dF, next_z,
-                                              sums);
-        back_row<kNorm, kSteps, kNext, true>(p, gradient, steps, with_dz, F, from, dF, next_z,
-                                             sums);
-      }
+      // Of a reset sample nothing reaches the steps before.
+      const bool is_reset = this->is_reset(sweep.steps.begin, s);
+      V ignored[kGradientSums];
+      std::fill_n(ignored, int{kGradientSums}, hn::Zero(hn::ScalableTag<T>()));
+      V(&into)[kGradientSums] = is_reset ? ignored : sums;
+      back_row<kNorm, kSteps, kNext, false>(p, gradient, steps, without_dz, F, from, dF, next_z,
+                                            into);
+      back_row<kNorm, kSteps, kNext, true>(p, gradient, steps, with_dz, F, from, dF, next_z, into);
+      if (is_reset) std::fill(dF + tile.begin, dF + tile.end, T(0));
     } else if constexpr (kNext > 0) {
       const RowUpdate<T> updates[] = {step(sweep.next.begin, i, s).update,
                                       step(sweep.next.last(), i, s).update};

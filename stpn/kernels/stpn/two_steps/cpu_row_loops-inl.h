@@ -68,11 +68,47 @@ struct RowUpdate {
   T scale, h;
 };
 
+// The inputs z of one step or two.
+template <typename T>
+struct InputsOfSteps {
+  const T* HWY_RESTRICT first;
+  const T* HWY_RESTRICT last;
+};
+
 // F[t+1] in vectors, from Lambda F[t] and Gamma z.
 template <bool kScaled, class V>
 HWY_INLINE V updated(V decayed, V growth, V scale, V h) {
   return hn::MulAdd(growth, h, kScaled ? hn::Mul(decayed, scale) : decayed);
 }
+
+// kSteps updates in vectors, one after the other.
+template <bool kScaled, int kSteps, typename T>
+class RowUpdates {
+ public:
+  using V = hn::Vec<hn::ScalableTag<T>>;
+  HWY_INLINE explicit RowUpdates(const RowUpdate<T>* updates)
+      : z_{updates[0].z, updates[kSteps - 1].z},
+        scale0_(hn::Set(d_, updates[0].scale)),
+        scale1_(hn::Set(d_, updates[kSteps - 1].scale)),
+        h0_(hn::Set(d_, updates[0].h)),
+        h1_(hn::Set(d_, updates[kSteps - 1].h)) {}
+  // F after them, from columns j on of F before them.
+  HWY_INLINE V of(V F, V lambda, V gamma, int64_t j) const {
+    F = updated<kScaled>(hn::Mul(lambda, F), hn::Mul(gamma, hn::Load(d_, z_.first + j)), scale0_,
+                         h0_);
+    if constexpr (kSteps == 2) {
+      F = updated<kScaled>(hn::Mul(lambda, F), hn::Mul(gamma, hn::Load(d_, z_.last + j)), scale1_,
+                           h1_);
+    }
+    return F;
+  }
+  const InputsOfSteps<T>& z() const { return z_; }
+
+ private:
+  static constexpr hn::ScalableTag<T> d_{};
+  InputsOfSteps<T> z_;
+  V scale0_, scale1_, h0_, h1_;
+};
 
 // Makes kSteps updates, one after the other: `from` and `to` may be the same. With kStreams past
 // the caches, to where it is aligned; the caller flushes streams.
@@ -80,22 +116,13 @@ template <bool kScaled, int kSteps, bool kStreams = false, typename T>
 HWY_INLINE void update_row(const ParameterRow<T>& p, const RowUpdate<T>* updates, Columns in,
                            const T* from, T* to) {
   const hn::ScalableTag<T> d;
-  using V = hn::Vec<decltype(d)>;
-  const T* HWY_RESTRICT z0 = updates[0].z;
-  const T* HWY_RESTRICT z1 = updates[kSteps - 1].z;
-  const V scale0 = hn::Set(d, updates[0].scale), scale1 = hn::Set(d, updates[kSteps - 1].scale);
-  const V h0 = hn::Set(d, updates[0].h), h1 = hn::Set(d, updates[kSteps - 1].h);
+  const RowUpdates<kScaled, kSteps, T> all(updates);
   for (int64_t line = in.begin; line < in.end; line += kLine<T>) {
     fetch_ahead(from + line);
     STPN_UNROLL
     for (int64_t j = line; j < line + kLine<T>; j += hn::Lanes(d)) {
-      const V lambda = hn::Load(d, p.lambda + j);
-      const V gamma = hn::Load(d, p.gamma + j);
-      V F = updated<kScaled>(hn::Mul(lambda, hn::LoadU(d, from + j)),
-                             hn::Mul(gamma, hn::Load(d, z0 + j)), scale0, h0);
-      if constexpr (kSteps == 2) {
-        F = updated<kScaled>(hn::Mul(lambda, F), hn::Mul(gamma, hn::Load(d, z1 + j)), scale1, h1);
-      }
+      const auto F =
+          all.of(hn::LoadU(d, from + j), hn::Load(d, p.lambda + j), hn::Load(d, p.gamma + j), j);
       if constexpr (kStreams) {
         hn::Stream(F, d, to + j);
       } else {
@@ -143,12 +170,7 @@ HWY_INLINE void update_and_sum_row(const ParameterRow<T>& p, const RowUpdate<T>*
   const hn::ScalableTag<T> d;
   using V = hn::Vec<decltype(d)>;
   const RowUpdate<T> none{nullptr, T(0), T(0)};
-  const RowUpdate<T>& first = kUpdates > 0 ? updates[0] : none;
-  const RowUpdate<T>& second = kUpdates > 1 ? updates[1] : none;
-  const T* HWY_RESTRICT z0 = first.z;
-  const T* HWY_RESTRICT z1 = second.z;
-  const V scale0 = hn::Set(d, first.scale), scale1 = hn::Set(d, second.scale);
-  const V h0 = hn::Set(d, first.h), h1 = hn::Set(d, second.h);
+  const RowUpdates<kScaled, std::max(1, kUpdates), T> all_updates(kUpdates > 0 ? updates : &none);
   V Gz = hn::Zero(d), GG = Gz, Dz = Gz, Ez = Gz, Wz = Gz;
   V WD = Gz, DD = Gz, WE = Gz, DE = Gz, EE = Gz;
   for (int64_t line = in.begin; line < in.end; line += kLine<T>) {
@@ -159,15 +181,14 @@ HWY_INLINE void update_and_sum_row(const ParameterRow<T>& p, const RowUpdate<T>*
       const V gamma = hn::Load(d, p.gamma + j);
       V F = hn::Load(d, from + j);
       V D = hn::Zero(d), E = hn::Zero(d);
-      if constexpr (kUpdates > 0) {
+      if constexpr (kUpdates == 1) {
         D = hn::Mul(lambda, F);
-        E = hn::Mul(gamma, hn::Load(d, z0 + j));
-        F = updated<kScaled>(D, E, scale0, h0);
+        E = hn::Mul(gamma, hn::Load(d, updates[0].z + j));
       }
-      if constexpr (kUpdates > 1) {
-        F = updated<kScaled>(hn::Mul(lambda, F), hn::Mul(gamma, hn::Load(d, z1 + j)), scale1, h1);
+      if constexpr (kUpdates > 0) {
+        F = all_updates.of(F, lambda, gamma, j);
+        hn::Store(F, d, row + j);
       }
-      if constexpr (kUpdates > 0) hn::Store(F, d, row + j);
       const V W = hn::Load(d, p.W + j);
       const V here = hn::Load(d, z + j);
       const V G = hn::Add(W, F);
@@ -282,11 +303,6 @@ struct StepBack {
 // norm `pre` dF F.
 enum GradientSum { kOfHebbian, kOfGrowth, kOfF, kGradientSums };
 
-template <typename T>
-struct InputsOfSteps {
-  const T *first, *last;
-};
-
 // Adds their terms, in vectors. kOfF only if kScaled.
 template <bool kScaled, int kSteps, class V, typename T>
 HWY_INLINE void add_gradient_terms(V lambda, V gamma, V F, V dF, const InputsOfSteps<T>& z,
@@ -367,19 +383,12 @@ HWY_INLINE void add_sums_of_final_gradient(const ParameterRow<T>& p, const RowUp
                                            hn::Vec<hn::ScalableTag<T>> (&sums)[kGradientSums]) {
   const hn::ScalableTag<T> d;
   using V = hn::Vec<decltype(d)>;
-  const RowUpdate<T>&first = updates[0], &last = updates[kSteps - 1];
-  const V scale0 = hn::Set(d, first.scale), scale1 = hn::Set(d, last.scale);
-  const V h0 = hn::Set(d, first.h), h1 = hn::Set(d, last.h);
+  const RowUpdates<kScaled, kSteps, T> all(updates);
   for (int64_t j = in.begin; j < in.end; j += hn::Lanes(d)) {
     const V lambda = hn::Load(d, p.lambda + j);
     const V gamma = hn::Load(d, p.gamma + j);
-    V F = updated<kScaled>(hn::Mul(lambda, hn::LoadU(d, row + j)),
-                           hn::Mul(gamma, hn::Load(d, first.z + j)), scale0, h0);
-    if constexpr (kSteps == 2) {
-      F = updated<kScaled>(hn::Mul(lambda, F), hn::Mul(gamma, hn::Load(d, last.z + j)), scale1, h1);
-    }
-    add_gradient_terms<kScaled, kSteps>(lambda, gamma, F, hn::Load(d, d_row + j),
-                                        InputsOfSteps<T>{first.z, last.z}, j, sums);
+    const V F = all.of(hn::LoadU(d, row + j), lambda, gamma, j);
+    add_gradient_terms<kScaled, kSteps>(lambda, gamma, F, hn::Load(d, d_row + j), all.z(), j, sums);
   }
 }
 
