@@ -37,8 +37,8 @@ struct UnitInput {
 struct UnitOutput {
   torch::Tensor y;       // (T, B, H)
   State state;           // after the last step; differentiable; may be empty if it is not wanted
-  torch::Tensor energy;  // (T, B, neurons), undefined unless asked for; neurons = H (times gates:
-                         // LSTM 4H, GRU 3H); differentiable
+  torch::Tensor energy;  // (T, B, H), undefined unless asked for; of a neuron with all its gates;
+                         // differentiable
 };
 
 // If there is a closed loop: runs `forward` one step at a time, without gradients, and calls the

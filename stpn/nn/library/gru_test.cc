@@ -32,7 +32,8 @@ TEST(GruTest, MatchesTheEquationsStepByStep) {
   const auto output = unit->forward({x, {{"h", h}}, torch::Tensor(), true});
   const auto weight = torch::cat({named["weight_ih"], named["weight_hh"]}, 1);
   for (int64_t t = 0; t < 4; ++t) {
-    const auto energy = torch::cat({x[t], h}, 1).square().matmul(weight.abs().t());
+    const auto z = torch::cat({x[t], h}, 1);
+    const auto energy = z.square().matmul(weight.abs().t()).view({2, 3, 2}).sum(1);
     EXPECT_TRUE(output.energy[t].allclose(energy, 1e-12, 1e-12)) << t;
     const auto from_x = (x[t].matmul(named["weight_ih"].t()) + named["bias_ih"]).split(2, 1);
     const auto from_h = (h.matmul(named["weight_hh"].t()) + named["bias_hh"]).split(2, 1);

@@ -47,7 +47,7 @@ TEST(LstmTest, MatchesTheEquationsStepByStep) {
     const auto output = unit->forward({x, {{"h", h}, {"c", c}}, torch::Tensor(), true});
     for (int64_t t = 0; t < 4; ++t) {
       const auto z = torch::cat({x[t], h}, 1);
-      const auto energy = z.square().matmul(weight.abs().t());
+      const auto energy = z.square().matmul(weight.abs().t()).view({2, 4, 2}).sum(1);
       EXPECT_TRUE(output.energy[t].allclose(energy, 1e-12, 1e-12)) << normalised << t;
       const auto gates =
           (z.matmul(weight.t()) + named["bias_ih"] + named["bias_hh"]).split(2, /*dim=*/1);

@@ -61,8 +61,9 @@ UnitOutput Recurrence::forward(const UnitInput& input) {
   }
   if (input.energy) {
     const auto last = ops::last_activities(state[0].second, output.y, input.reset);
-    output.energy =
+    const torch::Tensor of_rows =
         ops::energy_of_fixed_weights(weight, torch::cat({input.x, last}, 2), measured());
+    output.energy = of_rows.unflatten(2, {-1, hidden_size()}).sum(2);  // over the gates
   }
   return output;
 }

@@ -5,7 +5,8 @@
 //   W = [weight_ih weight_hh]     R = gates * H rows, one for each neuron of each gate
 //   normalised: each row of W is divided by its 2-norm before use; biases are not
 //
-// Energy of a row at a step: sum over j of |W_ij| z_j^2, z = [x[t]; h[t-1]], with W as used.
+// Energy of a neuron at a step: the sum over its rows i of W, one a gate, and over j of |W_ij| z_j^2,
+// z = [x[t]; h[t-1]], with W as used.
 #pragma once
 
 #include <torch/torch.h>

@@ -22,7 +22,7 @@ class Agent : public torch::nn::Module {
   struct Output {
     std::unique_ptr<Policy> policy;
     torch::Tensor value;   // (T, B)
-    torch::Tensor energy;  // of the unit, (T, B, neurons); undefined unless asked for
+    torch::Tensor energy;  // of the unit, (T, B, H); undefined unless asked for
     State state;           // the unit's, after the last step
   };
   // As Unit::forward, with x (T, B, I) the observations: with an encoder images, uint8.

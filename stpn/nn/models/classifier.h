@@ -22,7 +22,7 @@ class Classifier : public torch::nn::Module {
 
   struct Output {
     torch::Tensor logits;  // ((T - first) B, classes), in the order of (T - first, B)
-    torch::Tensor energy;  // (T, B, neurons), undefined unless asked for
+    torch::Tensor energy;  // (T, B, H), undefined unless asked for
     State state;           // the unit's, after the last step
   };
   // As Unit::forward, with logits from step `first` on. REQUIRES: 0 <= first <= T.

@@ -1,5 +1,7 @@
 #include "stpn/train/algorithms/adam.h"
 
+#include <fmt/ranges.h>
+
 #include <utility>
 
 #include "stpn/base/error.h"
@@ -24,6 +26,9 @@ void Adam::step() {
     gradients_[i] = std::exchange(parameters_[i].mutable_grad(), torch::Tensor());
     STPN_CHECK(gradients_[i].defined(), "parameter {} of {} has no gradient", i,
                parameters_.size());
+    // at::_fused_adam_ takes no notice of strides.
+    STPN_CHECK(gradients_[i].is_contiguous(), "the gradient of parameter {} of {} has strides {}",
+               i, parameters_.size(), fmt::join(gradients_[i].strides().vec(), ", "));
   }
   *steps_[0].data_ptr<float>() += 1;
   at::_fused_adam_(parameters_, gradients_, mean_, square_, /*max_exp_avg_sqs=*/{}, steps_,

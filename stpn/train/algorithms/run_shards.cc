@@ -16,19 +16,16 @@ namespace {
 using processes::Reader;
 using processes::Writer;
 
-// With its strides, which decide the order in which libtorch sums it.
+// It has to be contiguous, as the sums of add_gradients are.
 void write_tensor(const torch::Tensor& tensor, Writer& message) {
-  const torch::Tensor dense = tensor.is_non_overlapping_and_dense() ? tensor : tensor.contiguous();
-  message.number(static_cast<int>(dense.scalar_type()));
-  message.numbers(dense.sizes().vec());
-  message.numbers(dense.strides().vec());
-  message.text({static_cast<const char*>(dense.const_data_ptr()), dense.nbytes()});
+  message.number(static_cast<int>(tensor.scalar_type()));
+  message.numbers(tensor.sizes().vec());
+  message.text({static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes()});
 }
 
 torch::Tensor read_tensor(Reader& message) {
   const auto type = static_cast<torch::ScalarType>(message.number<int>());
-  const auto sizes = message.numbers<int64_t>(), strides = message.numbers<int64_t>();
-  const torch::Tensor tensor = torch::empty_strided(sizes, strides, type);
+  const torch::Tensor tensor = torch::empty(message.numbers<int64_t>(), type);
   const std::string_view bytes = message.text();
   STPN_CHECK(bytes.size() == tensor.nbytes(), "a gradient of {} bytes has arrived as {}",
              tensor.nbytes(), bytes.size());
@@ -79,7 +76,7 @@ ShardResults add_up(int64_t count, std::vector<ShardResult> of_share) {
   }
   for (ShardResult& shard : of_share) {
     results.numbers.push_back(std::move(shard.numbers));
-    add_gradients(results.gradients, std::move(shard.gradients));
+    add_gradients(results.gradients, shard.gradients);
   }
   if (group.alone() || count == 0) return results;
   if (group.rank() < last) group.send(group.rank() + 1, to_message(results));

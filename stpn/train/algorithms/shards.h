@@ -35,10 +35,11 @@ inline int64_t shards_of(int64_t items, int64_t in_shard) {
   return (items + in_shard - 1) / in_shard;
 }
 
-// Adds a shard's gradients to the sum of those before it; a shard without any has none.
-inline void add_gradients(std::vector<torch::Tensor>& sum, std::vector<torch::Tensor> part) {
+// Adds a shard's gradients to the sum of those before it; a shard without any has none. The sum is
+// contiguous, which not every gradient is that libtorch returns: Adam relies on it.
+inline void add_gradients(std::vector<torch::Tensor>& sum, const std::vector<torch::Tensor>& part) {
   if (sum.empty()) {
-    sum = std::move(part);
+    for (const torch::Tensor& gradient : part) sum.push_back(gradient.contiguous());
     return;
   }
   for (size_t i = 0; i < part.size(); ++i) sum[i].add_(part[i]);

@@ -10,6 +10,7 @@
 #include "stpn/processes/group.h"
 #include "stpn/tasks/policy.h"
 #include "stpn/train/algorithms/actor_critic/actor_critic_step.h"
+#include "stpn/train/algorithms/clip_norm.h"
 #include "stpn/train/algorithms/shards.h"
 
 namespace stpn::train {
@@ -108,9 +109,7 @@ class ActorCriticTrainer : public AgentTrainer {
  private:
   // One step of the optimiser. Returns the norm of the gradient before clipping.
   double learn(const std::vector<torch::Tensor>& gradients, int64_t epoch, int64_t iteration) {
-    const auto parameters = agent().parameters();
-    set_gradients(parameters, gradients);
-    const double norm = torch::nn::utils::clip_grad_norm_(parameters, options_.max_grad_norm);
+    const double norm = clip_norm(gradients, options_.max_grad_norm);
     if (!std::isfinite(norm)) {
       throw NonFiniteLoss(
           fmt::format("the norm of the gradient is {} in epoch {}, iteration {} (step {})", norm,
@@ -118,6 +117,7 @@ class ActorCriticTrainer : public AgentTrainer {
     }
     adam_.set_learning_rate(
         options_.learning_rate_at(static_cast<double>(iteration + 1) * steps_of_iteration()));
+    set_gradients(agent().parameters(), gradients);
     adam_.step();
     agent().unit().keep_in_bounds();
     return norm;
