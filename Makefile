@@ -46,7 +46,7 @@ bench: build  ## time the units against PyTorch: a quarter of an hour on an idle
 	$(KEEP_FREED_MEMORY) .venv/bin/python benchmarks/bench.py --threads 1 $(CORES) $(BENCH)
 
 # With ALE too, like demo-pong: these are all tasks.
-experiments:  ## train every model of every task and make a page of them: BUDGET=smoke (minutes), short (an hour) or full (days)
+experiments:  ## train every model of every task and make a page of them: BUDGET=smoke (minutes), short (an hour and a quarter) or full (days)
 	@cmake/setup.sh ale
 	cmake --preset release -DSTPN_WITH_ALE=ON
 	cmake --build --preset release --target stpn_cli stpn_ops_library

@@ -39,6 +39,13 @@ void print_json(const Json& json) {
   fmt::print("{}\n", json.dump(2, ' ', false, Json::error_handler_t::replace));
 }
 
+// Makes the folders above it too.
+void write_trace(const std::filesystem::path& file, const std::string& trace) {
+  std::error_code error;
+  std::filesystem::create_directories(file.parent_path(), error);  // write_file reports an error
+  base::write_file(file, trace + "\n");
+}
+
 void eval_run(const EvalArguments& arguments) {
   Connection connection(static_cast<double>(arguments.process_timeout));
   torch::set_num_threads(connection.threads(torch::get_num_threads()));
@@ -49,7 +56,7 @@ void eval_run(const EvalArguments& arguments) {
       train::evaluate_run(arguments.subject, arguments.episodes, trace, arguments.settings);
   connection.finish();
   if (!connection.is_first()) return;
-  if (!arguments.trace.empty()) base::write_file(arguments.trace, result.trace + "\n");
+  if (!arguments.trace.empty()) write_trace(arguments.trace, result.trace);
   if (arguments.json) {
     Json metrics = Json::object();
     for (const auto& [name, value] : result.metrics) metrics[name] = value;
@@ -84,7 +91,7 @@ void eval_policy(const EvalArguments& arguments) {
       train::read_policy_experiment(arguments.subject, arguments.settings);
   const train::PolicyEvaluation result =
       train::evaluate_policy(experiment, arguments.episodes, !arguments.trace.empty());
-  if (!arguments.trace.empty()) base::write_file(arguments.trace, result.trace + "\n");
+  if (!arguments.trace.empty()) write_trace(arguments.trace, result.trace);
   if (arguments.json) {
     print_json({{"experiment", experiment.name},
                 {"task", experiment.task_name},

@@ -224,6 +224,23 @@ std::vector<std::string> run_all(const std::vector<PlannedRun>& runs, const fs::
   }
 }
 
+// Throws base::UserError if a folder that is to hold the runs is one of a run.
+void check_holds_runs(const fs::path& folder, const std::vector<PlannedRun>& runs) {
+  for (const PlannedRun& run : runs) {
+    fs::path above = run.name;
+    do {
+      above = above.parent_path();
+      const fs::path here = above.empty() ? folder : folder / above;
+      if (fs::exists(train::RunFolder(here).config())) {
+        throw base::UserError(
+            fmt::format("{}: is the folder of a run, where those of {} would go: move it, or choose "
+                        "another folder with --out",
+                        here.string(), run.name));
+      }
+    } while (!above.empty());
+  }
+}
+
 void reproduce(const ReproduceArguments& arguments) {
   check_alone("reproduce", "starts its own: start it alone, with --jobs or --ray");
   const fs::path file = experiments_folder() / arguments.task / kReproductionFile;
@@ -238,6 +255,7 @@ void reproduce(const ReproduceArguments& arguments) {
                               : fmt::format("{}_{}", arguments.task, arguments.budget);
   const fs::path folder = arguments.out.empty() ? fs::path("runs") / own : fs::path(arguments.out);
 
+  check_holds_runs(folder, runs);
   if (!arguments.runs_only) check_figures();
   if (!arguments.ray.empty()) check_ray();
   std::error_code error;

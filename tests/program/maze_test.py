@@ -59,8 +59,8 @@ class Maze(support.ProgramTest):
 
     def test_trace_of_a_sequence(self):
         self.succeed("train", "small.toml", "--out", "run", "--set", "train.epochs=1", "--quiet")
-        self.succeed("eval", "run", "--trace", "trace.json")
-        trace = json.loads((self.folder / "trace.json").read_text())
+        self.succeed("eval", "run", "--trace", "new/trace.json")
+        trace = json.loads((self.folder / "new/trace.json").read_text())
         self.assertEqual([sum(x) for x in trace["observations"]], 7 * [1])  # one-hot; two pairs
         self.assertEqual(trace["targets"][:-1], 6 * [None])
         self.assertIn(trace["targets"][-1], range(26, 36))  # a digit

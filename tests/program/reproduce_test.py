@@ -163,6 +163,15 @@ class Reproduce(support.ProgramTest):
             finally:
                 other.kill()
 
+    def test_the_folder_of_a_run_is_left_alone(self):
+        self.succeed("train", "experiments/toy/lstm.toml", "--set", "train.epochs=1", "--out",
+                     "runs/pairs2")
+        for out in ("runs/pairs2", "runs"):
+            with self.subTest(out=out):
+                code, printed, err = self.run_stpn("reproduce", "toy", "--out", out)
+                self.assertEqual((code, printed), (2, ""))
+                self.expect_one_line(err, "runs/pairs2", "is the folder of a run", "--out")
+
     def test_only_one_process_works_on_a_reproduction(self):
         with self.popen("reproduce", "toy", "--budget", "long") as other:
             try:

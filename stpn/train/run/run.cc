@@ -267,6 +267,14 @@ RunEvaluation evaluate_run(const std::filesystem::path& path, std::optional<int6
   const auto trainer = experiment.make_trainer();
   const auto weights = trainer->keeps_best() ? folder.best() : folder.last();
   if (!std::filesystem::exists(weights)) {
+    if (std::filesystem::exists(folder.diverged())) {
+      std::string why = base::read_file(folder.diverged());
+      while (why.ends_with('\n')) why.pop_back();
+      throw base::UserError(fmt::format(
+          "{}: has no checkpoint, because the run has diverged ({}): train it again, with a lower "
+          "train.learning_rate",
+          path.string(), why));
+    }
     throw base::UserError(fmt::format("{}: has no checkpoint yet: train it first", path.string()));
   }
   const Progress progress = load_weights(*trainer, weights, trained.to_toml(), settings);

@@ -264,6 +264,8 @@ TEST_F(RunTest, ADivergingRunNamesTheLastGoodCheckpoint) {
   };
   EXPECT_THAT(error_of("at_once", {"train.learning_rate=1e38"}),
               testing::AllOf(HasSubstr("epoch 1"), HasSubstr("no checkpoint yet")));
+  EXPECT_THAT(base::testing::error_of([&] { evaluate_run(folder_ / "at_once", {}); }),
+              testing::AllOf(HasSubstr("epoch 1"), HasSubstr("the run has diverged")));
 
   interrupt("later", 3, 1);
   const RunFolder folder(folder_ / "later");
