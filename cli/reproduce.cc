@@ -232,10 +232,10 @@ void check_holds_runs(const fs::path& folder, const std::vector<PlannedRun>& run
       above = above.parent_path();
       const fs::path here = above.empty() ? folder : folder / above;
       if (fs::exists(train::RunFolder(here).config())) {
-        throw base::UserError(
-            fmt::format("{}: is the folder of a run, where those of {} would go: move it, or choose "
-                        "another folder with --out",
-                        here.string(), run.name));
+        throw base::UserError(fmt::format(
+            "{}: is the folder of a run, where those of {} would go: move it, or choose "
+            "another folder with --out",
+            here.string(), run.name));
       }
     } while (!above.empty());
   }

@@ -135,9 +135,9 @@ class Maze(support.ProgramTest):
 
     def test_trace_that_cannot_be_written_is_a_failure(self):
         code, _, err = self.run_stpn("eval", "oracle.toml", "--episodes", "1", "--trace",
-                                     "absent/trace.json")
+                                     "oracle.toml/trace.json")
         self.assertEqual(code, 1)
-        self.expect_one_line(err, "absent/trace.json")
+        self.expect_one_line(err, "oracle.toml/trace.json")
 
     def test_is_listed(self):
         self.assertIn("maze: ", self.succeed("list", "tasks"))
