@@ -360,6 +360,13 @@ def report(folders, out):
     return text, figures, [f"{runs.name}/{line}" for runs in sets for line in other_lines(runs)]
 
 
+def check_folder(path):
+    """Raises RunError if the path cannot be a folder, before any work is done."""
+    for each in (path, *path.parents):
+        if each.exists() and not each.is_dir():
+            raise RunError(f"{each}: is a file, and a folder is wanted")
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m stpn.reproduction",
                                      description="Table and figures of runs of one task, several "
@@ -372,6 +379,8 @@ def main(arguments=None):
                         help="copy summary.json and metrics.jsonl of every run to this folder")
     given = parser.parse_args(arguments)
     try:
+        for folder in filter(None, (given.output, given.keep)):
+            check_folder(Path(folder))
         text, figures, warnings = report(given.folders, given.output or given.folders[0])
         if given.keep:
             keep(given.folders, given.keep)
