@@ -361,6 +361,7 @@ class MistakeTest(unittest.TestCase):
                  lambda: stpn.STPNFeedforward(3, 4, update_gate=True)),
                 (TypeError, "HebbFF: there is no option 'nix'; there are .*, plastic_bias",
                  lambda: stpn.HebbFF(3, 4, nix=1)),
+                (TypeError, "HebbFF: there is no option 'rates'", lambda: stpn.HebbFF(3, 4, rates="synapse")),
                 (TypeError, "^STPN: bidirectional is not supported",
                  lambda: stpn.STPN(3, 4, bidirectional=True)),
                 (TypeError, "^FastWeights: proj_size is not supported",

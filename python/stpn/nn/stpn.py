@@ -182,6 +182,7 @@ class HebbFF(STPNFeedforward):
                  batch_first: bool = False, dropout: float = 0.0, device: Device = None,
                  dtype: torch.dtype | None = None,
                  **options: Unpack[STPNFeedforwardOptions]) -> None:
+        self._check_names(options)
         fixed: STPNFeedforwardOptions = {"norm": "none", "activation": "sigmoid"}
         super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, device,
                          dtype, rates="scalar", **(fixed | options))
