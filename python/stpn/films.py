@@ -121,6 +121,7 @@ class Stpn:
         self._state = self._unit.initial_state(1)
         head = "policy" if "policy.weight" in weights else "head"
         self._head = tensors[f"{head}.weight"], tensors[f"{head}.bias"]
+        self.recurrent = unit["name"] == "stpn_recurrent"
         self.neurons = self._unit.hidden_size
 
     def step(self, x):
