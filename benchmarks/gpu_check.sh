@@ -5,12 +5,15 @@
 #
 # Builds libstpn_cuda.so, compares the kernels with golden vectors and with the reference, looks for
 # memory errors and races where compute-sanitizer is installed, and times them against PyTorch. Needs
-# nvcc, CMake, ninja and a python3 (PYTHON) with torch; nothing else of the project's set-up, no network.
-# Exit code: 0 all passed, 1 something failed, 77 skipped because there is no GPU.
+# nvcc, CMake, ninja and a Python with torch, which is PYTHON, else that of .venv, else python3; nothing else
+# of the project's set-up, no network.
+# Exit code: 0 all passed, 1 something failed, 2 no torch, 77 skipped because there is no GPU.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-results/gpu}
-python=${PYTHON:-python3}
+python=python3
+[ -x .venv/bin/python ] && python=.venv/bin/python
+python=${PYTHON:-$python}
 build=build-cuda
 started=$SECONDS
 failed=0
@@ -18,10 +21,11 @@ export PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 
 say() { printf '== %4ds %s\n' $((SECONDS - started)) "$*"; }
 
-has_gpu=$("$python" -c 'import torch; print(int(torch.cuda.is_available()))') || {
-  echo "gpu_check: $python has no torch: set PYTHON to one that has it" >&2
-  exit 1
+"$python" -c 'import torch' 2>/dev/null || {
+  echo "gpu_check: $python cannot import torch: set PYTHON to a Python that can" >&2
+  exit 2
 }
+has_gpu=$("$python" -c 'import torch; print(int(torch.cuda.is_available()))')
 if [ "$has_gpu" = 0 ] && nvidia-smi -L >/dev/null 2>&1; then
   echo "gpu_check: there is a GPU, but $python's torch cannot use it: set PYTHON to one with a torch for" \
     "CUDA, and see whether the driver is new enough for it" >&2

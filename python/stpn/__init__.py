@@ -9,6 +9,7 @@ STPNCell and so on                                          the same, one time s
 stpn.functional      the same, with tensors for parameters
 stpn.ops             the torch ops behind them
 stpn.checkpoints     weights from the program and back
+stpn.runtime         a trained network step by step, with NumPy and without torch
 stpn.onnx_export     STPNs as ONNX models
 stpn.plots           three pictures of a unit at work
 
@@ -22,11 +23,13 @@ figures, films, runs and safetensors are what these share.
 Nothing is imported before it is used: `import stpn` alone needs neither torch nor the library.
 """
 
-from importlib import import_module
+import re
+from importlib import import_module, metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stpn import checkpoints, functional, nn, onnx_export, ops, plots
+    from stpn import checkpoints, functional, nn, onnx_export, ops, plots, runtime
     from stpn.nn import (
         STPN,
         Backpropamine,
@@ -48,12 +51,22 @@ __all__ = [
     "STPN", "Backpropamine", "BackpropamineCell", "BackpropamineState", "FastWeights",
     "FastWeightsCell", "FastWeightsState", "HebbFF", "HebbFFCell", "STPNCell", "STPNFeedforward",
     "STPNFeedforwardCell", "STPNFeedforwardState", "STPNState", "checkpoints", "functional", "nn",
-    "onnx_export", "ops", "plots",
+    "onnx_export", "ops", "plots", "runtime",
 ]
-_MODULES = ("checkpoints", "functional", "nn", "onnx_export", "ops", "plots")
+_MODULES = ("checkpoints", "functional", "nn", "onnx_export", "ops", "plots", "runtime")
+
+
+def _version() -> str:
+    """That of the checkout which the package is in, else that of the wheel."""
+    checkout = Path(__file__).resolve().parents[2] / "CMakeLists.txt"
+    if checkout.is_file() and (found := re.search(r"project\(stpn VERSION ([0-9.]+)", checkout.read_text())):
+        return found[1]
+    return metadata.version("stpn")
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name in _MODULES:
         return import_module(f"stpn.{name}")
     if name in __all__:
@@ -62,4 +75,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "__version__"})

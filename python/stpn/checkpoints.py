@@ -18,6 +18,7 @@ from torch import Tensor
 from stpn import safetensors
 from stpn.nn import STPN, Backpropamine, FastWeights, HebbFF, STPNFeedforward
 from stpn.nn.unit import Unit
+from stpn.signature import current_value
 
 UNITS: dict[str, type[Unit]] = {"stpn_recurrent": STPN, "stpn_feedforward": STPNFeedforward,
                                 "fast_weights": FastWeights, "backpropamine": Backpropamine}
@@ -85,28 +86,33 @@ def load_unit(path: str | os.PathLike[str]) -> Unit:
     an LSTM.
     """
     file = _file_of(path)
-    options = dict(_config(file, _read(file)[0]).get("unit", {}))
-    name = options.pop("name", None)
-    if name not in UNITS:
-        raise CheckpointError(f"{file}: its unit is {name}; here are {', '.join(UNITS)}")
-    weights = {key.removeprefix("unit."): value for key, value in load_weights(file).items()
-               if key.startswith("unit.")}
-    kind = UNITS[name]
+    table = _config(file, _read(file)[0]).get("unit", {})
+    if table.get("name") not in UNITS:
+        raise CheckpointError(f"{file}: its unit is {table.get('name')}; here are {', '.join(UNITS)}")
+    try:
+        return unit_of(table, load_weights(file))
+    except KeyError as error:
+        raise CheckpointError(f"{file}: has no {error}") from None
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{file}: {' '.join(str(error).split())}") from None
+
+
+def unit_of(table: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Unit:
+    """A unit from the table [unit] of a run's config.toml, whose name is one of UNITS, and the tensors
+    of its checkpoint. Raises KeyError, TypeError, ValueError or RuntimeError if they do not fit."""
+    options = {key: current_value(key, value) for key, value in table.items()}
+    kind = UNITS[options.pop("name")]
     if options.pop("parametrisation", "plain") == "hebbff":
         kind = HebbFF
         options.pop("rates")
-    if options.get("bias_rates") == "unit":  # as it was called in earlier files
-        options["bias_rates"] = "neuron"
     for option in OF_TRAINING:
         options.pop(option, None)
     hidden_size = options.pop("hidden_size")
+    weights = {key.removeprefix("unit."): value for key, value in tensors.items() if key.startswith("unit.")}
     matrix = weights["weight_ih" if kind is Backpropamine else "weight"]
     recurrent = hidden_size if kind in (STPN, FastWeights) else 0
-    try:
-        unit = kind(matrix.size(1) - recurrent, hidden_size, **options)
-        unit.load_state_dict({f"{key}_l0": value for key, value in weights.items()})
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{file}: {' '.join(str(error).split())}") from None
+    unit = kind(matrix.size(1) - recurrent, hidden_size, **options)
+    unit.load_state_dict({f"{key}_l0": value for key, value in weights.items()})
     return unit
 
 

@@ -108,57 +108,36 @@ def check_choices(outputs, actions, names, sampled):
                         "recorded with --sampled?")
 
 
-# Parameters of gates, which only a recurrent unit may have.
-GATES = ("update_weight", "update_bias", "write_weight", "decay_weight")
-
-
 class Stpn:
     """The STPN of a run, which runs again one step at a time from the state of zeros."""
 
     def __init__(self, unit, weights):
+        """unit: the table of the run's config; weights: those of its checkpoint, as arrays."""
         import torch
-        from stpn import ops
+        from stpn.checkpoints import unit_of
 
-        def tensor(name):
-            return torch.from_numpy(weights[name].copy()) if name in weights else None
-
-        self.recurrent = unit["name"] == "stpn_recurrent"
-        self._op = ops.stpn_recurrent if self.recurrent else ops.stpn_feedforward
-        self._options = {key: unit[key] for key in ("norm", "rule", "decay", "activation")}
-        self._options |= {key: unit[key] for key in ("connections", "presynaptic") if key in unit}
-        if unit["clamp"] != float("inf"):
-            self._options["clamp"] = unit["clamp"]
-        optional = ("bias_lambda", "bias_gamma", "layer_norm_weight", "layer_norm_bias")
-        for name in optional + (GATES if self.recurrent else ()):
-            self._options[name] = tensor(f"unit.{name}")
-        self._fixed = [tensor(f"unit.{name}") for name in ("weight", "bias", "weight_lambda", "weight_gamma")]
+        tensors = {name: torch.from_numpy(array.copy()) for name, array in weights.items()}
+        self._unit = unit_of(unit, tensors)
+        self._state = self._unit.initial_state(1)
         head = "policy" if "policy.weight" in weights else "head"
-        self._head = tensor(f"{head}.weight"), tensor(f"{head}.bias")
-        rates = self._fixed[2]
-        self.neurons = self._fixed[0].shape[0]
-        plastic_inputs = rates.shape[-1] if rates.dim() == 2 else self._fixed[0].shape[1]
-        self._h = torch.zeros(1, self.neurons)
-        self._F = torch.zeros(1, self.neurons, plastic_inputs)
-        self._beta = torch.zeros(1, self.neurons) if unit.get("plastic_bias") else None
+        self._head = tensors[f"{head}.weight"], tensors[f"{head}.bias"]
+        self.recurrent = unit["name"] == "stpn_recurrent"
+        self.neurons = self._unit.hidden_size
 
     def step(self, x):
         """Takes the inputs, (I). Returns the outputs of the head, which is the policy or the classifier,
         and the energy of each neuron."""
         import torch
-        state = [self._h] if self.recurrent else []
         with torch.no_grad():
-            output, self._F, beta, energy = self._op(
-                torch.as_tensor(x, dtype=torch.float32).view(1, 1, -1), *state, self._F, *self._fixed,
-                beta=self._beta, energy=True, **self._options)
-            self._h = output[-1]
-            self._beta = beta if self._beta is not None else None
+            output, self._state, energy = self._unit(
+                torch.as_tensor(x, dtype=torch.float32).view(1, 1, -1), self._state, energy=True)
             weight, bias = self._head
-            return (weight @ self._h[0] + bias).numpy(), energy[0, 0].numpy()
+            return (weight @ output[0, 0] + bias).numpy(), energy[0, 0, 0].numpy()
 
     @property
     def fast_weights(self):
         """F, (neurons, presynaptic inputs)."""
-        return self._F[0].numpy()
+        return self._state.F[0][0].numpy()
 
 
 def palette_of(pictures, colours):

@@ -27,6 +27,8 @@ class TraceError(Exception):
 def read_trace(path):
     try:
         trace = json.loads(Path(path).read_text())
+        if "answers" in trace:
+            raise TraceError(f"{path}: is a trace of a sequence, not of the maze")
         if trace["task"] != "maze":
             raise TraceError(f"{path}: is a trace of the task {trace['task']}, not of the maze")
         size, steps = trace["size"], len(trace["rewards"])

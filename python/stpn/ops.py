@@ -46,6 +46,12 @@ stpn_recurrent = torch.ops.stpn.stpn_recurrent
 stpn_feedforward = torch.ops.stpn.stpn_feedforward
 fast_weights = torch.ops.stpn.fast_weights
 backpropamine = torch.ops.stpn.backpropamine
-describe = torch.ops.stpn.describe
+
+
+def describe(op: str) -> str:
+    """What the op of this name, such as "stpn_recurrent", takes and returns: its schema, and a line for
+    each tensor and option."""
+    return torch.ops.stpn.describe(op)
+
 
 __doc__ += "\n" + "\n".join(map(describe, UNITS))

@@ -1,4 +1,4 @@
-"""Three pictures of a unit at work, each made by one call. Needs matplotlib: `pip install stpn[figures]`.
+"""Three pictures of a unit at work, each made by one call. Needs matplotlib: `pip install '.[figures]'`.
 
 Each returns a matplotlib Figure of the current backend: a notebook shows it, `savefig` writes it.
 """
@@ -25,6 +25,14 @@ def _run(unit: Unit, x: Tensor, state: Any = None, **options: Any) -> Any:
         return unit(x.transpose(0, 1) if unit.batch_first else x, state, **options)
 
 
+def _check(unit: Unit, layer: int) -> None:
+    """Raises TypeError or IndexError, in one line, for what is no unit, and a layer that it has not."""
+    if not isinstance(unit, Unit):
+        raise TypeError(f"{type(unit).__name__}: is not a unit of stpn; of a cell, give cell.unit")
+    if not 0 <= layer < unit.num_layers:
+        raise IndexError(f"{type(unit).__name__}: layer is {layer}, wants a number from 0 to {unit.num_layers - 1}")
+
+
 def _fast(state: Any, layer: int) -> Tensor:
     """The fast weights of a layer (B, H, P)."""
     return next(field for field in state if isinstance(field, tuple))[layer]
@@ -36,6 +44,7 @@ def fast_weights_over_time(unit: Unit, x: Tensor, layer: int = 0, synapses: int 
 
     x: as the unit takes it.
     """
+    _check(unit, layer)
     x = _sample(unit, x)
     state, steps = None, []
     for t in range(x.size(0)):
@@ -59,6 +68,7 @@ def efficacy_histogram(unit: Unit, state: Any, layer: int = 0) -> plt.Figure:
     of a state, over all samples. For units whose efficacy is a sum of both: `STPN`,
     `STPNFeedforward`, `HebbFF`.
     """
+    _check(unit, layer)
     fast = _fast(state, layer).detach()
     fast = fast.unsqueeze(0) if fast.dim() == 2 else fast
     slow = getattr(unit, f"weight_l{layer}", None)
@@ -83,6 +93,7 @@ def energy_per_neuron(unit: Unit, x: Tensor, layer: int = 0) -> plt.Figure:
 
     x: as the unit takes it.
     """
+    _check(unit, layer)
     x = x.unsqueeze(1) if x.dim() == 2 else x.transpose(0, 1) if unit.batch_first else x
     energy = _run(unit, x, energy=True)[2][layer]
     energy = energy.mean(0 if unit.batch_first else 1)  # (T, H)

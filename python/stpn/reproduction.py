@@ -33,6 +33,7 @@ from stpn.figures import bare, matplotlib, name_ends, number_axis, plt, save, se
 from stpn.runs.kinds import number, plain
 from stpn.learning_curves import (BASELINE_COLOUR, HEIGHTS, baseline_style, baseline_text,
                                   draw_baselines, score_axis, time_axis)
+from stpn.runs.curves import common_curves
 from stpn.runs.sets import find_folders, find_sets
 from stpn.runs import OTHER_TASK, RunError, baseline_label, printable
 from stpn.runs.styles import position, styles
@@ -147,9 +148,11 @@ def section(runs):
 
 def mean_curve(axes, runs, time, measure, style):
     """Draws the mean over the runs with a band of one standard deviation on each side. Returns the
-    end of the line."""
-    curves = list(zip(*(run.curve(measure.key) for run in runs)))  # cut to the shortest run
-    times = runs[0].curve(time.key)[:len(curves)]
+    end of the line; None if the runs have no epoch in common."""
+    times, of_runs = common_curves(runs, time, measure)
+    if not times:
+        return None
+    curves = list(zip(*of_runs))
     mean = [statistics.mean(values) for values in curves]
     axes.plot(times, mean, linewidth=1.6, markersize=5, clip_on=False, **style,
               markevery=max(1, len(times) // 8))
@@ -175,11 +178,10 @@ def draw_model(axes, runs, model, measure, style, suffix):
     finished = runs.models[model]
     stopped = [run for run in runs.stopped(model) if run.epochs]
     ends = [stopped_curve(axes, run, runs.kind.time, measure, style) for run in stopped]
-    if finished:
-        end, name = mean_curve(axes, finished, runs.kind.time, measure, style), suffix
-    elif stopped:
+    end, name = finished and mean_curve(axes, finished, runs.kind.time, measure, style), suffix
+    if not end and stopped:
         end, name = max(ends), f" ({stopped[ends.index(max(ends))].state})"
-    else:
+    if not end:
         return []
     return [(runs.model_name(model) + name, *end, style["color"])]
 
@@ -358,6 +360,13 @@ def report(folders, out):
     return text, figures, [f"{runs.name}/{line}" for runs in sets for line in other_lines(runs)]
 
 
+def check_folder(path):
+    """Raises RunError if the path cannot be a folder, before any work is done."""
+    for each in (path, *path.parents):
+        if each.exists() and not each.is_dir():
+            raise RunError(f"{each}: is a file, and a folder is wanted")
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m stpn.reproduction",
                                      description="Table and figures of runs of one task, several "
@@ -370,6 +379,8 @@ def main(arguments=None):
                         help="copy summary.json and metrics.jsonl of every run to this folder")
     given = parser.parse_args(arguments)
     try:
+        for folder in filter(None, (given.output, given.keep)):
+            check_folder(Path(folder))
         text, figures, warnings = report(given.folders, given.output or given.folders[0])
         if given.keep:
             keep(given.folders, given.keep)

@@ -4,7 +4,7 @@
     network = Network("results/maze/published/stpn/seed1")  # a run folder or a checkpoint
     memory = network.memory()                               # the state of one sample
     h = memory.step(x)                                      # one time step, x (I)
-    logits = memory.output("policy")
+    logits = memory.output("policy")                        # network.heads has the outputs
 
 A network is constant: any number of threads may use it, each with memories of its own. Units:
 stpn_recurrent and stpn_feedforward. The library is libstpn_runtime.so; in C it has the same functions
@@ -56,7 +56,8 @@ _LIBRARY = _declared(ctypes.CDLL(str(find("runtime", "libstpn_runtime.so", "STPN
 
 
 class Network:
-    """A trained unit and the linear heads on its activity."""
+    """A trained unit and the linear heads on its activity: how many inputs, neurons and plastic inputs
+    of a neuron it has, and in `heads` the size of each output by name."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """path: a checkpoint, or a run folder, of which the best weights count, else the last.
@@ -118,9 +119,10 @@ class Memory:
         return self.h.copy()
 
     def output(self, head: str) -> Floats:
-        """What a head makes of the activity of the last step. Raises KeyError."""
-        size = self.network.heads[head]
-        out = numpy.empty(size, numpy.float32)
+        """What a head, one of `network.heads`, makes of the activity of the last step. Raises KeyError."""
+        if head not in self.network.heads:
+            raise KeyError(f"there is no output {head!r}: the network has {', '.join(self.network.heads)}")
+        out = numpy.empty(self.network.heads[head], numpy.float32)
         _LIBRARY.stpn_output(self._handle, list(self.network.heads).index(head),
                              out.ctypes.data_as(POINTER(c_float)))
         return out

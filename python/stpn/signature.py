@@ -4,6 +4,7 @@ Names, shapes, defaults and choices stand once, in the signatures of the C++ lib
 (stpn/kernels/<unit>/signature.h); the modules take them from here.
 """
 
+import difflib
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,35 @@ import torch
 from stpn.ops import describe
 
 _LINE = re.compile(r"  (?:-> )?(\w+) +((?:\([^)]*\)(?:, | or )?)+(?: bool)?|number|bool)? +(.*)")
+
+# What values of options were called in earlier versions, and what they are called now; as in the C++
+# library (`choice_formerly` in stpn/nn/stpn/stpn_unit.cc).
+FORMERLY = {"norm": {"drive": "preactivation"}, "rates": {"source": "presynaptic"},
+            "bias_rates": {"unit": "neuron"}}
+
+
+def current_value(option: str, value: Any) -> Any:
+    """The value, by the name that it has now."""
+    return FORMERLY.get(option, {}).get(value, value) if isinstance(value, str) else value
+
+
+def check_choice(what: str, option: str, value: Any, choices: tuple[str, ...]) -> str:
+    """The value. Raises ValueError, in one line, if it is not one of the choices.
+
+    what: the beginning of the line, such as "STPN: ".
+    """
+    if value in choices:
+        return value
+    now = current_value(option, value)
+    raise ValueError(f"{what}{option} is {value!r}, " + (
+        f"which is now called {now!r}" if now in choices else f"wants one of {', '.join(choices)}"))
+
+
+def unknown_option(unit: str, name: str, known: list[str]) -> TypeError:
+    """What is wrong with an option that there is not."""
+    near = difflib.get_close_matches(name, known, 1)
+    meant = f" (did you mean {near[0]!r}?)" if near else ""
+    return TypeError(f"{unit}: there is no option {name!r}{meant}; there are {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -27,15 +57,13 @@ class Option:
     def check(self, unit: str, value: Any) -> Any:
         """The value as the op takes it. Raises ValueError or TypeError, in one line."""
         if self.choices:
-            if value not in self.choices:
-                raise ValueError(
-                    f"{unit}: {self.name} is {value!r}, wants one of {', '.join(self.choices)}"
-                )
-            return value
+            return check_choice(f"{unit}: ", self.name, value, self.choices)
         if value is None and self.default is None:
             return None
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise TypeError(f"{unit}: {self.name} is {value!r}, wants a number")
+        if self.default is None and not value > 0:  # a bound; a number that is NaN is not above 0 either
+            raise ValueError(f"{unit}: {self.name} is {value}, wants a number above 0")
         if isinstance(self.default, int):
             if int(value) != value:
                 raise ValueError(f"{unit}: {self.name} is {value}, wants a whole number")
@@ -74,7 +102,7 @@ class Signature:
         known = {option.name: option for option in self.options}
         for name in given:
             if name not in known:
-                raise TypeError(f"{unit}: there is no option {name!r}: {', '.join(known)}")
+                raise unknown_option(unit, name, list(known))
         return {
             name: option.check(unit, given.get(name, option.default))
             for name, option in known.items()

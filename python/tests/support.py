@@ -1,6 +1,7 @@
 """Writes run folders with made-up results."""
 
 import json
+from pathlib import Path
 
 
 def write_run(folder, model="stpn", task="associative_retrieval", accuracies=(0.1, 0.5, 0.9),
@@ -35,3 +36,11 @@ def write_rl_run(folder, model="stpn", task="maze", rewards=(20.0, 60.0, 110.0),
                     "seconds_per_iteration": 0.123, "episodes": 6400 * len(rewards)},
         "baselines": {"random_reward": random, "oracle_reward": oracle}}))
     return str(folder)
+
+
+def begin_late(folder, count):
+    """No episode has ended in the first so many lines of a run of an RL task."""
+    path = Path(folder) / "metrics.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    late = [line | {"reward": None, "reward_share": None} for line in lines[:count]] + lines[count:]
+    path.write_text("".join(json.dumps(line) + "\n" for line in late))

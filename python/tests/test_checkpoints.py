@@ -10,7 +10,9 @@ from pathlib import Path
 
 import stpn
 import torch
-from stpn.checkpoints import CheckpointError, load_published, load_unit, load_weights, save_unit
+from stpn.checkpoints import CheckpointError, load_published, load_unit, load_weights, save_unit, unit_of
+from stpn.films import Stpn
+from stpn.signature import FORMERLY
 
 PROGRAM = os.environ["STPN_PROGRAM"]
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -79,6 +81,43 @@ class ProgramTest(unittest.TestCase):
             run = train(folder, 'name = "lstm"')
             with self.assertRaisesRegex(CheckpointError, "its unit is lstm"):
                 load_unit(run)
+
+
+class TableTest(unittest.TestCase):
+    """Units of tables as earlier versions wrote them, and what a film runs of one."""
+
+    TABLE = {"name": "stpn_recurrent", "hidden_size": 4, "initialisation": "paper"}
+
+    def tensors(self, unit):
+        return {f"unit.{name.removesuffix('_l0')}": value for name, value in unit.state_dict().items()}
+
+    def test_old_names_of_options_are_known(self):
+        for option, values in FORMERLY.items():
+            for old, new in values.items():
+                unit = stpn.STPN(3, 4, plastic_bias=True, **{option: new})
+                made = unit_of(self.TABLE | {"plastic_bias": True, option: old}, self.tensors(unit))
+                self.assertEqual(repr(made), repr(unit))
+                # The program names the same new one.
+                ended = subprocess.run([PROGRAM, "train", CHECKOUT / "experiments/retrieval/stpn.toml", "--out",
+                                        "/nowhere", "--set", f"unit.{option}={old}"], capture_output=True, text=True)
+                self.assertIn(f'now called "{new}"', ended.stderr)
+
+    def test_a_film_runs_the_unit_of_every_option(self):
+        for rates in ("synapse", "presynaptic", "scalar"):
+            for connections, width in (("all", 7), ("input", 3), ("recurrent", 4)):
+                torch.manual_seed(1)
+                options = {"rates": rates, "connections": connections, "plastic_bias": True}
+                unit, x = stpn.STPN(3, 4, **options), torch.randn(5, 1, 3)
+                tensors = self.tensors(unit) | {"head.weight": torch.eye(4), "head.bias": torch.zeros(4)}
+                film = Stpn(self.TABLE | options, {name: tensor.numpy() for name, tensor in tensors.items()})
+                self.assertEqual(film.fast_weights.shape, (4, width))
+                for t in range(5):
+                    output, energy = film.step(x[t, 0].numpy())
+                with torch.no_grad():
+                    expected, state, spent = unit(x, energy=True)
+                torch.testing.assert_close(torch.from_numpy(output), expected[-1, 0])
+                torch.testing.assert_close(torch.from_numpy(energy), spent[0, -1, 0])
+                torch.testing.assert_close(torch.from_numpy(film.fast_weights), state.F[0][0])
 
 
 class PublishedTest(unittest.TestCase):

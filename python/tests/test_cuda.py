@@ -8,7 +8,10 @@ project only that library.
 import json
 import os
 import random
+import shutil
+import subprocess
 import sys
+import tempfile
 import unittest
 from pathlib import Path
 
@@ -79,6 +82,23 @@ def energy_of_fixed_weights(unit, tensors, output):
                 [x, torch.cat([tensors["h"][None], output[:-1]])], 2)
             energy = energy + z.square() @ tensors[name].abs().T
     return energy
+
+
+class CheckScriptTest(unittest.TestCase):
+    def test_a_python_without_torch_is_named_in_a_line(self):
+        with tempfile.TemporaryDirectory() as folder:
+            script, python = Path(folder, "benchmarks/gpu_check.sh"), Path(folder, ".venv/bin/python")
+            for path in (script, python):
+                path.parent.mkdir(parents=True)
+            shutil.copy(ROOT / "benchmarks/gpu_check.sh", script)
+            python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "$@"\n')  # -S: no packages
+            python.chmod(0o755)
+            environment = {key: value for key, value in os.environ.items() if key != "PYTHON"}
+            for given, named in (({}, ".venv/bin/python"), ({"PYTHON": str(python)}, str(python))):
+                ended = subprocess.run(["bash", script], env=environment | given, capture_output=True, text=True)
+                self.assertEqual((ended.returncode, ended.stdout), (2, ""))
+                self.assertEqual(ended.stderr,
+                                 f"gpu_check: {named} cannot import torch: set PYTHON to a Python that can\n")
 
 
 class GoldenTest(unittest.TestCase):

@@ -5,10 +5,12 @@ import unittest
 from pathlib import Path
 
 import matplotlib.image
-from stpn import learning_curves, runs
+import matplotlib.pyplot as plt
+from stpn import learning_curves, reproduction, runs
+from stpn.runs.curves import common_curves
 from stpn.runs.kinds import RL, SUPERVISED
 from stpn.runs.styles import COLOURS
-from support import write_rl_run, write_run
+from support import begin_late, write_rl_run, write_run
 
 
 class LearningCurvesTest(unittest.TestCase):
@@ -168,6 +170,43 @@ class LearningCurvesTest(unittest.TestCase):
     def test_refuses_runs_of_two_tasks(self):
         self.assert_refused("different tasks", write_run(self.folder / "a"),
                             write_rl_run(self.folder / "b"))
+
+
+class MeanTest(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.runs = []
+        for seed, rewards in ((1, (1.0, 2.0, 3.0, 4.0)), (2, (20.0, 30.0, 40.0))):
+            folder = Path(scratch.name) / f"seed{seed}"
+            write_rl_run(folder, seed=seed, rewards=rewards)
+            begin_late(folder, 2 - seed)
+            self.runs.append(runs.read_run(folder))
+        self.kind = self.runs[0].kind
+
+    def test_it_is_of_the_same_epochs_of_all_runs(self):
+        for order in (self.runs, self.runs[::-1]):
+            times, curves = common_curves(order, self.kind.time, self.kind.curves[0])
+            self.assertEqual((times, sorted(curves)), ([12800, 19200], [[2.0, 3.0], [30.0, 40.0]]))
+            axes = plt.figure().add_subplot()
+            style = {"color": "black", "linestyle": "-", "marker": "o"}
+            end = reproduction.mean_curve(axes, order, self.kind.time, self.kind.curves[0], style)
+            self.assertEqual(axes.lines[0].get_xydata().tolist(), [[12800, 16.0], [19200, 21.5]])
+            self.assertEqual(end, (19200, 21.5))
+            plt.close()
+
+    def test_without_a_common_epoch_there_is_none(self):
+        self.runs[0].epochs = self.runs[0].epochs[2:]
+        self.assertEqual(common_curves(self.runs, self.kind.time, self.kind.curves[0]), ([], [[], []]))
+        axes = plt.figure().add_subplot()
+        self.assertIsNone(reproduction.mean_curve(axes, self.runs, self.kind.time, self.kind.curves[0], {}))
+        plt.close()
+
+    def test_a_line_without_its_epoch_is_refused(self):
+        metrics = self.runs[0].folder / "metrics.jsonl"
+        metrics.write_text(metrics.read_text().replace('"epoch": 3, ', ""))
+        run = runs.read_run(self.runs[0].folder)
+        self.assertIn("line 3: has no 'epoch'", run.reason)
 
 
 if __name__ == "__main__":

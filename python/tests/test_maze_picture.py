@@ -67,6 +67,7 @@ class MazePictureTest(unittest.TestCase):
     def test_refuses_files_that_are_not_a_trace_of_the_maze(self):
         self.assert_refused("does not exist", None)
         self.assert_refused("has no 'task'", {})
+        self.assert_refused("is a trace of a sequence, not of the maze", {"observations": [], "answers": []})
         self.assert_refused("of the task pong", TRACE | {"task": "pong"})
         self.assert_refused("not an output of stpn eval --trace", '{"task": "ma')
         self.assert_refused("not an output of stpn eval --trace", "[]")

@@ -1,6 +1,7 @@
 """The modules: torch.nn.LSTM's conventions, the units' values, and sequences of several lengths."""
 
 import copy
+import io
 import os
 import pickle
 import re
@@ -213,6 +214,26 @@ class ConventionTest(unittest.TestCase):
         self.assertIs(type(pickle.loads(pickle.dumps(state))), type(state))
 
     @each_variant
+    def test_a_state_can_be_saved_and_loaded(self, make):
+        state = make(num_layers=2)(draw(4, 3, I))[1].detach()
+        file = io.BytesIO()
+        torch.save(state, file)
+        file.seek(0)
+        loaded = torch.load(file)
+        self.assert_same_results((loaded.h if hasattr(loaded, "h") else loaded.F, loaded),
+                                 (state.h if hasattr(state, "h") else state.F, state))
+
+    @each_variant
+    def test_a_state_goes_to_a_dtype_or_a_device(self, make):
+        state = make(num_layers=2)(draw(4, 3, I))[1]
+        for moved, dtype, device in ((state.to(torch.float32), torch.float32, "cpu"),
+                                     (state.to("meta"), torch.float64, "meta"),
+                                     (state.to(device="meta", dtype=torch.float32), torch.float32, "meta")):
+            self.assertIs(type(moved), type(state))
+            for one, other in zip(flat(moved), flat(state), strict=True):
+                self.assertEqual((one.dtype, one.device.type, one.shape), (dtype, device, other.shape))
+
+    @each_variant
     def test_a_state_can_be_one_tensor(self, make):
         unit = make(num_layers=2)
         state = unit(draw(4, 3, I))[1]
@@ -291,6 +312,13 @@ class SignatureTest(unittest.TestCase):
                               capture_output=True, text=True).stdout
         self.assertEqual((CHECKOUT / "docs/python_api.md").read_text(), made, "run python/make_api.py")
 
+    def test_cells_do_not_take_what_is_of_layers_and_sequences(self):
+        for cell in (stpn.STPNCell, stpn.STPNFeedforwardCell, stpn.HebbFFCell, stpn.FastWeightsCell,
+                     stpn.BackpropamineCell):
+            for name, value in (("num_layers", 1), ("batch_first", True), ("dropout", 0.5)):
+                with self.assertRaisesRegex(TypeError, f"^{cell.__name__} got an unexpected .* '{name}'"):
+                    cell(6, 4, **{name: value})
+
     def test_initial_values_are_those_that_the_page_of_units_states(self):
         torch.manual_seed(1)
         unit = stpn.STPN(80, 100)
@@ -324,8 +352,34 @@ class MistakeTest(unittest.TestCase):
     def test_each_is_one_line_that_names_it(self):
         unit, x = stpn.STPN(3, 4), torch.zeros(5, 2, 3)
         for error, words, call in (
-                (TypeError, "there is no option 'nrom': norm, clamp",
+                (TypeError, r"there is no option 'nrom' \(did you mean 'norm'\?\); there are input_size, "
+                            ".*, rates, .*, decay_gate, norm, .*, activation$",
                  lambda: stpn.STPN(3, 4, nrom="pre")),
+                (TypeError, r"STPN: .* 'update_gates' \(did you mean 'update_gate'\?\)",
+                 lambda: stpn.STPN(3, 4, update_gates=True)),
+                (TypeError, "STPNFeedforward: there is no option 'update_gate'",
+                 lambda: stpn.STPNFeedforward(3, 4, update_gate=True)),
+                (TypeError, "HebbFF: there is no option 'nix'; there are .*, plastic_bias",
+                 lambda: stpn.HebbFF(3, 4, nix=1)),
+                (TypeError, "HebbFF: there is no option 'rates'", lambda: stpn.HebbFF(3, 4, rates="synapse")),
+                (TypeError, "^STPN: bidirectional is not supported",
+                 lambda: stpn.STPN(3, 4, bidirectional=True)),
+                (TypeError, "^FastWeights: proj_size is not supported",
+                 lambda: stpn.FastWeights(3, 4, proj_size=2)),
+                (ValueError, "norm is 'drive', which is now called 'preactivation'",
+                 lambda: stpn.STPN(3, 4, norm="drive")),
+                (ValueError, "^rates is 'source', which is now called 'presynaptic'",
+                 lambda: stpn.STPN(3, 4, rates="source")),
+                (ValueError, "clamp is -1.0, wants a number above 0", lambda: stpn.STPN(3, 4, clamp=-1.0)),
+                (ValueError, "clamp is nan, wants", lambda: stpn.STPN(3, 4, clamp=float("nan"))),
+                (TypeError, "x is float64 and the parameters are float32: pass x.float.., or call .double",
+                 lambda: unit(x.double())),
+                (TypeError, "x is float32 and the parameters are float64: pass x.double..",
+                 lambda: stpn.STPN(3, 4).double()(pack_padded_sequence(x, [5, 3]))),
+                (TypeError, "x is a ndarray, wants a torch.Tensor", lambda: unit(x.numpy())),
+                (TypeError, "x is a ndarray, wants a torch.Tensor", lambda: stpn.STPNCell(3, 4)(x[0].numpy())),
+                (ValueError, "most is -0.1, wants a number of at least 0",
+                 lambda: unit.initial_state(2).bound_gradient(-0.1)),
                 (ValueError, "norm is 'both', wants one of none, preactivation, pre, post",
                  lambda: stpn.STPN(3, 4, norm="both")),
                 (ValueError, "rates is 'all', wants one of", lambda: stpn.STPN(3, 4, rates="all")),

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import unittest
+from pathlib import Path
 
 import matplotlib
 
@@ -12,6 +13,7 @@ import stpn  # noqa: E402
 import torch  # noqa: E402
 from stpn.plots import efficacy_histogram, energy_per_neuron, fast_weights_over_time  # noqa: E402
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 UNITS = [stpn.STPN, stpn.STPNFeedforward, stpn.HebbFF, stpn.FastWeights, stpn.Backpropamine]
 
 
@@ -47,6 +49,19 @@ class PlotTest(unittest.TestCase):
         other = stpn.FastWeights(3, 4)
         with self.assertRaisesRegex(TypeError, "FastWeights: its efficacy is not W . F"):
             efficacy_histogram(other, other.initial_state(2))
+
+    def test_mistakes_are_named(self):
+        unit, x = stpn.STPN(3, 4), torch.zeros(5, 2, 3)
+        for plot, given in ((energy_per_neuron, x), (fast_weights_over_time, x),
+                            (efficacy_histogram, unit.initial_state(2))):
+            for layer in (3, -1):
+                with self.assertRaisesRegex(IndexError, f"STPN: layer is {layer}, wants a number from 0 to 0"):
+                    plot(unit, given, layer=layer)
+            with self.assertRaisesRegex(TypeError, "LSTM: is not a unit of stpn"):
+                plot(torch.nn.LSTM(3, 4), given)
+
+    def test_the_version_is_that_of_the_library(self):
+        self.assertIn(f"project(stpn VERSION {stpn.__version__}", (CHECKOUT / "CMakeLists.txt").read_text())
 
     def test_the_package_imports_what_is_used_and_no_more(self):
         program = ("import sys, stpn\n"

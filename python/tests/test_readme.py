@@ -1,19 +1,26 @@
 """The Python code in the README, in docs/python.md and docs/ops.md does what they say."""
 
+import contextlib
 import re
+import sys
+import tempfile
+import types
 import unittest
+import unittest.mock
 from pathlib import Path
 
 import stpn
 import torch
-from stpn.ops import stpn_recurrent
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
+def text_of(page):
+    return (CHECKOUT / page).read_text()
+
+
 def python_in(page):
-    text = (CHECKOUT / page).read_text()
-    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    return re.findall(r"```python\n(.*?)```", text_of(page), re.DOTALL)
 
 
 class ReadmeTest(unittest.TestCase):
@@ -27,7 +34,7 @@ class ReadmeTest(unittest.TestCase):
 
 class PythonPageTest(unittest.TestCase):
     def test_its_examples_run(self):
-        swap, carry, lengths = python_in("docs/python.md")[:3]
+        swap, carry, save, lengths = python_in("docs/python.md")[:4]
         weight = torch.nn.Parameter(torch.zeros(1))
         names = {"torch": torch, "stpn": stpn, "windows": torch.randn(3, 2, 7, 64),
                  "loss_of": torch.sum, "optimiser": torch.optim.SGD([weight])}
@@ -35,12 +42,22 @@ class PythonPageTest(unittest.TestCase):
         self.assertIsInstance(names["memory"], stpn.STPN)
         exec(compile(carry, "docs/python.md", "exec"), names)
         self.assertFalse(names["state"].h.requires_grad)
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+            exec(compile(save, "docs/python.md", "exec"), names)
+        self.assertIs(type(names["state"]), stpn.STPNState)
+        for line in re.findall(r"`((?:torch\.nn\.init|memory\.weight_lambda)[^`]*)`", text_of("docs/python.md")):
+            with torch.no_grad():
+                exec(line, names)
+            self.assertGreaterEqual(names["memory"].weight_lambda_l0.min().item(), 1)
         names["x"] = torch.randn(3, 7, 64)
         exec(compile(lengths, "docs/python.md", "exec"), names)
         self.assertFalse(names["output"][1, 3:].any())
         (memory,) = [code for code in python_in("docs/python.md") if "flatten_state" in code]
-        names["RecurrentActorCriticPolicy"] = torch.nn.Module  # of a package that is not installed here
-        exec(compile(memory, "docs/python.md", "exec"), names)
+        # Of a package that is not installed here.
+        stand_in = types.SimpleNamespace(RecurrentPPO=None, RecurrentActorCriticPolicy=torch.nn.Module)
+        with unittest.mock.patch.dict(sys.modules, {"sb3_contrib": stand_in,
+                                                    "sb3_contrib.common.recurrent.policies": stand_in}):
+            exec(compile(memory, "docs/python.md", "exec"), names)
         memory = names["Memory"](3, 4)
         state = torch.zeros(1, 2, memory.hidden_size)
         output, (after, _) = memory(torch.randn(1, 2, 3), (state, state))
@@ -65,7 +82,7 @@ class OpsPageTest(unittest.TestCase):
     def test_states_are_carried_on_and_sequences_end_together(self):
         carry, align = python_in("docs/ops.md")
         B, I, H = 3, 2, 4
-        names = {"torch": torch, "stpn_recurrent": stpn_recurrent, "I": I, "lengths": [5, 2, 4],
+        names = {"torch": torch, "I": I, "lengths": [5, 2, 4],
                  "sequences": [torch.ones(length, I) for length in (5, 2, 4)],
                  "h": torch.zeros(B, H), "F": torch.zeros(B, H, I + H),
                  "weight": torch.randn(H, I + H, requires_grad=True), "bias": torch.zeros(H),

@@ -20,7 +20,7 @@ from stpn.report import charts, main, page
 from stpn.report.gather import find_tasks
 from stpn.report.statistics import interquartile_mean, interval
 from stpn.runs.styles import styles
-from support import write_rl_run, write_run
+from support import begin_late, write_rl_run, write_run
 
 PROGRAM, CHROMIUM = os.environ.get("STPN_PROGRAM"), shutil.which("chromium")
 
@@ -171,6 +171,16 @@ class NumbersTest(ReportTest):
                     values = [line[runs.kind.curves[0].key] for run in runs.models[model] for line in run.epochs
                               if line[runs.kind.time.key] == row["time"]]
                     self.assertAlmostEqual(row["value"], middle_half(values), places=5)
+
+    def test_the_mean_of_curves_that_begin_at_different_epochs(self):
+        for seed, early in ((1, 2), (2, 0)):
+            begin_late(write_rl_run(self.runs / "maze" / "stpn" / f"seed{seed}", seed=seed), early)
+        ((runs,),) = [task.sets for task in find_tasks([self.runs])]
+        rows = charts.curve_rows(runs, runs.kind.curves[0])
+        self.assertEqual([(row["time"], row["value"]) for row in rows], [(3 * 6400, 110.0)])
+        begin_late(self.runs / "maze" / "stpn" / "seed1", 3)
+        begin_late(write_rl_run(self.runs / "maze" / "stpn" / "seed3", seed=3), 0)
+        self.assertEqual(self.report()[0], 0)
 
     def test_a_long_curve_keeps_its_first_and_last_point(self):
         chosen = charts.some(1000)

@@ -475,6 +475,14 @@ class ReproductionTest(unittest.TestCase):
         self.assert_refused("runs: no run has completed an epoch")
         self.assertFalse(list(self.folder.glob("*.*")))
 
+    def test_refuses_a_file_where_a_folder_is_wanted(self):
+        self.write("pairs3", "stpn", 1)
+        file = self.folder.parent / "README.md"
+        file.write_text("here\n")
+        for option in (("-o", file), ("-o", file / "in"), ("--keep", file)):
+            code, out, err = self.run_main(*option)
+            self.assertEqual((code, out, err), (2, "", f"reproduction: {file}: is a file, and a folder is wanted\n"))
+
 
 if __name__ == "__main__":
     unittest.main()

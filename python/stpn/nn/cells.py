@@ -31,6 +31,11 @@ class Cell(nn.Module, Generic[StateT]):
                  device: torch.device | str | int | None = None, dtype: torch.dtype | None = None,
                  **options: Any) -> None:
         super().__init__()
+        # The unit would take these, but a cell has one layer and no sequence.
+        for name in ("num_layers", "batch_first", "dropout"):
+            if name in options:
+                raise TypeError(f"{type(self).__name__} got an unexpected keyword argument {name!r}: "
+                                f"a cell is one layer that takes one step; {self.unit_type.__name__} has it")
         self.unit = self.unit_type(input_size, hidden_size, bias=bias, device=device, dtype=dtype,
                                    **options)
 
@@ -40,7 +45,14 @@ class Cell(nn.Module, Generic[StateT]):
 
     def forward(self, x: Tensor, state: StateT | None = None, reset: Tensor | None = None,
                 ) -> tuple[Tensor, StateT]:
-        """A time step. reset: (B) bool, or without a batch (); true: the state is zeroed before."""
+        """Runs a time step; returns (output, state).
+
+        x: (B, I), or (I) without a batch.
+        state: what an earlier call returned; None: zeros.
+        reset: bool, (B), or () without a batch; where true, the sample's state is zeroed before the
+            step.
+        """
+        self.unit._check_kind(x)
         if x.dim() not in (1, 2):
             raise ValueError(f"{type(self).__name__}: x has {x.dim()} dimensions, wants 1 or 2: "
                              "(B, I) or (I)")

@@ -47,6 +47,9 @@ class _BoundGradient(torch.autograd.Function):
 
 def _with_bounded_gradients(state, most):
     """Of all fields; h and beta have one value for each neuron of a sample, the others a matrix."""
+    if not most >= 0:
+        raise ValueError(f"bound_gradient: most is {most}, wants a number of at least 0")
+
     def bounded(name, value):
         dims = (-1,) if name in ("h", "beta") else (-2, -1)
         return _mapped(lambda tensor: _BoundGradient.apply(tensor, most, dims), value)
@@ -66,6 +69,10 @@ class STPNState(NamedTuple):
         """The same values without their history, for truncated backpropagation."""
         return STPNState(*map(_detached, self))
 
+    def to(self, *to: Any, **options: Any) -> "STPNState":
+        """The same values on a device or of a dtype: takes what `torch.Tensor.to` takes."""
+        return STPNState(*(_mapped(lambda tensor: tensor.to(*to, **options), field) for field in self))
+
     def bound_gradient(self, most: float) -> "STPNState":
         """The same values; backward, the gradient of each sample with respect to each tensor is scaled
         down to a norm of `most`, so that those of long sequences stay finite."""
@@ -83,6 +90,10 @@ class STPNFeedforwardState(NamedTuple):
         """The same values without their history, for truncated backpropagation."""
         return STPNFeedforwardState(*map(_detached, self))
 
+    def to(self, *to: Any, **options: Any) -> "STPNFeedforwardState":
+        """The same values on a device or of a dtype: takes what `torch.Tensor.to` takes."""
+        return STPNFeedforwardState(*(_mapped(lambda tensor: tensor.to(*to, **options), field) for field in self))
+
     def bound_gradient(self, most: float) -> "STPNFeedforwardState":
         """The same values; backward, the gradient of each sample with respect to each tensor is scaled
         down to a norm of `most`, so that those of long sequences stay finite."""
@@ -98,6 +109,10 @@ class FastWeightsState(NamedTuple):
     def detach(self) -> "FastWeightsState":
         """The same values without their history, for truncated backpropagation."""
         return FastWeightsState(*map(_detached, self))
+
+    def to(self, *to: Any, **options: Any) -> "FastWeightsState":
+        """The same values on a device or of a dtype: takes what `torch.Tensor.to` takes."""
+        return FastWeightsState(*(_mapped(lambda tensor: tensor.to(*to, **options), field) for field in self))
 
     def bound_gradient(self, most: float) -> "FastWeightsState":
         """The same values; backward, the gradient of each sample with respect to each tensor is scaled
@@ -117,7 +132,16 @@ class BackpropamineState(NamedTuple):
         """The same values without their history, for truncated backpropagation."""
         return BackpropamineState(*map(_detached, self))
 
+    def to(self, *to: Any, **options: Any) -> "BackpropamineState":
+        """The same values on a device or of a dtype: takes what `torch.Tensor.to` takes."""
+        return BackpropamineState(*(_mapped(lambda tensor: tensor.to(*to, **options), field) for field in self))
+
     def bound_gradient(self, most: float) -> "BackpropamineState":
         """The same values; backward, the gradient of each sample with respect to each tensor is scaled
         down to a norm of `most`, so that those of long sequences stay finite."""
         return _with_bounded_gradients(self, most)
+
+
+# So that torch.load, which otherwise takes only what it knows, reads a state that torch.save wrote.
+torch.serialization.add_safe_globals([STPNState, STPNFeedforwardState, FastWeightsState,
+                                      BackpropamineState])

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from stpn.nn.options import STPNFeedforwardOptions, STPNOptions
-from stpn.signature import signature_of
+from stpn.signature import check_choice, signature_of
 from stpn.nn.state import STPNFeedforwardState, STPNState
 from stpn.nn.unit import Start, StateT, Unit, fan_in_bound
 
@@ -18,12 +18,6 @@ BiasRates = Literal["neuron", "scalar"]
 UPDATE_BIAS_START = -2.0  # an update gate starts near 0.1: docs/capability.md says why
 
 
-def _choice(name: str, value: str, choices: tuple[str, ...]) -> str:
-    if value not in choices:
-        raise ValueError(f"{name} is {value!r}, wants one of {', '.join(choices)}")
-    return value
-
-
 class _PlasticNeurons(Unit[StateT]):
     """What the recurrent and the feed-forward one share."""
 
@@ -32,10 +26,10 @@ class _PlasticNeurons(Unit[StateT]):
     def __init__(self, input_size, hidden_size, num_layers, bias, batch_first, dropout, device,
                  dtype, *, rates, layer_norm, plastic_bias, bias_rates, update_gate=False,
                  write_gate=False, decay_gate=False, **options) -> None:
-        self.rates = _choice("rates", rates, ("synapse", "presynaptic", "scalar"))
+        self.rates = check_choice("", "rates", rates, ("synapse", "presynaptic", "scalar"))
         self.layer_norm = layer_norm
         self.plastic_bias = plastic_bias
-        self.bias_rates = _choice("bias_rates", bias_rates, ("neuron", "scalar"))
+        self.bias_rates = check_choice("", "bias_rates", bias_rates, ("neuron", "scalar"))
         self.update_gate = update_gate
         self.write_gate = write_gate
         self.decay_gate = decay_gate
@@ -168,6 +162,7 @@ class STPNFeedforward(_PlasticNeurons[STPNFeedforwardState]):
                  layer_norm: bool = False, plastic_bias: bool = False,
                  bias_rates: BiasRates = "neuron",
                  **options: Unpack[STPNFeedforwardOptions]) -> None:
+        self._check_names(options)  # the class that it shares with `STPN` would take gates
         super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, device,
                          dtype, rates=rates, layer_norm=layer_norm, plastic_bias=plastic_bias,
                          bias_rates=bias_rates, **options)
@@ -187,9 +182,14 @@ class HebbFF(STPNFeedforward):
                  batch_first: bool = False, dropout: float = 0.0, device: Device = None,
                  dtype: torch.dtype | None = None,
                  **options: Unpack[STPNFeedforwardOptions]) -> None:
+        self._check_names(options)
         fixed: STPNFeedforwardOptions = {"norm": "none", "activation": "sigmoid"}
         super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, device,
                          dtype, rates="scalar", **(fixed | options))
+
+    @classmethod
+    def _argument_names(cls) -> list[str]:
+        return [name for name in super()._argument_names() if name != "rates"]
 
     def _rate_starts(self, shape: tuple[int, ...], k: float) -> dict[str, Start]:
         logit, log = math.log(0.99 / 0.01), math.log(5 / self.hidden_size)

@@ -1,8 +1,9 @@
 """What the modules share: torch.nn.LSTM's conventions around the op of a unit."""
 
+import inspect
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, overload
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from stpn.nn import packing
-from stpn.signature import Signature, StateTensor
+from stpn.signature import Signature, StateTensor, unknown_option
 
 StateT = TypeVar("StateT", bound=tuple)
 # Of a parameter of one layer: its shape, and what it starts from, (low, high) of a uniform
@@ -50,6 +51,7 @@ class Unit(nn.Module, Generic[StateT]):
     ) -> None:
         super().__init__()
         name = type(self).__name__
+        self._check_names(options)
         sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
         for what, size in sizes.items():
             if isinstance(size, bool) or not isinstance(size, int) or size < 1:
@@ -83,6 +85,27 @@ class Unit(nn.Module, Generic[StateT]):
                 values = torch.empty(tuple(shape), device=device, dtype=dtype)
                 self.register_parameter(key[1], nn.Parameter(values))
         self.reset_parameters()
+
+    @classmethod
+    def _argument_names(cls) -> list[str]:
+        """The names of all arguments: those written out in the class and in what it derives from, and
+        the options of the op."""
+        names: dict[str, None] = {}
+        for kind in cls.__mro__[:cls.__mro__.index(Unit)]:
+            if not kind.__name__.startswith("_"):
+                names |= dict.fromkeys(inspect.signature(kind).parameters)
+        names.pop("options")
+        return [*names, *(option.name for option in cls.signature.options)]
+
+    @classmethod
+    def _check_names(cls, options: Mapping[str, Any]) -> None:
+        """Raises TypeError, in one line, for an argument that there is not."""
+        known = cls._argument_names()
+        for name in options:
+            if name in ("bidirectional", "proj_size"):
+                raise TypeError(f"{cls.__name__}: {name} is not supported")
+            if name not in known:
+                raise unknown_option(cls.__name__, name, known)
 
     # What a subclass says.
 
@@ -236,7 +259,9 @@ class Unit(nn.Module, Generic[StateT]):
         if isinstance(x, PackedSequence):
             if lengths is not None:
                 raise ValueError(f"{name}: a PackedSequence has its lengths, so give none")
+            self._check_kind(x.data)
             return self._run_packed(x, self._checked(state), reset, energy)
+        self._check_kind(x)
         if x.dim() not in (2, 3):
             raise ValueError(f"{name}: x has {x.dim()} dimensions, wants 2 or 3: "
                              f"{'(B, T, I)' if self.batch_first else '(T, B, I)'} or (T, I)")
@@ -265,6 +290,20 @@ class Unit(nn.Module, Generic[StateT]):
 
     if TYPE_CHECKING:
         __call__ = forward  # nn.Module's returns Any
+
+    def _check_kind(self, x: Any) -> None:
+        """Raises TypeError if x is no tensor, and for one of another precision than the parameters."""
+        name = type(self).__name__
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name}: x is a {type(x).__name__}, wants a torch.Tensor; torch.as_tensor(x) "
+                            "makes one of an array or a list")
+        casts = {torch.float32: "float", torch.float64: "double"}
+        own = getattr(self, self._keys[0][0][1]).dtype
+        # The op knows what to say of other types; under autocast it takes them.
+        if x.dtype != own and x.dtype in casts and own in casts:
+            raise TypeError(f"{name}: x is {str(x.dtype).removeprefix('torch.')} and the parameters are "
+                            f"{str(own).removeprefix('torch.')}: pass x.{casts[own]}(), or call "
+                            f".{casts[x.dtype]}() on the module")
 
     def _checked(self, state: Any) -> StateT | None:
         if state is None or type(state) is self.state_type:

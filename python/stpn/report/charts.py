@@ -18,6 +18,7 @@ from stpn.report.statistics import OF_CURVES, interquartile_mean, interval
 from stpn.report.tables import at_a_glance, score_of
 from stpn.reproduction import metric
 from stpn.runs import NAMES, baseline_label
+from stpn.runs.curves import common_curves
 from stpn.runs.styles import styles
 
 POINTS = 80  # of a curve, at most
@@ -101,6 +102,21 @@ def some(count):
     return sorted({round(i) for i in numpy.linspace(0, count - 1, min(count, POINTS))})
 
 
+def mean_rows(name, times, curves):
+    """A row for each point of the interquartile mean of the curves; none if there is no common time."""
+    if not times:
+        return []
+    chosen = some(len(times))
+    curves = numpy.array(curves)[:, chosen]
+    middle, ends = interquartile_mean(curves, axis=0), interval([curves], OF_CURVES)
+    rows = []
+    for i, place in enumerate(chosen):
+        low, high = ("", "") if ends is None else (brief(end[i]) for end in ends)
+        rows.append({"model": name, "line": name, "of": "mean", "time": times[place],
+                     "value": brief(middle[i]), "low": low, "high": high})
+    return rows
+
+
 def curve_rows(runs, measure):
     """A row for each point: of the finished runs of a model their interquartile mean with its interval,
     of another run what it wrote."""
@@ -108,15 +124,7 @@ def curve_rows(runs, measure):
     for model, finished in runs.models.items():
         name = runs.model_name(model)
         if finished:
-            curves = numpy.array([values for values in zip(*(run.curve(measure.key) for run in finished))]).T
-            times = finished[0].curve(runs.kind.time.key)[:curves.shape[1]]
-            chosen = some(len(times))
-            curves = curves[:, chosen]
-            middle, ends = interquartile_mean(curves, axis=0), interval([curves], OF_CURVES)
-            for i, place in enumerate(chosen):
-                low, high = ("", "") if ends is None else (brief(end[i]) for end in ends)
-                rows.append({"model": name, "line": name, "of": "mean", "time": times[place],
-                             "value": brief(middle[i]), "low": low, "high": high})
+            rows += mean_rows(name, *common_curves(finished, runs.kind.time, measure))
         for count, run in enumerate(run for run in runs.stopped(model) if run.epochs):
             for place in some(len(run.epochs)):
                 epoch = run.epochs[place]
@@ -166,9 +174,11 @@ def baseline_rules(runs, measure, channel):
 
 
 def curves(runs, measure):
-    """A measure over the time of training."""
+    """A measure over the time of training; None if no mean can be drawn and no other run."""
     kind, looks = runs.kind, looks_in(runs)
     rows = curve_rows(runs, measure)
+    if not rows:
+        return None
     table = data(rows, time="number", value="number", low="number", high="number")
     base = altair.Chart(table).encode(
         x=altair.X("time:Q", title=kind.time_axis, scale=altair.Scale(zero=kind.time is not EPOCHS, nice=False),

@@ -55,8 +55,8 @@ def set_part(task, runs):
     if runs.drawn():
         for measure in runs.kind.curves:
             what = f"{measure.axis_label} over {runs.kind.time_axis.lower()}"
-            figures.append(Figure(identifier(own, measure.key), f"{what}: {runs.title}; {names(runs)}",
-                                  charts.curves(runs, measure)))
+            if curves := charts.curves(runs, measure):
+                figures.append(Figure(identifier(own, measure.key), f"{what}: {runs.title}; {names(runs)}", curves))
     if runs.finished:
         what = f"{runs.kind.energy.axis_label} over {runs.kind.scores[0].label}"
         figures.append(Figure(identifier(own, "energy_over", runs.kind.noun), f"{what}: {runs.title}; {names(runs)}",

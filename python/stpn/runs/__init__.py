@@ -8,7 +8,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from stpn.runs.kinds import WALL_SECONDS, Kind, kind_of, kind_of_line, number
+from stpn.runs.kinds import EPOCHS, WALL_SECONDS, Kind, kind_of, kind_of_line, number
 
 # The names of models in tables and figures, in the order in which they are shown.
 NAMES = {
@@ -165,7 +165,7 @@ def parse_line(line, kind):
     is taken from the line."""
     values = json.loads(line)
     kind = kind or kind_of_line(values)
-    return values, kind, not_finite(values, (kind.time, *kind.curves, kind.learning))
+    return values, kind, not_finite(values, (kind.time, *kind.curves, kind.learning, EPOCHS))
 
 
 def read_epochs(path, kind):
