@@ -91,8 +91,8 @@ class ShardSums {
     std::fill_n(at(shard).base, size_, T(0));
     return at(shard);
   }
-  // The same, but the matrices keep what they have: the pass sets each row of a neuron when it first
-  // adds to it, which is then in the cache. Rows after those only pad: nobody reads their total.
+  // The same, but the matrices keep what they have: the pass sets each neuron's row when it first
+  // adds to it and has it in the cache. Rows after those only pad: nobody reads their total.
   GradientSums<T> start_vectors(int64_t shard) const {
     const GradientSums<T> sums = at(shard);
     std::fill(sums.vector(0), sums.base + size_, T(0));
