@@ -5,8 +5,8 @@
 //   W = [weight_ih weight_hh]     R = gates * H rows, one for each neuron of each gate
 //   normalised: each row of W is divided by its 2-norm before use; biases are not
 //
-// Energy of a neuron at a step: the sum of |W_ij| z_j^2 over j and over its rows i of W, one a gate;
-// z = [x[t]; h[t-1]], with W as used.
+// Energy of a neuron at a step: the sum of |W_ij| z_j^2 over j and its rows i of W, one a gate,
+// where z = [x[t]; h[t-1]] and W is as used.
 #pragma once
 
 #include <torch/torch.h>
