@@ -8,6 +8,8 @@ import PIL.Image
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from stpn.runs.files import whole
+
 plt.rcParams["text.parse_math"] = False  # a folder's name with two dollar signs is not a formula
 
 NAME_HEIGHT = 11.5  # points from one name to the next, at least
@@ -35,12 +37,13 @@ def save(figure, path):
     """Writes the figure. A PNG file gets a palette, which makes it a third as large."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
-    if path.suffix.lower() == ".png":
-        with PIL.Image.open(path) as image:
-            reduced = image.convert("RGB").quantize(256, dither=PIL.Image.Dither.NONE)
-        reduced.save(path, optimize=True)
+    with whole(path) as partial:
+        figure.savefig(partial, dpi=150)
+        plt.close(figure)
+        if path.suffix.lower() == ".png":
+            with PIL.Image.open(partial) as image:
+                reduced = image.convert("RGB").quantize(256, dither=PIL.Image.Dither.NONE)
+            reduced.save(partial, optimize=True)
 
 
 def bare(axes):

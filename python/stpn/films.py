@@ -12,6 +12,7 @@ import PIL.Image
 
 from stpn import safetensors
 from stpn.runs import printable
+from stpn.runs.files import whole
 
 FORMATS = (".gif", ".png")
 NEAR = 1e-3  # logits that differ by less are the same
@@ -155,4 +156,6 @@ def save(pictures, path, milliseconds, colours=64):
     palette = palette_of(pictures, colours)
     reduced = [picture.quantize(palette=palette, dither=PIL.Image.Dither.NONE) for picture in pictures]
     path.parent.mkdir(parents=True, exist_ok=True)
-    reduced[0].save(path, save_all=True, append_images=reduced[1:], duration=milliseconds, loop=0, optimize=True)
+    with whole(path) as partial:
+        reduced[0].save(partial, save_all=True, append_images=reduced[1:], duration=milliseconds, loop=0,
+                        optimize=True)

@@ -34,6 +34,7 @@ from stpn.runs.kinds import number, plain
 from stpn.learning_curves import (BASELINE_COLOUR, HEIGHTS, baseline_style, baseline_text,
                                   draw_baselines, score_axis, time_axis)
 from stpn.runs.curves import common_curves
+from stpn.runs.files import whole, write_text
 from stpn.runs.sets import find_folders, find_sets
 from stpn.runs import OTHER_TASK, RunError, baseline_label, printable
 from stpn.runs.styles import position, styles
@@ -48,7 +49,8 @@ def keep(folders, results):
         for name in ("summary.json", "metrics.jsonl", "config.toml", "diverged"):
             if (folder / name).is_file():
                 to.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(folder / name, to / name)
+                with whole(to / name) as partial:
+                    shutil.copyfile(folder / name, partial)
 
 
 def with_std(values, measure):
@@ -343,7 +345,7 @@ def report(folders, out):
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     text = "\n".join(map(section, sets))
-    (out / "table.md").write_text(text, encoding="utf-8")
+    write_text(out / "table.md", text)
     figures = []
     for runs in sets:
         if runs.drawn():

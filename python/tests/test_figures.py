@@ -1,6 +1,7 @@
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 from stpn import figures
 
@@ -34,6 +35,17 @@ class FiguresTest(unittest.TestCase):
                 figures.check_format(path)
                 figures.save(figure, path)
                 self.assertGreater(path.stat().st_size, 0, name)
+
+    def test_a_figure_that_fails_leaves_the_one_before(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "a.png"
+            path.write_text("before")
+            figure, axes = figures.plt.subplots(figsize=(1, 1))
+            axes.plot([1, 2])
+            with mock.patch("PIL.Image.open", side_effect=OSError), self.assertRaises(OSError):
+                figures.save(figure, path)
+            self.assertEqual([file.name for file in Path(folder).iterdir()], ["a.png"])
+            self.assertEqual(path.read_text(), "before")
 
     def test_names_at_the_ends_of_lines_do_not_overlap(self):
         figure, axes = figures.plt.subplots(layout="constrained")

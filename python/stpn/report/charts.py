@@ -19,6 +19,7 @@ from stpn.report.tables import at_a_glance, score_of
 from stpn.reproduction import metric
 from stpn.runs import NAMES, baseline_label
 from stpn.runs.curves import common_curves
+from stpn.runs.files import whole, write_text
 from stpn.runs.styles import styles
 
 POINTS = 80  # of a curve, at most
@@ -293,6 +294,8 @@ def write_files(spec, path, width=560):
     """Writes path.png, with a palette, which makes it a third as large, and path.svg."""
     fixed = {key: value for key, value in spec.items() if key != "autosize"} | {"width": width}
     svg = vl_convert.vegalite_to_svg(fixed)
-    path.with_suffix(".svg").write_text(svg, encoding="utf-8")
+    write_text(path.with_suffix(".svg"), svg)
     with PIL.Image.open(io.BytesIO(vl_convert.svg_to_png(svg, scale=2))) as image:
-        image.convert("RGB").quantize(256, dither=PIL.Image.Dither.NONE).save(path.with_suffix(".png"), optimize=True)
+        reduced = image.convert("RGB").quantize(256, dither=PIL.Image.Dither.NONE)
+    with whole(path.with_suffix(".png")) as partial:
+        reduced.save(partial, optimize=True)

@@ -12,6 +12,7 @@ from stpn.report import charts, statistics, tables
 from stpn.report.synapses import at_work
 from stpn.reproduction import other_lines
 from stpn.runs import printable
+from stpn.runs.files import write_text
 
 
 @dataclass
@@ -125,9 +126,7 @@ def write_page(tasks, out, synapses=True, progress=lambda text: None):
     for figure in figures:
         charts.write_files(figure.spec, folder / figure.id)
     if glance.rows:
-        (folder / "at_a_glance.md").write_text(markdown(glance), encoding="utf-8")
+        write_text(folder / "at_a_glance.md", markdown(glance))
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(out.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(out)
+    write_text(out, text)
     return notes
