@@ -4,7 +4,8 @@
 //   config                                 "unit", "input_size", "hidden_size" and every switch
 //   params, initial_state                  arrays by name, {"shape": [...], "data": [row-major]}
 //   x (T, B, I)
-//   output (T, B, H), final_state, energy  what must come out; energy may be absent
+//   output (T, B, H), final_state, energy  what must come out; energy is (T, B, H), or that of each
+//                                          gate, (T, B, gates H), or absent
 //   cotangent_output, cotangent_final_state
 //                                          the loss is the sum of output and final state times
 //                                          these

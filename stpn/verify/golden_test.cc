@@ -349,7 +349,7 @@ TEST(GoldenTest, RefusesWrongShapes) {
                        [](json& c) {
                          c["energy"]["shape"] = {6, 12, 3};
                        }),
-              HasSubstr("energy is (6, 12, 3), it must be (6, 3, 12)"));
+              HasSubstr("energy is (6, 12, 3), it must be (6, 3, 3)"));
   EXPECT_THAT(error_of("stpnr_plain",
                        [](json& c) {
                          c["grad"]["initial.F"]["shape"] = {9, 7};

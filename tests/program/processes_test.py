@@ -136,11 +136,11 @@ class Together(support.ProgramTest):
 
     def test_an_error_after_the_last_message_is_of_one_process(self):
         self.succeed("train", "rl.toml", "--set", "train.iterations=2", "--out", "run", "--quiet")
-        with self.start(2, "eval", "run", "--trace", "absent/trace", "--process-timeout", 60) as process:
+        with self.start(2, "eval", "run", "--trace", "rl.toml/trace", "--process-timeout", 60) as process:
             out, err = process.communicate(timeout=120)
         self.assertEqual((process.returncode, out), (1, ""), err)
         line, = self.our_lines(err)
-        self.assertIn("absent/trace", line)
+        self.assertIn("rl.toml/trace", line)
         self.assertNotIn("MPI_ABORT", err.upper())
 
     def rank(self, mpirun, rank):
