@@ -18,6 +18,7 @@ from torch import Tensor
 from stpn import safetensors
 from stpn.nn import STPN, Backpropamine, FastWeights, HebbFF, STPNFeedforward
 from stpn.nn.unit import Unit
+from stpn.runs.files import whole
 from stpn.signature import current_value
 
 UNITS: dict[str, type[Unit]] = {"stpn_recurrent": STPN, "stpn_feedforward": STPNFeedforward,
@@ -135,15 +136,10 @@ def save_unit(unit: Unit, path: str | os.PathLike[str]) -> None:
         begin, end = entry["data_offsets"]
         values = value.detach().to(torch.float32).contiguous().flatten().tolist()
         data[begin:end] = struct.pack(f"<{len(values)}f", *values)
-    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(safetensors.packed(header, data))
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole(file) as partial, partial.open("wb") as stream:
+        stream.write(safetensors.packed(header, data))
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 # What the published code calls the parameters, where it does not call them as we do.
